@@ -1,0 +1,1 @@
+"""Train dense neural networks on a CPU as fast as the processor allows."""

@@ -1,0 +1,1410 @@
+"""Every compiled function of fastbp, to be read from the top down.
+
+The order is the order of the derivation: scalar mathematics, rows, one layer, the losses, the
+optimizers, one step, many steps. Each function calls only what stands above it, and its twin of
+the same name in ``reference.py`` says the same thing in plain NumPy.
+
+Legend, used for every array below::
+
+    B  rows of a batch        M  fan-in of a layer     N  fan-out of a layer
+    K  outputs (classes)      L  layers of weights     P  parameters in all
+
+    X (B, M) input    W (M, N) weights    b (N,) biases     z = X W + b (B, N)
+    a = f(z) (B, N)   delta = dLoss/dz (B, N)               dW, db, dX: dLoss/dW, ...
+
+Kernels write into the arrays named as outputs, or in place where the docstring says so. They
+never check their input, never print and never allocate per batch: ``functional.py`` and
+``network.py`` check once at the boundary. All may be called inside a caller's own ``@njit``.
+
+They stand in one file because Numba's disk cache follows changes in the file of a function and
+in no other: a kernel cached here that called a helper elsewhere would keep the old helper.
+"""
+
+import math
+import warnings
+from collections.abc import Callable
+from typing import Any, NamedTuple, TypeVar
+
+import numba
+import numpy as np
+import numpy.typing as npt
+from numba import types
+from numba.extending import intrinsic
+from numba.np.arrayobj import make_array, populate_array
+
+Array = npt.NDArray[Any]
+Function = TypeVar("Function", bound=Callable[..., Any])
+
+# Without "nnan" and "ninf", which would make isnan and isfinite lie; with "reassoc", without
+# which no sum is vectorised.
+RELAXED = {"nsz", "arcp", "contract", "afn", "reassoc"}
+# The scalar functions split their argument with additions that reassociation would undo.
+EXACT = {"contract"}
+
+
+def _nothing() -> None:
+    """Stand in for a kernel where ``_find_cache`` asks whether one can be cached."""
+
+
+def _find_cache() -> bool:
+    try:
+        numba.njit(cache=True)(_nothing)
+    except RuntimeError:
+        warnings.warn(
+            "fastbp can write its compiled code neither beside its source nor to the user's cache "
+            "folder and will compile anew in every process; set NUMBA_CACHE_DIR to a folder that "
+            "can be written",
+            RuntimeWarning,
+            stacklevel=3,
+        )
+        return False
+    return True
+
+
+CACHE = _find_cache()
+
+
+def jit(function: Function, **special: Any) -> Function:
+    """Compile with the options that all kernels share.
+
+    ``nogil`` lets fits run side by side in threads; ``error_model="numpy"`` drops the check for
+    division by zero that keeps loops from vectorising; ``cache`` keeps the machine code on disk.
+    """
+    options = {"nogil": True, "error_model": "numpy", "fastmath": RELAXED, "cache": CACHE}
+    return numba.njit(**options | special)(function)  # type: ignore[no-any-return]
+
+
+def jit_scalar(function: Function) -> Function:
+    """Compile like ``jit``, but keep the order of every addition and always inline.
+
+    A call that is left in a loop keeps the loop from vectorising: softplus took 16 ns for 0.9.
+    """
+    return jit(function, fastmath=EXACT, forceinline=True, cache=False)
+
+
+def jit_inline(function: Function) -> Function:
+    """Compile like ``jit``, but as part of each caller."""
+    return jit(function, inline="always", cache=False)
+
+
+# --------------------------------------------------------------------------------------------
+# Codes: choices are strings outside and integers in here (choices.py holds the table)
+# --------------------------------------------------------------------------------------------
+
+IDENTITY, RELU, LEAKY_RELU, ELU, SIGMOID, TANH, SOFTPLUS, GELU, SILU = range(9)
+(
+    SOFTMAX_CROSS_ENTROPY,
+    SIGMOID_CROSS_ENTROPY,
+    SQUARED_ERROR,
+    ABSOLUTE_ERROR,
+    HUBER,
+    POISSON,
+) = range(6)
+SGD, ADAM, ADAMW, RMSPROP, ADAGRAD = range(5)
+
+# --------------------------------------------------------------------------------------------
+# Groups of arguments
+# --------------------------------------------------------------------------------------------
+
+
+class Layers(NamedTuple):
+    """Where each layer lies in the flat buffers; all arrays int64."""
+
+    sizes: Array  # (L + 1,) width of the input and of every layer
+    weights_at: Array  # (L,) start of W, C-ordered (M, N), in params and grads
+    biases_at: Array  # (L,) start of b in params and grads
+    outputs_at: Array  # (L,) start of the layer's outputs per batch row; times B: in outputs
+    activations: Array  # (L,) activation codes; the last is IDENTITY, the loss does the rest
+
+
+class Data(NamedTuple):
+    """The examples to learn from."""
+
+    X: Array  # (n, M)
+    y: Array  # (n,) int64 class indices, or (n, K) probabilities or values like X
+    weights: Array | None  # (n,) sample weights like X; None: all 1
+
+
+class Objective(NamedTuple):
+    """What is minimised: a loss and its penalties."""
+
+    loss: int  # loss code
+    smoothing: float  # label smoothing, 0 to 1
+    transition: float  # where Huber's loss turns from square to linear
+    l1: float  # l1 * sum |W| is added to the loss
+    l2: float  # l2 / 2 * sum W^2 is added to the loss
+    dropout: Array | None  # (L,) float64 share of each layer's outputs dropped; None: none
+
+
+class Rule(NamedTuple):
+    """How the parameters move."""
+
+    optimizer: int  # optimizer code
+    hyper: Array  # (4,) float64, what they mean is said by each optimizer kernel
+    clip: float  # largest norm of the gradient, 0: no limit
+
+
+class Workspace(NamedTuple):
+    """Everything a step writes besides parameters; allocated once for the largest batch B."""
+
+    x: Array  # (B, M) gathered inputs
+    y: Array  # (B,) gathered labels, or (K * B,) gathered targets
+    shares: Array  # (B,) each row's weight over the sum of the batch's weights
+    scratch: Array  # (4, B) for the loss
+    z: Array  # (K * B,) z of the last layer, features first; then its delta
+    outputs: Array  # (B * sum N,) every layer's outputs, one layer after the other
+    slopes: Array | None  # (B * sum N,) f'(z) of GELU and SiLU; None: neither is used
+    deltas: Array  # (2 * B * max N,) delta of one layer and of the layer below
+
+
+class Progress(NamedTuple):
+    """Where a run stands: all that changes besides parameters and optimizer state."""
+
+    order: Array  # (n,) int64 the order in which the rows are visited
+    random: Array  # (2,) uint64 key and counter of the generator
+    counts: Array  # (3,) int64: rows done in this epoch, epochs done, steps done
+    sums: Array  # (3,) float64 over this epoch: weight * loss, weight * score, weight
+
+
+# --------------------------------------------------------------------------------------------
+# Views of flat buffers, and the product of matrices
+# --------------------------------------------------------------------------------------------
+
+
+@intrinsic
+def _compiled_matrix(typingctx, buffer, start, rows, columns):  # type: ignore[no-untyped-def]
+    """Build the array header of ``matrix``'s view."""
+    result = types.Array(buffer.dtype, 2, "C")
+
+    def generate(context, builder, signature, arguments):  # type: ignore[no-untyped-def]
+        source = make_array(buffer)(context, builder, arguments[0])
+        item = context.get_abi_sizeof(context.get_data_type(buffer.dtype))
+        itemsize = context.get_constant(types.intp, item)
+        view = make_array(result)(context, builder)
+        populate_array(
+            view,
+            data=builder.gep(source.data, [arguments[1]]),
+            shape=[arguments[2], arguments[3]],
+            strides=[builder.mul(arguments[3], itemsize), itemsize],
+            itemsize=itemsize,
+            meminfo=None,
+        )
+        return view._getvalue()
+
+    return result(buffer, types.intp, types.intp, types.intp), generate
+
+
+def matrix(buffer: Array, start: int, rows: int, columns: int) -> Array:
+    """View ``buffer[start:]`` as (rows, columns), without counting references.
+
+    A slice and a reshape take 31 ns in compiled code, this 2 ns; a step makes a dozen of them and
+    the smallest network's whole step has 3,000 ns. The view must not outlive its buffer.
+    """
+    return buffer[start : start + rows * columns].reshape(rows, columns)
+
+
+# The matrix product of SciPy's BLAS, by the entry that Numba's own np.dot calls. np.dot adds
+# checks and special cases for vectors: 20 ns a call, and 0.3 s of compiling at each of four places.
+_gemm = types.ExternalFunction(
+    "numba_xxgemm",
+    types.int32(
+        *(types.int8, types.int8, types.int8),  # kind, transpositions
+        *(types.intp, types.intp, types.intp),  # sizes
+        *(types.voidptr, types.voidptr, types.intp, types.voidptr, types.intp),
+        *(types.voidptr, types.voidptr, types.intp),
+    ),
+)
+# As np.int8 they are no literals to Numba, which would compile anew for each combination.
+_SINGLE, _DOUBLE, PLAIN, TRANSPOSED = (np.int8(ord(letter)) for letter in "sdnt")
+_ONE_32, _ONE_64 = (np.ones(1, dtype).view(np.uint8) for dtype in (np.float32, np.float64))
+_NOTHING = np.zeros(8, np.uint8)
+
+
+@jit_scalar
+def _compiled_product(a: Array, form_a: int, b: Array, form_b: int, out: Array) -> None:
+    single = out.itemsize == 4
+    one = _ONE_32 if single else _ONE_64
+    # BLAS counts columns first: it makes out' = b' a' of what are to it the transposes.
+    _gemm(
+        _SINGLE if single else _DOUBLE,
+        form_b,
+        form_a,
+        out.shape[1],
+        out.shape[0],
+        a.shape[1] if form_a == PLAIN else a.shape[0],
+        one.ctypes,
+        b.ctypes,
+        b.shape[1],
+        a.ctypes,
+        a.shape[1],
+        _NOTHING.ctypes,
+        out.ctypes,
+        out.shape[1],
+    )
+
+
+def product(a: Array, form_a: np.int8, b: Array, form_b: np.int8, out: Array) -> None:
+    """``out`` = a b, either PLAIN or TRANSPOSED on the way; all 2-D, C-ordered, of one type."""
+    np.dot(a if form_a == PLAIN else a.T, b if form_b == PLAIN else b.T, out)
+
+
+if not numba.config.DISABLE_JIT:
+    matrix = _compiled_matrix
+    product = _compiled_product
+
+
+# --------------------------------------------------------------------------------------------
+# Scalar mathematics: no branches, so that LLVM vectorises the loops that call it
+# --------------------------------------------------------------------------------------------
+
+# Constants that float32 holds exactly leave the type of an expression alone; a bare literal, a
+# float64, would make float32 arithmetic into float64.
+ZERO, HALF, ONE, TWO, HUNDRED = (np.float32(c) for c in (0.0, 0.5, 1.0, 2.0, 100.0))
+INFINITY, NAN = np.float32(np.inf), np.float32(np.nan)
+LOG2_E = 1.0 / math.log(2.0)
+# ln 2 in two parts: the first has so few bits that its product with a small integer is exact.
+LN2_HIGH_32, LN2_LOW_32 = 0.693359375, -2.1219444005469057e-4
+LN2_HIGH_64, LN2_LOW_64 = 0.6931471803691238, 1.9082149292705877e-10
+SQRT_HALF_32, SQRT_HALF_64 = 0x3F3504F3, 0x3FE6A09E667F3BCD  # the bits of sqrt(1/2)
+SQRT_HALF, SQRT_TWO_PI = math.sqrt(0.5), math.sqrt(2.0 * math.pi)
+
+
+@jit_scalar
+def exp_parts(x: Any) -> tuple[Any, Any, Any]:
+    """Split e^x into (1 + p) u v.
+
+    x = n ln 2 + r with |r| <= ln(2) / 2; p = e^r - 1 by its Taylor series, to r^7 in float32 and
+    r^13 in float64; u v = 2^n as two factors, because 2^n leaves the normal numbers before e^x.
+    """
+    if isinstance(x, np.float32):
+        x = x if x < np.float32(89.0) else np.float32(89.0)
+        x = x if x > np.float32(-105.0) else np.float32(-105.0)
+        n = np.int32(x * np.float32(LOG2_E) + np.float32(256.5)) - np.int32(256)
+        f = np.float32(n)
+        r = (x - f * np.float32(LN2_HIGH_32)) - f * np.float32(LN2_LOW_32)
+        p = np.float32(1 / 5040)
+        p = p * r + np.float32(1 / 720)
+        p = p * r + np.float32(1 / 120)
+        p = p * r + np.float32(1 / 24)
+        p = p * r + np.float32(1 / 6)
+        p = p * r + np.float32(1 / 2)
+        half = np.int32(n >> np.int32(1))
+        u = np.int32((half + np.int32(127)) << np.int32(23))
+        v = np.int32((n - half + np.int32(127)) << np.int32(23))
+        return p * r * r + r, u.view(np.float32), v.view(np.float32)
+    x = x if x < 710.0 else 710.0
+    x = x if x > -746.0 else -746.0
+    n = np.int64(np.int32(x * LOG2_E + 2048.5)) - np.int64(2048)
+    f = np.float64(n)
+    r = (x - f * LN2_HIGH_64) - f * LN2_LOW_64
+    p = 1 / 6227020800
+    p = p * r + 1 / 479001600
+    p = p * r + 1 / 39916800
+    p = p * r + 1 / 3628800
+    p = p * r + 1 / 362880
+    p = p * r + 1 / 40320
+    p = p * r + 1 / 5040
+    p = p * r + 1 / 720
+    p = p * r + 1 / 120
+    p = p * r + 1 / 24
+    p = p * r + 1 / 6
+    p = p * r + 1 / 2
+    half = np.int64(n >> np.int64(1))
+    u = np.int64((half + np.int64(1023)) << np.int64(52))
+    v = np.int64((n - half + np.int64(1023)) << np.int64(52))
+    return p * r * r + r, u.view(np.float64), v.view(np.float64)
+
+
+@jit_scalar
+def exp(x: Any) -> Any:
+    """e^x; 0 at -inf, inf at inf, NaN at NaN, exactly 1 at 0."""
+    p, u, v = exp_parts(x)
+    y = (ONE + p) * u * v
+    return y if x == x else x
+
+
+@jit_scalar
+def expm1(x: Any) -> Any:
+    """e^x - 1 for x <= 0, to full relative precision near 0."""
+    p, u, v = exp_parts(x)
+    scale = u * v
+    y = p * scale + (scale - ONE)
+    return y if x == x else x
+
+
+@jit_scalar
+def log(x: Any) -> Any:
+    """Natural logarithm; -inf at 0, NaN below, inf at inf, exactly 0 at 1.
+
+    x = 2^n m with m in [sqrt(1/2), sqrt(2)); ln m = 2 artanh(s), s = (m - 1) / (m + 1), by its
+    series, to s^9 in float32 and s^21 in float64.
+    """
+    if isinstance(x, np.float32):
+        tiny = x < np.float32(2.0**-126)
+        lift = np.float32(2.0**23) if tiny else np.float32(1)
+        normal = np.float32(x * lift)
+        bits = normal.view(np.int32)
+        n = np.int32((bits - np.int32(SQRT_HALF_32)) >> np.int32(23))
+        mantissa = np.int32(bits - (n << np.int32(23)))
+        m = mantissa.view(np.float32)
+        s = (m - np.float32(1)) / (m + np.float32(1))
+        w = s * s
+        q = np.float32(2 / 9)
+        q = q * w + np.float32(2 / 7)
+        q = q * w + np.float32(2 / 5)
+        q = q * w + np.float32(2 / 3)
+        f = np.float32(n) - (np.float32(23) if tiny else np.float32(0))
+        y = f * np.float32(LN2_LOW_32) + (q * w * s + s + s)
+        y = f * np.float32(LN2_HIGH_32) + y
+    else:
+        tiny = x < 2.0**-1022
+        lift = 2.0**52 if tiny else 1.0
+        normal = np.float64(x * lift)
+        bits = normal.view(np.int64)
+        n = np.int64((bits - np.int64(SQRT_HALF_64)) >> np.int64(52))
+        mantissa = np.int64(bits - (n << np.int64(52)))
+        m = mantissa.view(np.float64)
+        s = (m - 1.0) / (m + 1.0)
+        w = s * s
+        q = 2 / 21
+        q = q * w + 2 / 19
+        q = q * w + 2 / 17
+        q = q * w + 2 / 15
+        q = q * w + 2 / 13
+        q = q * w + 2 / 11
+        q = q * w + 2 / 9
+        q = q * w + 2 / 7
+        q = q * w + 2 / 5
+        q = q * w + 2 / 3
+        f = np.float64(n) - (52.0 if tiny else 0.0)
+        y = f * LN2_LOW_64 + (q * w * s + s + s)
+        y = f * LN2_HIGH_64 + y
+    y = y if x < INFINITY else x  # inf and NaN stay what they are
+    y = y if x != ZERO else -INFINITY
+    return NAN if x < ZERO else y
+
+
+@jit_scalar
+def log1p(x: Any) -> Any:
+    """ln(1 + x) for x >= 0; what rounding 1 + x lost is added back to first order."""
+    u = ONE + x
+    y = log(u) + (x - (u - ONE)) / u
+    return y if u < INFINITY else u
+
+
+@jit_scalar
+def sigmoid(z: Any) -> Any:
+    """1 / (1 + e^-z), with e^-|z| so that nothing overflows."""
+    e = exp(-abs(z))
+    return (ONE if z >= ZERO else e) / (ONE + e)
+
+
+@jit_scalar
+def tanh(z: Any) -> Any:
+    """-t / (t + 2) with t = e^(-2 |z|) - 1, signed like z."""
+    t = expm1(-TWO * abs(z))
+    y = abs(t) / (t + TWO)
+    return -y if z < ZERO else y
+
+
+@jit_scalar
+def softplus(z: Any) -> Any:
+    """ln(1 + e^z) = max(z, 0) + ln(1 + e^-|z|)."""
+    return (z if z > ZERO else ZERO) + log1p(exp(-abs(z)))
+
+
+@jit_scalar
+def normal_cdf(z: Any) -> Any:
+    """Distribution function of the standard normal, by the error function."""
+    return 0.5 * math.erfc(-z * SQRT_HALF)
+
+
+# --------------------------------------------------------------------------------------------
+# Random numbers: SplitMix64 (Steele, Lea and Flood 2014), addressed by a counter, so that any
+# draw can be had again without being kept
+# --------------------------------------------------------------------------------------------
+
+
+@jit_scalar
+def random_bits(key: np.uint64, counter: np.uint64) -> np.uint64:
+    """64 random bits: draw number ``counter`` of the stream ``key``; all uint64."""
+    x = key + (counter + np.uint64(1)) * np.uint64(0x9E3779B97F4A7C15)
+    x = (x ^ (x >> np.uint64(30))) * np.uint64(0xBF58476D1CE4E5B9)
+    x = (x ^ (x >> np.uint64(27))) * np.uint64(0x94D049BB133111EB)
+    return x ^ (x >> np.uint64(31))
+
+
+@jit_inline
+def shuffle(order: Array, random: Array) -> None:
+    """Shuffle ``order`` (n,) in place (Fisher and Yates) and move the counter on by n."""
+    for i in range(order.shape[0] - 1, 0, -1):
+        bits = random_bits(random[0], random[1] + np.uint64(i)) >> np.uint64(32)
+        j = np.int64((bits * np.uint64(i + 1)) >> np.uint64(32))
+        order[i], order[j] = order[j], order[i]
+    random[1] += np.uint64(order.shape[0])
+
+
+@jit
+def dropout(a: Array, rate: float, key: np.uint64, counter: np.uint64) -> None:
+    """Inverted dropout, in place: of ``a`` (B, N) a share ``rate`` becomes 0, the rest a / keep.
+
+    Element (i, j) uses draw ``counter + i N + j``.
+    """
+    keep = a.dtype.type(1.0 - rate)
+    limit = np.uint64((1.0 - rate) * 4294967296.0)
+    B, N = a.shape
+    for i in range(B):
+        row = counter + np.uint64(i * N)
+        for j in range(N):
+            kept = random_bits(key, row + np.uint64(j)) >> np.uint64(32) < limit
+            a[i, j] = a[i, j] / keep if kept else a.dtype.type(0)
+
+
+@jit
+def dropout_backward(
+    delta: Array, a: Array, rate: float, key: np.uint64, counter: np.uint64
+) -> None:
+    """Send ``delta`` (B, N) back through ``dropout``, in place.
+
+    The same draws are made again, so no mask is kept. ``a`` is scaled back to the activation's
+    own output, of which the derivative is taken next (where it was dropped, delta is 0).
+    """
+    keep = a.dtype.type(1.0 - rate)
+    limit = np.uint64((1.0 - rate) * 4294967296.0)
+    B, N = a.shape
+    for i in range(B):
+        row = counter + np.uint64(i * N)
+        for j in range(N):
+            kept = random_bits(key, row + np.uint64(j)) >> np.uint64(32) < limit
+            delta[i, j] = delta[i, j] / keep if kept else a.dtype.type(0)
+            a[i, j] *= keep
+
+
+# --------------------------------------------------------------------------------------------
+# Rows
+# --------------------------------------------------------------------------------------------
+
+
+@jit
+def row_maximum(z: Array, i: int) -> Any:
+    """Largest of row ``i`` of ``z`` (B, K)."""
+    m = z[i, 0]
+    for j in range(1, z.shape[1]):
+        m = z[i, j] if z[i, j] > m else m
+    return m
+
+
+@jit
+def first_maximum(z: Array, i: int) -> None:
+    """Column of the largest of row ``i`` of ``z`` (B, K), the first of equals."""
+    best = 0
+    for j in range(1, z.shape[1]):
+        best = j if z[i, j] > z[i, best] else best
+    return best
+
+
+@jit
+def softmax(z: Array) -> None:
+    """Softmax of every row of ``z`` (B, K), in place: e^(z - max) / sum  (seed 001; seed 003)."""
+    B, K = z.shape
+    for i in range(B):
+        m = row_maximum(z, i)
+        total = z.dtype.type(0)
+        for j in range(K):
+            z[i, j] = exp(z[i, j] - m)
+            total += z[i, j]
+        scale = z.dtype.type(1) / total
+        for j in range(K):
+            z[i, j] *= scale
+
+
+@jit
+def logsumexp(z: Array, out: Array) -> None:
+    """``out`` (B,) = ln sum_j e^z_ij of ``z`` (B, K), with the row's maximum taken out."""
+    B, K = z.shape
+    for i in range(B):
+        m = row_maximum(z, i)
+        total = z.dtype.type(0)
+        for j in range(K):
+            total += exp(z[i, j] - m)
+        out[i] = m + log(total)
+
+
+@jit
+def softmax_backward(s: Array, v: Array, out: Array) -> None:
+    """``out`` (B, K) = J v for every row, J the Jacobian of the softmax with outputs ``s`` (B, K).
+
+    J = diag(s) - s s^T  (seed 001; seed 003; seed 000, eq. 13), so J v = s * (v - <s, v>): K
+    multiplications where the matrix takes K^2. ``out`` may be ``v``.
+    """
+    B, K = s.shape
+    for i in range(B):
+        inner = s.dtype.type(0)
+        for j in range(K):
+            inner += s[i, j] * v[i, j]
+        for j in range(K):
+            out[i, j] = s[i, j] * (v[i, j] - inner)
+
+
+@jit
+def softmax_cross_entropy_backward(p: Array, labels: Array, out: Array) -> None:
+    """``out`` (B, K) = (p - y) / B from softmax outputs ``p`` (B, K) and ``labels`` (B,).
+
+    Seed 001 and seed 003, "combined"; the step that the notes measured at 6.92 times the
+    separate one. ``out`` may be ``p``.
+    """
+    B, K = p.shape
+    share = p.dtype.type(1) / p.dtype.type(B)
+    for i in range(B):
+        for j in range(K):
+            out[i, j] = p[i, j] * share
+        out[i, labels[i]] -= share
+
+
+@jit
+def gather(X: Array, order: Array, start: int, out: Array) -> None:
+    """Copy rows ``order[start:start + B]`` of ``X`` (n, M) into ``out`` (B, M).
+
+    Four rows at a time: the processor then waits for four places of memory at once, not one
+    after the other (43 us for 57, for 100 rows of 784 out of 60,000).
+    """
+    B, M = out.shape
+    for i in range(0, B - 3, 4):
+        r, s = order[start + i], order[start + i + 1]
+        t, u = order[start + i + 2], order[start + i + 3]
+        for j in range(M):
+            out[i, j] = X[r, j]
+            out[i + 1, j] = X[s, j]
+            out[i + 2, j] = X[t, j]
+            out[i + 3, j] = X[u, j]
+    for i in range(B - B % 4, B):
+        r = order[start + i]
+        for j in range(M):
+            out[i, j] = X[r, j]
+
+
+@jit
+def gather_targets(y: Array, order: Array, start: int, out: Array) -> None:
+    """Copy rows ``order[start:start + B]`` of ``y`` (n,) or (n, K) into ``out`` (B,) or (K, B)."""
+    for i in range(out.shape[out.ndim - 1]):
+        row = order[start + i]
+        if y.ndim == 1:
+            out[i] = y[row]
+        else:
+            for k in range(y.shape[1]):
+                out[k, i] = y[row, k]
+
+
+# --------------------------------------------------------------------------------------------
+# One layer
+# --------------------------------------------------------------------------------------------
+
+
+@jit
+def activate(z: Array, b: Array, activation: int, slopes: Array | None) -> None:
+    """a = f(z + b) of ``z`` (B, N), in place, in one pass; ``b`` (N,).
+
+    identity z; ReLU max(0, z)  (seed 001; seed 000, eq. 6); leaky ReLU z or z / 100; ELU z or
+    e^z - 1; sigmoid  (seed 002); tanh; softplus ln(1 + e^z); GELU z Phi(z) with the exact normal
+    distribution function; SiLU z sigmoid(z).
+
+    ``slopes`` (B, N) receives f'(z + b) from GELU and SiLU, whose derivative cannot be had from
+    a; it is None, and those two are not compiled, in a network without them.
+    """
+    B, N = z.shape
+    if activation == IDENTITY:
+        for i in range(B):
+            for j in range(N):
+                z[i, j] += b[j]
+    elif activation == RELU:
+        for i in range(B):
+            for j in range(N):
+                t = z[i, j] + b[j]
+                z[i, j] = ZERO if t <= ZERO else t
+    elif activation == LEAKY_RELU:
+        for i in range(B):
+            for j in range(N):
+                t = z[i, j] + b[j]
+                z[i, j] = t if t > ZERO else t / HUNDRED
+    elif activation == ELU:
+        for i in range(B):
+            for j in range(N):
+                t = z[i, j] + b[j]
+                z[i, j] = t if t > ZERO else expm1(t)
+    elif activation == SIGMOID:
+        for i in range(B):
+            for j in range(N):
+                z[i, j] = sigmoid(z[i, j] + b[j])
+    elif activation == TANH:
+        for i in range(B):
+            for j in range(N):
+                z[i, j] = tanh(z[i, j] + b[j])
+    elif activation == SOFTPLUS:
+        for i in range(B):
+            for j in range(N):
+                z[i, j] = softplus(z[i, j] + b[j])
+    if slopes is not None:
+        if activation == GELU:
+            for i in range(B):
+                for j in range(N):
+                    t = z[i, j] + b[j]
+                    share = normal_cdf(t)
+                    slopes[i, j] = share + t * exp(-HALF * t * t) / SQRT_TWO_PI
+                    z[i, j] = t * share
+        elif activation == SILU:
+            for i in range(B):
+                for j in range(N):
+                    t = z[i, j] + b[j]
+                    s = sigmoid(t)
+                    slopes[i, j] = s * (ONE + t * (ONE - s))
+                    z[i, j] = t * s
+
+
+@jit
+def relu(z: Array) -> None:
+    """max(0, z) of ``z`` (B, N), in place  (seed 001; seed 000, eq. 6); NaN stays NaN."""
+    B, N = z.shape
+    for i in range(B):
+        for j in range(N):
+            z[i, j] = ZERO if z[i, j] <= ZERO else z[i, j]
+
+
+@jit_inline
+def relu_backward(delta: Array, a: Array) -> None:
+    """Mask ``delta`` (B, N), in place: 0 where the ReLU's output ``a`` (B, N) is 0.
+
+    The derivative at 0 is 0  (seed 001; seed 000, eq. 18).
+    """
+    B, N = delta.shape
+    for i in range(B):
+        for j in range(N):
+            delta[i, j] = delta[i, j] if a[i, j] > ZERO else ZERO
+
+
+@jit
+def activation_backward(delta: Array, a: Array, slopes: Array | None, activation: int) -> None:
+    """``delta`` (B, N) *= f'(z), in place, from the outputs ``a`` (B, N)  (seed 000, eq. 18).
+
+    ReLU: 1 above 0, else 0; leaky ReLU: 1 or 1/100; ELU: 1 or a + 1; sigmoid: a (1 - a)
+    (seed 002); tanh: 1 - a^2; softplus: 1 - e^-a, which is sigmoid(z); GELU and SiLU: what
+    ``activate`` left in ``slopes`` (B, N).
+    """
+    B, N = delta.shape
+    if activation == RELU:
+        relu_backward(delta, a)
+    elif activation == LEAKY_RELU:
+        for i in range(B):
+            for j in range(N):
+                delta[i, j] = delta[i, j] if a[i, j] > ZERO else delta[i, j] / HUNDRED
+    elif activation == ELU:
+        for i in range(B):
+            for j in range(N):
+                delta[i, j] *= ONE if a[i, j] > ZERO else a[i, j] + ONE
+    elif activation == SIGMOID:
+        for i in range(B):
+            for j in range(N):
+                delta[i, j] *= a[i, j] * (ONE - a[i, j])
+    elif activation == TANH:
+        for i in range(B):
+            for j in range(N):
+                delta[i, j] *= (ONE - a[i, j]) * (ONE + a[i, j])
+    elif activation == SOFTPLUS:
+        for i in range(B):
+            for j in range(N):
+                delta[i, j] *= -expm1(-a[i, j])
+    if slopes is not None:
+        if activation >= GELU:
+            for i in range(B):
+                for j in range(N):
+                    delta[i, j] *= slopes[i, j]
+
+
+@jit_inline
+def dense_forward(
+    X: Array, W: Array, b: Array, activation: int, out: Array, slopes: Array | None
+) -> None:
+    """``out`` (B, N) = f(X W + b): the product, then bias and activation in one pass.
+
+    ``X`` (B, M), ``W`` (M, N), ``b`` (N,); seed 000, eq. 5, 6 and 9, transposed.
+    """
+    product(X, PLAIN, W, PLAIN, out)
+    activate(out, b, activation, slopes)
+
+
+@jit_inline
+def weight_gradient(X: Array, delta: Array, dW: Array) -> None:
+    """``dW`` (M, N) = X^T delta  (seed 000, eq. 15; the 1/m is in delta)."""
+    product(X, TRANSPOSED, delta, PLAIN, dW)
+
+
+@jit_inline
+def bias_gradient(delta: Array, db: Array) -> None:
+    """``db`` (N,) = sum over the rows of ``delta`` (B, N)  (seed 000, eq. 16)."""
+    B, N = delta.shape
+    for j in range(N):
+        db[j] = ZERO
+    for i in range(0, B - 3, 4):  # four rows for each time that db is read and written
+        for j in range(N):
+            db[j] += (delta[i, j] + delta[i + 1, j]) + (delta[i + 2, j] + delta[i + 3, j])
+    for i in range(B - B % 4, B):
+        for j in range(N):
+            db[j] += delta[i, j]
+
+
+@jit_inline
+def input_gradient(delta: Array, W: Array, dX: Array) -> None:
+    """``dX`` (B, M) = delta W^T  (seed 000, eq. 17)."""
+    product(delta, PLAIN, W, TRANSPOSED, dX)
+
+
+@jit
+def dense_backward(X: Array, W: Array, delta: Array, dW: Array, db: Array, dX: Array) -> None:
+    """Gradients of one layer from ``delta`` (B, N): dW = X^T delta, db = sum delta, dX = delta W^T.
+
+    Seed 000, eq. 15 to 17, transposed; the 1/m is in delta.
+    """
+    weight_gradient(X, delta, dW)
+    bias_gradient(delta, db)
+    input_gradient(delta, W, dX)
+
+
+# --------------------------------------------------------------------------------------------
+# Losses. Here, and only here, outputs lie features first, (K, B), as seed 000 writes everything:
+# there are few outputs and many rows, and a loop over the rows vectorises where one over three
+# classes cannot (a third of the step of a 2-64-3 network went into that). Each loss turns z
+# (K, B) into delta = dLoss/dz, in place, and returns two numbers:
+#
+#     loss   the mean over the batch,  sum_i share_i loss_i
+#     score  what the metric is made of, sum_i share_i score_i:  1 for a row that is classified
+#            right, else 0; for a regression the row's sum of squared residuals
+#
+# ``shares`` (B,) holds 1/B, or w_i / sum w for rows of weight w; ``scratch`` (4, B) is overwritten.
+# --------------------------------------------------------------------------------------------
+
+
+@jit
+def maxima(z: Array, top: Array, which: Array) -> None:
+    """``top`` (B,) = max_k z_ki of ``z`` (K, B); ``which`` (B,) = its k, the first of equals."""
+    K, B = z.shape
+    for i in range(B):
+        top[i] = z[0, i]
+        which[i] = ZERO
+    for k in range(1, K):
+        place = z.dtype.type(k)
+        for i in range(B):
+            higher = z[k, i] > top[i]
+            top[i] = z[k, i] if higher else top[i]
+            which[i] = place if higher else which[i]
+
+
+@jit
+def softmax_cross_entropy(
+    z: Array, y: Array, shares: Array, smoothing: float, scratch: Array
+) -> tuple[float, float]:
+    """Softmax, cross-entropy and its gradient together, of ``z`` (K, B).
+
+    loss_i = ln(sum_k e^z_ki) - sum_k t_ki z_ki;  delta_ki = share_i (softmax(z)_ki - t_ki)
+    (seed 000, eq. 14; seed 003; seed 004, eq. 1). The Jacobian of the softmax never appears.
+
+    ``y``: class indices (B,) or probabilities (K, B) whose columns sum to 1; t is (1 - smoothing)
+    times that plus smoothing / K. Only the loops for the kind that is given are compiled.
+    """
+    K, B = z.shape
+    top, which, total = scratch[0], scratch[1], scratch[2]
+    on = z.dtype.type(1.0 - smoothing)
+    off = z.dtype.type(smoothing / K)
+    loss = z.dtype.type(0)
+    score = z.dtype.type(0)
+    maxima(z, top, which)
+    if y.ndim == 1:
+        for i in range(B):
+            loss -= shares[i] * on * (z[y[i], i] - top[i])
+            score += shares[i] if np.int64(which[i]) == y[i] else ZERO
+        if smoothing > 0.0:
+            for k in range(K):
+                for i in range(B):
+                    loss -= shares[i] * off * (z[k, i] - top[i])
+    else:
+        maxima(y, total, scratch[3])
+        for i in range(B):
+            score += shares[i] if which[i] == scratch[3, i] else ZERO
+        for k in range(K):
+            for i in range(B):
+                loss -= shares[i] * (on * y[k, i] + off) * (z[k, i] - top[i])
+    for i in range(B):
+        total[i] = ZERO
+    for k in range(K):
+        for i in range(B):
+            z[k, i] = exp(z[k, i] - top[i])
+            total[i] += z[k, i]
+    for i in range(B):
+        loss += shares[i] * log(total[i])
+        total[i] = shares[i] / total[i]
+    for k in range(K):
+        for i in range(B):
+            z[k, i] = z[k, i] * total[i] - shares[i] * off
+    if y.ndim == 1:
+        for i in range(B):
+            z[y[i], i] -= shares[i] * on
+    else:
+        for k in range(K):
+            for i in range(B):
+                z[k, i] -= shares[i] * on * y[k, i]
+    return np.float64(loss), np.float64(score)
+
+
+@jit
+def sigmoid_cross_entropy(
+    z: Array, targets: Array, shares: Array, smoothing: float, scratch: Array
+) -> tuple[float, float]:
+    """loss_i = sum_k softplus(z_ki) - t_ki z_ki;  delta_ki = share_i (sigmoid(z_ki) - t_ki).
+
+    ``targets`` (K, B) in [0, 1]; t = (1 - smoothing) target + smoothing / 2. A row is right if
+    every output is on the target's side of one half.
+    """
+    K, B = z.shape
+    wrong = scratch[0]
+    on = z.dtype.type(1.0 - smoothing)
+    off = z.dtype.type(0.5 * smoothing)
+    loss = z.dtype.type(0)
+    score = z.dtype.type(0)
+    for i in range(B):
+        wrong[i] = ZERO
+    for k in range(K):
+        for i in range(B):
+            wrong[i] = wrong[i] if (z[k, i] > ZERO) == (targets[k, i] > HALF) else ONE
+            t = on * targets[k, i] + off
+            loss += shares[i] * (softplus(z[k, i]) - t * z[k, i])
+            z[k, i] = shares[i] * (sigmoid(z[k, i]) - t)
+    for i in range(B):
+        score += shares[i] * (ONE - wrong[i])
+    return np.float64(loss), np.float64(score)
+
+
+@jit
+def squared_error(z: Array, targets: Array, shares: Array) -> tuple[float, float]:
+    """loss_i = 1/2 sum_k (z_ki - t_ki)^2;  delta_ki = share_i (z_ki - t_ki)  (seed 002)."""
+    K, B = z.shape
+    score = z.dtype.type(0)
+    for k in range(K):
+        for i in range(B):
+            r = z[k, i] - targets[k, i]
+            score += shares[i] * r * r
+            z[k, i] = shares[i] * r
+    return np.float64(HALF * score), np.float64(score)
+
+
+@jit
+def absolute_error(z: Array, targets: Array, shares: Array) -> tuple[float, float]:
+    """loss_i = sum_k |z_ki - t_ki|;  delta_ki = share_i sign(z_ki - t_ki), 0 where they agree."""
+    K, B = z.shape
+    loss = z.dtype.type(0)
+    score = z.dtype.type(0)
+    for k in range(K):
+        for i in range(B):
+            r = z[k, i] - targets[k, i]
+            score += shares[i] * r * r
+            loss += shares[i] * abs(r)
+            z[k, i] = shares[i] if r > ZERO else (-shares[i] if r < ZERO else r)
+    return np.float64(loss), np.float64(score)
+
+
+@jit
+def huber(z: Array, targets: Array, shares: Array, transition: float) -> tuple[float, float]:
+    """loss_i = sum_k r^2 / 2 where |r| <= d, else d (|r| - d / 2); r = z_ki - t_ki, d = transition.
+
+    delta_ki = share_i r, held between -share_i d and share_i d.
+    """
+    K, B = z.shape
+    d = z.dtype.type(transition)
+    loss = z.dtype.type(0)
+    score = z.dtype.type(0)
+    for k in range(K):
+        for i in range(B):
+            r = z[k, i] - targets[k, i]
+            held = d if r > d else (-d if r < -d else r)
+            score += shares[i] * r * r
+            loss += shares[i] * held * (r - HALF * held)
+            z[k, i] = shares[i] * held
+    return np.float64(loss), np.float64(score)
+
+
+@jit
+def poisson(z: Array, targets: Array, shares: Array) -> tuple[float, float]:
+    """loss_i = sum_k e^z_ki - t_ki z_ki;  delta_ki = share_i (e^z_ki - t_ki); e^z is predicted."""
+    K, B = z.shape
+    loss = z.dtype.type(0)
+    score = z.dtype.type(0)
+    for k in range(K):
+        for i in range(B):
+            mean = exp(z[k, i])
+            r = mean - targets[k, i]
+            score += shares[i] * r * r
+            loss += shares[i] * (mean - targets[k, i] * z[k, i])
+            z[k, i] = shares[i] * r
+    return np.float64(loss), np.float64(score)
+
+
+@jit
+def loss_and_delta(
+    objective: Objective, z: Array, y: Array, shares: Array, scratch: Array
+) -> tuple[float, float]:
+    """Call the loss that ``objective`` names: ``z`` (K, B) becomes delta; returns (loss, score).
+
+    ``y`` are class indices (B,) or targets (K, B); only the losses for its kind are compiled.
+    """
+    if y.ndim == 1:
+        return softmax_cross_entropy(z, y, shares, objective.smoothing, scratch)
+    else:
+        if objective.loss == SOFTMAX_CROSS_ENTROPY:
+            return softmax_cross_entropy(z, y, shares, objective.smoothing, scratch)
+        if objective.loss == SIGMOID_CROSS_ENTROPY:
+            return sigmoid_cross_entropy(z, y, shares, objective.smoothing, scratch)
+        if objective.loss == SQUARED_ERROR:
+            return squared_error(z, y, shares)
+        if objective.loss == ABSOLUTE_ERROR:
+            return absolute_error(z, y, shares)
+        if objective.loss == HUBER:
+            return huber(z, y, shares, objective.transition)
+        return poisson(z, y, shares)
+
+
+@jit
+def predict(loss: int, z: Array) -> None:
+    """Turn the last layer's ``z`` (B, K) into predictions, in place, by the loss's own link."""
+    B, K = z.shape
+    if loss == SOFTMAX_CROSS_ENTROPY:
+        softmax(z)
+    elif loss == SIGMOID_CROSS_ENTROPY:
+        for i in range(B):
+            for j in range(K):
+                z[i, j] = sigmoid(z[i, j])
+    elif loss == POISSON:
+        for i in range(B):
+            for j in range(K):
+                z[i, j] = exp(z[i, j])
+
+
+# --------------------------------------------------------------------------------------------
+# Penalties and optimizers: loops over the flat buffers, whatever the depth
+# --------------------------------------------------------------------------------------------
+
+
+@jit_inline
+def add_penalties(params: Array, grads: Array, layers: Layers, l1: float, l2: float) -> float:
+    """Add the gradient of l2 / 2 sum W^2 + l1 sum |W| to ``grads`` (P,); returns that sum.
+
+    Biases are left out; the derivative of |w| at 0 is 0.
+    """
+    one = params.dtype.type(l1)
+    two = params.dtype.type(l2)
+    half = params.dtype.type(0.5 * l2)
+    zero = params.dtype.type(0)
+    total = 0.0
+    for layer in range(layers.sizes.shape[0] - 1):
+        start = layers.weights_at[layer]
+        penalty = zero
+        for k in range(start, start + layers.sizes[layer] * layers.sizes[layer + 1]):
+            w = params[k]
+            penalty += half * w * w + one * abs(w)
+            grads[k] += two * w + (one if w > zero else (-one if w < zero else zero))
+        total += np.float64(penalty)
+    return total
+
+
+@jit_inline
+def clip_by_norm(grads: Array, limit: float) -> None:
+    """Scale ``grads`` (P,) in place so that its Euclidean norm is at most ``limit``."""
+    total = 0.0
+    for k in range(grads.shape[0]):
+        g = np.float64(grads[k])
+        total += g * g
+    norm = math.sqrt(total)
+    if norm > limit:
+        scale = grads.dtype.type(limit / norm)
+        for k in range(grads.shape[0]):
+            grads[k] *= scale
+
+
+@jit_inline
+def sgd(params: Array, grads: Array, lr: float) -> None:
+    """params -= lr grads; both (P,)."""
+    rate = params.dtype.type(lr)
+    for k in range(params.shape[0]):
+        params[k] -= rate * grads[k]
+
+
+@jit_inline
+def sgd_momentum(
+    params: Array, grads: Array, velocity: Array, lr: float, momentum: float, nesterov: bool
+) -> None:
+    """v = momentum v - lr g; params += v, or, after Nesterov, momentum v - lr g with the new v.
+
+    All (P,). For a constant lr this is PyTorch's form, which keeps lr out of v.
+    """
+    rate = params.dtype.type(lr)
+    inertia = params.dtype.type(momentum)
+    if nesterov:
+        for k in range(params.shape[0]):
+            v = inertia * velocity[k] - rate * grads[k]
+            velocity[k] = v
+            params[k] += inertia * v - rate * grads[k]
+    else:
+        for k in range(params.shape[0]):
+            v = inertia * velocity[k] - rate * grads[k]
+            velocity[k] = v
+            params[k] += v
+
+
+@jit_inline
+def adam(
+    params: Array,
+    grads: Array,
+    first: Array,
+    second: Array,
+    lr: float,
+    beta1: float,
+    beta2: float,
+    epsilon: float,
+    decay: float,
+    t: int,
+) -> None:
+    """Adam (Kingma and Ba 2015) and, with ``decay``, AdamW (Loshchilov and Hutter 2019).
+
+    m = beta1 m + (1 - beta1) g;  v = beta2 v + (1 - beta2) g^2;
+    params = (1 - lr decay) params - lr m' / (sqrt(v') + epsilon), with m' = m / (1 - beta1^t) and
+    v' = v / (1 - beta2^t), t = 1 at the first step. All (P,).
+    """
+    T = params.dtype.type
+    root = math.sqrt(1.0 - beta2**t)
+    rate = T(lr * root / (1.0 - beta1**t))
+    small = T(epsilon * root)
+    kept = T(1.0 - lr * decay)
+    b1, c1, b2, c2 = T(beta1), T(1.0 - beta1), T(beta2), T(1.0 - beta2)
+    for k in range(params.shape[0]):
+        g = grads[k]
+        m = b1 * first[k] + c1 * g
+        v = b2 * second[k] + c2 * g * g
+        first[k] = m
+        second[k] = v
+        params[k] = kept * params[k] - rate * m / (T(math.sqrt(v)) + small)
+
+
+@jit_inline
+def rmsprop(
+    params: Array, grads: Array, second: Array, lr: float, rho: float, epsilon: float
+) -> None:
+    """v = rho v + (1 - rho) g^2; params -= lr g / (sqrt(v) + epsilon); all (P,)."""
+    T = params.dtype.type
+    rate, r, c, small = T(lr), T(rho), T(1.0 - rho), T(epsilon)
+    for k in range(params.shape[0]):
+        g = grads[k]
+        v = r * second[k] + c * g * g
+        second[k] = v
+        params[k] -= rate * g / (T(math.sqrt(v)) + small)
+
+
+@jit_inline
+def adagrad(params: Array, grads: Array, total: Array, lr: float, epsilon: float) -> None:
+    """s = s + g^2; params -= lr g / (sqrt(s) + epsilon); all (P,)  (Duchi et al. 2011)."""
+    T = params.dtype.type
+    rate, small = T(lr), T(epsilon)
+    for k in range(params.shape[0]):
+        g = grads[k]
+        s = total[k] + g * g
+        total[k] = s
+        params[k] -= rate * g / (T(math.sqrt(s)) + small)
+
+
+@jit_inline
+def update(rule: Rule, params: Array, grads: Array, state: Array, lr: float, t: int) -> None:
+    """Move ``params`` (P,) by the optimizer that ``rule`` names; ``state`` (buffers, P)."""
+    h = rule.hyper
+    if rule.optimizer == SGD:
+        if state.shape[0] == 0:
+            sgd(params, grads, lr)
+        else:
+            sgd_momentum(params, grads, state[0], lr, h[0], h[1] != 0.0)
+    elif rule.optimizer == RMSPROP:
+        rmsprop(params, grads, state[0], lr, h[0], h[1])
+    elif rule.optimizer == ADAGRAD:
+        adagrad(params, grads, state[0], lr, h[0])
+    else:
+        adam(params, grads, state[0], state[1], lr, h[0], h[1], h[2], h[3], t)
+
+
+# --------------------------------------------------------------------------------------------
+# One step: forward, loss, backward
+# --------------------------------------------------------------------------------------------
+
+
+@jit_inline
+def layer_output(buffer: Array, layers: Layers, layer: int, B: int) -> Array:
+    """The (B, N) part of ``outputs`` that belongs to one layer."""
+    return matrix(buffer, layers.outputs_at[layer] * B, B, layers.sizes[layer + 1])
+
+
+@jit
+def layer_slopes(slopes: Array | None, layers: Layers, layer: int, B: int) -> Array | None:
+    """The (B, N) part of ``slopes`` that belongs to one layer, or None."""
+    if slopes is None:
+        return None
+    else:
+        return layer_output(slopes, layers, layer, B)
+
+
+@jit_inline
+def layer_weights(buffer: Array, layers: Layers, layer: int) -> Array:
+    """The (M, N) part of ``params`` or ``grads`` that holds one layer's W or dW."""
+    return matrix(buffer, layers.weights_at[layer], layers.sizes[layer], layers.sizes[layer + 1])
+
+
+@jit_inline
+def layer_biases(buffer: Array, layers: Layers, layer: int) -> Array:
+    """The (N,) part of ``params`` or ``grads`` that holds one layer's b or db."""
+    start = layers.biases_at[layer]
+    return matrix(buffer, start, 1, layers.sizes[layer + 1])[0]
+
+
+@jit_inline
+def layer_draws(random: Array, layers: Layers, layer: int, B: int) -> np.uint64:
+    """Counter of the first dropout draw of one layer in this step."""
+    return random[1] + np.uint64(layers.outputs_at[layer] * B)
+
+
+@jit
+def forward(
+    params: Array,
+    layers: Layers,
+    rates: Array | None,
+    random: Array,
+    x: Array,
+    outputs: Array,
+    slopes: Array | None,
+) -> None:
+    """Fill ``outputs`` with every layer's output for ``x`` (B, M).
+
+    Of the last layer it is the product alone: what follows adds the bias in a pass of its own.
+    ``rates`` (L,) are the dropout rates, or None; ``random`` (2,) their key and counter.
+    """
+    B = x.shape[0]
+    below = x
+    top = layers.activations.shape[0] - 1
+    for layer in range(top):
+        out = layer_output(outputs, layers, layer, B)
+        dense_forward(
+            below,
+            layer_weights(params, layers, layer),
+            layer_biases(params, layers, layer),
+            layers.activations[layer],
+            out,
+            layer_slopes(slopes, layers, layer, B),
+        )
+        if rates is not None:
+            if rates[layer] > 0.0:
+                draws = layer_draws(random, layers, layer, B)
+                dropout(out, rates[layer], random[0], draws)
+        below = out
+    W = layer_weights(params, layers, top)
+    product(below, PLAIN, W, PLAIN, layer_output(outputs, layers, top, B))
+
+
+@jit
+def transpose_output(params: Array, layers: Layers, outputs: Array, z: Array) -> None:
+    """``z`` (K, B) = the last layer's product, its bias added, features first."""
+    K, B = z.shape
+    top = layers.activations.shape[0] - 1
+    b = layer_biases(params, layers, top)
+    product = layer_output(outputs, layers, top, B)
+    for k in range(K):
+        for i in range(B):
+            z[k, i] = product[i, k] + b[k]
+
+
+@jit
+def backward(
+    params: Array,
+    grads: Array,
+    layers: Layers,
+    rates: Array | None,
+    random: Array,
+    x: Array,
+    outputs: Array,
+    slopes: Array | None,
+    deltas: Array,
+    z: Array,
+) -> None:
+    """Fill ``grads`` (P,) from the last layer's delta, which the loss left in ``z`` (K, B).
+
+    Layer by layer downwards: dW = a^T delta, db = sum delta, then delta of the layer below is
+    (delta W^T) * f'(z)  (seed 000, eq. 15 to 20; its eq. 19 says DZ2 where DZ1 belongs).
+    ``deltas`` holds two of them, in turn.
+    """
+    B = x.shape[0]
+    half = deltas.shape[0] // 2
+    top = layers.activations.shape[0] - 1
+    delta = matrix(deltas, 0, B, 0)
+    for layer in range(top, -1, -1):
+        below = layer_output(outputs, layers, layer - 1, B) if layer > 0 else x
+        dW = layer_weights(grads, layers, layer)
+        db = layer_biases(grads, layers, layer)
+        if layer == top:
+            product(below, TRANSPOSED, z, TRANSPOSED, dW)
+            for k in range(z.shape[0]):
+                total = z.dtype.type(0)
+                for i in range(B):
+                    total += z[k, i]
+                db[k] = total
+        else:
+            weight_gradient(below, delta, dW)
+            bias_gradient(delta, db)
+        if layer > 0:
+            W = layer_weights(params, layers, layer)
+            sent = matrix(deltas, (layer % 2) * half, B, layers.sizes[layer])
+            if layer == top:
+                product(z, TRANSPOSED, W, TRANSPOSED, sent)
+            else:
+                input_gradient(delta, W, sent)
+            if rates is not None:
+                if rates[layer - 1] > 0.0:
+                    draws = layer_draws(random, layers, layer - 1, B)
+                    dropout_backward(sent, below, rates[layer - 1], random[0], draws)
+            slope = layer_slopes(slopes, layers, layer - 1, B)
+            activation_backward(sent, below, slope, layers.activations[layer - 1])
+            delta = sent
+
+
+@jit_inline
+def loss_and_gradients(
+    params: Array,
+    grads: Array,
+    layers: Layers,
+    objective: Objective,
+    random: Array,
+    x: Array,
+    y: Array,
+    shares: Array,
+    work: Workspace,
+) -> tuple[float, float]:
+    """Loss with its penalties, score, and ``grads`` (P,) for one batch; see ``loss_and_delta``."""
+    B = x.shape[0]
+    rates = objective.dropout
+    z = matrix(work.z, 0, layers.sizes[layers.sizes.shape[0] - 1], B)
+    forward(params, layers, rates, random, x, work.outputs, work.slopes)
+    transpose_output(params, layers, work.outputs, z)
+    loss, score = loss_and_delta(objective, z, y, shares, work.scratch)
+    backward(params, grads, layers, rates, random, x, work.outputs, work.slopes, work.deltas, z)
+    if objective.l1 > 0.0 or objective.l2 > 0.0:
+        loss += add_penalties(params, grads, layers, objective.l1, objective.l2)
+    return loss, score
+
+
+# --------------------------------------------------------------------------------------------
+# Many steps, many rows
+# --------------------------------------------------------------------------------------------
+
+
+@jit
+def batch_targets(y: Array, buffer: Array, B: int) -> Array:
+    """The part of ``buffer`` that holds a batch of ``y``: (B,) for (n,), (K, B) for (n, K)."""
+    if y.ndim == 1:
+        return buffer[:B]
+    else:
+        return matrix(buffer, 0, y.shape[1], B)
+
+
+@jit
+def batch_shares(weights: Array | None, order: Array, start: int, shares: Array) -> float:
+    """``shares`` (B,) = w / sum w for rows ``order[start:start + B]``; returns sum w.
+
+    Without weights (None) each row weighs 1. Rows that all weigh 0 get shares of 0.
+    """
+    B = shares.shape[0]
+    total = 0.0
+    if weights is None:
+        shares[:] = shares.dtype.type(1.0 / B)
+        return np.float64(B)
+    else:
+        for i in range(B):
+            total += np.float64(weights[order[start + i]])
+        scale = 1.0 / total if total > 0.0 else 0.0
+        for i in range(B):
+            shares[i] = shares.dtype.type(np.float64(weights[order[start + i]]) * scale)
+        return total
+
+
+@jit
+def train_steps(
+    params: Array,
+    grads: Array,
+    state: Array,
+    layers: Layers,
+    objective: Objective,
+    rule: Rule,
+    data: Data,
+    work: Workspace,
+    progress: Progress,
+    shuffled: bool,
+    lrs: Array,
+    epochs: Array,
+) -> int:
+    """Take one step for each learning rate in ``lrs``; returns how many were taken.
+
+    Every step takes the next ``work.x.shape[0]`` rows of ``progress.order`` (the last batch of an
+    epoch may be smaller), which is shuffled at each epoch's start if ``shuffled``. Nothing is
+    allocated between steps. It stops before the update of a step whose loss is not finite.
+
+    Parameters
+    ----------
+    params, grads : (P,)
+    state : (buffers, P), the optimizer's
+    layers, objective, rule, data, work, progress : the tuples above
+    shuffled : bool
+        False: rows are taken as they lie, without a copy.
+    lrs : (steps,) float64
+    epochs : (at least the number of epochs that end in here, 2) float64
+        Mean loss and mean score of each epoch that ends.
+    """
+    n = data.X.shape[0]
+    sums = progress.sums
+    ended = 0
+    for step in range(lrs.shape[0]):
+        start = progress.counts[0]
+        if start == 0 and shuffled:
+            shuffle(progress.order, progress.random)
+        stop = min(n, start + work.shares.shape[0])
+        B = stop - start
+        if shuffled:
+            x = work.x[:B]
+            gather(data.X, progress.order, start, x)
+        else:
+            x = data.X[start:stop]
+        y = batch_targets(data.y, work.y, B)
+        gather_targets(data.y, progress.order, start, y)
+        shares = work.shares[:B]
+        weight = batch_shares(data.weights, progress.order, start, shares)
+
+        loss, score = loss_and_gradients(
+            params, grads, layers, objective, progress.random, x, y, shares, work
+        )
+        if not math.isfinite(loss):
+            return step
+        if rule.clip > 0.0:
+            clip_by_norm(grads, rule.clip)
+        progress.counts[2] += 1
+        update(rule, params, grads, state, lrs[step], progress.counts[2])
+
+        progress.random[1] += np.uint64(work.outputs.shape[0])
+        progress.counts[0] = stop
+        sums[0] += weight * loss
+        sums[1] += weight * score
+        sums[2] += weight
+        if stop == n:
+            mean = 1.0 / sums[2] if sums[2] > 0.0 else 0.0
+            epochs[ended, 0] = sums[0] * mean
+            epochs[ended, 1] = sums[1] * mean
+            ended += 1
+            sums[:] = 0.0
+            progress.counts[0] = 0
+            progress.counts[1] += 1
+    return lrs.shape[0]
