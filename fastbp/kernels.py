@@ -71,7 +71,7 @@ def jit(function: Function, **special: Any) -> Function:
     division by zero that keeps loops from vectorising; ``cache`` keeps the machine code on disk.
     """
     options = {"nogil": True, "error_model": "numpy", "fastmath": RELAXED, "cache": CACHE}
-    return numba.njit(**options | special)(function)  # type: ignore[no-any-return]
+    return numba.njit(**options | special)(function)
 
 
 def jit_scalar(function: Function) -> Function:
@@ -492,15 +492,6 @@ def row_maximum(z: Array, i: int) -> Any:
     for j in range(1, z.shape[1]):
         m = z[i, j] if z[i, j] > m else m
     return m
-
-
-@jit
-def first_maximum(z: Array, i: int) -> None:
-    """Column of the largest of row ``i`` of ``z`` (B, K), the first of equals."""
-    best = 0
-    for j in range(1, z.shape[1]):
-        best = j if z[i, j] > z[i, best] else best
-    return best
 
 
 @jit
@@ -1013,15 +1004,19 @@ def add_penalties(params: Array, grads: Array, layers: Layers, l1: float, l2: fl
 
 
 @jit_inline
-def clip_by_norm(grads: Array, limit: float) -> None:
-    """Scale ``grads`` (P,) in place so that its Euclidean norm is at most ``limit``."""
-    total = 0.0
+def norm(grads: Array) -> float:
+    """Euclidean norm of ``grads`` (P,), in their precision; not finite if one of them is not."""
+    total = grads.dtype.type(0)
     for k in range(grads.shape[0]):
-        g = np.float64(grads[k])
-        total += g * g
-    norm = math.sqrt(total)
-    if norm > limit:
-        scale = grads.dtype.type(limit / norm)
+        total += grads[k] * grads[k]
+    return math.sqrt(np.float64(total))
+
+
+@jit_inline
+def clip_by_norm(grads: Array, length: float, limit: float) -> None:
+    """Scale ``grads`` (P,), whose norm is ``length``, in place to a norm of at most ``limit``."""
+    if length > limit:
+        scale = grads.dtype.type(limit / length)
         for k in range(grads.shape[0]):
             grads[k] *= scale
 
@@ -1352,7 +1347,8 @@ def train_steps(
 
     Every step takes the next ``work.x.shape[0]`` rows of ``progress.order`` (the last batch of an
     epoch may be smaller), which is shuffled at each epoch's start if ``shuffled``. Nothing is
-    allocated between steps. It stops before the update of a step whose loss is not finite.
+    allocated between steps. It stops before the update of a step whose loss or gradient is not
+    finite, so that ``params`` stay finite.
 
     Parameters
     ----------
@@ -1387,10 +1383,11 @@ def train_steps(
         loss, score = loss_and_gradients(
             params, grads, layers, objective, progress.random, x, y, shares, work
         )
-        if not math.isfinite(loss):
+        length = norm(grads)
+        if not (math.isfinite(loss) and math.isfinite(length)):
             return step
         if rule.clip > 0.0:
-            clip_by_norm(grads, rule.clip)
+            clip_by_norm(grads, length, rule.clip)
         progress.counts[2] += 1
         update(rule, params, grads, state, lrs[step], progress.counts[2])
 

@@ -1,0 +1,210 @@
+"""Checks at the boundary: once, before any compiled code runs, with the bad value in the message.
+
+Each function returns its argument in the form that kernels take, without a copy where it has that
+form already, or raises and has changed nothing.
+"""
+
+import math
+import operator
+from typing import Any
+
+import numpy as np
+
+from fastbp.kernels import Array
+
+
+class _Writable:
+    """What NumPy needs to see an array's memory without its write protection."""
+
+    def __init__(self, array: Array) -> None:
+        self.array = array  # keeps the memory alive
+        self.__array_interface__ = dict(array.__array_interface__)
+        self.__array_interface__["data"] = (array.ctypes.data, False)
+
+
+def for_kernels(array: Array) -> Array:
+    """Give ``array`` the one type that kernels are compiled for: C-ordered, aligned, writable.
+
+    Numba compiles anew for read-only arrays, of which kernels read only. So a read-only array
+    (a memory map, a slice that joblib sent) is seen through a view that is not marked so.
+    """
+    array = np.require(array, requirements=["C", "A"])
+    return array if array.flags.writeable else np.asarray(_Writable(array))
+
+
+def whole(name: str, value: Any, low: int, high: int | None = None) -> int:
+    """Take a whole number from ``low`` to ``high``."""
+    try:
+        number = operator.index(value)
+    except TypeError:
+        raise TypeError(f"{name} must be a whole number, not {value!r}") from None
+    if number < low or (high is not None and number > high):
+        span = f"at least {low}" if high is None else f"from {low} to {high}"
+        raise ValueError(f"{name} must be {span}, not {value!r}")
+    return number
+
+
+def real(
+    name: str, value: Any, low: float, high: float = math.inf, *, open_ends: str = ""
+) -> float:
+    """Take a number from ``low`` to ``high``; ``open_ends`` names the ends it may not reach."""
+    try:
+        number = float(value)
+    except (TypeError, ValueError):
+        raise TypeError(f"{name} must be a number, not {value!r}") from None
+    inside = low <= number <= high
+    inside &= number != low or "low" not in open_ends
+    inside &= number != high or "high" not in open_ends
+    if not (inside and math.isfinite(number)):
+        left = f"above {low:g}" if "low" in open_ends else f"at least {low:g}"
+        right = f"below {high:g}" if "high" in open_ends else f"at most {high:g}"
+        span = left if high == math.inf else f"{left} and {right}"
+        raise ValueError(f"{name} must be {span}, not {value!r}")
+    return number
+
+
+def _place(name: str, index: tuple[Any, ...]) -> str:
+    return f"{name}[{', '.join(str(int(i)) for i in index)}]"
+
+
+def _first(mask: Array) -> tuple[Any, ...]:
+    return tuple(int(i) for i in np.argwhere(mask)[0])
+
+
+def numbers(name: str, values: Any, dtype: Any) -> Array:
+    """Take finite numbers of ``dtype``, of any shape."""
+    array = np.asarray(values)
+    if array.dtype.kind == "O":
+        try:
+            array = array.astype(np.float64)
+        except (TypeError, ValueError):
+            raise TypeError(
+                f"{name} must hold numbers, not Python objects: {values!r:.80}"
+            ) from None
+    if array.dtype.kind not in "fiub":
+        raise TypeError(f"{name} must hold numbers; its dtype is {array.dtype}")
+    with np.errstate(over="ignore", invalid="ignore"):
+        converted = array.astype(dtype, copy=False)
+        # The sum is not finite if one element is not: one pass without a mask as large as the data.
+        suspicious = converted.size > 0 and not np.isfinite(converted.sum())
+    if suspicious:
+        bad = ~np.isfinite(converted)
+        if bad.any():
+            index = _first(bad)
+            value = array[index]
+            fit = "" if not np.isfinite(value) else f", too large for {np.dtype(dtype)}"
+            raise ValueError(f"{_place(name, index)} is {value}{fit}; it must be finite")
+    return converted
+
+
+def matrix(name: str, values: Any, columns: int | None, dtype: Any) -> Array:
+    """Take finite numbers of shape (rows, ``columns``), in the form kernels take."""
+    array = numbers(name, values, dtype)
+    if array.ndim != 2:
+        raise ValueError(
+            f"{name} must have two dimensions, (rows, columns); its shape is {array.shape}"
+        )
+    if columns is not None and array.shape[1] != columns:
+        raise ValueError(f"{name} must have {columns} columns; its shape is {array.shape}")
+    return for_kernels(array)
+
+
+def vector(name: str, values: Any, length: int, dtype: Any) -> Array:
+    """Take finite numbers of shape (``length``,), in the form kernels take."""
+    array = numbers(name, values, dtype)
+    if array.shape != (length,):
+        raise ValueError(f"{name} must have the shape ({length},); its shape is {array.shape}")
+    return for_kernels(array)
+
+
+def rows_match(name: str, found: int, rows: int) -> None:
+    """Hold ``found`` rows of ``name`` against ``rows`` rows of X."""
+    if found != rows:
+        raise ValueError(f"X and {name} must have the same number of rows: {rows} and {found}")
+
+
+def class_labels(y: Any, rows: int, classes: int) -> Array:
+    """Take class indices (rows,) as int64."""
+    array = np.asarray(y)
+    if array.dtype.kind in "USO":
+        raise TypeError(
+            f"y must hold class indices from 0 to {classes - 1}; its dtype is {array.dtype}: "
+            "np.unique(y, return_inverse=True)[1] makes indices of names"
+        )
+    if array.dtype.kind == "f":
+        numbers("y", array, np.float64)
+        fractional = array != np.floor(array)
+        if fractional.any():
+            index = _first(fractional)
+            raise ValueError(f"{_place('y', index)} is {array[index]}, which is not a whole number")
+    elif array.dtype.kind not in "iub":
+        raise TypeError(f"y must hold class indices; its dtype is {array.dtype}")
+    rows_match("y", array.shape[0], rows)
+    outside = (array < 0) | (array >= classes)
+    if outside.any():
+        index = _first(outside)
+        raise ValueError(
+            f"{_place('y', index)} is {array[index]}; the {classes} classes are 0 to {classes - 1}"
+        )
+    return for_kernels(array.astype(np.int64, copy=False))
+
+
+def class_targets(y: Any, rows: int, classes: int, dtype: Any) -> Array:
+    """Take indices (rows,), of one-hot rows too, or probabilities (rows, classes)."""
+    array = np.asarray(y)
+    if array.ndim == 1:
+        return class_labels(array, rows, classes)
+    if array.ndim != 2:
+        raise ValueError(
+            f"y must hold class indices (n,) or one row per example (n, {classes}); its shape is "
+            f"{array.shape}"
+        )
+    targets = matrix("y", array, classes, dtype)
+    rows_match("y", targets.shape[0], rows)
+    outside = (targets < 0) | (targets > 1)
+    if outside.any():
+        index = _first(outside)
+        raise ValueError(f"{_place('y', index)} is {array[index]}; probabilities are 0 to 1")
+    sums = targets.sum(axis=1)
+    off = np.abs(sums - 1) > 1e-3
+    if off.any():
+        row = _first(off)[0]
+        raise ValueError(f"row {row} of y sums to {sums[row]:g}; probabilities sum to 1")
+    labels = targets.argmax(axis=1)
+    if rows and np.all(targets[np.arange(rows), labels] == 1):
+        return for_kernels(labels.astype(np.int64, copy=False))
+    return targets
+
+
+def values(y: Any, rows: int, columns: int, dtype: Any, low: float, high: float) -> Array:
+    """Take targets (rows, columns) from ``low`` to ``high``; one column may come as (rows,)."""
+    array = np.asarray(y)
+    if array.ndim == 1 and columns == 1:
+        array = array[:, None]
+    if array.ndim == 1:
+        raise ValueError(
+            f"y must have one column per output, (n, {columns}); its shape is {array.shape}"
+        )
+    targets = matrix("y", array, columns, dtype)
+    rows_match("y", targets.shape[0], rows)
+    outside = (targets < low) | (targets > high)
+    if outside.any():
+        index = _first(outside)
+        span = f"at least {low:g}" if high == math.inf else f"from {low:g} to {high:g}"
+        raise ValueError(f"{_place('y', index)} is {array[index]}; this loss needs targets {span}")
+    return targets
+
+
+def weights(sample_weight: Any, rows: int, dtype: Any) -> Array | None:
+    """Take sample weights (rows,), not negative and not all 0; None stays None."""
+    if sample_weight is None:
+        return None
+    array = vector("sample_weight", sample_weight, rows, dtype)
+    if (array < 0).any():
+        index = _first(array < 0)
+        raise ValueError(
+            f"{_place('sample_weight', index)} is {array[index]}; it must be 0 or more"
+        )
+    if rows and not (array > 0).any():
+        raise ValueError("sample_weight is 0 everywhere; one row at least must count")
+    return array

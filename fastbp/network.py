@@ -1,0 +1,498 @@
+"""A network: layer sizes, one flat buffer of parameters, and what can be computed from it."""
+
+from collections.abc import Iterator, Sequence
+from os import PathLike
+from typing import Any
+
+import numpy as np
+
+from fastbp import checks, kernels, persistence
+from fastbp.choices import ACTIVATIONS, LOSSES, choose
+from fastbp.kernels import Array
+
+DTYPES = ("float32", "float64")
+# Rows are evaluated in blocks whose outputs fit into the second-level cache.
+BLOCK_BYTES = 1 << 19
+
+
+class Network:
+    """Dense layers, an activation between them, and a loss.
+
+    Parameters
+    ----------
+    sizes : sequence of int
+        Width of the input and of every layer: ``[784, 128, 10]`` has one hidden layer.
+    activation : str or sequence of str
+        Of the hidden layers, one name or one for each: ``relu``, ``leaky_relu``, ``elu``,
+        ``sigmoid``, ``tanh``, ``softplus``, ``gelu``, ``silu``, ``identity``.
+    loss : str
+        ``softmax_cross_entropy``: class indices or probabilities, one output per class;
+        ``sigmoid_cross_entropy``: independent yes-or-no outputs; ``squared_error``,
+        ``absolute_error``, ``huber``, ``poisson``: values. It decides the last layer's
+        activation: softmax, sigmoid, identity, or e^z for ``poisson``.
+    dtype : {"float32", "float64"}
+        Of parameters and arithmetic; data of another type are converted.
+    seed : int, numpy.random.Generator or None
+        Of the initial weights; None draws a new seed.
+    huber_delta : float
+        Residual at which ``huber`` turns from square to linear.
+
+    Attributes
+    ----------
+    params : (P,) array
+        Every parameter: for each layer W, C-ordered (fan-in, fan-out), then b.
+    weights, biases : lists of arrays
+        Views of ``params``, (fan-in, fan-out) and (fan-out,).
+
+    Raises
+    ------
+    ValueError, TypeError
+        If a size is not a positive whole number or a name is unknown.
+
+    Notes
+    -----
+    Weights of ReLU-like layers start normal with variance 2 / fan-in (He et al. 2015; seed 004),
+    the others uniform within sqrt(6 / (fan-in + fan-out)) (Glorot and Bengio 2010); biases at 0.
+    """
+
+    def __init__(
+        self,
+        sizes: Sequence[int],
+        activation: str | Sequence[str] = "relu",
+        loss: str = "softmax_cross_entropy",
+        dtype: Any = "float32",
+        seed: int | np.random.Generator | None = 0,
+        *,
+        huber_delta: float = 1.0,
+    ) -> None:
+        if isinstance(sizes, str) or not isinstance(sizes, Sequence | np.ndarray):
+            raise TypeError(f"sizes must be a sequence of whole numbers, not {sizes!r}")
+        self.sizes = tuple(checks.whole(f"sizes[{i}]", n, 1) for i, n in enumerate(sizes))
+        if len(self.sizes) < 2:
+            raise ValueError(f"sizes must name the input and one layer at least, not {sizes!r}")
+        hidden = len(self.sizes) - 2
+        names = [activation] * hidden if isinstance(activation, str) else list(activation)
+        if isinstance(activation, str):
+            choose("activation", activation, ACTIVATIONS)
+        if len(names) != hidden:
+            raise ValueError(
+                f"activation must be one name or one for each of the {hidden} hidden layers, not "
+                f"{activation!r}"
+            )
+        rows = [choose("activation", name, ACTIVATIONS) for name in names]
+        self.activations = tuple(names)
+        self.loss = loss
+        self._loss = choose("loss", loss, LOSSES)
+        if loss == "softmax_cross_entropy" and self.sizes[-1] < 2:
+            raise ValueError(
+                "softmax_cross_entropy needs two outputs at least, one per class; for yes or no "
+                f"with one output take sigmoid_cross_entropy. sizes is {sizes!r}"
+            )
+        try:
+            self.dtype = np.dtype(dtype)
+        except TypeError:
+            raise TypeError(f"dtype must be one of {', '.join(DTYPES)}, not {dtype!r}") from None
+        if self.dtype.name not in DTYPES:
+            raise ValueError(f"dtype must be one of {', '.join(DTYPES)}, not {dtype!r}")
+        self.huber_delta = checks.real("huber_delta", huber_delta, 0.0, open_ends="low")
+
+        fan_in, fan_out = np.array(self.sizes[:-1]), np.array(self.sizes[1:])
+        ends = np.cumsum(fan_in * fan_out + fan_out)
+        codes = [row.code for row in rows] + [kernels.IDENTITY]
+        self._layers = kernels.Layers(
+            *(
+                np.array(column, dtype=np.int64)
+                for column in (
+                    self.sizes,
+                    ends - fan_in * fan_out - fan_out,
+                    ends - fan_out,
+                    np.cumsum(fan_out) - fan_out,
+                    codes,
+                )
+            )
+        )
+        self._keeps_slopes = any(row.keeps_slope for row in rows)
+        self.params = np.zeros(int(ends[-1]), self.dtype)
+        self._set_views()
+
+        random = np.random.default_rng(seed)
+        rectifies = [row.rectifies for row in rows] + [False]
+        for W, he in zip(self.weights, rectifies, strict=True):
+            if he:
+                W[:] = random.normal(0.0, np.sqrt(2.0 / W.shape[0]), W.shape)
+            else:
+                bound = np.sqrt(6.0 / sum(W.shape))
+                W[:] = random.uniform(-bound, bound, W.shape)
+
+    def _set_views(self) -> None:
+        self.weights: list[Array] = []
+        self.biases: list[Array] = []
+        for i, (M, N) in enumerate(zip(self.sizes[:-1], self.sizes[1:], strict=True)):
+            W, b = int(self._layers.weights_at[i]), int(self._layers.biases_at[i])
+            self.weights.append(self.params[W:b].reshape(M, N))
+            self.biases.append(self.params[b : b + N])
+
+    def __getstate__(self) -> dict[str, Any]:
+        state = self.__dict__.copy()
+        del state["weights"], state["biases"]
+        return state
+
+    def __setstate__(self, state: dict[str, Any]) -> None:
+        self.__dict__.update(state)
+        self._set_views()
+
+    def __repr__(self) -> str:
+        kinds = set(self.activations)
+        activation = kinds.pop() if len(kinds) == 1 else list(self.activations)
+        return (
+            f"Network({list(self.sizes)}, activation={activation!r}, loss={self.loss!r}, "
+            f"dtype={self.dtype.name!r})"
+        )
+
+    @property
+    def metric(self) -> str:
+        """Name of what ``evaluate`` returns beside the loss: ``accuracy`` or ``r2``."""
+        return self._loss.metric
+
+    def copy(self, dtype: Any = None) -> "Network":
+        """Make an independent network with the same parameters, in another precision if given."""
+        twin = Network(
+            self.sizes,
+            self.activations,
+            self.loss,
+            self.dtype if dtype is None else dtype,
+            huber_delta=self.huber_delta,
+        )
+        twin.params[:] = self.params
+        return twin
+
+    # ------------------------------------------------------------------ what kernels take
+
+    def inputs(self, X: Any) -> Array:
+        """Check ``X`` and return it as (n, M) of the network's dtype, without needless copies.
+
+        Raises
+        ------
+        ValueError, TypeError
+            If its shape is not (n, M) or it holds anything but finite numbers.
+        """
+        return checks.matrix("X", X, self.sizes[0], self.dtype)
+
+    def targets(self, y: Any, rows: int) -> Array:
+        """Check ``y`` for ``rows`` rows; class indices (n,) as int64, or (n, K) like the network.
+
+        Raises
+        ------
+        ValueError, TypeError
+            If its length is not ``rows`` or its values are not what the loss can take.
+        """
+        K = self.sizes[-1]
+        if self.loss == "softmax_cross_entropy":
+            return checks.class_targets(y, rows, K, self.dtype)
+        low, high = {"sigmoid_cross_entropy": (0.0, 1.0), "poisson": (0.0, np.inf)}.get(
+            self.loss, (-np.inf, np.inf)
+        )
+        return checks.values(y, rows, K, self.dtype, low, high)
+
+    def objective(
+        self,
+        l1: float = 0.0,
+        l2: float = 0.0,
+        dropout: float | Sequence[float] = 0.0,
+        label_smoothing: float = 0.0,
+    ) -> kernels.Objective:
+        """Check penalties and put them together with the loss for ``kernels.train_steps``."""
+        hidden = len(self.sizes) - 2
+        rates = [dropout] * hidden if np.ndim(dropout) == 0 else list(dropout)  # type: ignore[arg-type]
+        if len(rates) != hidden:
+            raise ValueError(
+                f"dropout must be one rate or one for each of the {hidden} hidden layers, not "
+                f"{dropout!r}"
+            )
+        checked = [checks.real("dropout", rate, 0.0, 1.0, open_ends="high") for rate in rates]
+        smoothing = checks.real("label_smoothing", label_smoothing, 0.0, 1.0, open_ends="high")
+        if smoothing > 0.0 and self.metric != "accuracy":
+            raise ValueError(f"label_smoothing={label_smoothing!r} has no meaning for {self.loss}")
+        return kernels.Objective(
+            loss=self._loss.code,
+            smoothing=smoothing,
+            transition=self.huber_delta,
+            l1=checks.real("l1", l1, 0.0),
+            l2=checks.real("l2", l2, 0.0),
+            dropout=np.array([*checked, 0.0]) if any(checked) else None,
+        )
+
+    def workspace(self, rows: int, y: Array, *, gathers: bool) -> kernels.Workspace:
+        """Allocate what ``kernels.train_steps`` writes for batches of ``rows`` rows of ``y``."""
+        widths = np.array(self.sizes[1:])
+        outputs = rows * int(widths.sum())
+        K = self.sizes[-1]
+        return kernels.Workspace(
+            x=np.empty((rows if gathers else 0, self.sizes[0]), self.dtype),
+            y=np.empty(rows if y.ndim == 1 else rows * K, y.dtype),
+            shares=np.empty(rows, self.dtype),
+            scratch=np.empty((4, rows), self.dtype),
+            z=np.empty(rows * K, self.dtype),
+            outputs=np.empty(outputs, self.dtype),
+            slopes=np.empty(outputs, self.dtype) if self._keeps_slopes else None,
+            deltas=np.empty(2 * rows * int(widths[:-1].max(initial=0)), self.dtype),
+        )
+
+    # ------------------------------------------------------------------ what users ask for
+
+    def _blocks(self, X: Array) -> Iterator[tuple[slice, Array]]:
+        """Run ``X`` forward a block at a time; yields the rows and the last layer's z, (B, K)."""
+        per_row = sum(self.sizes[1:])
+        rows = min(len(X), max(16, BLOCK_BYTES // (per_row * self.dtype.itemsize)))
+        outputs = np.empty(rows * per_row, self.dtype)
+        slopes = np.empty_like(outputs) if self._keeps_slopes else None
+        random = np.zeros(2, np.uint64)
+        K = self.sizes[-1]
+        for start in range(0, len(X), max(rows, 1)):
+            x = X[start : start + rows]
+            kernels.forward(self.params, self._layers, None, random, x, outputs, slopes)
+            first = int(self._layers.outputs_at[-1]) * len(x)
+            z = outputs[first : first + len(x) * K].reshape(len(x), K)
+            kernels.activate(z, self.biases[-1], kernels.IDENTITY, None)
+            yield slice(start, start + len(x)), z
+
+    def forward(self, X: Any) -> Array:
+        """Compute the outputs for ``X`` (n, M): (n, K) probabilities or values.
+
+        Raises
+        ------
+        ValueError, TypeError
+            If ``X`` has the wrong shape or holds anything but finite numbers.
+        """
+        X = self.inputs(X)
+        out = np.empty((len(X), self.sizes[-1]), self.dtype)
+        for rows, z in self._blocks(X):
+            kernels.predict(self._loss.code, z)
+            out[rows] = z
+        return out
+
+    def predict(self, X: Any) -> Array:
+        """Decide for ``X`` (n, M): class indices (n,), or values (n, K).
+
+        ``sigmoid_cross_entropy`` gives 0 or 1 per output, (n, K).
+        """
+        X = self.inputs(X)
+        if self._loss.output == "values":
+            return self.forward(X)
+        decided = [
+            z.argmax(axis=1) if self.loss == "softmax_cross_entropy" else z > 0
+            for _, z in self._blocks(X)
+        ]
+        shape = (0,) if self.loss == "softmax_cross_entropy" else (0, self.sizes[-1])
+        return np.concatenate([np.empty(shape, bool), *decided]).astype(np.int64)
+
+    def evaluate(self, X: Any, y: Any, sample_weight: Any = None) -> tuple[float, float]:
+        """Compute the mean loss and the metric on ``X`` (n, M) and ``y``.
+
+        Returns
+        -------
+        loss : float
+            Mean of the loss, weighted by ``sample_weight``, without penalties.
+        metric : float
+            Accuracy (of ``sigmoid_cross_entropy``: the share of rows with every output right),
+            or R^2, of all outputs together.
+        """
+        X = self.inputs(X)
+        y = self.targets(y, len(X))
+        weights = checks.weights(sample_weight, len(X), self.dtype)
+        if len(X) == 0:
+            raise ValueError(f"X has no rows; its shape is {X.shape}")
+        return self.evaluate_checked(X, y, weights)
+
+    def evaluate_checked(self, X: Array, y: Array, weights: Array | None) -> tuple[float, float]:
+        """Compute what ``evaluate`` does, of arrays that have been through the checks."""
+        n = len(X)
+        shares = np.full(n, 1.0 / n) if weights is None else weights / weights.sum(dtype=float)
+        shares = shares.astype(self.dtype)
+        objective = self.objective()
+        loss = score = 0.0
+        for rows, z in self._blocks(X):
+            columns = np.ascontiguousarray(z.T)
+            target = y[rows] if y.ndim == 1 else np.ascontiguousarray(y[rows].T)
+            scratch = np.empty((4, len(z)), self.dtype)
+            part = kernels.loss_and_delta(objective, columns, target, shares[rows], scratch)
+            loss += part[0]
+            score += part[1]
+        return float(loss), self.metric_of(score, spread(y, weights))
+
+    def metric_of(self, score: float, variance: float) -> float:
+        """Turn a mean score of the kernels into the metric; ``variance`` is ``spread(y)``."""
+        if self.metric == "accuracy":
+            return min(float(score), 1.0)
+        return 1.0 - float(score) / variance if variance > 0.0 else float("nan")
+
+    def loss_and_gradients(
+        self,
+        X: Any,
+        y: Any,
+        sample_weight: Any = None,
+        l2: float = 0.0,
+        *,
+        l1: float = 0.0,
+        dropout: float | Sequence[float] = 0.0,
+        label_smoothing: float = 0.0,
+        seed: int = 0,
+    ) -> tuple[float, Array]:
+        """Compute the loss with its penalties, and its gradient, by one step that moves nothing.
+
+        Parameters
+        ----------
+        X : (n, M) array
+        y : (n,) or (n, K) array
+        sample_weight : (n,) array, optional
+        l2, l1 : float
+            ``l2 / 2 * sum W**2 + l1 * sum |W|`` is added; biases are left out.
+        dropout : float or sequence of float
+            Share of each hidden layer's outputs dropped; the mask follows from ``seed``.
+        label_smoothing : float
+            Share of each label spread evenly over the classes.
+        seed : int
+            Of the dropout mask.
+
+        Returns
+        -------
+        loss : float
+        gradients : (P,) array
+            In the order of ``params``.
+        """
+        X = self.inputs(X)
+        y = self.targets(y, len(X))
+        if len(X) == 0:
+            raise ValueError(f"X has no rows; its shape is {X.shape}")
+        objective = self.objective(l1, l2, dropout, label_smoothing)
+        data = kernels.Data(X, y, checks.weights(sample_weight, len(X), self.dtype))
+        rule = kernels.Rule(kernels.SGD, np.zeros(4), 0.0)
+        gradients = np.empty_like(self.params)
+        means = np.full((1, 2), np.nan)
+        kernels.train_steps(
+            self.params,
+            gradients,
+            np.empty((0, self.params.size), self.dtype),
+            self._layers,
+            objective,
+            rule,
+            data,
+            self.workspace(len(X), y, gathers=False),
+            progress(len(X), seed),
+            False,
+            np.zeros(1),
+            means,
+        )
+        return float(means[0, 0]), gradients
+
+    def save(self, path: str | PathLike[str]) -> None:
+        """Write the network to a safetensors file.
+
+        Tensors are named and laid out as ``torch.nn.Sequential`` has them, ``0.weight`` (fan-out,
+        fan-in), ``0.bias``, ``2.weight`` and so on, an activation counting as a layer; the
+        description stands in the file's metadata. The file appears whole or not at all.
+        """
+        tensors = {}
+        for i, (W, b) in enumerate(zip(self.weights, self.biases, strict=True)):
+            tensors[f"{2 * i}.weight"] = np.ascontiguousarray(W.T)
+            tensors[f"{2 * i}.bias"] = b
+        persistence.write(path, tensors, self.description())
+
+    def description(self) -> dict[str, Any]:
+        """Say, in what JSON can hold, all that ``Network`` was told."""
+        return {
+            "sizes": list(self.sizes),
+            "activation": list(self.activations),
+            "loss": self.loss,
+            "dtype": self.dtype.name,
+            "huber_delta": self.huber_delta,
+        }
+
+    @classmethod
+    def load(cls, path: str | PathLike[str]) -> "Network":
+        """Read a network that ``save`` wrote; nothing in the file is executed.
+
+        Raises
+        ------
+        FileNotFoundError
+            If there is no such file.
+        ValueError
+            If the file is not one of ours, is damaged, or was written by a newer version.
+        """
+        tensors, description = persistence.read(path)
+        try:
+            net = cls(**description)
+            for i, (W, b) in enumerate(zip(net.weights, net.biases, strict=True)):
+                weight, bias = tensors.pop(f"{2 * i}.weight"), tensors.pop(f"{2 * i}.bias")
+                if weight.shape != W.shape[::-1] or bias.shape != b.shape:
+                    raise ValueError(f"layer {i} has the shape {weight.shape}")
+                W[:], b[:] = weight.T, bias
+            if tensors:
+                raise ValueError(f"it holds {min(tensors)!r}, which belongs to no layer")
+        except (KeyError, TypeError, ValueError) as error:
+            raise ValueError(f"{path} does not hold a network as described: {error}") from None
+        return net
+
+
+def spread(y: Array, weights: Array | None) -> float:
+    """Compute the weighted mean of a row's squared distance from the mean of ``y`` (n, K)."""
+    if y.ndim == 1:
+        return 0.0
+    exact = y.astype(np.float64)
+    mean = np.average(exact, axis=0, weights=weights)
+    return float(np.average(((exact - mean) ** 2).sum(axis=1), weights=weights))
+
+
+def progress(rows: int, seed: int | None) -> kernels.Progress:
+    """Make the state of a run that has not begun, with all its randomness from ``seed``."""
+    key = np.random.default_rng(seed).integers(0, 1 << 64, dtype=np.uint64)
+    return kernels.Progress(
+        order=np.arange(rows, dtype=np.int64),
+        random=np.array([key, 0], np.uint64),
+        counts=np.zeros(3, np.int64),
+        sums=np.zeros(3),
+    )
+
+
+def gradient_check(
+    net: Network,
+    X: Any,
+    y: Any,
+    sample_weight: Any = None,
+    *,
+    epsilon: float = 1e-6,
+    **penalties: Any,
+) -> float:
+    """Compare the gradient with central finite differences, in float64.
+
+    Parameters
+    ----------
+    net : Network
+        Is not changed; a float64 copy of it is checked.
+    X, y, sample_weight
+        As in ``Network.loss_and_gradients``; a few rows suffice.
+    epsilon : float
+        How far each parameter is moved, to both sides.
+    **penalties
+        ``l1``, ``l2``, ``dropout``, ``label_smoothing``, ``seed``.
+
+    Returns
+    -------
+    float
+        The largest over the parameters of |difference| / max(|analytic| + |numeric|, scale), where
+        scale is a thousandth of the largest gradient: below it finite differences are rounding.
+        Below 1e-6 for a smooth network; at a kink of ReLU or of an absolute value it can be large.
+    """
+    twin = net.copy("float64")
+    _, analytic = twin.loss_and_gradients(X, y, sample_weight, **penalties)
+    numeric = np.empty_like(analytic)
+    for k, start in enumerate(twin.params.copy()):
+        twin.params[k] = start + epsilon
+        above, _ = twin.loss_and_gradients(X, y, sample_weight, **penalties)
+        twin.params[k] = start - epsilon
+        below, _ = twin.loss_and_gradients(X, y, sample_weight, **penalties)
+        twin.params[k] = start
+        numeric[k] = (above - below) / (2 * epsilon)
+    size = np.abs(analytic) + np.abs(numeric)
+    scale = max(1e-3 * float(size.max()), 1e-12)
+    return float((np.abs(analytic - numeric) / np.maximum(size, scale)).max())

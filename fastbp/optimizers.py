@@ -1,0 +1,371 @@
+"""Optimizers and learning-rate schedules: hyperparameters, checked, and nothing that runs.
+
+An optimizer says which kernel moves the parameters and how many buffers of their length it keeps.
+A schedule says by what factor the learning rate is multiplied at each step.
+"""
+
+from dataclasses import dataclass
+from typing import Any, ClassVar
+
+import numpy as np
+
+from fastbp import checks, kernels
+from fastbp.choices import choose
+from fastbp.kernels import Array
+
+# A gradient of finite norm times this cannot take a finite float32 parameter out of range.
+LARGEST_RATE = 1e6
+
+
+def _share(name: str, value: float) -> None:
+    checks.real(name, value, 0.0, 1.0, open_ends="high")
+
+
+@dataclass(frozen=True)
+class Optimizer:
+    """What every optimizer has.
+
+    Parameters
+    ----------
+    learning_rate : float
+        Above 0; a schedule multiplies it.
+    """
+
+    learning_rate: float = 1e-3
+
+    code: ClassVar[int]
+    buffers: ClassVar[int] = 0
+
+    def __post_init__(self) -> None:
+        checks.real("learning_rate", self.learning_rate, 0.0, LARGEST_RATE, open_ends="low")
+
+    def hyper(self) -> tuple[float, ...]:
+        """Hyperparameters in the order in which ``kernels.update`` hands them on."""
+        return ()
+
+    def rule(self, clip: float) -> kernels.Rule:
+        """Put code and hyperparameters together for ``kernels.train_steps``."""
+        hyper = np.zeros(4)
+        hyper[: len(self.hyper())] = self.hyper()
+        return kernels.Rule(self.code, hyper, clip)
+
+    def state(self, size: int, dtype: Any) -> Array:
+        """Allocate the state for ``size`` parameters: (buffers, size)."""
+        return np.zeros((self.buffers, size), dtype)
+
+
+@dataclass(frozen=True)
+class SGD(Optimizer):
+    """Stochastic gradient descent, with momentum if asked for.
+
+    v = momentum v - lr g, and the parameters move by v, or by momentum v - lr g after Nesterov.
+    For a constant learning rate that is what PyTorch does.
+
+    Parameters
+    ----------
+    learning_rate : float
+    momentum : float
+        From 0 to below 1.
+    nesterov : bool
+        Needs a momentum above 0.
+    """
+
+    learning_rate: float = 1e-2
+    momentum: float = 0.0
+    nesterov: bool = False
+
+    code: ClassVar[int] = kernels.SGD
+
+    def __post_init__(self) -> None:
+        super().__post_init__()
+        _share("momentum", self.momentum)
+        if self.nesterov and not self.momentum:
+            raise ValueError("nesterov=True needs a momentum above 0; momentum is 0")
+
+    @property
+    def buffers(self) -> int:  # type: ignore[override]
+        """One buffer for the velocity, none without momentum."""
+        return 1 if self.momentum else 0
+
+    def hyper(self) -> tuple[float, ...]:
+        """Momentum, and 1 for Nesterov."""
+        return self.momentum, float(self.nesterov)
+
+
+@dataclass(frozen=True)
+class Adam(Optimizer):
+    """Adam (Kingma and Ba 2015).
+
+    m = beta1 m + (1 - beta1) g, v = beta2 v + (1 - beta2) g^2, both divided by 1 - beta^t; the
+    parameters move by -lr m / (sqrt(v) + epsilon).
+
+    Parameters
+    ----------
+    learning_rate : float
+    beta1, beta2 : float
+        Decay of the two averages, from 0 to below 1.
+    epsilon : float
+        Above 0.
+    """
+
+    learning_rate: float = 1e-3
+    beta1: float = 0.9
+    beta2: float = 0.999
+    epsilon: float = 1e-8
+
+    code: ClassVar[int] = kernels.ADAM
+    buffers: ClassVar[int] = 2
+
+    def __post_init__(self) -> None:
+        super().__post_init__()
+        _share("beta1", self.beta1)
+        _share("beta2", self.beta2)
+        checks.real("epsilon", self.epsilon, 0.0, open_ends="low")
+
+    def hyper(self) -> tuple[float, ...]:
+        """Decays, epsilon, and a weight decay of 0."""
+        return self.beta1, self.beta2, self.epsilon, 0.0
+
+
+@dataclass(frozen=True)
+class AdamW(Adam):
+    """Adam with decoupled weight decay (Loshchilov and Hutter 2019), of every parameter.
+
+    Parameters
+    ----------
+    learning_rate, beta1, beta2, epsilon
+        As in ``Adam``.
+    weight_decay : float
+        Each step first multiplies the parameters by 1 - lr weight_decay.
+    """
+
+    weight_decay: float = 1e-2
+
+    code: ClassVar[int] = kernels.ADAMW
+
+    def __post_init__(self) -> None:
+        super().__post_init__()
+        checks.real("weight_decay", self.weight_decay, 0.0)
+
+    def hyper(self) -> tuple[float, ...]:
+        """Decays, epsilon and weight decay."""
+        return self.beta1, self.beta2, self.epsilon, self.weight_decay
+
+
+@dataclass(frozen=True)
+class RMSprop(Optimizer):
+    """RMSprop: v = rho v + (1 - rho) g^2; the parameters move by -lr g / (sqrt(v) + epsilon).
+
+    Parameters
+    ----------
+    learning_rate : float
+    rho : float
+        Decay of the average, from 0 to below 1.
+    epsilon : float
+        Above 0.
+    """
+
+    learning_rate: float = 1e-3
+    rho: float = 0.9
+    epsilon: float = 1e-8
+
+    code: ClassVar[int] = kernels.RMSPROP
+    buffers: ClassVar[int] = 1
+
+    def __post_init__(self) -> None:
+        super().__post_init__()
+        _share("rho", self.rho)
+        checks.real("epsilon", self.epsilon, 0.0, open_ends="low")
+
+    def hyper(self) -> tuple[float, ...]:
+        """Decay and epsilon."""
+        return self.rho, self.epsilon
+
+
+@dataclass(frozen=True)
+class Adagrad(Optimizer):
+    """Adagrad (Duchi, Hazan and Singer 2011).
+
+    s = s + g^2; the parameters move by -lr g / (sqrt(s) + epsilon).
+
+    Parameters
+    ----------
+    learning_rate : float
+    epsilon : float
+        Above 0.
+    initial : float
+        What s starts from.
+    """
+
+    learning_rate: float = 1e-2
+    epsilon: float = 1e-10
+    initial: float = 0.0
+
+    code: ClassVar[int] = kernels.ADAGRAD
+    buffers: ClassVar[int] = 1
+
+    def __post_init__(self) -> None:
+        super().__post_init__()
+        checks.real("epsilon", self.epsilon, 0.0, open_ends="low")
+        checks.real("initial", self.initial, 0.0)
+
+    def hyper(self) -> tuple[float, ...]:
+        """Epsilon."""
+        return (self.epsilon,)
+
+    def state(self, size: int, dtype: Any) -> Array:
+        """Allocate s at its initial value."""
+        return np.full((1, size), self.initial, dtype)
+
+
+OPTIMIZERS: dict[str, type[Optimizer]] = {
+    "sgd": SGD,
+    "adam": Adam,
+    "adamw": AdamW,
+    "rmsprop": RMSprop,
+    "adagrad": Adagrad,
+}
+
+
+def as_optimizer(optimizer: Any) -> Optimizer:
+    """Return an optimizer as it is, or make one of its name."""
+    if isinstance(optimizer, Optimizer):
+        return optimizer
+    return choose("optimizer", optimizer, OPTIMIZERS)()
+
+
+@dataclass(frozen=True)
+class Schedule:
+    """What every schedule has.
+
+    Parameters
+    ----------
+    warmup_epochs : float
+        The learning rate first climbs in a straight line, from near 0, for so many epochs; the
+        schedule itself has the rest of the run.
+    """
+
+    warmup_epochs: float = 0.0
+
+    def __post_init__(self) -> None:
+        checks.real("warmup_epochs", self.warmup_epochs, 0.0)
+
+    def factors(self, steps: Array, per_epoch: int, total: int) -> Array:
+        """Compute the factors of the learning rate.
+
+        Parameters
+        ----------
+        steps : (n,) array of int
+            Steps of the run, the first is 0.
+        per_epoch, total : int
+            Steps in an epoch, and in the whole run.
+
+        Returns
+        -------
+        (n,) array of float64
+        """
+        warmup = min(round(self.warmup_epochs * per_epoch), total)
+        after = np.maximum(steps - warmup, 0).astype(np.float64)
+        shape = self.shape(after / per_epoch, after / max(total - warmup, 1))
+        return np.where(steps < warmup, (steps + 1) / max(warmup, 1), 1.0) * shape
+
+    def shape(self, epoch: Array, share: Array) -> Array:
+        """Give the factors after warm-up, by epochs done and by the share of the run done."""
+        return np.ones_like(share)
+
+
+class ConstantSchedule(Schedule):
+    """The same learning rate throughout (after warm-up)."""
+
+
+@dataclass(frozen=True)
+class StepSchedule(Schedule):
+    """Multiply by ``gamma`` every ``every`` epochs."""
+
+    every: int = 10
+    gamma: float = 0.1
+
+    def __post_init__(self) -> None:
+        super().__post_init__()
+        checks.whole("every", self.every, 1)
+        checks.real("gamma", self.gamma, 0.0, 1.0, open_ends="low")
+
+    def shape(self, epoch: Array, share: Array) -> Array:
+        """Give gamma to the number of periods done."""
+        return np.asarray(self.gamma ** np.floor(epoch / self.every))
+
+
+@dataclass(frozen=True)
+class ExponentialSchedule(Schedule):
+    """Multiply by ``gamma`` every epoch."""
+
+    gamma: float = 0.95
+
+    def __post_init__(self) -> None:
+        super().__post_init__()
+        checks.real("gamma", self.gamma, 0.0, 1.0, open_ends="low")
+
+    def shape(self, epoch: Array, share: Array) -> Array:
+        """Give gamma to the number of epochs done."""
+        return np.asarray(self.gamma ** np.floor(epoch))
+
+
+@dataclass(frozen=True)
+class CosineSchedule(Schedule):
+    """Fall along half a cosine to ``final`` times the learning rate (Loshchilov, Hutter 2017)."""
+
+    final: float = 0.0
+
+    def __post_init__(self) -> None:
+        super().__post_init__()
+        checks.real("final", self.final, 0.0, 1.0)
+
+    def shape(self, epoch: Array, share: Array) -> Array:
+        """Give final + (1 - final) (1 + cos(pi share)) / 2."""
+        return _cosine(1.0, self.final, share)
+
+
+@dataclass(frozen=True)
+class OneCycleSchedule(Schedule):
+    """Climb from ``start`` to 1 in the share ``rise`` of the run, then fall to ``final``.
+
+    Both along half a cosine (Smith and Topin 2018).
+    """
+
+    rise: float = 0.3
+    start: float = 0.04
+    final: float = 4e-6
+
+    def __post_init__(self) -> None:
+        super().__post_init__()
+        checks.real("rise", self.rise, 0.0, 1.0, open_ends="low high")
+        checks.real("start", self.start, 0.0, 1.0)
+        checks.real("final", self.final, 0.0, 1.0)
+
+    def shape(self, epoch: Array, share: Array) -> Array:
+        """Give the two cosines, one after the other."""
+        up = _cosine(self.start, 1.0, np.minimum(share / self.rise, 1.0))
+        down = _cosine(1.0, self.final, np.maximum(share - self.rise, 0.0) / (1.0 - self.rise))
+        return np.where(share < self.rise, up, down)
+
+
+def _cosine(first: float, last: float, share: Array) -> Array:
+    return np.asarray(last + (first - last) * 0.5 * (1.0 + np.cos(np.pi * share)))
+
+
+SCHEDULES: dict[str, type[Schedule]] = {
+    "constant": ConstantSchedule,
+    "step": StepSchedule,
+    "exponential": ExponentialSchedule,
+    "cosine": CosineSchedule,
+    "one_cycle": OneCycleSchedule,
+}
+
+
+def as_schedule(schedule: Any) -> Schedule:
+    """Return a schedule as it is, make one of its name, or a constant one of None."""
+    if schedule is None:
+        return ConstantSchedule()
+    if isinstance(schedule, Schedule):
+        return schedule
+    return choose("schedule", schedule, SCHEDULES)()

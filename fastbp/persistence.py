@@ -1,0 +1,88 @@
+"""Model files: safetensors with a description in the metadata. Knows files, not networks."""
+
+import json
+import os
+import tempfile
+from collections.abc import Callable
+from os import PathLike
+from pathlib import Path
+from typing import IO, Any
+
+import numpy as np
+
+from fastbp.kernels import Array
+
+FORMAT = "fastbp"
+VERSION = 1
+
+
+def write_whole(path: str | PathLike[str], write: Callable[[IO[bytes]], object]) -> None:
+    """Let ``write`` fill a temporary file beside ``path``, then put it in ``path``'s place.
+
+    Whatever happens, ``path`` holds what it held before or all of what was written.
+    """
+    path = Path(path)
+    handle, temporary = tempfile.mkstemp(dir=path.parent, prefix=f".{path.name}.")
+    try:
+        with os.fdopen(handle, "wb") as file:
+            write(file)
+            file.flush()
+            os.fsync(file.fileno())
+        mask = os.umask(0)
+        os.umask(mask)
+        os.chmod(temporary, 0o666 & ~mask)
+        os.replace(temporary, path)
+    except BaseException:
+        os.unlink(temporary)
+        raise
+
+
+def write(
+    path: str | PathLike[str], tensors: dict[str, Array], description: dict[str, Any]
+) -> None:
+    """Write ``tensors`` and their ``description`` to ``path``, whole or not at all."""
+    from safetensors.numpy import save
+
+    metadata = {
+        "format": FORMAT,
+        "format_version": str(VERSION),
+        "description": json.dumps(description),
+    }
+    data = save(tensors, metadata=metadata)
+    write_whole(path, lambda file: file.write(data))
+
+
+def read(path: str | PathLike[str]) -> tuple[dict[str, Array], dict[str, Any]]:
+    """Read what ``write`` wrote.
+
+    Raises
+    ------
+    FileNotFoundError
+        If there is no such file.
+    ValueError
+        If it is no such file, is damaged, or comes from a newer version.
+    """
+    from safetensors import SafetensorError, safe_open
+
+    if not Path(path).is_file():
+        raise FileNotFoundError(f"there is no file {path}")
+    try:
+        with safe_open(path, framework="numpy") as file:
+            metadata = file.metadata() or {}
+            tensors = {name: np.asarray(file.get_tensor(name)) for name in file.keys()}  # noqa: SIM118
+    except SafetensorError as error:
+        raise ValueError(f"{path} is not a safetensors file, or is damaged: {error}") from None
+    if metadata.get("format") != FORMAT:
+        raise ValueError(f"{path} is a safetensors file, but not a model of fastbp")
+    try:
+        version = int(metadata["format_version"])
+        description = json.loads(metadata["description"])
+        if not isinstance(description, dict):
+            raise TypeError("the description is not an object")
+    except (KeyError, TypeError, ValueError) as error:
+        raise ValueError(f"{path} has no readable description: {error}") from None
+    if version > VERSION:
+        raise ValueError(
+            f"{path} has format version {version}; this fastbp reads up to {VERSION}: upgrade it"
+        )
+    return tensors, description

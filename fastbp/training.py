@@ -1,0 +1,428 @@
+"""Training: buffers allocated once, then chunks of compiled steps, with Python only in between."""
+
+import contextlib
+import functools
+import os
+import signal
+import threading
+import time
+from collections.abc import Callable, Iterable, Iterator, Sequence
+from dataclasses import dataclass
+from types import FrameType
+from typing import Any
+
+import numpy as np
+
+from fastbp import checks, kernels
+from fastbp.history import History
+from fastbp.kernels import Array
+from fastbp.network import Network, progress, spread
+from fastbp.optimizers import Optimizer, Schedule, as_optimizer, as_schedule
+
+# A compiled call lasts about so long, so that Ctrl-C, progress and callbacks are not kept waiting.
+CHUNK_SECONDS = 0.2
+# From so many multiplications a step, BLAS gains by more than one thread (784-128-10 has 4e7).
+THREADED_WORK = 2e7
+
+Callback = Callable[[Network, History], object]
+
+
+class DivergedError(ArithmeticError):
+    """The loss or its gradient was not finite; the network has its last finite weights."""
+
+
+@dataclass(frozen=True)
+class EarlyStopping:
+    """End training when the validation loss no longer falls, and restore the best weights.
+
+    Parameters
+    ----------
+    patience : int
+        Epochs without a better validation loss that are waited for.
+    min_delta : float
+        By how much the loss must fall to count as better.
+    """
+
+    patience: int = 10
+    min_delta: float = 0.0
+
+    def __post_init__(self) -> None:
+        checks.whole("patience", self.patience, 1)
+        checks.real("min_delta", self.min_delta, 0.0)
+
+
+class _Best:
+    """The best weights so far."""
+
+    def __init__(self, net: Network, rule: EarlyStopping) -> None:
+        self.rule = rule
+        self.loss = float("inf")
+        self.epoch = 0
+        self.params = net.params.copy()
+
+    def stale_after(self, net: Network, history: History) -> bool:
+        """Note the epoch just done; tell whether patience is at its end."""
+        if history.validation_loss[-1] < self.loss - self.rule.min_delta:
+            self.loss = history.validation_loss[-1]
+            self.epoch = len(history)
+            self.params[:] = net.params
+        return len(history) - self.epoch >= self.rule.patience
+
+
+@functools.cache
+def _blas() -> Any:
+    import scipy.linalg  # noqa: F401  the BLAS that Numba calls must be loaded to be found
+    from threadpoolctl import ThreadpoolController
+
+    return ThreadpoolController()
+
+
+def blas_threads(n_threads: int | None, work: float) -> contextlib.AbstractContextManager[Any]:
+    """Set the threads of BLAS for a while: ``n_threads``, or what suits ``work`` a step."""
+    if n_threads is None:
+        n_threads = len(os.sched_getaffinity(0)) if work >= THREADED_WORK else 1
+    return _blas().limit(limits=n_threads, user_api="blas")  # type: ignore[no-any-return]
+
+
+@contextlib.contextmanager
+def _interrupts() -> Iterator[threading.Event]:
+    """Turn the first Ctrl-C into an event; a second one raises as ever."""
+    pressed = threading.Event()
+    if threading.current_thread() is not threading.main_thread():
+        yield pressed  # only the main thread is told of signals
+        return
+    before = signal.getsignal(signal.SIGINT)
+
+    def note(number: int, frame: FrameType | None) -> None:
+        pressed.set()
+        signal.signal(signal.SIGINT, before)
+
+    if before is not None:
+        signal.signal(signal.SIGINT, note)
+    try:
+        yield pressed
+    finally:
+        if before is not None:
+            signal.signal(signal.SIGINT, before)
+
+
+def split(X: Array, y: Array, fraction: float, seed: int | None) -> tuple[Array, Array]:
+    """Choose rows to hold out, each class with its share; returns (rows kept, rows held out)."""
+    n = len(y)
+    random = np.random.default_rng(seed)
+    if y.ndim == 1:
+        groups = [np.flatnonzero(y == label) for label in np.unique(y)]
+    else:
+        groups = [np.arange(n)]
+    held = []
+    carry = 0.5  # the rounding of one group is made good by the next
+    for group in groups:
+        carry += fraction * len(group)
+        count = min(int(carry), len(group) - 1)
+        carry -= count
+        held.append(random.permutation(group)[:count])
+    out = np.sort(np.concatenate(held))
+    if len(out) == 0 or len(out) == n:
+        raise ValueError(f"{fraction!r} of {n} rows leaves no rows to hold out or to train on")
+    return np.setdiff1d(np.arange(n), out), out
+
+
+class _Run:
+    """The arrays of a run, and the one place where compiled steps are called."""
+
+    def __init__(
+        self,
+        net: Network,
+        data: kernels.Data,
+        optimizer: Optimizer,
+        schedule: Schedule,
+        objective: kernels.Objective,
+        epochs: int,
+        batch_size: int,
+        clip: float,
+        shuffle: bool,
+        seed: int | None,
+    ) -> None:
+        n = len(data.X)
+        rows = min(batch_size, n)
+        # The order within a batch of all rows changes nothing but the rounding.
+        self.shuffled = shuffle and rows < n
+        self.net, self.data, self.objective = net, data, objective
+        self.optimizer, self.schedule = optimizer, schedule
+        self.rule = optimizer.rule(clip)
+        self.per_epoch = -(-n // rows)
+        self.total = self.per_epoch * epochs
+        self.state = optimizer.state(net.params.size, net.dtype)
+        self.grads = np.empty_like(net.params)
+        self.work = net.workspace(rows, data.y, gathers=self.shuffled)
+        self.progress = progress(n, seed)
+        self.multiplications = 3.0 * rows * net.params.size
+
+    @property
+    def steps(self) -> int:
+        """Steps taken."""
+        return int(self.progress.counts[2])
+
+    def advance(self, steps: int) -> tuple[Array, Array]:
+        """Take ``steps`` steps; returns means (epochs ended, 2) and the learning rates (steps,).
+
+        Raises
+        ------
+        DivergedError
+            If the loss or the gradient is not finite.
+        """
+        first = self.steps
+        factors = self.schedule.factors(np.arange(first, first + steps), self.per_epoch, self.total)
+        rates = self.optimizer.learning_rate * factors
+        ended = (first + steps) // self.per_epoch - first // self.per_epoch
+        means = np.empty((ended, 2))
+        taken = kernels.train_steps(
+            self.net.params,
+            self.grads,
+            self.state,
+            self.net._layers,
+            self.objective,
+            self.rule,
+            self.data,
+            self.work,
+            self.progress,
+            self.shuffled,
+            rates,
+            means,
+        )
+        if taken < steps:
+            epoch, step = divmod(self.steps, self.per_epoch)
+            raise DivergedError(
+                f"the loss or its gradient is not finite at epoch {epoch + 1}, step {step + 1} of "
+                f"{self.per_epoch}, with learning rate {rates[taken]:g}. The network keeps the "
+                "weights from before. A smaller learning rate, scaled inputs or clip_norm help"
+            )
+        return means, rates
+
+
+def train(
+    net: Network,
+    X: Any,
+    y: Any,
+    *,
+    optimizer: Optimizer | str = "adam",
+    epochs: int = 10,
+    batch_size: int = 128,
+    validation_data: tuple[Any, Any] | None = None,
+    validation_fraction: float = 0.0,
+    sample_weight: Any = None,
+    schedule: Schedule | str | None = None,
+    early_stopping: EarlyStopping | int | None = None,
+    l2: float = 0.0,
+    l1: float = 0.0,
+    dropout: float | Sequence[float] = 0.0,
+    label_smoothing: float = 0.0,
+    clip_norm: float | None = None,
+    shuffle: bool = True,
+    seed: int | None = 0,
+    callbacks: Iterable[Callback] = (),
+    n_threads: int | None = None,
+    verbose: int = 0,
+) -> History:
+    """Train ``net`` in place.
+
+    Parameters
+    ----------
+    net : Network
+        Its parameters move; training again goes on from where they are.
+    X : (n, M) array
+        Examples; of the network's dtype and C-ordered they are not copied.
+    y : (n,) or (n, K) array
+        Class indices, probabilities or values, as the network's loss takes them.
+    optimizer : Optimizer or str
+        ``fastbp.Adam(1e-3)``, or a name: ``sgd``, ``adam``, ``adamw``, ``rmsprop``, ``adagrad``.
+    epochs : int
+        Passes through the data.
+    batch_size : int
+        Rows per step; the last batch of an epoch may be smaller.
+    validation_data : (X, y), optional
+        Evaluated after each epoch.
+    validation_fraction : float
+        Instead: this share of the rows, of every class alike, is held out from training.
+    sample_weight : (n,) array, optional
+        Weights of the rows in the mean loss of a batch.
+    schedule : Schedule or str, optional
+        ``fastbp.CosineSchedule()``, or a name: ``constant``, ``step``, ``exponential``,
+        ``cosine``, ``one_cycle``.
+    early_stopping : EarlyStopping or int, optional
+        Ends training when the validation loss has not fallen for so many epochs, and restores the
+        best weights.
+    l2, l1 : float
+        ``l2 / 2 * sum W**2 + l1 * sum |W|`` is added to the loss; biases are left out.
+    dropout : float or sequence of float
+        Share of each hidden layer's outputs dropped in training.
+    label_smoothing : float
+        Share of each label spread evenly over the classes.
+    clip_norm : float, optional
+        Gradients longer than this are scaled down to it.
+    shuffle : bool
+        Whether each epoch visits the rows in a new order.
+    seed : int or None
+        Of the order, of dropout and of the held-out rows. The same seed, data and number of
+        threads give the same bits.
+    callbacks : iterable of callables
+        Each is called as ``callback(net, history)`` after each epoch; True ends training.
+    n_threads : int, optional
+        Threads of matrix products; by default one for small steps, every processor for large.
+    verbose : int
+        1 shows progress on the terminal.
+
+    Returns
+    -------
+    History
+        Loss, metric, time and more for each epoch. Ctrl-C ends training after the running chunk
+        of steps (a fifth of a second) and returns the epochs done.
+
+    Raises
+    ------
+    ValueError, TypeError
+        If an argument is not as described; nothing has changed then.
+    DivergedError
+        If the loss or its gradient stops being finite; the network keeps its last finite weights.
+    """
+    # Everything is checked before anything runs.
+    optimizer, schedule = as_optimizer(optimizer), as_schedule(schedule)
+    epochs = checks.whole("epochs", epochs, 1)
+    batch_size = checks.whole("batch_size", batch_size, 1)
+    clip = 0.0 if clip_norm is None else checks.real("clip_norm", clip_norm, 0.0, open_ends="low")
+    if n_threads is not None:
+        n_threads = checks.whole("n_threads", n_threads, 1)
+    callbacks = list(callbacks)
+    objective = net.objective(l1, l2, dropout, label_smoothing)
+    X = net.inputs(X)
+    y = net.targets(y, len(X))
+    weights = checks.weights(sample_weight, len(X), net.dtype)
+    if len(X) == 0:
+        raise ValueError(f"X has no rows to train on; its shape is {X.shape}")
+    if not np.isfinite(net.params).all():
+        raise ValueError("the network's params are not all finite")
+    validation: tuple[Array, Array, Array | None] | None = None
+    if validation_data is not None:
+        if validation_fraction:
+            raise ValueError("validation_data and validation_fraction exclude each other")
+        Xv = net.inputs(validation_data[0])
+        validation = Xv, net.targets(validation_data[1], len(Xv)), None
+        if len(Xv) == 0:
+            raise ValueError(f"validation_data has no rows; the shape of its X is {Xv.shape}")
+    elif validation_fraction:
+        checks.real("validation_fraction", validation_fraction, 0.0, 1.0, open_ends="low high")
+        kept, held = split(X, y, validation_fraction, seed)
+        validation = X[held], y[held], None if weights is None else weights[held]
+        X, y, weights = X[kept], y[kept], None if weights is None else weights[kept]
+    if isinstance(early_stopping, int):
+        early_stopping = EarlyStopping(early_stopping)
+    if early_stopping is not None and validation is None:
+        raise ValueError("early_stopping needs validation_data or validation_fraction")
+
+    run = _Run(
+        net,
+        kernels.Data(X, y, weights),
+        optimizer,
+        schedule,
+        objective,
+        epochs,
+        batch_size,
+        clip,
+        shuffle,
+        seed,
+    )
+    history = History(net.metric)
+    best = _Best(net, early_stopping) if early_stopping is not None else None
+    variance = spread(y, weights)
+    each_epoch = bool(callbacks) or validation is not None
+    chunk = 1
+    reporter = _reporter(verbose, run.total, run.per_epoch)
+    with blas_threads(n_threads, run.multiplications), reporter, _interrupts() as interrupted:
+        begin = time.perf_counter()
+        while run.steps < run.total and history.stopped is None:
+            left = run.total - run.steps
+            if each_epoch:
+                left = run.per_epoch - run.steps % run.per_epoch
+            count = min(chunk, left)
+            start = time.perf_counter()
+            means, rates = run.advance(count)
+            now = time.perf_counter()
+            chunk = max(1, min(8 * chunk, int(count * CHUNK_SECONDS / max(now - start, 1e-9))))
+            _note_epochs(history, run, means, rates, variance, start - begin, now - begin)
+            if len(means) and validation is not None:
+                loss, metric = net.evaluate_checked(*validation)
+                history.validation_loss.append(loss)
+                history.validation_metric.append(metric)
+                history.seconds[-1] = time.perf_counter() - begin
+            reporter.update(run.steps, history)
+            if len(means) and best is not None and best.stale_after(net, history):
+                history.stopped = "early stopping"
+            if len(means):
+                answers = [callback(net, history) for callback in callbacks]
+                if any(answer is True for answer in answers):
+                    history.stopped = "callback"
+            if interrupted.is_set():
+                history.stopped = "interrupt"
+    if best is not None and best.epoch:
+        net.params[:] = best.params
+        history.best_epoch = best.epoch
+    return history
+
+
+def _note_epochs(
+    history: History,
+    run: _Run,
+    means: Array,
+    rates: Array,
+    variance: float,
+    start: float,
+    end: float,
+) -> None:
+    """Add the epochs that ended in a chunk from ``start`` to ``end`` (seconds)."""
+    done = len(history)
+    for k, (loss, score) in enumerate(means, start=1):
+        # The step, counted from the chunk's first, with which this epoch ended.
+        last = (done + k) * run.per_epoch - (run.steps - len(rates))
+        seconds = start + (end - start) * last / len(rates)
+        before = history.seconds[-1] if history.seconds else 0.0
+        history.loss.append(float(loss))
+        history.metric.append(run.net.metric_of(score, variance))
+        history.learning_rate.append(float(rates[last - 1]))
+        history.seconds.append(seconds)
+        history.samples_per_second.append(len(run.data.X) / max(seconds - before, 1e-9))
+
+
+def _reporter(verbose: int, total: int, per_epoch: int) -> Any:
+    """Make what shows progress; with ``verbose=0``, nothing, and Rich is not imported."""
+    if not verbose:
+        return _Silence()
+    from fastbp.reporting import Reporter
+
+    return Reporter(total, per_epoch)
+
+
+class _Silence(contextlib.nullcontext[None]):
+    """A reporter that says nothing."""
+
+    def update(self, steps: int, history: History) -> None:
+        """Say nothing."""
+
+
+def warmup(dtype: Any = "float32") -> None:
+    """Compile ahead of the first training: classifiers and regressors of one precision.
+
+    What is compiled is kept on disk; images and batch nodes call this once when they are built.
+
+    Parameters
+    ----------
+    dtype : {"float32", "float64"}
+    """
+    X = np.zeros((4, 2))
+    for loss, y in (
+        ("softmax_cross_entropy", np.arange(4) % 2),
+        ("squared_error", np.zeros((4, 2))),
+    ):
+        net = Network([2, 2, 2], loss=loss, dtype=dtype)
+        train(net, X, y, epochs=1, batch_size=2)
+        net.evaluate(X, y)
+        net.forward(X)
