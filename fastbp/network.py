@@ -96,20 +96,16 @@ class Network:
             raise ValueError(f"dtype must be one of {', '.join(DTYPES)}, not {dtype!r}")
         self.huber_delta = checks.real("huber_delta", huber_delta, 0.0, open_ends="low")
 
-        fan_in, fan_out = np.array(self.sizes[:-1]), np.array(self.sizes[1:])
+        fan_in, fan_out = np.array(self.sizes[:-1], np.int64), np.array(self.sizes[1:], np.int64)
         ends = np.cumsum(fan_in * fan_out + fan_out)
-        codes = [row.code for row in rows] + [kernels.IDENTITY]
+        codes = np.array([row.code for row in rows], np.int64)
         self._layers = kernels.Layers(
-            *(
-                np.array(column, dtype=np.int64)
-                for column in (
-                    self.sizes,
-                    ends - fan_in * fan_out - fan_out,
-                    ends - fan_out,
-                    np.cumsum(fan_out) - fan_out,
-                    codes,
-                )
-            )
+            sizes=np.array(self.sizes, np.int64),
+            weights_at=ends - fan_in * fan_out - fan_out,
+            biases_at=ends - fan_out,
+            outputs_at=np.cumsum(fan_out) - fan_out,
+            # Nothing but ReLU is compiled for a network that has nothing else.
+            activations=None if (codes == kernels.RELU).all() else codes,
         )
         self._keeps_slopes = any(row.keeps_slope for row in rows)
         self.params = np.zeros(int(ends[-1]), self.dtype)
@@ -253,7 +249,7 @@ class Network:
             kernels.forward(self.params, self._layers, None, random, x, outputs, slopes)
             first = int(self._layers.outputs_at[-1]) * len(x)
             z = outputs[first : first + len(x) * K].reshape(len(x), K)
-            kernels.activate(z, self.biases[-1], kernels.IDENTITY, None)
+            z += self.biases[-1]
             yield slice(start, start + len(x)), z
 
     def forward(self, X: Any) -> Array:
