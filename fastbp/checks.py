@@ -73,7 +73,7 @@ def _first(mask: Array) -> tuple[Any, ...]:
 
 def numbers(name: str, values: Any, dtype: Any) -> Array:
     """Take finite numbers of ``dtype``, of any shape."""
-    array = np.asarray(values)
+    given = array = np.asarray(values)
     if array.dtype.kind == "O":
         try:
             array = array.astype(np.float64)
@@ -91,8 +91,8 @@ def numbers(name: str, values: Any, dtype: Any) -> Array:
         bad = ~np.isfinite(converted)
         if bad.any():
             index = _first(bad)
-            value = array[index]
-            fit = "" if not np.isfinite(value) else f", too large for {np.dtype(dtype)}"
+            value = given[index]
+            fit = "" if not np.isfinite(array[index]) else f", too large for {np.dtype(dtype)}"
             raise ValueError(f"{_place(name, index)} is {value}{fit}; it must be finite")
     return converted
 

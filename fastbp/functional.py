@@ -280,6 +280,8 @@ def dense_backward(X: Any, W: Any, delta: Any) -> tuple[Array, Array, Array]:
     dX, dW, db = np.zeros_like(X), np.zeros_like(W), np.zeros(N, X.dtype)
     if B and M and N:
         kernels.dense_backward(X, W, delta, dW, db, dX)
+    elif B and N:
+        kernels.bias_gradient(delta, db)
     return dX, dW, db
 
 
