@@ -12,6 +12,9 @@ Legend, used for every array below::
     X (B, M) input    W (M, N) weights    b (N,) biases     z = X W + b (B, N)
     a = f(z) (B, N)   delta = dLoss/dz (B, N)               dW, db, dX: dLoss/dW, ...
 
+Sources are given as "seed 000" to "seed 004", the five notes that this project implements, with
+their equation numbers; seed 000 writes everything transposed, features first.
+
 Kernels write into the arrays named as outputs, or in place where the docstring says so. They
 never check their input, never print and never allocate per batch: ``functional.py`` and
 ``network.py`` check once at the boundary. All may be called inside a caller's own ``@njit``.

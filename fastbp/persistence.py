@@ -22,6 +22,8 @@ def write_whole(path: str | PathLike[str], write: Callable[[IO[bytes]], object])
     Whatever happens, ``path`` holds what it held before or all of what was written.
     """
     path = Path(path)
+    if not path.parent.is_dir():
+        raise FileNotFoundError(f"there is no folder {path.parent} to write {path.name} to")
     handle, temporary = tempfile.mkstemp(dir=path.parent, prefix=f".{path.name}.")
     try:
         with os.fdopen(handle, "wb") as file:

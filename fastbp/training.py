@@ -28,7 +28,17 @@ Callback = Callable[[Network, History], object]
 
 
 class DivergedError(ArithmeticError):
-    """The loss or its gradient was not finite; the network has its last finite weights."""
+    """The loss or its gradient was not finite; the network has its last finite weights.
+
+    Attributes
+    ----------
+    history : History
+        The epochs that were done.
+    """
+
+    def __init__(self, message: str, history: History) -> None:
+        super().__init__(message)
+        self.history = history
 
 
 @dataclass(frozen=True)
@@ -77,10 +87,16 @@ def _blas() -> Any:
     return ThreadpoolController()
 
 
+def _processors() -> int:
+    if hasattr(os, "sched_getaffinity"):  # not everywhere: macOS and Windows have none
+        return len(os.sched_getaffinity(0))
+    return os.cpu_count() or 1
+
+
 def blas_threads(n_threads: int | None, work: float) -> contextlib.AbstractContextManager[Any]:
     """Set the threads of BLAS for a while: ``n_threads``, or what suits ``work`` a step."""
     if n_threads is None:
-        n_threads = len(os.sched_getaffinity(0)) if work >= THREADED_WORK else 1
+        n_threads = _processors() if work >= THREADED_WORK else 1
     return _blas().limit(limits=n_threads, user_api="blas")  # type: ignore[no-any-return]
 
 
@@ -163,19 +179,21 @@ class _Run:
         """Steps taken."""
         return int(self.progress.counts[2])
 
-    def advance(self, steps: int) -> tuple[Array, Array]:
-        """Take ``steps`` steps; returns means (epochs ended, 2) and the learning rates (steps,).
+    def advance(self, steps: int) -> tuple[int, Array, Array]:
+        """Take up to ``steps`` steps; fewer if the loss or the gradient is not finite.
 
-        Raises
-        ------
-        DivergedError
-            If the loss or the gradient is not finite.
+        Returns
+        -------
+        taken : int
+        means : (epochs ended, 2) array
+            Mean loss and score of each.
+        rates : (steps,) array
+            Learning rates of the steps that were asked for.
         """
         first = self.steps
         factors = self.schedule.factors(np.arange(first, first + steps), self.per_epoch, self.total)
         rates = self.optimizer.learning_rate * factors
-        ended = (first + steps) // self.per_epoch - first // self.per_epoch
-        means = np.empty((ended, 2))
+        means = np.empty(((first + steps) // self.per_epoch - first // self.per_epoch, 2))
         taken = kernels.train_steps(
             self.net.params,
             self.grads,
@@ -190,14 +208,18 @@ class _Run:
             rates,
             means,
         )
-        if taken < steps:
-            epoch, step = divmod(self.steps, self.per_epoch)
-            raise DivergedError(
-                f"the loss or its gradient is not finite at epoch {epoch + 1}, step {step + 1} of "
-                f"{self.per_epoch}, with learning rate {rates[taken]:g}. The network keeps the "
-                "weights from before. A smaller learning rate, scaled inputs or clip_norm help"
-            )
-        return means, rates
+        ended = self.steps // self.per_epoch - first // self.per_epoch
+        return taken, means[:ended], rates
+
+    def diverged(self, rate: float, history: History) -> DivergedError:
+        """Make the error for a step that was not taken, at learning rate ``rate``."""
+        epoch, step = divmod(self.steps, self.per_epoch)
+        return DivergedError(
+            f"the loss or its gradient is not finite at epoch {epoch + 1}, step {step + 1} of "
+            f"{self.per_epoch}, with learning rate {rate:g}. The network keeps its weights from "
+            "before that step. A smaller learning rate, scaled inputs or clip_norm help",
+            history,
+        )
 
 
 def train(
@@ -345,10 +367,12 @@ def train(
                 left = run.per_epoch - run.steps % run.per_epoch
             count = min(chunk, left)
             start = time.perf_counter()
-            means, rates = run.advance(count)
+            taken, means, rates = run.advance(count)
             now = time.perf_counter()
             chunk = max(1, min(8 * chunk, int(count * CHUNK_SECONDS / max(now - start, 1e-9))))
-            _note_epochs(history, run, means, rates, variance, start - begin, now - begin)
+            _note_epochs(history, run, means, rates[:taken], variance, start - begin, now - begin)
+            if taken < count:
+                raise run.diverged(rates[taken], history)
             if len(means) and validation is not None:
                 loss, metric = net.evaluate_checked(*validation)
                 history.validation_loss.append(loss)

@@ -2,6 +2,7 @@
 
 import csv
 import os
+import re
 import signal
 import threading
 
@@ -310,22 +311,34 @@ def test_training_runs_in_other_threads():
 
 @pytest.mark.parametrize("shuffle", [True, False])
 def test_divergence_is_an_error_that_names_the_place(shuffle):
-    X, y = blobs(64)
-    t = X[:, :1] * 100
-    net = fastbp.Network([4, 8, 1], loss="squared_error")
-    with pytest.raises(fastbp.DivergedError) as caught:
-        fastbp.train(
-            net, X, t, optimizer=fastbp.SGD(5.0), epochs=100, batch_size=16, shuffle=shuffle
+    X, _ = blobs(64)
+    targets = X[:, :1] * 100
+
+    def run(net, epochs):
+        rule = fastbp.SGD(0.02)
+        return fastbp.train(
+            net, X, targets, optimizer=rule, epochs=epochs, batch_size=16, shuffle=shuffle
         )
-    message = str(caught.value)
-    assert "learning rate 5" in message
-    assert "epoch" in message
-    assert "of 4" in message
+
+    net = fastbp.Network([4, 8, 1], "identity", loss="squared_error")
+    net.params *= 10
+    with pytest.raises(fastbp.DivergedError) as caught:
+        run(net, 100)
+    message, done = str(caught.value), caught.value.history
+    epoch, step = map(int, re.search(r"epoch (\d+), step (\d+) of 4", message).groups())
+    assert "learning rate 0.02" in message
+    assert 1 <= step <= 4
     assert np.isfinite(net.params).all()
+    # The epochs that were done are in the history, as a run of just so many shows.
+    assert len(done) == epoch - 1
+    twin = fastbp.Network([4, 8, 1], "identity", loss="squared_error")
+    twin.params *= 10
+    if epoch > 1:
+        assert run(twin, epoch - 1).loss == done.loss
 
 
 def test_weights_stay_finite_at_the_largest_learning_rate():
-    X, y = blobs(64)
+    X, _ = blobs(64)
     for optimizer in (
         fastbp.SGD(1e6),
         fastbp.SGD(1e6, 0.99, True),
