@@ -1402,7 +1402,7 @@ def train_steps(
     state : (buffers, P), the optimizer's
     layers, objective, rule, data, work, progress : the tuples above
     shuffled : bool
-        False: rows are taken as they lie, without a copy.
+        False: rows are taken as they lie, without a copy; ``progress.order`` is then 0 to n - 1.
     lrs : (steps,) float64
     epochs : (at least the number of epochs that end in here, 2) float64
         Mean loss and mean score of each epoch that ends.

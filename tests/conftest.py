@@ -1,0 +1,17 @@
+"""Fixtures that all tests share."""
+
+from collections.abc import Iterator
+
+import numba
+import numpy as np
+import pytest
+
+
+@pytest.fixture(autouse=True)
+def _overflow_is_silent_without_the_compiler() -> Iterator[None]:
+    """Kernels run by Python count modulo 2^64 and overflow to inf, of which NumPy would warn."""
+    if numba.config.DISABLE_JIT:
+        with np.errstate(all="ignore"):
+            yield
+    else:
+        yield

@@ -1,0 +1,44 @@
+"""A slice of the suite without the compiler, where coverage can see the lines of the kernels."""
+
+import json
+import os
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+
+pytest.importorskip("pytest_cov")
+ROOT = Path(__file__).parents[1]
+
+
+def test_kernels_without_the_compiler_are_covered(tmp_path):
+    report = tmp_path / "coverage.json"
+    result = subprocess.run(
+        [
+            *(
+                sys.executable,
+                "-m",
+                "pytest",
+                "tests/test_kernels.py",
+                "-q",
+                "-p",
+                "no:cacheprovider",
+            ),
+            *("--cov=fastbp.kernels", "--cov=fastbp.reference", f"--cov-report=json:{report}"),
+        ],
+        cwd=ROOT,
+        env=os.environ | {"NUMBA_DISABLE_JIT": "1", "COVERAGE_FILE": str(tmp_path / "coverage")},
+        capture_output=True,
+        text=True,
+        timeout=600,
+        check=False,
+    )
+    assert result.returncode == 0, result.stdout[-3000:] + result.stderr[-3000:]
+    files = json.loads(report.read_text())["files"]
+    covered = {
+        Path(name).name: entry["summary"]["percent_covered"] for name, entry in files.items()
+    }
+    # What is left are the functions that write machine code and the refusal to cache.
+    assert covered["kernels.py"] > 93, covered
+    assert covered["reference.py"] > 93, covered
