@@ -259,7 +259,7 @@ def test_bad_model_files_give_clear_errors(tmp_path):
     with pytest.raises(ValueError, match="version 9"):
         fastbp.load(path)
     path.write_bytes(whole.replace(b"0.bias", b"7.bias"))
-    with pytest.raises(ValueError, match="0.bias"):
+    with pytest.raises(ValueError, match=r"0.bias"):
         fastbp.load(path)
 
 
