@@ -140,9 +140,8 @@ def class_labels(y: Any, rows: int, classes: int) -> Array:
     elif array.dtype.kind not in "iub":
         raise TypeError(f"y must hold class indices; its dtype is {array.dtype}")
     rows_match("y", array.shape[0], rows)
-    outside = (array < 0) | (array >= classes)
-    if outside.any():
-        index = _first(outside)
+    if rows and (array.min() < 0 or array.max() >= classes):
+        index = _first((array < 0) | (array >= classes))
         raise ValueError(
             f"{_place('y', index)} is {array[index]}; the {classes} classes are 0 to {classes - 1}"
         )

@@ -279,6 +279,7 @@ if not numba.config.DISABLE_JIT:
 # float64, would make float32 arithmetic into float64.
 ZERO, HALF, ONE, TWO, HUNDRED = (np.float32(c) for c in (0.0, 0.5, 1.0, 2.0, 100.0))
 INFINITY, NAN = np.float32(np.inf), np.float32(np.nan)
+TINY = np.float32(2.0**-126)  # the smallest number that float32 holds in full precision
 LOG2_E = 1.0 / math.log(2.0)
 # ln 2 in two parts: the first has so few bits that its product with a small integer is exact.
 LN2_HIGH_32, LN2_LOW_32 = 0.693359375, -2.1219444005469057e-4
@@ -574,22 +575,27 @@ def softmax_cross_entropy_backward(p: Array, labels: Array, out: Array) -> None:
 def gather(X: Array, order: Array, start: int, out: Array) -> None:
     """Copy rows ``order[start:start + B]`` of ``X`` (n, M) into ``out`` (B, M).
 
-    Four rows at a time: the processor then waits for four places of memory at once, not one
-    after the other (43 us for 57, for 100 rows of 784 out of 60,000).
+    Eight rows at a time: the processor then waits for eight places of memory at once, not for one
+    after the other (29 us for 42, for 100 rows of 784 out of 20,000; four at a time take 34).
     """
     B, M = out.shape
-    for i in range(0, B - 3, 4):
-        r, s = order[start + i], order[start + i + 1]
-        t, u = order[start + i + 2], order[start + i + 3]
+    for i in range(0, B - 7, 8):
+        k = start + i
+        a, b, c, d = order[k], order[k + 1], order[k + 2], order[k + 3]
+        e, f, g, h = order[k + 4], order[k + 5], order[k + 6], order[k + 7]
         for j in range(M):
-            out[i, j] = X[r, j]
-            out[i + 1, j] = X[s, j]
-            out[i + 2, j] = X[t, j]
-            out[i + 3, j] = X[u, j]
-    for i in range(B - B % 4, B):
-        r = order[start + i]
+            out[i, j] = X[a, j]
+            out[i + 1, j] = X[b, j]
+            out[i + 2, j] = X[c, j]
+            out[i + 3, j] = X[d, j]
+            out[i + 4, j] = X[e, j]
+            out[i + 5, j] = X[f, j]
+            out[i + 6, j] = X[g, j]
+            out[i + 7, j] = X[h, j]
+    for i in range(B - B % 8, B):
+        row = order[start + i]
         for j in range(M):
-            out[i, j] = X[r, j]
+            out[i, j] = X[row, j]
 
 
 @jit
@@ -1055,6 +1061,16 @@ def clip_by_norm(grads: Array, length: float, limit: float) -> None:
             grads[k] *= scale
 
 
+@jit_scalar
+def normal(x: Any) -> Any:
+    """``x``, or 0 if it is too small for float32's full precision.
+
+    The averages of a unit that has died shrink by a tenth a step until they stick at such a number,
+    with which processors are slow: an update of 100,000 parameters took up to twice as long.
+    """
+    return x if abs(x) >= TINY else ZERO
+
+
 @jit_inline
 def sgd(params: Array, grads: Array, lr: float) -> None:
     """params -= lr grads; both (P,)."""
@@ -1075,12 +1091,12 @@ def sgd_momentum(
     inertia = params.dtype.type(momentum)
     if nesterov:
         for k in range(params.shape[0]):
-            v = inertia * velocity[k] - rate * grads[k]
+            v = normal(inertia * velocity[k] - rate * grads[k])
             velocity[k] = v
             params[k] += inertia * v - rate * grads[k]
     else:
         for k in range(params.shape[0]):
-            v = inertia * velocity[k] - rate * grads[k]
+            v = normal(inertia * velocity[k] - rate * grads[k])
             velocity[k] = v
             params[k] += v
 
@@ -1112,8 +1128,8 @@ def adam(
     b1, c1, b2, c2 = T(beta1), T(1.0 - beta1), T(beta2), T(1.0 - beta2)
     for k in range(params.shape[0]):
         g = grads[k]
-        m = b1 * first[k] + c1 * g
-        v = b2 * second[k] + c2 * g * g
+        m = normal(b1 * first[k] + c1 * g)
+        v = normal(b2 * second[k] + c2 * g * g)
         first[k] = m
         second[k] = v
         params[k] = kept * params[k] - rate * m / (T(math.sqrt(v)) + small)
@@ -1128,7 +1144,7 @@ def rmsprop(
     rate, r, c, small = T(lr), T(rho), T(1.0 - rho), T(epsilon)
     for k in range(params.shape[0]):
         g = grads[k]
-        v = r * second[k] + c * g * g
+        v = normal(r * second[k] + c * g * g)
         second[k] = v
         params[k] -= rate * g / (T(math.sqrt(v)) + small)
 
@@ -1261,6 +1277,19 @@ def transpose_output(params: Array, layers: Layers, outputs: Array, z: Array) ->
             z[k, i] = product[i, k] + b[k]
 
 
+@jit_inline
+def transpose(a: Array, out: Array) -> None:
+    """``out`` (N, M) = ``a`` (M, N), transposed."""
+    for j in range(out.shape[0]):
+        for i in range(out.shape[1]):
+            out[j, i] = a[i, j]
+
+
+# With fewer outputs than this OpenBLAS takes its slow way to delta W^T unless W^T lies ready:
+# 620 ns for 340, for 32 rows, 64 units and 3 outputs.
+FEW = 8
+
+
 @jit
 def backward(
     params: Array,
@@ -1301,7 +1330,11 @@ def backward(
         if layer > 0:
             W = layer_weights(params, layers, layer)
             sent = matrix(deltas, (layer % 2) * half, B, layers.sizes[layer])
-            if layer == top:
+            if layer == top and z.shape[0] < min(FEW, B):
+                turned = matrix(deltas, (1 - layer % 2) * half, z.shape[0], W.shape[0])
+                transpose(W, turned)
+                product(z, TRANSPOSED, turned, PLAIN, sent)
+            elif layer == top:
                 product(z, TRANSPOSED, W, TRANSPOSED, sent)
             else:
                 input_gradient(delta, W, sent)

@@ -119,8 +119,9 @@ def softmax_backward(s: Array, v: Array) -> Array:
     """
     out = np.empty_like(v)
     for i in range(len(s)):
-        jacobian = np.diagflat(s[i]) - np.outer(s[i], s[i])
-        out[i] = jacobian @ v[i]
+        column = s[i].reshape(-1, 1)
+        jacobian = np.diagflat(column) - np.dot(column, column.T)
+        out[i] = np.dot(jacobian, v[i])
     return out
 
 

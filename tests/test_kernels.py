@@ -1131,3 +1131,19 @@ def test_without_a_folder_for_the_cache_there_is_one_warning_and_it_works(tmp_pa
     places = ("NUMBA_CACHE_DIR", "XDG_CACHE_HOME", "HOME", "LOCALAPPDATA")
     printed = run_python(tmp_path, script, **{place: str(blocked / "in") for place in places})
     assert printed == [str(file), "2.0", "False", "RuntimeWarning", "True"]
+
+
+@pytest.mark.parametrize("dtype", ["float32", "float64"])
+def test_averages_that_fade_become_zero_not_subnormal(dtype):
+    """Subnormal numbers slow a processor down, and 0.9 times the smallest rounds to itself."""
+    size, t = 33, 5
+    zeros = np.zeros(size, dtype)
+    faded = np.full(size, 1.1e-38, dtype)
+    params, first, second, velocity, total = (faded.copy() for _ in range(5))
+    params[:] = 1
+    kernels.adam(params, zeros, first, second, 0.1, 0.9, 0.999, 1e-8, 0.0, t)
+    kernels.sgd_momentum(params, zeros, velocity, 0.1, 0.9, False)
+    kernels.rmsprop(params, zeros, total, 0.1, 0.9, 1e-8)
+    for state in (first, second, velocity, total):
+        assert not state.any()
+    assert (params == 1).all()

@@ -1,0 +1,116 @@
+"""What all benchmarks share: the threads, once-only checks, and what goes into the JSON."""
+
+import functools
+import importlib.metadata
+import os
+from pathlib import Path
+from typing import Any
+
+import numba
+import pytest
+import report
+import scipy.linalg  # noqa: F401  the BLAS that Numba calls must be loaded to be limited
+from threadpoolctl import ThreadpoolController
+
+THREADS = 1
+PACKAGES = ("fastbp", "numpy", "numba", "llvmlite", "scipy")
+STATS = ("min", "max", "mean", "stddev", "median", "iqr", "outliers", "ops", "rounds", "iterations")
+RESULTS = pytest.StashKey[list[dict[str, Any]]]()
+
+# Without the compiler there is nothing to measure, and the largest networks would take hours.
+collect_ignore_glob = ["test_*.py"] if numba.config.DISABLE_JIT else []
+
+
+def pytest_configure(config: pytest.Config) -> None:
+    """Show the columns that are read, unless others are asked for."""
+    if config.option.benchmark_columns is None:
+        config.option.benchmark_columns = ["median", "min", "iqr", "rounds"]
+
+
+@functools.cache
+def threadpools() -> ThreadpoolController:
+    """Find the libraries with threads; building the controller is slow, so there is one."""
+    return ThreadpoolController()
+
+
+@pytest.fixture(autouse=True, scope="module")
+def one_thread() -> Any:
+    """Hold every BLAS, NumPy's and SciPy's, to one thread."""
+    with threadpools().limit(limits=THREADS, user_api="blas"):
+        yield
+
+
+@pytest.fixture
+def benchmark(benchmark: Any, request: pytest.FixtureRequest) -> Any:
+    """Time only if asked to; a plain ``pytest`` calls each function once, as a check."""
+    option = request.config.option
+    if not (option.benchmark_only or option.benchmark_enable):
+        benchmark.disabled = True
+    benchmark.extra_info["threads"] = THREADS
+    return benchmark
+
+
+# ---- The JSON: what a table needs to be understood, and nothing that names a person or a path
+
+
+def describe(pool: dict[str, Any]) -> str:
+    """Name a library with threads, and the package that brought it, without its path."""
+    folder = Path(pool["filepath"]).parent.name
+    owner = f" of {folder.removesuffix('.libs')}" if folder.endswith(".libs") else ""
+    return f"{pool['prefix'].removeprefix('lib')} {pool['version']}{owner}"
+
+
+def pytest_benchmark_update_machine_info(
+    config: pytest.Config, machine_info: dict[str, Any]
+) -> None:
+    """Keep processor and versions; drop the name of the host."""
+    cpu = machine_info.get("cpu", {})
+    keys = ("brand_raw", "family", "model", "stepping")
+    kept = {key: machine_info.get(key) for key in ("system", "machine", "python_version")}
+    kept["cpu"] = {key: cpu[key] for key in keys if key in cpu}
+    kept["processors"] = len(os.sched_getaffinity(0))
+    kept["threads"] = THREADS
+    kept["versions"] = {name: importlib.metadata.version(name) for name in PACKAGES}
+    kept["blas"] = sorted(describe(pool) for pool in threadpools().info())
+    machine_info.clear()
+    machine_info.update(kept)
+
+
+def pytest_benchmark_update_commit_info(config: pytest.Config, commit_info: dict[str, Any]) -> None:
+    """Keep what names the commit."""
+    kept = {key: commit_info.get(key) for key in ("id", "time", "dirty")}
+    commit_info.clear()
+    commit_info.update(kept)
+
+
+def pytest_benchmark_update_json(
+    config: pytest.Config, benchmarks: Any, output_json: dict[str, Any]
+) -> None:
+    """Keep the columns of the tables; drop each round's time and what ``extra_info`` says."""
+    for result in output_json["benchmarks"]:
+        result["stats"] = {column: result["stats"][column] for column in STATS}
+        for key in ("params", "param", "options"):
+            result.pop(key, None)
+
+
+# ---- After the tables of pytest-benchmark: the ratios, as the README shows them
+
+
+@pytest.hookimpl(wrapper=True)
+def pytest_benchmark_group_stats(
+    config: pytest.Config, benchmarks: list[dict[str, Any]], group_by: str
+) -> Any:
+    """Keep the results of this run for ``pytest_terminal_summary``."""
+    config.stash[RESULTS] = [b | {"stats": b} for b in benchmarks if b["path"] is None]
+    return (yield)
+
+
+@pytest.hookimpl(trylast=True)
+def pytest_terminal_summary(terminalreporter: Any, config: pytest.Config) -> None:
+    """Print the tables of ``report.py`` for what has been measured."""
+    results = config.stash.get(RESULTS, [])
+    for name, table in report.TABLES.items():
+        text = table({"benchmarks": results}) if results and name != "machine" else ""
+        if text:
+            terminalreporter.section(f"benchmark: {name}")
+            terminalreporter.write_line(text)

@@ -1,0 +1,370 @@
+"""Turn the JSON of pytest-benchmark into Markdown tables and a picture.
+
+    pytest --benchmark-only --benchmark-json=results.json
+    python benchmarks/report.py results.json --readme README.md --picture grid.svg
+
+Every number comes from the JSON. Nothing is sorted out: a row that fastbp loses looks like any
+other.
+"""
+
+import argparse
+import json
+import re
+import sys
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+NAIVE = "naive NumPy"
+AS_NOTED = "NumPy, fused as in the notes"
+NUMPY = "vectorised NumPy"
+FASTBP = "fastbp"
+CHECKED = "fastbp, checked"
+FLOOR = "floor"
+TIMES = "\N{MULTIPLICATION SIGN}"
+
+# What the notes (seed 003) measured for three rows of three classes: separate over fused.
+NOTES_RATIO = 6.92
+PASSES = 7.0
+
+Results = dict[str, Any]
+
+# ---- Reading
+
+
+def load(path: Path) -> Results:
+    """Read results.
+
+    Raises
+    ------
+    ValueError
+        If the file is not what this project's benchmarks write.
+    """
+    results = json.loads(path.read_text(encoding="utf-8"))
+    if "benchmarks" not in results or "versions" not in results.get("machine_info", {}):
+        raise ValueError(f"{path} was not written by this project's pytest --benchmark-json")
+    return dict(results)
+
+
+def select(results: Results, subject: str) -> list[Results]:
+    """Find the benchmarks of one subject, in the order in which they ran."""
+    return [b for b in results["benchmarks"] if b["extra_info"].get("subject") == subject]
+
+
+def by_path(
+    results: Results, subject: str, *keys: str
+) -> dict[tuple[Any, ...], dict[str, Results]]:
+    """Group the benchmarks of a subject by ``keys``: {key values: {path: benchmark}}."""
+    groups: dict[tuple[Any, ...], dict[str, Results]] = {}
+    for one in select(results, subject):
+        info = one["extra_info"]
+        groups.setdefault(tuple(info[key] for key in keys), {})[info["path"]] = one
+    return groups
+
+
+def microseconds(one: Results | None) -> float | None:
+    """Read the median time of one round, or for epochs of one step."""
+    if one is None:
+        return None
+    return float(one["stats"]["median"]) * 1e6 / int(one["extra_info"].get("steps", 1))
+
+
+def over(a: float | None, b: float | None) -> float | None:
+    """Divide, if there is something to divide."""
+    return None if a is None or not b else a / b
+
+
+# ---- Writing
+
+
+def digits(value: float | None, unit: str = "") -> str:
+    """Write a number to about three digits; what was not measured is a dash."""
+    if value is None:
+        return "-"
+    places = 0 if value >= 100 else 1 if value >= 10 else 2
+    return f"{value:,.{places}f}{unit}"
+
+
+def markdown(head: list[str], rows: list[list[str]]) -> str:
+    """Write a table, its first column to the left and the others to the right; no rows: nothing."""
+    rule = ["---"] + ["---:"] * (len(head) - 1)
+    lines = ("| " + " | ".join(row) + " |" for row in [head, rule, *rows])
+    return "\n".join(lines) if rows else ""
+
+
+def joined(*parts: str) -> str:
+    """Put what there is one below the other."""
+    return "\n\n".join(part for part in parts if part)
+
+
+# ---- The tables
+
+
+def fused(results: Results) -> str:
+    """Compare the separate and the fused gradient, and say where NumPy passes the notes."""
+    columns = (NAIVE, AS_NOTED, NUMPY, FASTBP, CHECKED)
+    rows = []
+    for (shape, precision), ways in by_path(results, "fused", "shape", "precision").items():
+        times = {path: microseconds(ways.get(path)) for path in columns}
+        ratio = digits(over(times[NAIVE], times[AS_NOTED]), TIMES)
+        rows.append(
+            [
+                f"{shape}, {precision}",
+                *(digits(time) for time in times.values()),
+                ratio + (f" (the notes: {NOTES_RATIO}{TIMES})" if shape == "3x3" else ""),
+                digits(over(times[NAIVE], times[FASTBP]), TIMES),
+            ]
+        )
+    head = [
+        "softmax + cross-entropy backward, µs",
+        "NumPy, separate (Jacobian loop)",
+        "NumPy, fused as in the notes",
+        "NumPy, fused in place",
+        "fastbp, kernel",
+        "fastbp, checked",
+        "separate over fused, NumPy",
+        "separate over fastbp's kernel",
+    ]
+    return "\n\n".join(
+        part for part in (markdown(head, rows) if rows else "", passing(results)) if part
+    )
+
+
+def passing(results: Results) -> str:
+    """Show NumPy's ratio over batch sizes, and from which size on it stays above ``PASSES``."""
+    sweeps = select(results, "fused ratio")
+    if not sweeps:
+        return ""
+    sizes = list(sweeps[0]["extra_info"]["ratios"])
+    rows, sentences = [], []
+    for one in sweeps:
+        K, ratios = one["extra_info"]["K"], one["extra_info"]["ratios"]
+        rows.append([f"{K} classes", *(digits(ratios[size], TIMES) for size in sizes)])
+        first = first_above(ratios, PASSES)
+        where = f"from a batch of {first} on" if first else "at no batch size measured"
+        sentences.append(f"with {K} classes {where}")
+    table = markdown(["separate over fused in NumPy, batch of", *sizes], rows)
+    return f"{table}\n\nNumPy's ratio is above {PASSES:g} " + ", ".join(sentences) + "."
+
+
+def first_above(ratios: dict[str, float], limit: float) -> int | None:
+    """Find the smallest batch from which on every ratio is above ``limit``."""
+    first = None
+    for size, ratio in sorted(ratios.items(), key=lambda item: int(item[0]), reverse=True):
+        if ratio <= limit:
+            break
+        first = int(size)
+    return first
+
+
+def grid(results: Results) -> str:
+    """Show step and epoch on the grid of networks."""
+    return joined(steps(results), epochs(results))
+
+
+def steps(results: Results) -> str:
+    """Show a step's time on every path, against the floor and against NumPy."""
+    rows = []
+    for (network, batch), row in by_path(results, "step", "network", "batch").items():
+        times = step_times(row)
+        ratio = row[FASTBP]["extra_info"].get("ratio") if FASTBP in row else None
+        rows.append(
+            [
+                f"{network}, {batch}",
+                *(digits(times[path]) for path in (FLOOR, FASTBP, NUMPY, NAIVE)),
+                digits(ratio, TIMES),
+                digits(over(times[NUMPY], times[FASTBP]), TIMES),
+                digits(over(times[NAIVE], times[FASTBP]), TIMES),
+            ]
+        )
+    head = ["a step, µs: network, batch", "floor", "fastbp", "NumPy", "naive NumPy"]
+    head += ["fastbp over floor", "NumPy over fastbp", "naive over fastbp"]
+    return markdown(head, rows)
+
+
+def step_times(row: dict[str, Results]) -> dict[str, float | None]:
+    """Read µs per step of every path; floor and fastbp from rounds that were taken in turn."""
+    times = {path: microseconds(row.get(path)) for path in (FLOOR, FASTBP, NUMPY, NAIVE)}
+    info = row[FASTBP]["extra_info"] if FASTBP in row else {}
+    if "floor_us" in info:
+        times |= {FLOOR: info["floor_us"], FASTBP: info["step_us"]}
+    return times
+
+
+def epochs(results: Results) -> str:
+    """Show the time of an epoch through ``fastbp.train``, in milliseconds."""
+    rows = []
+    for (network, batch), row in by_path(results, "epoch", "network", "batch").items():
+        count = next(iter(row.values()))["extra_info"]["steps"]
+        times = {}
+        for path in (FASTBP, NUMPY, NAIVE):
+            step = microseconds(row.get(path))
+            times[path] = None if step is None else step * count / 1e3
+        rows.append(
+            [
+                f"{network}, {batch}",
+                f"{count:,}",
+                *(digits(time) for time in times.values()),
+                digits(over(times[NUMPY], times[FASTBP]), TIMES),
+                digits(over(times[NAIVE], times[FASTBP]), TIMES),
+            ]
+        )
+    head = ["an epoch, ms: network, batch", "steps", "`fastbp.train`", "NumPy", "naive NumPy"]
+    head += ["NumPy over fastbp", "naive over fastbp"]
+    return markdown(head, rows)
+
+
+def kernels(results: Results) -> str:
+    """Compare the pieces of a step."""
+    rows = []
+    for (formula, shape), ways in by_path(results, "kernel", "formula", "shape").items():
+        times = {path: microseconds(ways.get(path)) for path in (NAIVE, NUMPY, FASTBP)}
+        rows.append(
+            [
+                f"{formula}, {shape}",
+                *(digits(time) for time in times.values()),
+                digits(over(times[NAIVE], times[FASTBP]), TIMES),
+                digits(over(times[NUMPY], times[FASTBP]), TIMES),
+            ]
+        )
+    head = ["µs", "naive NumPy", "vectorised NumPy", "fastbp"]
+    head += ["naive over fastbp", "vectorised over fastbp"]
+    return markdown(head, rows)
+
+
+def compile_times(results: Results) -> str:
+    """Show what a new process costs: imports, the first compilation, the cache."""
+    rows = [
+        [
+            one["extra_info"]["case"],
+            digits(float(one["stats"]["median"])),
+            digits(one["extra_info"].get("import_s")),
+            digits(one["extra_info"].get("training_s")),
+        ]
+        for one in select(results, "compile")
+    ]
+    head = ["a new process, s", "from start to end", "import", "first training"]
+    return markdown(head, rows)
+
+
+def machine(results: Results) -> str:
+    """Name the processor, the threads and the versions."""
+    info = results["machine_info"]
+    cpu, versions = info["cpu"], info["versions"]
+    model = ", ".join(f"{key} {cpu[key]}" for key in ("family", "model") if key in cpu)
+    packages = ", ".join(f"{name} {version}" for name, version in versions.items())
+    threads = info["threads"]
+    return (
+        f"{cpu.get('brand_raw', info['machine'])}{f' ({model})' if model else ''}, "
+        f"{info['processors']} processors, of which {threads} used; {info['system']}, "
+        f"Python {info['python_version']}, {packages}; {', '.join(info['blas'])}. "
+        f"Measured {results['datetime'][:10]}."
+    )
+
+
+TABLES: dict[str, Callable[[Results], str]] = {
+    "fused": fused,
+    "grid": grid,
+    "kernels": kernels,
+    "compile": compile_times,
+    "machine": machine,
+}
+
+# ---- Where they go
+
+
+def fill(text: str, tables: dict[str, str]) -> str:
+    """Replace what stands between each pair of markers by its table.
+
+    Raises
+    ------
+    ValueError
+        If a table's pair of markers is not there exactly once.
+    """
+    for name, table in tables.items():
+        begin, end = (f"<!-- benchmark: {edge} {name} -->" for edge in ("begin", "end"))
+        pattern = re.compile(f"({re.escape(begin)}).*?({re.escape(end)})", re.DOTALL)
+        if text.count(begin) != 1 or text.count(end) != 1 or not pattern.search(text):
+            raise ValueError(f"the text must hold {begin} and, after it, {end}, each once")
+        text = pattern.sub(lambda match, table=table: f"{match[1]}\n\n{table}\n\n{match[2]}", text)
+    return text
+
+
+LOOKS = {
+    NAIVE: {"color": "#d9d9d9", "hatch": "///"},
+    NUMPY: {"color": "#9ecae1", "hatch": "\\\\\\\\"},
+    FASTBP: {"color": "#08519c", "hatch": ""},
+}
+BAR = 0.27
+
+
+def draw(results: Results, path: Path) -> None:
+    """Draw µs per step on the grid: a bar for each path, a black mark for the floor."""
+    import matplotlib
+    from matplotlib.figure import Figure
+
+    groups = by_path(results, "step", "network", "batch")
+    if not groups:
+        raise ValueError("there is no step of the grid in the results to draw")
+    times = [step_times(row) for row in groups.values()]
+    figure = Figure(figsize=(8, 0.7 * len(groups) + 1.2), layout="constrained")
+    axes = figure.subplots()
+    draw_bars(axes, times)
+    axes.set_yticks(range(len(groups)), [f"{network}\nbatch {batch}" for network, batch in groups])
+    axes.invert_yaxis()
+    axes.set_xscale("log")
+    axes.set_xlabel("µs per training step, logarithmic: less is better")
+    axes.margins(x=0.1, y=0.02)
+    axes.spines[["top", "right"]].set_visible(False)
+    figure.legend(loc="outside upper center", ncols=4, fontsize=8, frameon=False)
+    path.parent.mkdir(parents=True, exist_ok=True)
+    # The same results give the same file.
+    with matplotlib.rc_context({"svg.hashsalt": "fastbp", "hatch.linewidth": 0.6}):
+        figure.savefig(path, metadata={"Date": None} if path.suffix == ".svg" else None)
+
+
+def draw_bars(axes: Any, times: list[dict[str, float | None]]) -> None:
+    """Draw one group of bars for each row of the grid, and the floor's mark across fastbp's."""
+    for place, (name, look) in enumerate(LOOKS.items()):
+        drawn = [(i + BAR * (place - 1), t) for i, row in enumerate(times) if (t := row[name])]
+        heights, values = [h for h, _ in drawn], [t for _, t in drawn]
+        axes.barh(heights, values, BAR, label=name, edgecolor="black", **look)
+        for height, value in drawn:
+            axes.annotate(
+                *(digits(value), (value, height), (3, 0)),
+                textcoords="offset points",
+                va="center",
+                fontsize=7,
+            )
+    floors = [(i + BAR, t) for i, row in enumerate(times) if (t := row[FLOOR])]
+    heights, values = [h for h, _ in floors], [t for _, t in floors]
+    # White below black, so that the mark is seen on the bar and off it.
+    for color, width, label in (("white", 4, None), ("black", 2, "floor: its matrix products")):
+        look = {"color": color, "linewidths": width, "label": label}
+        axes.scatter(values, heights, 200, marker="|", zorder=3, **look)
+
+
+def main(arguments: list[str] | None = None) -> int:
+    """Print the tables, and put them into a README and a picture if asked to."""
+    parser = argparse.ArgumentParser(description="Tables and a picture of benchmark results.")
+    parser.add_argument("results", type=Path, help="JSON written by pytest --benchmark-json")
+    parser.add_argument("--readme", type=Path, help="file whose marked places are filled in")
+    parser.add_argument("--picture", type=Path, help="SVG or PNG to draw the grid into")
+    given = parser.parse_args(arguments)
+    try:
+        results = load(given.results)
+        tables = {name: table(results) for name, table in TABLES.items()}
+        if given.readme:
+            filled = fill(given.readme.read_text(encoding="utf-8"), tables)
+            given.readme.write_text(filled, encoding="utf-8")
+        if given.picture:
+            draw(results, given.picture)
+    except (OSError, ValueError) as error:
+        print(f"report.py: {error}", file=sys.stderr)
+        return 1
+    print("\n\n".join(f"## {name}\n\n{table}" for name, table in tables.items()))
+    return 0
+
+
+if __name__ == "__main__":
+    sys.exit(main())

@@ -1,0 +1,105 @@
+"""What a new process costs before it trains: imports, the first compilation, the disk cache.
+
+These times stand apart from all others: they are paid once on a machine, or once in a process.
+Each is taken inside a process of its own; the benchmark's own time is that of the whole process,
+from its start to its end.
+"""
+
+import json
+import os
+import statistics
+import subprocess
+import sys
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+import fastbp
+
+pytestmark = pytest.mark.benchmark(group="compile and import", disable_gc=True)
+
+TRAINING = """
+import json, time
+begin = time.perf_counter()
+import fastbp
+import numpy as np
+imported = time.perf_counter()
+random = np.random.default_rng(0)
+X, y = random.standard_normal((256, 64), dtype=np.float32), random.integers(0, 10, 256)
+net = fastbp.Network([64, 32, 10], seed=0)
+start = time.perf_counter()
+history = fastbp.train(net, X, y, epochs=1, batch_size=32, n_threads=1)
+end = time.perf_counter()
+print(json.dumps({"import_s": imported - begin, "training_s": end - start, "loss": history.loss}))
+"""
+IMPORT = """
+import json, sys, time
+begin = time.perf_counter()
+import {module}
+end = time.perf_counter()
+print(json.dumps({{"import_s": end - begin, "modules": sorted(sys.modules)}}))
+"""
+# Large packages that fastbp uses in places, and must not load before they are needed.
+LAZY = ("sklearn", "matplotlib", "mpi4py")
+
+
+def run(code: str, cache: Path) -> dict[str, Any]:
+    """Run ``code`` in a new process that compiles into ``cache``; returns what it printed."""
+    environment = os.environ | {
+        "NUMBA_CACHE_DIR": str(cache),
+        "OPENBLAS_NUM_THREADS": "1",
+        "PYTHONPATH": str(Path(fastbp.__file__).parents[1]),
+    }
+    command = [sys.executable, "-c", code]
+    done = subprocess.run(command, env=environment, capture_output=True, text=True, check=False)
+    assert done.returncode == 0, done.stderr
+    return dict(json.loads(done.stdout))
+
+
+def measure(benchmark: Any, case: str, code: str, cache: Path, rounds: int) -> list[dict[str, Any]]:
+    """Time ``rounds`` processes; note the medians of what they timed inside."""
+    results: list[dict[str, Any]] = []
+    benchmark.extra_info.update(subject="compile", case=case)
+    benchmark.pedantic(lambda: results.append(run(code, cache)), rounds=rounds)
+    for key in ("import_s", "training_s"):
+        if key in results[0]:
+            benchmark.extra_info[key] = statistics.median(result[key] for result in results)
+    return results
+
+
+@pytest.fixture(scope="module")
+def cache(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """Make a folder for compiled code, empty at first."""
+    return tmp_path_factory.mktemp("numba")
+
+
+@pytest.fixture(scope="module")
+def losses() -> list[float]:
+    """Keep what the trainings of this file arrive at."""
+    return []
+
+
+def test_first_ever(benchmark: Any, cache: Path, losses: list[float]) -> None:
+    """Time the very first training on a machine, with nothing compiled yet."""
+    assert not any(cache.iterdir())
+    (result,) = measure(benchmark, "the first training ever", TRAINING, cache, rounds=1)
+    losses += result["loss"]
+
+
+def test_from_cache(benchmark: Any, cache: Path, losses: list[float]) -> None:
+    """Time the same training in later processes, which find the compiled code on disk."""
+    if not losses:
+        losses += run(TRAINING, cache)["loss"]
+    before = {path: path.stat().st_mtime_ns for path in cache.rglob("*.nb?")}
+    results = measure(benchmark, "a first training in a new process", TRAINING, cache, rounds=5)
+    assert {path: path.stat().st_mtime_ns for path in cache.rglob("*.nb?")} == before
+    assert all(result["loss"] == losses for result in results)
+
+
+@pytest.mark.parametrize("module", ["numpy", "numba", "fastbp"])
+def test_import(benchmark: Any, cache: Path, module: str) -> None:
+    """Time an import, beside those of what fastbp stands on; it brings in nothing large besides."""
+    code = IMPORT.format(module=module)
+    (*_, result) = measure(benchmark, f"`import {module}`", code, cache, rounds=5)
+    assert not set(LAZY) & set(result["modules"])

@@ -1,0 +1,288 @@
+"""A whole step and a whole epoch of training, on eight networks from tiny to large.
+
+Every path does the same work, and a check holds it to that: the same float32 data, start weights
+and order of the rows, ReLU between the layers, softmax cross-entropy, Adam. A round is one epoch,
+and a step's time is an epoch's over its steps. A step gathers its batch from the shuffled rows; it
+is timed inside the compiled loop, without ``fastbp.train`` around it. The epoch is timed as a user
+sees it, with all that ``fastbp.train`` does before and after.
+"""
+
+import functools
+import math
+import statistics
+import time
+from collections.abc import Callable
+from typing import Any, NamedTuple
+
+import numpy as np
+import pytest
+from floor import Floor
+from report import FASTBP, FLOOR, NAIVE, NUMPY
+
+import fastbp
+from fastbp import kernels, reference
+from fastbp.network import progress
+
+Array = np.ndarray[Any, Any]
+
+pytestmark = pytest.mark.benchmark(disable_gc=True)
+
+SEED = 0
+LEARNING_RATE = 1e-3
+CHECKED = 4  # steps after which the paths are compared
+LEAST = {NAIVE: 2, NUMPY: 5, FASTBP: 5}  # epochs timed, of each path
+ROUND_SECONDS = 0.025  # of floor and of steps, where they are timed in turn
+
+
+class Row(NamedTuple):
+    """A row of the grid. With 784 inputs there are more rows than the cache holds."""
+
+    sizes: tuple[int, ...]
+    batch: int
+    rows: int  # examples, a multiple of the batch
+
+    def __str__(self) -> str:
+        return "-".join(map(str, self.sizes))
+
+
+GRID = (
+    Row((2, 64, 3), 32, 32_000),
+    Row((2, 64, 3), 300, 60_000),
+    Row((784, 10, 10), 100, 20_000),
+    Row((64, 100, 10), 200, 20_000),
+    Row((64, 100, 10), 32, 12_800),
+    Row((784, 128, 10), 128, 19_968),
+    Row((784, 256, 128, 10), 128, 19_968),
+    Row((784, 1024, 1024, 10), 256, 5_120),
+)
+
+
+class Case:
+    """Data, start weights and order for one row of the grid."""
+
+    def __init__(self, row: Row, rows: int) -> None:
+        random = np.random.default_rng(SEED)
+        self.row, self.batch, self.steps = row, row.batch, rows // row.batch
+        self.X = random.standard_normal((rows, row.sizes[0]), dtype=np.float32)
+        self.y = random.integers(0, row.sizes[-1], rows)
+        self.net = fastbp.Network(row.sizes, seed=SEED)
+        # The order of the first epoch, as fastbp shuffles it, so that NumPy can follow it.
+        key, counter = (int(number) for number in progress(rows, SEED).random)
+        self.order = reference.shuffle(np.arange(rows), key, counter)
+        self.losses: list[float] = []  # of the timed epochs, by whatever path
+
+    @functools.cached_property
+    def few(self) -> "Case":
+        """The same for a few steps, on which the paths are compared."""
+        return Case(self.row, CHECKED * self.batch)
+
+    @property
+    def label(self) -> str:
+        """Name network and batch."""
+        return f"{self.row}, batch {self.batch}"
+
+
+@pytest.fixture(scope="module", params=GRID, ids=[f"{row}x{row.batch}" for row in GRID])
+def case(request: pytest.FixtureRequest) -> Case:
+    """Make the data of one row; a few steps' worth of it where nothing is timed."""
+    row, option = request.param, request.config.option
+    timed = option.benchmark_only or option.benchmark_enable
+    return Case(row, row.rows if timed else CHECKED * row.batch)
+
+
+class Compiled:
+    """``kernels.train_steps`` and its arrays."""
+
+    def __init__(self, case: Case) -> None:
+        self.net, self.steps = case.net.copy(), case.steps
+        self.start = case.net.params
+        self.grads = np.empty_like(self.start)
+        self.rule = fastbp.Adam(LEARNING_RATE).rule(0.0)
+        self.state = fastbp.Adam().state(self.start.size, self.net.dtype)
+        self.data = kernels.Data(case.X, case.y, None)
+        self.work = self.net.workspace(case.batch, case.y, gathers=True)
+        self.reset()
+
+    def reset(self) -> None:
+        """Go back to the start: weights, optimizer and order."""
+        self.net.params[:] = self.start
+        self.state[:] = 0
+        self.progress = progress(len(self.data.X), SEED)
+
+    def run(self) -> float:
+        """Take the steps of an epoch; returns its mean loss."""
+        rates, means = np.full(self.steps, LEARNING_RATE), np.empty((1, 2))
+        taken = kernels.train_steps(
+            *(self.net.params, self.grads, self.state, self.net._layers, self.net.objective()),
+            *(self.rule, self.data, self.work, self.progress, True, rates, means),
+        )
+        assert taken == self.steps
+        return float(means[0, 0])
+
+    @property
+    def params(self) -> Array:
+        """All parameters, flat."""
+        return self.net.params
+
+
+class Plain:
+    """``reference.Network``, by the Jacobians or by the fused gradient."""
+
+    def __init__(self, case: Case, *, jacobian: bool) -> None:
+        self.case, self.jacobian = case, jacobian
+        self.reset()
+
+    def reset(self) -> None:
+        """Go back to the start: weights and optimizer."""
+        self.net = reference.Network(self.case.row.sizes)
+        self.net.weights = [W.copy() for W in self.case.net.weights]
+        self.net.biases = [b.copy() for b in self.case.net.biases]
+        self.optimizer = reference.Adam(LEARNING_RATE)
+
+    def run(self) -> float:
+        """Take the steps of an epoch; returns its mean loss."""
+        case = self.case
+        return reference.train_epoch(
+            self.net, self.optimizer, case.X, case.y, case.batch, case.order, self.jacobian
+        )
+
+    @property
+    def params(self) -> Array:
+        """All parameters, flat, in fastbp's order."""
+        pairs = zip(self.net.weights, self.net.biases, strict=True)
+        return np.concatenate([part.ravel() for pair in pairs for part in pair])
+
+
+class Trained:
+    """The public ``fastbp.train``, for a whole epoch."""
+
+    def __init__(self, case: Case) -> None:
+        self.case, self.net = case, case.net.copy()
+
+    def reset(self) -> None:
+        """Go back to the start weights; ``train`` makes all else anew."""
+        self.net.params[:] = self.case.net.params
+
+    def run(self) -> float:
+        """Train for an epoch; returns its mean loss."""
+        history = fastbp.train(
+            *(self.net, self.case.X, self.case.y),
+            optimizer=fastbp.Adam(LEARNING_RATE),
+            epochs=1,
+            batch_size=self.case.batch,
+            seed=SEED,
+            n_threads=1,
+        )
+        return history.loss[0]
+
+    @property
+    def params(self) -> Array:
+        """All parameters, flat."""
+        return self.net.params
+
+
+def rounds(benchmark: Any, seconds: float, least: int) -> int:
+    """Choose how many rounds of ``seconds`` to time."""
+    return max(least, min(60, int(0.6 / seconds))) if benchmark.enabled else 1
+
+
+def timed(function: Callable[..., Any], *arguments: Any) -> float:
+    """Time one call, in seconds."""
+    start = time.perf_counter()
+    function(*arguments)
+    return time.perf_counter() - start
+
+
+def assert_same_work(case: Case, make: Callable[[Case], Any]) -> None:
+    """Hold a path to the naive one: the same loss, and parameters that moved to the same place.
+
+    Adam divides by the size of the gradient, which makes rounding visible where that is nearly 0,
+    so the distance between the two ends is measured against how far they went.
+    """
+    naive, way = Plain(case, jacobian=True), make(case)
+    assert way.run() == pytest.approx(naive.run(), rel=1e-5)
+    apart = np.linalg.norm(way.params - naive.params)
+    assert apart < 1e-3 * np.linalg.norm(naive.params - case.net.params)
+
+
+def time_epochs(benchmark: Any, case: Case, way: Any, least: int) -> None:
+    """Time epochs from the start weights; hold their loss to that of the other paths."""
+    count = rounds(benchmark, timed(way.run), least)
+    loss = benchmark.pedantic(way.run, setup=way.reset, rounds=count)
+    case.losses.append(loss)
+    assert loss == pytest.approx(case.losses[0], rel=1e-3)
+
+
+STEPS: dict[str, Callable[[Case], Any]] = {
+    NAIVE: lambda case: Plain(case, jacobian=True),
+    NUMPY: lambda case: Plain(case, jacobian=False),
+    FASTBP: Compiled,
+}
+
+
+@pytest.mark.parametrize("path", STEPS)
+def test_step(benchmark: Any, case: Case, path: str) -> None:
+    """Time an epoch of steps; for fastbp, then, floor and steps in turn."""
+    assert_same_work(case.few, STEPS[path])
+    describe(benchmark, case, "step", path)
+    way = STEPS[path](case)
+    time_epochs(benchmark, case, way, LEAST[path])
+    if path == FASTBP and benchmark.enabled:
+        note_ratio(benchmark, case, way)
+
+
+def note_ratio(benchmark: Any, case: Case, way: Compiled) -> None:
+    """Time floor and steps in turn, and keep the medians and their ratio.
+
+    A round of either is long against what an operating system gives a process at a time. On a
+    machine with other work, shorter ones would be interrupted in the steps and never in the floor.
+    """
+    floor = Floor(case.net, case.X[: case.batch])
+    floor.run(case.steps)
+    repeats = math.ceil(ROUND_SECONDS / benchmark.stats.stats.median)
+    count = repeats * case.steps
+    floors, steps = [], []
+    for _ in range(rounds(benchmark, repeats * benchmark.stats.stats.median, least=5)):
+        way.reset()
+        floors.append(timed(floor.run, count) / count * 1e6)
+        steps.append(sum(timed(way.run) for _ in range(repeats)) / count * 1e6)
+    low, step = statistics.median(floors), statistics.median(steps)
+    benchmark.extra_info.update(floor_us=low, step_us=step, ratio=step / low)
+    benchmark.extra_info["epochs_us"] = [round(one, 3) for one in steps]
+
+
+def test_floor(benchmark: Any, case: Case) -> None:
+    """Time the matrix products alone, as a row of the same group."""
+    floor = Floor(case.net, case.X[: case.batch])
+    floor.run(1)
+    size = np.abs(floor.expected()).max()
+    np.testing.assert_allclose(floor.grads, floor.expected(), rtol=1e-3, atol=1e-5 * size)
+    describe(benchmark, case, "step", FLOOR)
+    count = rounds(benchmark, timed(floor.run, case.steps), least=3)
+    benchmark.pedantic(floor.run, args=(case.steps,), rounds=count)
+
+
+EPOCHS = STEPS | {FASTBP: Trained}
+
+
+@pytest.mark.parametrize("path", EPOCHS)
+def test_epoch(benchmark: Any, case: Case, path: str) -> None:
+    """Time an epoch from the start weights; NumPy is given the order, fastbp makes its own."""
+    assert_same_work(case.few, EPOCHS[path])
+    describe(benchmark, case, "epoch", path)
+    way = EPOCHS[path](case)
+    time_epochs(benchmark, case, way, LEAST[path])
+
+
+def describe(benchmark: Any, case: Case, subject: str, path: str) -> None:
+    """Name the group, and note what the report needs."""
+    benchmark.group = f"{subject} {case.label} ({case.steps} steps a round)"
+    benchmark.extra_info.update(
+        subject=subject,
+        network=str(case.row),
+        batch=case.batch,
+        steps=case.steps,
+        rows=len(case.X),
+        precision="float32",
+        path=path,
+    )

@@ -1,0 +1,132 @@
+"""Data sets that need no download, and how to hold rows of them out."""
+
+import dataclasses
+import importlib.util
+from dataclasses import dataclass
+from pathlib import Path
+
+import numpy as np
+
+from fastbp import checks, training
+from fastbp.choices import choose
+from fastbp.kernels import Array
+
+
+@dataclass(frozen=True, eq=False)
+class Dataset:
+    """Examples with their classes.
+
+    Attributes
+    ----------
+    name : str
+    X : (n, M) float32 array
+        One example per row.
+    y : (n,) int64 array
+        Class indices.
+    class_names : tuple of str
+        One name per class.
+    image_shape : (rows, columns) or None
+        What a row of ``X`` is, read line by line, if it is a picture.
+    """
+
+    name: str
+    X: Array
+    y: Array
+    class_names: tuple[str, ...]
+    image_shape: tuple[int, int] | None = None
+
+    def __len__(self) -> int:
+        """Count the examples."""
+        return len(self.y)
+
+
+def digits() -> Dataset:
+    """Load the 1,797 handwritten digits that come with scikit-learn.
+
+    Each is 8 x 8 pixels in 17 shades of grey, here from 0 to 1 (the UCI set "Optical Recognition
+    of Handwritten Digits", its test part).
+
+    Returns
+    -------
+    Dataset
+        ``X`` is (1797, 64), ``y`` holds 0 to 9.
+    """
+    table = _bundled_digits()
+    if table is None:
+        table = _digits_from_sklearn()
+    X = np.ascontiguousarray(table[:, :-1] / np.float32(16))
+    y = table[:, -1].astype(np.int64)
+    return Dataset("digits", X, y, tuple("0123456789"), (8, 8))
+
+
+def _bundled_digits() -> Array | None:
+    """Read the pixels and labels (1797, 65) from scikit-learn's folder; None if it is not there.
+
+    Importing ``sklearn.datasets`` takes longer than all the rest of a short training run.
+    """
+    spec = importlib.util.find_spec("sklearn")
+    for folder in (spec and spec.submodule_search_locations) or ():
+        path = Path(folder, "datasets", "data", "digits.csv.gz")
+        try:
+            table = np.loadtxt(path, np.float32, delimiter=",")
+        except (OSError, EOFError, ValueError):
+            continue
+        if table.shape == (1797, 65):
+            return table
+    return None
+
+
+def _digits_from_sklearn() -> Array:
+    """Get the same (1797, 65) through scikit-learn's public function, slowly."""
+    from sklearn.datasets import load_digits
+
+    X, y = load_digits(return_X_y=True)
+    return np.column_stack([X, y]).astype(np.float32)
+
+
+DATASETS = {"digits": digits}
+
+
+def load(name: str) -> Dataset:
+    """Load a data set by its name.
+
+    Parameters
+    ----------
+    name : {"digits"}
+
+    Raises
+    ------
+    ValueError
+        If there is none of that name; the nearest one is suggested.
+    """
+    return choose("data set", name, DATASETS)()
+
+
+def split(dataset: Dataset, test_fraction: float = 0.2, seed: int = 0) -> tuple[Dataset, Dataset]:
+    """Hold rows out, of every class the same share.
+
+    Parameters
+    ----------
+    dataset : Dataset
+    test_fraction : float
+        Share of the rows to hold out, above 0 and below 1.
+    seed : int
+        Decides which; the same seed holds out the same rows.
+
+    Returns
+    -------
+    train, test : Dataset
+        Both in the order of ``dataset``; together they are all of it.
+
+    Raises
+    ------
+    ValueError, TypeError
+        If the share is not as described, or leaves one of the two without rows.
+    """
+    checks.real("test_fraction", test_fraction, 0.0, 1.0, open_ends="low high")
+    checks.whole("seed", seed, 0)
+    kept, held = training.split(dataset.X, dataset.y, test_fraction, seed)
+    train, test = (
+        dataclasses.replace(dataset, X=dataset.X[rows], y=dataset.y[rows]) for rows in (kept, held)
+    )
+    return train, test

@@ -1,0 +1,241 @@
+"""The script that turns benchmark results into the README's tables and picture."""
+
+import importlib.util
+import json
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+SCRIPT = Path(__file__).parents[1] / "benchmarks" / "report.py"
+specification = importlib.util.spec_from_file_location("fastbp_benchmark_report", SCRIPT)
+assert specification is not None
+assert specification.loader is not None
+report = importlib.util.module_from_spec(specification)
+specification.loader.exec_module(report)
+
+
+def measured(median: float, **info: Any) -> dict[str, Any]:
+    return {"stats": {"median": median}, "extra_info": info}
+
+
+def fused() -> list[dict[str, Any]]:
+    case = {"subject": "fused", "shape": "3x3", "precision": "float64"}
+    times = {"naive NumPy": 40e-6, "NumPy, fused as in the notes": 8e-6}
+    times |= {"vectorised NumPy": 4e-6, "fastbp": 0.5e-6, "fastbp, checked": 12.3e-6}
+    return [measured(time, path=path, **case) for path, time in times.items()]
+
+
+def step() -> list[dict[str, Any]]:
+    small = {"subject": "step", "network": "2-64-3", "batch": 32, "steps": 1000}
+    large = {"subject": "step", "network": "9-9-9", "batch": 7, "steps": 10}
+    turns = {"floor_us": 2.0, "step_us": 3.0, "ratio": 1.5}
+    return [
+        measured(0.3, path="naive NumPy", **small),
+        measured(0.09, path="vectorised NumPy", **small),
+        measured(0.004, path="fastbp", **small, **turns),
+        measured(0.0025, path="floor", **small),
+        # A row that fastbp loses.
+        measured(0.05, path="naive NumPy", **large),
+        measured(0.01, path="vectorised NumPy", **large),
+        measured(0.04, path="fastbp", **large, floor_us=900.0, step_us=4000.0, ratio=4.444),
+    ]
+
+
+def epoch() -> list[dict[str, Any]]:
+    case = {"subject": "epoch", "network": "2-64-3", "batch": 32, "steps": 1000}
+    times = {"naive NumPy": 0.3, "vectorised NumPy": 0.09, "fastbp": 0.0045}
+    return [measured(time, path=path, **case) for path, time in times.items()]
+
+
+def kernel() -> list[dict[str, Any]]:
+    case = {"subject": "kernel", "formula": "softmax", "shape": "5x7"}
+    times = {"naive NumPy": 20e-6, "vectorised NumPy": 10e-6, "fastbp": 25e-6}
+    return [measured(time, path=path, **case) for path, time in times.items()]
+
+
+def sweep(K: int, *ratios: float) -> dict[str, Any]:
+    sizes = ("1", "2", "16")
+    by_size = dict(zip(sizes, ratios, strict=True))
+    return measured(1.0, subject="fused ratio", K=K, ratios=by_size)
+
+
+@pytest.fixture
+def results() -> dict[str, Any]:
+    compilation = [
+        measured(9.0, subject="compile", case="first ever", import_s=0.4, training_s=8.25),
+        measured(0.5, subject="compile", case="`import fastbp`", import_s=0.44),
+    ]
+    sweeps = [sweep(3, 1.5, 6.5, 12.0), sweep(10, 7.5, 8.0, 9.0), sweep(2, 9.0, 9.0, 6.9)]
+    return {
+        "benchmarks": [*fused(), *sweeps, *step(), *epoch(), *kernel(), *compilation],
+        "datetime": "2031-02-03T04:05:06+00:00",
+        "machine_info": {
+            "system": "Plan 9",
+            "machine": "abacus",
+            "python_version": "3.99.0",
+            "cpu": {"brand_raw": "Difference Engine", "family": 1, "model": 2},
+            "processors": 4,
+            "threads": 1,
+            "versions": {"fastbp": "0.0.7", "numba": "9.9"},
+            "blas": ["openblas 1.2.3 of scipy"],
+        },
+    }
+
+
+@pytest.fixture
+def path(tmp_path: Path, results: dict[str, Any]) -> Path:
+    file = tmp_path / "results.json"
+    file.write_text(json.dumps(results), encoding="utf-8")
+    return file
+
+
+def row(table: str, start: str) -> list[str]:
+    (line,) = (line for line in table.splitlines() if line.startswith(f"| {start}"))
+    return [cell.strip() for cell in line.strip("|").split("|")]
+
+
+def readme(*names: str) -> str:
+    marked = (
+        f"<!-- benchmark: begin {name} -->\nold {name}\n<!-- benchmark: end {name} -->"
+        for name in names
+    )
+    return "before\n\n" + "\n\nbetween\n\n".join(marked) + "\n\nafter\n"
+
+
+def test_the_fused_table_stands_beside_what_the_notes_measured(results: dict[str, Any]) -> None:
+    cells = row(report.fused(results), "3x3")
+    assert cells[1:6] == ["40.0", "8.00", "4.00", "0.50", "12.3"]
+    assert cells[6:] == [
+        f"5.00{report.TIMES} (the notes: 6.92{report.TIMES})",
+        f"80.0{report.TIMES}",
+    ]
+
+
+def test_the_batch_size_is_named_from_which_numpy_passes_seven(results: dict[str, Any]) -> None:
+    table = report.fused(results)
+    assert "with 3 classes from a batch of 16 on" in table
+    assert "with 10 classes from a batch of 1 on" in table
+    assert "with 2 classes at no batch size measured" in table
+    assert row(table, "3 classes")[1:] == [f"{n}{report.TIMES}" for n in ("1.50", "6.50", "12.0")]
+
+
+def test_steps_are_an_epoch_over_its_steps(results: dict[str, Any]) -> None:
+    cells = row(report.steps(results), "2-64-3")
+    # Floor and fastbp as timed in turn, not as timed apart.
+    assert cells[1:5] == ["2.00", "3.00", "90.0", "300"]
+    assert cells[5:] == [f"{n}{report.TIMES}" for n in ("1.50", "30.0", "100")]
+
+
+def test_a_row_that_fastbp_loses_stays(results: dict[str, Any]) -> None:
+    assert row(report.steps(results), "9-9-9")[5:] == [
+        f"{n}{report.TIMES}" for n in ("4.44", "0.25", "1.25")
+    ]
+    assert row(report.kernels(results), "softmax, 5x7")[1:] == [
+        *("20.0", "10.0", "25.0"),
+        *(f"{n}{report.TIMES}" for n in ("0.80", "0.40")),
+    ]
+
+
+def test_epochs_are_in_milliseconds(results: dict[str, Any]) -> None:
+    cells = row(report.epochs(results), "2-64-3")
+    assert cells[1:5] == ["1,000", "4.50", "90.0", "300"]
+    assert cells[5:] == [f"20.0{report.TIMES}", f"66.7{report.TIMES}"]
+
+
+def test_compile_times_stand_apart(results: dict[str, Any]) -> None:
+    table = report.compile_times(results)
+    assert row(table, "first ever")[1:] == ["9.00", "0.40", "8.25"]
+    assert row(table, "`import fastbp`")[1:] == ["0.50", "0.44", "-"]
+
+
+def test_the_machine_is_named(results: dict[str, Any]) -> None:
+    sentence = report.machine(results)
+    for part in ("Difference Engine", "4 processors", "1 used", "Plan 9", "Python 3.99.0"):
+        assert part in sentence
+    for part in ("fastbp 0.0.7", "numba 9.9", "openblas 1.2.3 of scipy", "2031-02-03"):
+        assert part in sentence
+
+
+def test_what_was_not_measured_is_a_dash_or_no_table(results: dict[str, Any]) -> None:
+    results["benchmarks"] = [one for one in step() if one["extra_info"]["path"] == "floor"]
+    assert row(report.grid(results), "2-64-3")[1:] == ["2.50", *"------"]
+    assert report.fused(results) == report.kernels(results) == report.compile_times(results) == ""
+
+
+def test_digits() -> None:
+    assert [report.digits(x) for x in (0.123, 9.876, 98.76, 987.6, 9876.5, None)] == [
+        *("0.12", "9.88", "98.8", "988", "9,876", "-")
+    ]
+
+
+def test_tables_go_between_their_markers(
+    path: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    file = tmp_path / "README.md"
+    file.write_text(readme(*report.TABLES), encoding="utf-8")
+    assert report.main([str(path), "--readme", str(file)]) == 0
+    once = file.read_text(encoding="utf-8")
+    assert "old" not in once
+    assert once.startswith("before\n")
+    assert once.endswith("after\n")
+    assert once.count("between") == len(report.TABLES) - 1
+    printed = capsys.readouterr().out
+    results = json.loads(path.read_text(encoding="utf-8"))
+    for name, table in report.TABLES.items():
+        assert f"begin {name} -->\n\n{table(results)}\n\n<!-- benchmark: end {name}" in once
+        assert table(results) in printed
+    assert report.main([str(path), "--readme", str(file)]) == 0
+    assert file.read_text(encoding="utf-8") == once
+
+
+@pytest.mark.parametrize("edge", ["begin", "end"])
+def test_a_missing_marker_is_named_and_nothing_written(
+    path: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str], edge: str
+) -> None:
+    file = tmp_path / "README.md"
+    text = readme(*report.TABLES).replace(f"<!-- benchmark: {edge} kernels -->", "")
+    file.write_text(text, encoding="utf-8")
+    assert report.main([str(path), "--readme", str(file)]) == 1
+    assert f"<!-- benchmark: {edge} kernels -->" in capsys.readouterr().err
+    assert file.read_text(encoding="utf-8") == text
+
+
+def test_markers_in_the_wrong_order_are_an_error() -> None:
+    text = "<!-- benchmark: end grid -->\n<!-- benchmark: begin grid -->"
+    with pytest.raises(ValueError, match="begin grid"):
+        report.fill(text, {"grid": "table"})
+
+
+def test_a_file_that_is_not_there_is_an_error(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    assert report.main([str(tmp_path / "none.json")]) == 1
+    assert "none.json" in capsys.readouterr().err
+
+
+def test_results_of_something_else_are_an_error(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    file = tmp_path / "other.json"
+    file.write_text('{"benchmarks": [], "machine_info": {}}', encoding="utf-8")
+    assert report.main([str(file)]) == 1
+    assert "other.json was not written by" in capsys.readouterr().err
+
+
+def test_the_picture_is_drawn_the_same_twice(path: Path, tmp_path: Path) -> None:
+    pytest.importorskip("matplotlib")
+    pictures = [tmp_path / "new" / name for name in ("one.svg", "two.svg")]
+    for picture in pictures:
+        assert report.main([str(path), "--picture", str(picture)]) == 0
+    first, second = (picture.read_text(encoding="utf-8") for picture in pictures)
+    assert first == second
+    assert "<svg" in first
+    assert first.count("url(#") >= 4  # the hatched bars of two paths in two rows
+
+
+def test_a_picture_of_nothing_is_an_error(results: dict[str, Any], tmp_path: Path) -> None:
+    results["benchmarks"] = []
+    with pytest.raises(ValueError, match="no step"):
+        report.draw(results, tmp_path / "grid.svg")
+    assert not (tmp_path / "grid.svg").exists()
