@@ -106,7 +106,8 @@ class Compiled:
     def reset(self) -> None:
         """Go back to the start: weights, optimizer and order."""
         self.net.params[:] = self.start
-        self.state[:] = 0
+        for buffer in self.state:
+            buffer[:] = 0
         self.progress = progress(len(self.data.X), SEED)
 
     def run(self) -> float:

@@ -74,19 +74,21 @@ def jit(function: Function, **special: Any) -> Function:
     division by zero that keeps loops from vectorising; ``cache`` keeps the machine code on disk.
     """
     options = {"nogil": True, "error_model": "numpy", "fastmath": RELAXED, "cache": CACHE}
+    options["no_cfunc_wrapper"] = True  # nothing calls a kernel from C; 15 ms of compiling for each
     return numba.njit(**options | special)(function)
 
 
-def jit_scalar(function: Function) -> Function:
-    """Compile like ``jit``, but keep the order of every addition and always inline.
+def jit_part(function: Function) -> Function:
+    """Compile like ``jit``, but always into the caller's code, and keep the order of additions.
 
-    A call that is left in a loop keeps the loop from vectorising: softplus took 16 ns for 0.9.
+    For scalar functions and small parts: a call that is left in a loop keeps the loop from
+    vectorising (softplus took 16 ns for 0.9).
     """
     return jit(function, fastmath=EXACT, forceinline=True, cache=False)
 
 
 def jit_inline(function: Function) -> Function:
-    """Compile like ``jit``, but as part of each caller."""
+    """Compile like ``jit``, but give callers its source: what is used once is compiled once."""
     return jit(function, inline="always")
 
 
@@ -145,6 +147,13 @@ class Rule(NamedTuple):
     optimizer: int  # optimizer code
     hyper: Array  # (4,) float64, what they mean is said by each optimizer kernel
     clip: float  # largest norm of the gradient, 0: no limit
+
+
+class State(NamedTuple):
+    """What an optimizer keeps between steps; those that keep something else are not compiled."""
+
+    first: Array | None  # (P,) velocity, average of g, or of g^2; None: plain SGD
+    second: Array | None  # (P,) Adam's average of g^2; None: the others
 
 
 class Workspace(NamedTuple):
@@ -238,7 +247,7 @@ _ONE_32, _ONE_64 = (np.ones(1, dtype).view(np.uint8) for dtype in (np.float32, n
 _NOTHING = np.zeros(8, np.uint8)
 
 
-@jit_scalar
+@jit_part
 def _compiled_product(a: Array, form_a: int, b: Array, form_b: int, out: Array) -> None:
     single = out.itemsize == 4
     one = _ONE_32 if single else _ONE_64
@@ -288,7 +297,7 @@ SQRT_HALF_32, SQRT_HALF_64 = 0x3F3504F3, 0x3FE6A09E667F3BCD  # the bits of sqrt(
 SQRT_HALF, SQRT_TWO_PI = math.sqrt(0.5), math.sqrt(2.0 * math.pi)
 
 
-@jit_scalar
+@jit_part
 def exp_parts(x: Any) -> tuple[Any, Any, Any]:
     """Split e^x into (1 + p) u v.
 
@@ -334,7 +343,7 @@ def exp_parts(x: Any) -> tuple[Any, Any, Any]:
     return p * r * r + r, u.view(np.float64), v.view(np.float64)
 
 
-@jit_scalar
+@jit_part
 def exp(x: Any) -> Any:
     """e^x; 0 at -inf, inf at inf, NaN at NaN, exactly 1 at 0."""
     p, u, v = exp_parts(x)
@@ -342,7 +351,7 @@ def exp(x: Any) -> Any:
     return y if x == x else x
 
 
-@jit_scalar
+@jit_part
 def expm1(x: Any) -> Any:
     """e^x - 1 for x <= 0, to full relative precision near 0."""
     p, u, v = exp_parts(x)
@@ -351,7 +360,7 @@ def expm1(x: Any) -> Any:
     return y if x == x else x
 
 
-@jit_scalar
+@jit_part
 def log(x: Any) -> Any:
     """Natural logarithm; -inf at 0, NaN below, inf at inf, exactly 0 at 1.
 
@@ -403,7 +412,7 @@ def log(x: Any) -> Any:
     return NAN if x < ZERO else y
 
 
-@jit_scalar
+@jit_part
 def log1p(x: Any) -> Any:
     """ln(1 + x) for x >= 0; what rounding 1 + x lost is added back to first order."""
     u = ONE + x
@@ -411,14 +420,14 @@ def log1p(x: Any) -> Any:
     return y if u < INFINITY else u
 
 
-@jit_scalar
+@jit_part
 def sigmoid(z: Any) -> Any:
     """1 / (1 + e^-z), with e^-|z| so that nothing overflows."""
     e = exp(-abs(z))
     return (ONE if z >= ZERO else e) / (ONE + e)
 
 
-@jit_scalar
+@jit_part
 def tanh(z: Any) -> Any:
     """-t / (t + 2) with t = e^(-2 |z|) - 1, signed like z."""
     t = expm1(-TWO * abs(z))
@@ -426,13 +435,13 @@ def tanh(z: Any) -> Any:
     return -y if z < ZERO else y
 
 
-@jit_scalar
+@jit_part
 def softplus(z: Any) -> Any:
     """ln(1 + e^z) = max(z, 0) + ln(1 + e^-|z|)."""
     return (z if z > ZERO else ZERO) + log1p(exp(-abs(z)))
 
 
-@jit_scalar
+@jit_part
 def normal_cdf(z: Any) -> Any:
     """Distribution function of the standard normal, by the error function."""
     return 0.5 * math.erfc(-z * SQRT_HALF)
@@ -444,7 +453,7 @@ def normal_cdf(z: Any) -> Any:
 # --------------------------------------------------------------------------------------------
 
 
-@jit_scalar
+@jit_part
 def random_bits(key: np.uint64, counter: np.uint64) -> np.uint64:
     """64 random bits: draw number ``counter`` of the stream ``key``; all uint64."""
     x = key + (counter + np.uint64(1)) * np.uint64(0x9E3779B97F4A7C15)
@@ -598,7 +607,7 @@ def gather(X: Array, order: Array, start: int, out: Array) -> None:
             out[i, j] = X[row, j]
 
 
-@jit
+@jit_part
 def gather_targets(y: Array, order: Array, start: int, out: Array) -> None:
     """Copy rows ``order[start:start + B]`` of ``y`` (n,) or (n, K) into ``out`` (B,) or (K, B)."""
     for i in range(out.shape[out.ndim - 1]):
@@ -812,7 +821,7 @@ def dense_backward(X: Array, W: Array, delta: Array, dW: Array, db: Array, dX: A
 # --------------------------------------------------------------------------------------------
 
 
-@jit
+@jit_part
 def maxima(z: Array, top: Array, which: Array) -> None:
     """``top`` (B,) = max_k z_ki of ``z`` (K, B); ``which`` (B,) = its k, the first of equals."""
     K, B = z.shape
@@ -1061,7 +1070,7 @@ def clip_by_norm(grads: Array, length: float, limit: float) -> None:
             grads[k] *= scale
 
 
-@jit_scalar
+@jit_part
 def normal(x: Any) -> Any:
     """``x``, or 0 if it is too small for float32's full precision.
 
@@ -1161,22 +1170,28 @@ def adagrad(params: Array, grads: Array, total: Array, lr: float, epsilon: float
         params[k] -= rate * g / (T(math.sqrt(s)) + small)
 
 
-@jit_inline
-def update(rule: Rule, params: Array, grads: Array, state: Array, lr: float, t: int) -> None:
-    """Move ``params`` (P,) by the optimizer that ``rule`` names; ``state`` (buffers, P)."""
+@jit
+def update(
+    rule: Rule,
+    params: Array,
+    grads: Array,
+    first: Array | None,
+    second: Array | None,
+    lr: float,
+    t: int,
+) -> None:
+    """Move ``params`` (P,) by the optimizer that ``rule`` names, with its ``State``."""
     h = rule.hyper
-    P = params.shape[0]
-    if rule.optimizer == SGD:
-        if state.shape[0] == 0:
-            sgd(params, grads, lr)
-        else:
-            sgd_momentum(params, grads, vector(state, 0, P), lr, h[0], h[1] != 0.0)
-    elif rule.optimizer == RMSPROP:
-        rmsprop(params, grads, vector(state, 0, P), lr, h[0], h[1])
-    elif rule.optimizer == ADAGRAD:
-        adagrad(params, grads, vector(state, 0, P), lr, h[0])
+    if first is None:
+        sgd(params, grads, lr)
+    elif second is None:
+        if rule.optimizer == SGD:
+            sgd_momentum(params, grads, first, lr, h[0], h[1] != 0.0)
+        elif rule.optimizer == RMSPROP:
+            rmsprop(params, grads, first, lr, h[0], h[1])
+        elif rule.optimizer == ADAGRAD:
+            adagrad(params, grads, first, lr, h[0])
     else:
-        first, second = vector(state, 0, P), vector(state, P, P)
         adam(params, grads, first, second, lr, h[0], h[1], h[2], h[3], t)
 
 
@@ -1185,13 +1200,13 @@ def update(rule: Rule, params: Array, grads: Array, state: Array, lr: float, t: 
 # --------------------------------------------------------------------------------------------
 
 
-@jit_inline
+@jit_part
 def layer_output(buffer: Array, layers: Layers, layer: int, B: int) -> Array:
     """The (B, N) part of ``outputs`` that belongs to one layer."""
     return matrix(buffer, layers.outputs_at[layer] * B, B, layers.sizes[layer + 1])
 
 
-@jit
+@jit_part
 def layer_activation(activations: Array | None, layer: int) -> int | None:
     """Code of one layer's activation; None, which is ReLU, where no layer has another."""
     if activations is None:
@@ -1200,7 +1215,7 @@ def layer_activation(activations: Array | None, layer: int) -> int | None:
         return activations[layer]
 
 
-@jit
+@jit_part
 def layer_slopes(slopes: Array | None, layers: Layers, layer: int, B: int) -> Array | None:
     """The (B, N) part of ``slopes`` that belongs to one layer, or None."""
     if slopes is None:
@@ -1209,20 +1224,20 @@ def layer_slopes(slopes: Array | None, layers: Layers, layer: int, B: int) -> Ar
         return layer_output(slopes, layers, layer, B)
 
 
-@jit_inline
+@jit_part
 def layer_weights(buffer: Array, layers: Layers, layer: int) -> Array:
     """The (M, N) part of ``params`` or ``grads`` that holds one layer's W or dW."""
     return matrix(buffer, layers.weights_at[layer], layers.sizes[layer], layers.sizes[layer + 1])
 
 
-@jit_inline
+@jit_part
 def layer_biases(buffer: Array, layers: Layers, layer: int) -> Array:
     """The (N,) part of ``params`` or ``grads`` that holds one layer's b or db."""
     start = layers.biases_at[layer]
     return vector(buffer, start, layers.sizes[layer + 1])
 
 
-@jit_inline
+@jit_part
 def layer_draws(random: Array, layers: Layers, layer: int, B: int) -> np.uint64:
     """Counter of the first dropout draw of one layer in this step."""
     return random[1] + np.uint64(layers.outputs_at[layer] * B)
@@ -1378,7 +1393,7 @@ def loss_and_gradients(
 # --------------------------------------------------------------------------------------------
 
 
-@jit
+@jit_part
 def batch_targets(y: Array, buffer: Array, B: int) -> Array:
     """The part of ``buffer`` that holds a batch of ``y``: (B,) for (n,), (K, B) for (n, K)."""
     if y.ndim == 1:
@@ -1387,7 +1402,7 @@ def batch_targets(y: Array, buffer: Array, B: int) -> Array:
         return matrix(buffer, 0, y.shape[1], B)
 
 
-@jit
+@jit_part
 def batch_shares(weights: Array | None, order: Array, start: int, shares: Array) -> float:
     """``shares`` (B,) = w / sum w for rows ``order[start:start + B]``; returns sum w.
 
@@ -1411,7 +1426,7 @@ def batch_shares(weights: Array | None, order: Array, start: int, shares: Array)
 def train_steps(
     params: Array,
     grads: Array,
-    state: Array,
+    state: State,
     layers: Layers,
     objective: Objective,
     rule: Rule,
@@ -1432,8 +1447,7 @@ def train_steps(
     Parameters
     ----------
     params, grads : (P,)
-    state : (buffers, P), the optimizer's
-    layers, objective, rule, data, work, progress : the tuples above
+    state, layers, objective, rule, data, work, progress : the tuples above
     shuffled : bool
         False: rows are taken as they lie, without a copy; ``progress.order`` is then 0 to n - 1.
     lrs : (steps,) float64
@@ -1468,7 +1482,8 @@ def train_steps(
         if rule.clip > 0.0:
             clip_by_norm(grads, length, rule.clip)
         progress.counts[2] += 1
-        update(rule, params, grads, state, lrs[step], progress.counts[2])
+        t = progress.counts[2]
+        update(rule, params, grads, state.first, state.second, lrs[step], t)
 
         progress.random[1] += np.uint64(work.outputs.shape[0])
         progress.counts[0] = stop

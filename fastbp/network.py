@@ -368,7 +368,7 @@ class Network:
         kernels.train_steps(
             self.params,
             gradients,
-            np.empty((0, self.params.size), self.dtype),
+            kernels.State(None, None),
             self._layers,
             objective,
             rule,

@@ -49,9 +49,10 @@ class Optimizer:
         hyper[: len(self.hyper())] = self.hyper()
         return kernels.Rule(self.code, hyper, clip)
 
-    def state(self, size: int, dtype: Any) -> Array:
-        """Allocate the state for ``size`` parameters: (buffers, size)."""
-        return np.zeros((self.buffers, size), dtype)
+    def state(self, size: int, dtype: Any) -> kernels.State:
+        """Allocate what is kept for ``size`` parameters."""
+        kept = [np.zeros(size, dtype) if k < self.buffers else None for k in range(2)]
+        return kernels.State(*kept)
 
 
 @dataclass(frozen=True)
@@ -213,9 +214,9 @@ class Adagrad(Optimizer):
         """Epsilon."""
         return (self.epsilon,)
 
-    def state(self, size: int, dtype: Any) -> Array:
+    def state(self, size: int, dtype: Any) -> kernels.State:
         """Allocate s at its initial value."""
-        return np.full((1, size), self.initial, dtype)
+        return kernels.State(np.full(size, self.initial, dtype), None)
 
 
 OPTIMIZERS: dict[str, type[Optimizer]] = {

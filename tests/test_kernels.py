@@ -760,7 +760,7 @@ def test_update(dtype, name, size):
     twin.t = t
     want, *want_state = twin.move(*wide(params, grads), *(wide(buffer) for buffer in state))
     kept, moved = grads.copy(), params.copy()
-    assert kernels.update(chosen, moved, grads, state, lr, t) is None
+    assert kernels.update(chosen, moved, grads, *as_state(state), lr, t) is None
     np.testing.assert_array_equal(grads, kept)
     # b v + (1 - b) g^2 may be compiled as g^2 + b (v - g^2), which rounds like g^2.
     rounded = np.abs(grads) + grads * grads
@@ -770,6 +770,11 @@ def test_update(dtype, name, size):
 
 
 # ---- Steps
+
+
+def as_state(buffers):
+    """Views of (0 to 2, P) buffers, as the kernels take them."""
+    return kernels.State(*buffers, *[None] * (2 - len(buffers)))
 
 
 class Run:
@@ -804,7 +809,8 @@ class Run:
 
     def train(self, steps, lr=0.1, shuffled=True):
         return kernels.train_steps(
-            *(self.params, self.grads, self.state, self.layers, self.objective, self.rule),
+            *(self.params, self.grads, as_state(self.state), self.layers),
+            *(self.objective, self.rule),
             *(self.data, self.work, self.progress, shuffled, np.full(steps, lr), self.epochs),
         )
 
