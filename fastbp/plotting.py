@@ -18,7 +18,7 @@ METRIC_LABELS = {"accuracy": "accuracy", "r2": "R²"}
 # Up to so many classes their numbers fit into the cells of a confusion matrix.
 LEGIBLE_CLASSES = 24
 # Class names up to this length fit beside a matrix; so many letters, spaces counted, below it.
-SHORT_NAME, LETTERS_ABREAST = 3, 60
+SHORT_NAME, LETTERS_ABREAST = 3, 45
 # Where the axes end, as shares of the figure, by the number of columns.
 MARGINS = {
     1: {"left": 0.12, "right": 0.97, "bottom": 0.1, "top": 0.92},
@@ -30,25 +30,6 @@ WIDE_SPAN = 50.0
 
 class MissingMatplotlibError(ImportError):
     """Matplotlib is not installed."""
-
-
-def load_matplotlib() -> None:
-    """Import all that a picture needs; it takes a few tenths of a second the first time.
-
-    Raises
-    ------
-    MissingMatplotlibError
-        If it is not installed.
-    """
-    try:
-        import matplotlib.backends.backend_agg
-        import matplotlib.figure  # noqa: F401
-    except ModuleNotFoundError as error:
-        if error.name != "matplotlib":
-            raise
-        raise MissingMatplotlibError(
-            'pictures need Matplotlib, which is not installed: pip install "fastbp[plot]"'
-        ) from None
 
 
 def confusion_matrix(y_true: Any, y_pred: Any, classes: int) -> Array:
@@ -117,12 +98,7 @@ def training_picture(
         raise unknown("picture format", kind, FORMATS)
     if matrix is not None:
         matrix, class_names = _checked(matrix, class_names)
-    load_matplotlib()
-    from matplotlib.backends.backend_agg import FigureCanvasAgg
-    from matplotlib.figure import Figure
-
-    figure = Figure(figsize=(6.0 if matrix is None else 11.0, 5.2))
-    FigureCanvasAgg(figure)
+    figure = _new_figure(6.0 if matrix is None else 11.0, 5.2)
     if title:
         figure.suptitle(title)
     if class_names is not None and max(map(len, class_names)) > SHORT_NAME:
@@ -137,6 +113,24 @@ def training_picture(
     if matrix is not None and class_names is not None:
         _draw_matrix(figure.add_subplot(grid[:, 1]), matrix, class_names)
     write_whole(path, lambda file: figure.savefig(file, format=kind, dpi=120))
+
+
+def _new_figure(width: float, height: float) -> Any:
+    """Make an empty figure, sizes in inches."""
+    try:
+        import matplotlib  # noqa: F401  so that nothing it needs is mistaken for it
+    except ModuleNotFoundError as error:
+        if error.name != "matplotlib":
+            raise
+        raise MissingMatplotlibError(
+            'pictures need Matplotlib, which is not installed: pip install "fastbp[plot]"'
+        ) from None
+    from matplotlib.backends.backend_agg import FigureCanvasAgg
+    from matplotlib.figure import Figure
+
+    figure = Figure(figsize=(width, height))
+    FigureCanvasAgg(figure)
+    return figure
 
 
 def _checked(matrix: Any, names: Sequence[str] | None) -> tuple[Array, Sequence[str]]:
