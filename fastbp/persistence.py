@@ -45,11 +45,8 @@ def write(
     """Write ``tensors`` and their ``description`` to ``path``, whole or not at all."""
     from safetensors.numpy import save
 
-    metadata = {
-        "format": FORMAT,
-        "format_version": str(VERSION),
-        "description": json.dumps(description),
-    }
+    # One key: safetensors writes several in any order, and the same network would give other bytes.
+    metadata = {FORMAT: json.dumps({"version": VERSION, "network": description})}
     data = save(tensors, metadata=metadata)
     write_whole(path, lambda file: file.write(data))
 
@@ -74,13 +71,11 @@ def read(path: str | PathLike[str]) -> tuple[dict[str, Array], dict[str, Any]]:
             tensors = {name: np.asarray(file.get_tensor(name)) for name in file.keys()}  # noqa: SIM118
     except SafetensorError as error:
         raise ValueError(f"{path} is not a safetensors file, or is damaged: {error}") from None
-    if metadata.get("format") != FORMAT:
+    if FORMAT not in metadata:
         raise ValueError(f"{path} is a safetensors file, but not a model of fastbp")
     try:
-        version = int(metadata["format_version"])
-        description = json.loads(metadata["description"])
-        if not isinstance(description, dict):
-            raise TypeError("the description is not an object")
+        header = json.loads(metadata[FORMAT])
+        version, description = int(header["version"]), dict(header["network"])
     except (KeyError, TypeError, ValueError) as error:
         raise ValueError(f"{path} has no readable description: {error}") from None
     if version > VERSION:

@@ -5,11 +5,20 @@ import time
 from types import TracebackType
 
 from rich.console import Console
-from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeRemainingColumn
+from rich.progress import (
+    BarColumn,
+    MofNCompleteColumn,
+    Progress,
+    ProgressColumn,
+    TextColumn,
+    TimeRemainingColumn,
+)
+from rich.table import Column
 
 from fastbp.history import History
 
 LINE_SECONDS = 5.0
+WIDE = 100  # columns of a terminal in which bar and summary stand side by side
 
 
 def summary(history: History) -> str:
@@ -34,14 +43,13 @@ class Reporter:
     def __init__(self, total: int, per_epoch: int) -> None:
         self.total, self.per_epoch = total, per_epoch
         self.console = Console(file=sys.stderr)
-        self.bar = Progress(
-            TextColumn("epoch"),
-            MofNCompleteColumn(),
-            BarColumn(bar_width=24),
-            TimeRemainingColumn(compact=True),
-            TextColumn("{task.fields[summary]}"),
-            console=self.console,
-        )
+        # The count and the summary are what is read; the bar and the time give way to them.
+        whole = Column(no_wrap=True)
+        columns: list[ProgressColumn] = [MofNCompleteColumn(table_column=whole)]
+        if self.console.width >= WIDE:
+            columns += [BarColumn(bar_width=16), TimeRemainingColumn(compact=True)]
+        columns.append(TextColumn("{task.fields[summary]}", table_column=whole))
+        self.bar = Progress(TextColumn("epoch"), *columns, console=self.console)
         self.task = self.bar.add_task("", total=total // per_epoch, summary="")
         self.lines = not self.console.is_terminal
         self.last_line = time.monotonic()
@@ -63,6 +71,8 @@ class Reporter:
     def update(self, steps: int, history: History) -> None:
         """Show that ``steps`` steps are done."""
         done = steps / self.per_epoch
+        if not len(history):
+            return
         if not self.lines:
             self.bar.update(self.task, completed=int(done), summary=summary(history))
         elif time.monotonic() - self.last_line >= LINE_SECONDS or steps == self.total:

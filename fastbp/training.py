@@ -21,8 +21,9 @@ from fastbp.optimizers import Optimizer, Schedule, as_optimizer, as_schedule
 
 # A compiled call lasts about so long, so that Ctrl-C, progress and callbacks are not kept waiting.
 CHUNK_SECONDS = 0.2
-# From so many multiplications a step, BLAS gains by more than one thread (784-128-10 has 4e7).
-THREADED_WORK = 2e7
+# From so many multiplications a step, BLAS surely gains by more than one thread. On two cores its
+# gain was 1.6 at 1e9 (784-1024-1024-10, 256 rows), but 0.7 to 1.3 at 4e7 to 9e7, and 0.5 below.
+THREADED_WORK = 3e8
 
 Callback = Callable[[Network, History], object]
 
