@@ -447,6 +447,7 @@ def progress(rows: int, seed: int | None) -> kernels.Progress:
         random=np.array([key, 0], np.uint64),
         counts=np.zeros(3, np.int64),
         sums=np.zeros(3),
+        powers=np.ones(2),
     )
 
 

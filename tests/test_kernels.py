@@ -760,7 +760,8 @@ def test_update(dtype, name, size):
     twin.t = t
     want, *want_state = twin.move(*wide(params, grads), *(wide(buffer) for buffer in state))
     kept, moved = grads.copy(), params.copy()
-    assert kernels.update(chosen, moved, grads, *as_state(state), lr, t) is None
+    powers = chosen.hyper[:2] ** (t - 1)
+    assert kernels.update(chosen, moved, grads, *as_state(state), lr, powers) is None
     np.testing.assert_array_equal(grads, kept)
     # b v + (1 - b) g^2 may be compiled as g^2 + b (v - g^2), which rounds like g^2.
     rounded = np.abs(grads) + grads * grads
@@ -804,7 +805,9 @@ class Run:
             deltas=np.full(2 * batch * max(net.sizes[1:]), np.nan, dtype),
         )
         random = np.array([key, 0], np.uint64)
-        self.progress = kernels.Progress(np.arange(n), random, np.zeros(3, np.int64), np.zeros(3))
+        self.progress = kernels.Progress(
+            np.arange(n), random, np.zeros(3, np.int64), np.zeros(3), np.ones(2)
+        )
         self.epochs = np.full((100, 2), np.nan)
 
     def train(self, steps, lr=0.1, shuffled=True):
@@ -1147,7 +1150,7 @@ def test_averages_that_fade_become_zero_not_subnormal(dtype):
     faded = np.full(size, 1.1e-38, dtype)
     params, first, second, velocity, total = (faded.copy() for _ in range(5))
     params[:] = 1
-    kernels.adam(params, zeros, first, second, 0.1, 0.9, 0.999, 1e-8, 0.0, t)
+    kernels.adam(params, zeros, first, second, 0.1, 0.9, 0.999, 1e-8, 0.0, 0.9**t, 0.999**t)
     kernels.sgd_momentum(params, zeros, velocity, 0.1, 0.9, False)
     kernels.rmsprop(params, zeros, total, 0.1, 0.9, 1e-8)
     for state in (first, second, velocity, total):
