@@ -92,11 +92,6 @@ def markdown(head: list[str], rows: list[list[str]]) -> str:
     return "\n".join(lines) if rows else ""
 
 
-def joined(*parts: str) -> str:
-    """Put what there is one below the other."""
-    return "\n\n".join(part for part in parts if part)
-
-
 # ---- The tables
 
 
@@ -155,11 +150,6 @@ def first_above(ratios: dict[str, float], limit: float) -> int | None:
             break
         first = int(size)
     return first
-
-
-def grid(results: Results) -> str:
-    """Show step and epoch on the grid of networks."""
-    return joined(steps(results), epochs(results))
 
 
 def steps(results: Results) -> str:
@@ -264,7 +254,8 @@ def machine(results: Results) -> str:
 
 TABLES: dict[str, Callable[[Results], str]] = {
     "fused": fused,
-    "grid": grid,
+    "grid": steps,
+    "epochs": epochs,
     "kernels": kernels,
     "compile": compile_times,
     "machine": machine,
