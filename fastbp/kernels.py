@@ -1389,7 +1389,10 @@ def loss_and_gradients(
     z = matrix(work.z, 0, layers.sizes[layers.sizes.shape[0] - 1], B)
     forward(params, layers, rates, random, x, work.outputs, work.slopes)
     transpose_output(params, layers, work.outputs, z)
-    loss, score = loss_and_delta(objective, z, y, shares, work.scratch)
+    if y.ndim == 1:  # not through loss_and_delta: a level less of what is compiled first
+        loss, score = softmax_cross_entropy(z, y, shares, objective.smoothing, work.scratch)
+    else:
+        loss, score = loss_and_delta(objective, z, y, shares, work.scratch)
     backward(params, grads, layers, rates, random, x, work.outputs, work.slopes, work.deltas, z)
     if objective.l1 > 0.0 or objective.l2 > 0.0:
         loss += add_penalties(params, grads, layers, objective.l1, objective.l2)

@@ -311,7 +311,10 @@ class Network:
             columns = np.ascontiguousarray(z.T)
             target = y[rows] if y.ndim == 1 else np.ascontiguousarray(y[rows].T)
             scratch = np.empty((4, len(z)), self.dtype)
-            part = kernels.loss_and_delta(objective, columns, target, shares[rows], scratch)
+            if y.ndim == 1:  # what training has compiled already
+                part = kernels.softmax_cross_entropy(columns, target, shares[rows], 0.0, scratch)
+            else:
+                part = kernels.loss_and_delta(objective, columns, target, shares[rows], scratch)
             loss += part[0]
             score += part[1]
         return float(loss), self.metric_of(score, spread(y, weights))
