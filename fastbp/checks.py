@@ -32,6 +32,47 @@ def for_kernels(array: Array) -> Array:
     return array if array.flags.writeable else np.asarray(_Writable(array))
 
 
+_FLOAT32, _FLOAT64 = np.dtype(np.float32), np.dtype(np.float64)
+
+
+def floats(name: str, values: Any, dimensions: int | None = None, dtype: Any = None) -> Array:
+    """Take float32 or float64 numbers in the form kernels take, NaN and infinity too.
+
+    Whole numbers become float64, or ``dtype``, to which all are converted if it is given.
+    """
+    if type(values) is np.ndarray and values.flags.carray and _is_float(values.dtype):
+        array = values  # ready: the common case, in inner loops too
+    else:
+        array = np.asarray(values)
+        if array.dtype.kind in "iub":
+            array = array.astype(np.float64)
+        if array.dtype not in (_FLOAT32, _FLOAT64):
+            raise TypeError(
+                f"{name} must hold float32 or float64 numbers; its dtype is {array.dtype}"
+            )
+        array = for_kernels(array)
+    if dimensions is not None and array.ndim != dimensions:
+        raise ValueError(f"{name} must have {dimensions} dimension(s); its shape is {array.shape}")
+    return array if dtype is None or array.dtype is dtype else array.astype(dtype, copy=False)
+
+
+def _is_float(dtype: Any) -> bool:
+    # By identity, which is quick; what is equal but not the same goes the long way.
+    return dtype is _FLOAT64 or dtype is _FLOAT32
+
+
+def alike(name: str, values: Any, like: Array, shape: tuple[int, ...]) -> Array:
+    """Take numbers of the given shape as the dtype of ``like``, in the form kernels take."""
+    if not (type(values) is np.ndarray and values.dtype is like.dtype and values.flags.carray):
+        array = np.asarray(values)
+        if array.dtype.kind not in "fiub":
+            raise TypeError(f"{name} must hold numbers; its dtype is {array.dtype}")
+        values = for_kernels(array.astype(like.dtype, copy=False))
+    if values.shape != shape:
+        raise ValueError(f"{name} must have the shape {shape}; its shape is {values.shape}")
+    return values  # type: ignore[no-any-return]
+
+
 def whole(name: str, value: Any, low: int, high: int | None = None) -> int:
     """Take a whole number from ``low`` to ``high``."""
     try:

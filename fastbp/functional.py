@@ -19,28 +19,6 @@ from fastbp.kernels import Array
 Losses = tuple[float, Array]
 
 
-def _floats(name: str, values: Any, dimensions: int | None = None) -> Array:
-    """Take an array of float32 or float64 in the form kernels take."""
-    array = np.asarray(values)
-    if array.dtype.kind in "iub":
-        array = array.astype(np.float64)
-    if array.dtype not in (np.float32, np.float64):
-        raise TypeError(f"{name} must hold float32 or float64 numbers; its dtype is {array.dtype}")
-    if dimensions is not None and array.ndim != dimensions:
-        raise ValueError(f"{name} must have {dimensions} dimension(s); its shape is {array.shape}")
-    return checks.for_kernels(array)
-
-
-def _alike(name: str, values: Any, like: Array, shape: tuple[int, ...]) -> Array:
-    """Take an array of the dtype of ``like``, with the given shape."""
-    array = np.asarray(values)
-    if array.dtype.kind not in "fiub":
-        raise TypeError(f"{name} must hold numbers; its dtype is {array.dtype}")
-    if array.shape != shape:
-        raise ValueError(f"{name} must have the shape {shape}; its shape is {array.shape}")
-    return checks.for_kernels(array.astype(like.dtype, copy=False))
-
-
 def _output(out: Any, like: Array, shape: tuple[int, ...]) -> Array:
     """Make the output, or check the one that was given."""
     if out is None:
@@ -95,7 +73,7 @@ def activate(z: Any, activation: str, *, out: Array | None = None) -> Array:
         If the name is unknown, ``z`` holds no numbers or ``out`` does not fit.
     """
     code = choose("activation", activation, ACTIVATIONS).code
-    z = _floats("z", z)
+    z = checks.floats("z", z)
     result = _output(out, z, z.shape)
     np.copyto(result, z)
     if result.size:
@@ -124,8 +102,8 @@ def activation_backward(delta: Any, z: Any, activation: str, *, out: Array | Non
         Derivative of the loss with respect to z; at its kink a ReLU has derivative 0.
     """
     code = choose("activation", activation, ACTIVATIONS).code
-    z = _floats("z", z)
-    delta = _alike("delta", delta, z, z.shape)
+    z = checks.floats("z", z)
+    delta = checks.alike("delta", delta, z, z.shape)
     result = _output(out, z, z.shape)
     if z.size:
         a = _rows(z).copy()
@@ -138,12 +116,9 @@ def activation_backward(delta: Any, z: Any, activation: str, *, out: Array | Non
 
 def relu(z: Any, *, out: Array | None = None) -> Array:
     """Compute max(0, z) (seed 001); with ``out=z``, in place."""
-    z = _floats("z", z)
+    z = checks.floats("z", z)
     result = _output(out, z, z.shape)
-    if result is not z:
-        np.copyto(result, z)
-    if result.size:
-        kernels.relu(_rows(result))
+    kernels.relu(z, result)
     return result
 
 
@@ -152,13 +127,10 @@ def relu_backward(delta: Any, a: Any, *, out: Array | None = None) -> Array:
 
     With ``out=delta``, in place.
     """
-    a = _floats("a", a)
-    delta = _alike("delta", delta, a, a.shape)
+    a = checks.floats("a", a)
+    delta = checks.alike("delta", delta, a, a.shape)
     result = _output(out, a, a.shape)
-    if result is not delta:
-        np.copyto(result, delta)
-    if result.size:
-        kernels.relu_backward(_rows(result), _rows(a))
+    kernels.relu_backward(delta, a, result)
     return result
 
 
@@ -175,18 +147,16 @@ def softmax(z: Any, *, out: Array | None = None) -> Array:
     out : array like z, optional
         ``out=z`` works in place.
     """
-    z = _floats("z", z)
+    z = checks.floats("z", z)
     _needs_outputs("z", z)
     result = _output(out, z, z.shape)
-    if result is not z:
-        np.copyto(result, z)
-    kernels.softmax(_rows(result))
+    kernels.softmax(_rows(z), _rows(result))
     return result
 
 
 def logsumexp(z: Any, *, out: Array | None = None) -> Array:
     """Compute ln sum e^z over the last axis of ``z`` (..., K), without overflow."""
-    z = _floats("z", z)
+    z = checks.floats("z", z)
     _needs_outputs("z", z)
     result = _output(out, z, z.shape[:-1])
     kernels.logsumexp(_rows(z), result.reshape(-1))
@@ -209,8 +179,8 @@ def softmax_backward(s: Any, v: Any, *, out: Array | None = None) -> Array:
     (B, K) array
         Derivative of the loss with respect to the softmax's input (seed 001; seed 000, eq. 13).
     """
-    s = _floats("s", s, 2)
-    v = _alike("v", v, s, s.shape)
+    s = checks.floats("s", s, 2)
+    v = checks.alike("v", v, s, s.shape)
     result = _output(out, s, s.shape)
     kernels.softmax_backward(s, v, result)
     return result
@@ -239,10 +209,10 @@ def dense_forward(
     (B, N) array
     """
     code = choose("activation", activation, ACTIVATIONS).code
-    X = _floats("X", X, 2)
+    X = checks.floats("X", X, 2)
     M = X.shape[1]
     N = np.asarray(W).shape[-1] if np.ndim(W) else 0
-    W, b = _alike("W", W, X, (M, N)), _alike("b", b, X, (N,))
+    W, b = checks.alike("W", W, X, (M, N)), checks.alike("b", b, X, (N,))
     result = _output(out, X, (len(X), N))
     if any(np.may_share_memory(result, given) for given in (X, W, b)):
         raise ValueError("out must not share memory with X, W or b")
@@ -273,14 +243,14 @@ def dense_backward(X: Any, W: Any, delta: Any) -> tuple[Array, Array, Array]:
     db : (N,) array
         Sum of the rows of delta.
     """
-    X = _floats("X", X, 2)
+    X = checks.floats("X", X, 2)
     B, M = X.shape
     N = np.asarray(delta).shape[-1] if np.ndim(delta) else 0
-    W, delta = _alike("W", W, X, (M, N)), _alike("delta", delta, X, (B, N))
+    W, delta = checks.alike("W", W, X, (M, N)), checks.alike("delta", delta, X, (B, N))
     dX, dW, db = np.zeros_like(X), np.zeros_like(W), np.zeros(N, X.dtype)
-    if B and M and N:
+    if M and N:
         kernels.dense_backward(X, W, delta, dW, db, dX)
-    elif B and N:
+    elif N:
         kernels.bias_gradient(delta, db)
     return dX, dW, db
 
@@ -297,7 +267,7 @@ def _loss(
     *more: Any,
     labels: bool = False,
 ) -> Losses:
-    z = _floats("z", z, 2)
+    z = checks.floats("z", z, 2)
     _needs_outputs("z", z)
     B, K = z.shape
     if B == 0:
@@ -346,7 +316,7 @@ def softmax_cross_entropy(
         (softmax(z) - t) / B.
     """
     smoothing = checks.real("label_smoothing", label_smoothing, 0.0, 1.0, open_ends="high")
-    scratch = np.empty((4, len(np.atleast_1d(z))), _floats("z", z).dtype)
+    scratch = np.empty((4, len(np.atleast_1d(z))), checks.floats("z", z).dtype)
     kernel = kernels.softmax_cross_entropy
     return _loss(kernel, z, y, sample_weight, out, smoothing, scratch, labels=True)
 
@@ -362,7 +332,7 @@ def softmax_cross_entropy_backward(p: Any, y: Any, *, out: Array | None = None) 
     out : (B, K) array, optional
         May be ``p``.
     """
-    p = _floats("p", p, 2)
+    p = checks.floats("p", p, 2)
     labels = checks.class_targets(y, p.shape[0], p.shape[1], p.dtype)
     if labels.ndim != 1:
         raise ValueError("y must hold class indices or one-hot rows; some rows are neither")
@@ -393,7 +363,7 @@ def sigmoid_cross_entropy(
     gradient : (B, K) array
         (sigmoid(z) - t) / B.
     """
-    z = _floats("z", z, 2)
+    z = checks.floats("z", z, 2)
     checks.values(targets, z.shape[0], z.shape[1], z.dtype, 0.0, 1.0)
     scratch = np.empty((4, len(z)), z.dtype)
     return _loss(kernels.sigmoid_cross_entropy, z, targets, sample_weight, out, 0.0, scratch)

@@ -134,10 +134,11 @@ class Objective(NamedTuple):
     """What is minimised: a loss and its penalties."""
 
     loss: int  # loss code
+    scale: float  # the loss is multiplied by it
     smoothing: float  # label smoothing, 0 to 1
     transition: float  # where Huber's loss turns from square to linear
-    l1: float  # l1 * sum |W| is added to the loss
-    l2: float  # l2 / 2 * sum W^2 is added to the loss
+    penalties: Array  # (L, 4) float64: l1 and l2 of each layer's W, l1 and l2 of its b
+    corner: float  # what l1 takes for the derivative of |w| at 0: 0, or 1 as the notes' classes do
     dropout: Array | None  # (L,) float64 share of each layer's outputs dropped; None: none
 
 
@@ -167,6 +168,7 @@ class Workspace(NamedTuple):
     outputs: Array  # (B * sum N,) every layer's outputs, one layer after the other
     slopes: Array | None  # (B * sum N,) f'(z) of GELU and SiLU; None: neither is used
     deltas: Array  # (2 * B * max N,) delta of one layer and of the layer below
+    record: Array | None  # (n, K) receives z of the last layer for every row; None: not kept
 
 
 class Progress(NamedTuple):
@@ -523,19 +525,35 @@ def row_maximum(z: Array, i: int) -> Any:
     return m
 
 
+# Numbers of a row, or of a few short rows, that are worked on while they are near.
+BLOCK = 512
+
+
 @jit
-def softmax(z: Array) -> None:
-    """Softmax of every row of ``z`` (B, K), in place: e^(z - max) / sum  (seed 001; seed 003)."""
+def softmax(z: Array, out: Array) -> None:
+    """``out`` (B, K) = e^(z - max) / sum, for every row of ``z`` (B, K)  (seed 001; seed 003).
+
+    A block of rows at a time, so that exp runs over many numbers even if a row has three (4.5 us
+    for 10, for 300 rows of 3). ``out`` may be ``z``.
+    """
     B, K = z.shape
-    for i in range(B):
-        m = row_maximum(z, i)
-        total = z.dtype.type(0)
-        for j in range(K):
-            z[i, j] = exp(z[i, j] - m)
-            total += z[i, j]
-        scale = z.dtype.type(1) / total
-        for j in range(K):
-            z[i, j] *= scale
+    rows = max(1, BLOCK // K)
+    for start in range(0, B, rows):
+        stop = min(B, start + rows)
+        for i in range(start, stop):
+            m = row_maximum(z, i)
+            for j in range(K):
+                out[i, j] = z[i, j] - m
+        block = vector(out, start * K, (stop - start) * K)
+        for k in range(block.shape[0]):
+            block[k] = exp(block[k])
+        for i in range(start, stop):
+            total = z.dtype.type(0)
+            for j in range(K):
+                total += out[i, j]
+            scale = z.dtype.type(1) / total
+            for j in range(K):
+                out[i, j] *= scale
 
 
 @jit
@@ -579,6 +597,42 @@ def softmax_cross_entropy_backward(p: Array, labels: Array, out: Array) -> None:
         for j in range(K):
             out[i, j] = p[i, j] * share
         out[i, labels[i]] -= share
+
+
+@jit
+def cross_entropy(p: Array, labels: Array, smallest: float, out: Array) -> None:
+    """``out`` (B,) = -ln p of each row's label, p held in [smallest, 1 - smallest]  (seed 003).
+
+    ``p`` (B, K) probabilities, ``labels`` (B,).
+    """
+    low, high = p.dtype.type(smallest), p.dtype.type(1.0 - smallest)
+    for i in range(out.shape[0]):
+        out[i] = p[i, labels[i]]
+    for i in range(out.shape[0]):
+        held = low if out[i] < low else (high if out[i] > high else out[i])
+        out[i] = -log(held)
+
+
+@jit
+def cross_entropy_backward(p: Array, labels: Array, out: Array) -> None:
+    """``out`` (B, K) = -y / p / B from probabilities ``p`` (B, K) and ``labels`` (B,).
+
+    Seed 000, eq. 12; seed 001, "Derivative of Loss"; seed 003.
+    """
+    B, K = p.shape
+    for i in range(B):
+        for j in range(K):
+            out[i, j] = ZERO
+        out[i, labels[i]] = p.dtype.type(-1) / p[i, labels[i]] / p.dtype.type(B)
+
+
+@jit
+def first_outside(labels: Array, K: int) -> int:
+    """Index of the first of ``labels`` (B,) that is not one of 0 to K - 1; B if there is none."""
+    for i in range(labels.shape[0]):
+        if labels[i] < 0 or labels[i] >= K:
+            return i
+    return labels.shape[0]
 
 
 @jit
@@ -695,25 +749,48 @@ def activate(z: Array, b: Array, activation: int | None, slopes: Array | None) -
                     z[i, j] = t * s
 
 
+@jit_part
+def flat(a: Array) -> Array:
+    """All numbers of a C-ordered array of any shape, as a vector."""
+    return vector(a, 0, a.size)
+
+
 @jit
-def relu(z: Array) -> None:
-    """max(0, z) of ``z`` (B, N), in place  (seed 001; seed 000, eq. 6); NaN stays NaN."""
-    B, N = z.shape
-    for i in range(B):
-        for j in range(N):
-            z[i, j] = ZERO if z[i, j] <= ZERO else z[i, j]
+def relu(z: Array, out: Array) -> None:
+    """``out`` = max(0, z), of any shape  (seed 001; seed 000, eq. 6); NaN stays NaN.
+
+    ``out`` may be ``z``.
+    """
+    z, out = flat(z), flat(out)
+    for k in range(z.shape[0]):
+        out[k] = ZERO if z[k] <= ZERO else z[k]
 
 
 @jit_inline
-def relu_backward(delta: Array, a: Array) -> None:
-    """Mask ``delta`` (B, N), in place: 0 where the ReLU's output ``a`` (B, N) is 0.
+def relu_backward(delta: Array, a: Array, out: Array) -> None:
+    """``out`` = ``delta``, but 0 where the ReLU's output, or input, ``a`` is not above 0.
 
-    The derivative at 0 is 0  (seed 001; seed 000, eq. 18).
+    Of any shape; the derivative at 0 is 0  (seed 001; seed 000, eq. 18). ``out`` may be ``delta``.
     """
-    B, N = delta.shape
-    for i in range(B):
-        for j in range(N):
-            delta[i, j] = delta[i, j] if a[i, j] > ZERO else ZERO
+    delta, a, out = flat(delta), flat(a), flat(out)
+    for k in range(delta.shape[0]):
+        out[k] = delta[k] if a[k] > ZERO else ZERO
+
+
+@jit
+def logistic(z: Array, out: Array) -> None:
+    """``out`` = 1 / (1 + e^-z), of any shape  (seed 002); ``out`` may be ``z``."""
+    z, out = flat(z), flat(out)
+    for k in range(z.shape[0]):
+        out[k] = sigmoid(z[k])
+
+
+@jit
+def logistic_backward(delta: Array, a: Array, out: Array) -> None:
+    """``out`` = ``delta`` a (1 - a), a the outputs of ``logistic``  (seed 002); any shape."""
+    delta, a, out = flat(delta), flat(a), flat(out)
+    for k in range(delta.shape[0]):
+        out[k] = delta[k] * (a[k] * (ONE - a[k]))
 
 
 @jit
@@ -728,10 +805,10 @@ def activation_backward(
     """
     B, N = delta.shape
     if activation is None:
-        relu_backward(delta, a)
+        relu_backward(delta, a, delta)
     else:
         if activation == RELU:
-            relu_backward(delta, a)
+            relu_backward(delta, a, delta)
         elif activation == LEAKY_RELU:
             for i in range(B):
                 for j in range(N):
@@ -797,15 +874,49 @@ def input_gradient(delta: Array, W: Array, dX: Array) -> None:
     product(delta, PLAIN, W, TRANSPOSED, dX)
 
 
+@jit_inline
+def transpose(a: Array, out: Array) -> None:
+    """``out`` (N, M) = ``a`` (M, N), transposed."""
+    for j in range(out.shape[0]):
+        for i in range(out.shape[1]):
+            out[j, i] = a[i, j]
+
+
+# With fewer outputs than this OpenBLAS takes its slow way to delta W^T unless W^T lies ready:
+# 620 ns for 340, for 32 rows, 64 units and 3 outputs.
+FEW = 8
+
+
+@jit
+def affine(X: Array, W: Array, b: Array, out: Array) -> None:
+    """``out`` (B, N) = X W + b; ``X`` (B, M), ``W`` (M, N), ``b`` N numbers (seed 000, eq. 5)."""
+    B, N = out.shape
+    if B > 0:
+        product(X, PLAIN, W, PLAIN, out)
+        b = flat(b)
+        for i in range(B):
+            for j in range(N):
+                out[i, j] += b[j]
+
+
 @jit
 def dense_backward(X: Array, W: Array, delta: Array, dW: Array, db: Array, dX: Array) -> None:
     """Gradients of one layer from ``delta`` (B, N): dW = X^T delta, db = sum delta, dX = delta W^T.
 
-    Seed 000, eq. 15 to 17, transposed; the 1/m is in delta.
+    Seed 000, eq. 15 to 17, transposed; the 1/m is in delta. ``db`` has N numbers.
     """
-    weight_gradient(X, delta, dW)
-    bias_gradient(delta, db)
-    input_gradient(delta, W, dX)
+    N = delta.shape[1]
+    bias_gradient(delta, flat(db))
+    if delta.shape[0] > 0:
+        if N < FEW:  # dW lends its place to W^T
+            turned = matrix(dW, 0, N, W.shape[0])
+            transpose(W, turned)
+            product(delta, PLAIN, turned, PLAIN, dX)
+        else:
+            input_gradient(delta, W, dX)
+        weight_gradient(X, delta, dW)
+    else:
+        dW[:] = ZERO
 
 
 # --------------------------------------------------------------------------------------------
@@ -1015,7 +1126,7 @@ def predict(loss: int, z: Array) -> None:
     """Turn the last layer's ``z`` (B, K) into predictions, in place, by the loss's own link."""
     B, K = z.shape
     if loss == SOFTMAX_CROSS_ENTROPY:
-        softmax(z)
+        softmax(z, z)
     elif loss == SIGMOID_CROSS_ENTROPY:
         for i in range(B):
             for j in range(K):
@@ -1031,25 +1142,38 @@ def predict(loss: int, z: Array) -> None:
 # --------------------------------------------------------------------------------------------
 
 
-@jit_inline
-def add_penalties(params: Array, grads: Array, layers: Layers, l1: float, l2: float) -> float:
-    """Add the gradient of l2 / 2 sum W^2 + l1 sum |W| to ``grads`` (P,); returns that sum.
+@jit_part
+def penalise(w: Array, g: Array, l1: float, l2: float, corner: float) -> float:
+    """Add the gradient of l2 / 2 sum w^2 + l1 sum |w| to ``g`` (n,); returns that sum.
 
-    Biases are left out; the derivative of |w| at 0 is 0.
+    ``corner`` is taken for the derivative of |w| at 0.
     """
-    one = params.dtype.type(l1)
-    two = params.dtype.type(l2)
-    half = params.dtype.type(0.5 * l2)
-    zero = params.dtype.type(0)
+    one, two, half = w.dtype.type(l1), w.dtype.type(l2), w.dtype.type(0.5 * l2)
+    middle = w.dtype.type(l1 * corner)
+    total = w.dtype.type(0)
+    for k in range(w.shape[0]):
+        total += half * w[k] * w[k] + one * abs(w[k])
+        g[k] += two * w[k] + (one if w[k] > ZERO else (-one if w[k] < ZERO else middle))
+    return np.float64(total)
+
+
+@jit_inline
+def add_penalties(
+    params: Array, grads: Array, layers: Layers, penalties: Array, corner: float
+) -> float:
+    """Add the gradient of every layer's ``penalties`` (L, 4) to ``grads`` (P,); returns their sum.
+
+    l1 sum |w| + l2 / 2 sum w^2, for weights and for biases (seed 004: weights only).
+    """
     total = 0.0
-    for layer in range(layers.sizes.shape[0] - 1):
-        start = layers.weights_at[layer]
-        penalty = zero
-        for k in range(start, start + layers.sizes[layer] * layers.sizes[layer + 1]):
-            w = params[k]
-            penalty += half * w * w + one * abs(w)
-            grads[k] += two * w + (one if w > zero else (-one if w < zero else zero))
-        total += np.float64(penalty)
+    for layer in range(penalties.shape[0]):
+        for part in range(2):
+            l1, l2 = penalties[layer, 2 * part], penalties[layer, 2 * part + 1]
+            if l1 > 0.0 or l2 > 0.0:
+                start = layers.biases_at[layer] if part else layers.weights_at[layer]
+                size = layers.sizes[layer + 1] * (1 if part else layers.sizes[layer])
+                w, g = vector(params, start, size), vector(grads, start, size)
+                total += penalise(w, g, l1, l2, corner)
     return total
 
 
@@ -1203,6 +1327,86 @@ def update(
         adam(params, grads, first, second, lr, h[0], h[1], h[2], h[3], powers[0], powers[1])
 
 
+@jit
+def penalise_layer(
+    W: Array,
+    b: Array,
+    dW: Array,
+    db: Array,
+    l1_weights: float,
+    l2_weights: float,
+    l1_biases: float,
+    l2_biases: float,
+) -> None:
+    """Add the gradient of one layer's penalties, as in ``add_penalties``, to ``dW`` and ``db``.
+
+    The derivative of |w| at 0 is 1, as in the classes of the notes' dialect.
+    """
+    if l1_weights > 0.0 or l2_weights > 0.0:
+        penalise(flat(W), flat(dW), l1_weights, l2_weights, 1.0)
+    if l1_biases > 0.0 or l2_biases > 0.0:
+        penalise(flat(b), flat(db), l1_biases, l2_biases, 1.0)
+
+
+@jit_part
+def flat_state(a: Array | None) -> Array | None:
+    """A layer's part of a ``State``, as a vector; None stays None."""
+    if a is None:
+        return None
+    else:
+        return flat(a)
+
+
+@jit_part
+def fits(a: Array | None, like: Array) -> bool:
+    """Whether ``a``, if there is one, has as many numbers as ``like``."""
+    if a is None:
+        return True
+    else:
+        return a.size == like.size
+
+
+@jit
+def update_layer(
+    optimizer: int,
+    W: Array,
+    b: Array,
+    dW: Array,
+    db: Array,
+    W_first: Array | None,
+    b_first: Array | None,
+    W_second: Array | None,
+    b_second: Array | None,
+    lr: float,
+    h0: float,
+    h1: float,
+    h2: float,
+    h3: float,
+    power1: float,
+    power2: float,
+    scratch: Array,
+) -> bool:
+    """Move one layer's ``W`` and ``b`` as ``update`` does; arrays of any shape, like W or like b.
+
+    If one has more or fewer numbers nothing is moved and False is returned: four comparisons here
+    take a nanosecond, and 2,000 in Python. ``h0`` to ``h3`` are what a ``Rule`` holds as ``hyper``;
+    ``power1`` and ``power2`` are beta^(t - 1) of Adam, t = 1 at the first step. ``scratch`` (8,)
+    is overwritten.
+    """
+    if not (fits(dW, W) and fits(W_first, W) and fits(W_second, W)):
+        return False
+    if not (fits(db, b) and fits(b_first, b) and fits(b_second, b)):
+        return False
+    hyper, powers = vector(scratch, 0, 4), vector(scratch, 4, 2)
+    hyper[0], hyper[1], hyper[2], hyper[3] = h0, h1, h2, h3
+    rule = Rule(optimizer, hyper, 0.0)
+    powers[0], powers[1] = power1, power2
+    update(rule, flat(W), flat(dW), flat_state(W_first), flat_state(W_second), lr, powers)
+    powers[0], powers[1] = power1, power2
+    update(rule, flat(b), flat(db), flat_state(b_first), flat_state(b_second), lr, powers)
+    return True
+
+
 # --------------------------------------------------------------------------------------------
 # One step: forward, loss, backward
 # --------------------------------------------------------------------------------------------
@@ -1300,19 +1504,6 @@ def transpose_output(params: Array, layers: Layers, outputs: Array, z: Array) ->
             z[k, i] = product[i, k] + b[k]
 
 
-@jit_inline
-def transpose(a: Array, out: Array) -> None:
-    """``out`` (N, M) = ``a`` (M, N), transposed."""
-    for j in range(out.shape[0]):
-        for i in range(out.shape[1]):
-            out[j, i] = a[i, j]
-
-
-# With fewer outputs than this OpenBLAS takes its slow way to delta W^T unless W^T lies ready:
-# 620 ns for 340, for 32 rows, 64 units and 3 outputs.
-FEW = 8
-
-
 @jit
 def backward(
     params: Array,
@@ -1372,6 +1563,14 @@ def backward(
 
 
 @jit_part
+def keep_outputs(z: Array, start: int, record: Array | None) -> None:
+    """Copy ``z`` (K, B) to the rows of ``record`` (n, K) from ``start`` on, unless it is None."""
+    if record is not None:
+        K, B = z.shape
+        transpose(z, matrix(record, start * K, B, K))
+
+
+@jit_part
 def loss_and_gradients(
     params: Array,
     grads: Array,
@@ -1381,21 +1580,25 @@ def loss_and_gradients(
     x: Array,
     y: Array,
     shares: Array,
+    start: int,
     work: Workspace,
 ) -> tuple[float, float]:
-    """Loss with its penalties, score, and ``grads`` (P,) for one batch; see ``loss_and_delta``."""
+    """Loss with its penalties, score, and ``grads`` (P,) for one batch; see ``loss_and_delta``.
+
+    ``start`` counts the batch's first row among all that are visited.
+    """
     B = x.shape[0]
     rates = objective.dropout
     z = matrix(work.z, 0, layers.sizes[layers.sizes.shape[0] - 1], B)
     forward(params, layers, rates, random, x, work.outputs, work.slopes)
     transpose_output(params, layers, work.outputs, z)
+    keep_outputs(z, start, work.record)
     if y.ndim == 1:  # not through loss_and_delta: a level less of what is compiled first
         loss, score = softmax_cross_entropy(z, y, shares, objective.smoothing, work.scratch)
     else:
         loss, score = loss_and_delta(objective, z, y, shares, work.scratch)
     backward(params, grads, layers, rates, random, x, work.outputs, work.slopes, work.deltas, z)
-    if objective.l1 > 0.0 or objective.l2 > 0.0:
-        loss += add_penalties(params, grads, layers, objective.l1, objective.l2)
+    loss += add_penalties(params, grads, layers, objective.penalties, objective.corner)
     return loss, score
 
 
@@ -1414,22 +1617,24 @@ def batch_targets(y: Array, buffer: Array, B: int) -> Array:
 
 
 @jit_part
-def batch_shares(weights: Array | None, order: Array, start: int, shares: Array) -> float:
-    """``shares`` (B,) = w / sum w for rows ``order[start:start + B]``; returns sum w.
+def batch_shares(
+    weights: Array | None, order: Array, start: int, scale: float, shares: Array
+) -> float:
+    """``shares`` (B,) = scale w / sum w for rows ``order[start:start + B]``; returns sum w.
 
     Without weights (None) each row weighs 1. Rows that all weigh 0 get shares of 0.
     """
     B = shares.shape[0]
     total = 0.0
     if weights is None:
-        shares[:] = shares.dtype.type(1.0 / B)
+        shares[:] = shares.dtype.type(scale / B)
         return np.float64(B)
     else:
         for i in range(B):
             total += np.float64(weights[order[start + i]])
-        scale = 1.0 / total if total > 0.0 else 0.0
+        factor = scale / total if total > 0.0 else 0.0
         for i in range(B):
-            shares[i] = shares.dtype.type(np.float64(weights[order[start + i]]) * scale)
+            shares[i] = shares.dtype.type(np.float64(weights[order[start + i]]) * factor)
         return total
 
 
@@ -1486,10 +1691,10 @@ def train_steps(
         y = batch_targets(y_all, work.y, B)
         gather_targets(y_all, order, start, y)
         shares = vector(work.shares, 0, B)
-        weight = batch_shares(weights, order, start, shares)
+        weight = batch_shares(weights, order, start, objective.scale, shares)
 
         loss, score = loss_and_gradients(
-            params, grads, layers, objective, random, x, y, shares, work
+            params, grads, layers, objective, random, x, y, shares, start, work
         )
         length = norm(grads)
         if not (math.isfinite(loss) and math.isfinite(length)):

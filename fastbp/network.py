@@ -209,12 +209,15 @@ class Network:
         smoothing = checks.real("label_smoothing", label_smoothing, 0.0, 1.0, open_ends="high")
         if smoothing > 0.0 and self.metric != "accuracy":
             raise ValueError(f"label_smoothing={label_smoothing!r} has no meaning for {self.loss}")
+        penalties = np.zeros((len(self.sizes) - 1, 4))
+        penalties[:, 0], penalties[:, 1] = checks.real("l1", l1, 0.0), checks.real("l2", l2, 0.0)
         return kernels.Objective(
             loss=self._loss.code,
+            scale=1.0,
             smoothing=smoothing,
             transition=self.huber_delta,
-            l1=checks.real("l1", l1, 0.0),
-            l2=checks.real("l2", l2, 0.0),
+            penalties=penalties,
+            corner=0.0,
             dropout=np.array([*checked, 0.0]) if any(checked) else None,
         )
 
@@ -232,6 +235,7 @@ class Network:
             outputs=np.empty(outputs, self.dtype),
             slopes=np.empty(outputs, self.dtype) if self._keeps_slopes else None,
             deltas=np.empty(2 * rows * int(widths[:-1].max(initial=0)), self.dtype),
+            record=None,
         )
 
     # ------------------------------------------------------------------ what users ask for

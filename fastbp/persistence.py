@@ -40,26 +40,34 @@ def write_whole(path: str | PathLike[str], write: Callable[[IO[bytes]], object])
 
 
 def write(
-    path: str | PathLike[str], tensors: dict[str, Array], description: dict[str, Any]
+    path: str | PathLike[str],
+    tensors: dict[str, Array],
+    description: dict[str, Any],
+    kind: str = "network",
 ) -> None:
-    """Write ``tensors`` and their ``description`` to ``path``, whole or not at all."""
+    """Write ``tensors`` and their ``description`` to ``path``, whole or not at all.
+
+    ``kind`` says what is described; ``read`` gives it to nobody who asks for another.
+    """
     from safetensors.numpy import save
 
     # One key: safetensors writes several in any order, and the same network would give other bytes.
-    metadata = {FORMAT: json.dumps({"version": VERSION, "network": description})}
+    metadata = {FORMAT: json.dumps({"version": VERSION, kind: description})}
     data = save(tensors, metadata=metadata)
     write_whole(path, lambda file: file.write(data))
 
 
-def read(path: str | PathLike[str]) -> tuple[dict[str, Array], dict[str, Any]]:
-    """Read what ``write`` wrote.
+def read(
+    path: str | PathLike[str], kind: str = "network"
+) -> tuple[dict[str, Array], dict[str, Any]]:
+    """Read what ``write`` wrote of this ``kind``.
 
     Raises
     ------
     FileNotFoundError
         If there is no such file.
     ValueError
-        If it is no such file, is damaged, or comes from a newer version.
+        If it is no such file, is damaged, is of another kind, or comes from a newer version.
     """
     from safetensors import SafetensorError, safe_open
 
@@ -70,16 +78,32 @@ def read(path: str | PathLike[str]) -> tuple[dict[str, Array], dict[str, Any]]:
             metadata = file.metadata() or {}
             tensors = {name: np.asarray(file.get_tensor(name)) for name in file.keys()}  # noqa: SIM118
     except SafetensorError as error:
+        if _is_pickle(path):
+            raise ValueError(
+                f"{path} is a pickle, which fastbp does not open: opening one runs whatever code "
+                "is in it. Open it with the code that wrote it and save the parameters"
+            ) from None
         raise ValueError(f"{path} is not a safetensors file, or is damaged: {error}") from None
     if FORMAT not in metadata:
         raise ValueError(f"{path} is a safetensors file, but not a model of fastbp")
     try:
         header = json.loads(metadata[FORMAT])
-        version, description = int(header["version"]), dict(header["network"])
-    except (KeyError, TypeError, ValueError) as error:
+        version = int(header.pop("version"))
+        ((found, description),) = header.items()
+        description = dict(description)
+    except (AttributeError, KeyError, TypeError, ValueError) as error:
         raise ValueError(f"{path} has no readable description: {error}") from None
     if version > VERSION:
         raise ValueError(
             f"{path} has format version {version}; this fastbp reads up to {VERSION}: upgrade it"
         )
+    if found != kind:
+        raise ValueError(f"{path} holds a {found}, not a {kind}")
     return tensors, description
+
+
+def _is_pickle(path: str | PathLike[str]) -> bool:
+    """Tell whether a file begins as pickles of protocol 2 and later do."""
+    with open(path, "rb") as file:
+        start = file.read(2)
+    return len(start) == 2 and start[0] == 0x80 and 2 <= start[1] <= 5

@@ -337,16 +337,22 @@ def predict(loss: str, z: Array) -> Array:
 # ---- Penalties and optimizers. One array at a time; the classes go through lists of them
 
 
+def penalise(w: Array, l1: float, l2: float, corner: float = 0.0) -> tuple[float, Array]:
+    """Return l2 / 2 sum w^2 + l1 sum |w|, and its gradient, with ``corner`` for |w|'s at 0."""
+    penalty = float(l2 / 2 * (w * w).sum() + l1 * abs(w).sum())
+    return penalty, l2 * w + l1 * np.where(w == 0, corner, np.sign(w))
+
+
 def add_penalties(
     weights: list[Array], gradients: list[Array], l1: float, l2: float
 ) -> tuple[float, list[Array]]:
-    """Return l2 / 2 sum W^2 + l1 sum |W|, and the gradients dW + l2 W + l1 sign(W).
+    """Return the penalty of all ``weights``, and the ``gradients`` with its own added.
 
     Biases are left out. The derivative of |w| at 0 is 0.
     """
-    penalty = sum(float(l2 / 2 * (W * W).sum() + l1 * abs(W).sum()) for W in weights)
-    pairs = zip(weights, gradients, strict=True)
-    return penalty, [dW + l2 * W + l1 * np.sign(W) for W, dW in pairs]
+    parts = [penalise(W, l1, l2) for W in weights]
+    added = [g + dW for g, (_, dW) in zip(gradients, parts, strict=True)]
+    return sum(penalty for penalty, _ in parts), added
 
 
 def norm(gradients: list[Array]) -> float:

@@ -264,13 +264,16 @@ def softmax_bound(z):
 @pytest.mark.parametrize("scale", [1.0, 30.0])
 def test_softmax_and_logsumexp(shape, dtype, scale):
     z = normal(shape, dtype, scale=scale)
-    p, total = z.copy(), np.empty(shape[0], dtype)
-    assert kernels.softmax(p) is None
+    p, total = np.full_like(z, np.nan), np.empty(shape[0], dtype)
+    assert kernels.softmax(z, p) is None
     assert kernels.logsumexp(z, total) is None
 
     want = reference.softmax(wide(z))
     tiny = 2 * np.finfo(dtype).smallest_subnormal
     assert_within(p, want, softmax_bound(z) * want + tiny)
+    in_place = z.copy()
+    kernels.softmax(in_place, in_place)
+    np.testing.assert_array_equal(in_place, p)
     want = reference.logsumexp(wide(z))
     assert_within(total, want, eps(z) * (np.abs(want) + 8 + shape[1] / 2))
     np.testing.assert_allclose(want, special.logsumexp(wide(z), axis=1), rtol=1e-14)
@@ -310,6 +313,32 @@ def test_the_fused_gradient_is_that_of_the_two_steps_of_the_notes(shape, dtype):
     np.testing.assert_array_equal(p, out)
 
 
+@both
+@shapes
+def test_cross_entropy_and_its_derivative_from_probabilities(shape, dtype):
+    B, K = shape
+    p = reference.softmax(normal(shape, dtype, scale=8.0))
+    p[:, 0] += dtype(1) - p.sum(axis=1)
+    labels = np.random.default_rng(1).integers(0, K, B)
+    losses, out = np.empty(B, dtype), np.full_like(p, np.nan)
+    assert kernels.cross_entropy(p, labels, 1e-7, losses) is None
+    right = wide(p)[np.arange(B), labels]
+    want = -np.log(np.clip(right, dtype(1e-7), dtype(1 - 1e-7)))
+    assert_within(losses, want, 4 * eps(p) * np.abs(want) + 1e-12 * eps(p))
+    p = np.maximum(p, dtype(1e-12))
+    assert kernels.cross_entropy_backward(p, labels, out) is None
+    want = reference.cross_entropy_backward(wide(p), labels)
+    assert_within(out, want, 2 * eps(p) * np.abs(want))
+
+
+def test_first_outside():
+    labels = np.array([0, 2, 1, 3, -1])
+    assert kernels.first_outside(labels, 4) == 4
+    assert kernels.first_outside(labels, 3) == 3
+    assert kernels.first_outside(labels[:3], 3) == 3
+    assert kernels.first_outside(labels[:0], 3) == 0
+
+
 def test_the_example_of_the_notes():
     p = np.array([[0.7, 0.1, 0.2], [0.1, 0.5, 0.4], [0.02, 0.9, 0.08]])
     out = np.empty_like(p)
@@ -332,7 +361,7 @@ def test_softmax_rows_sum_to_one(z):
     total = np.empty(B, z.dtype)
     kernels.logsumexp(z, total)
     assert np.isfinite(total).all()
-    kernels.softmax(z)
+    kernels.softmax(z, z)
     assert np.isfinite(z).all()
     assert (z >= 0).all()
     assert_within(wide(z).sum(axis=1), np.ones(B), (K + 4) * eps(z))
@@ -343,8 +372,8 @@ def test_softmax_rows_sum_to_one(z):
 def test_softmax_does_not_see_a_shift(z, shift):
     z = np.round(z)  # whole numbers of this size are added without rounding
     shifted = z + z.dtype.type(shift)
-    kernels.softmax(z)
-    kernels.softmax(shifted)
+    kernels.softmax(z, z)
+    kernels.softmax(shifted, shifted)
     np.testing.assert_array_equal(z, shifted)
 
 
@@ -367,12 +396,12 @@ def test_gather(batch, dtype):
 @both
 def test_batch_shares(dtype):
     order, shares = np.array([3, 0, 2, 1]), np.empty(2, dtype)
-    assert kernels.batch_shares(None, order, 1, shares) == 2
+    assert kernels.batch_shares(None, order, 1, 1.0, shares) == 2
     np.testing.assert_array_equal(shares, 0.5)
     weights = np.array([1, 0, 3, 5], dtype)
-    assert kernels.batch_shares(weights, order, 1, shares) == 4
-    np.testing.assert_array_equal(shares, [0.25, 0.75])
-    assert kernels.batch_shares(np.zeros(4, dtype), order, 1, shares) == 0
+    assert kernels.batch_shares(weights, order, 1, 2.0, shares) == 4
+    np.testing.assert_array_equal(shares, [0.5, 1.5])
+    assert kernels.batch_shares(np.zeros(4, dtype), order, 1, 1.0, shares) == 0
     np.testing.assert_array_equal(shares, 0)
 
 
@@ -399,17 +428,21 @@ def spiked(shape, dtype, seed=0):
 @shapes
 def test_relu(shape, dtype):
     z, delta = spiked(shape, dtype), normal(shape, dtype, 1)
-    a, sent = z.copy(), delta.copy()
-    assert kernels.relu(a) is None
+    a, sent = np.full_like(z, np.nan), np.full_like(z, np.nan)
+    assert kernels.relu(z, a) is None
     np.testing.assert_array_equal(a, reference.relu(z))
-    assert kernels.relu_backward(sent, a) is None
+    assert kernels.relu_backward(delta, a, sent) is None
     np.testing.assert_array_equal(sent, reference.relu_backward(delta, z))
-    assert (sent[z == 0] == 0).all()
+    kernels.relu_backward(delta, z, delta)
+    kernels.relu(z, z)
+    np.testing.assert_array_equal(z, a)
+    np.testing.assert_array_equal(delta, sent)
+    assert (sent[a == 0] == 0).all()
 
 
 def test_relu_keeps_nan_so_that_a_lost_run_is_seen():
     z = np.array([[np.nan, -1.0, 2.0]])
-    kernels.relu(z)
+    kernels.relu(z, z)
     np.testing.assert_array_equal(z, [[np.nan, 0.0, 2.0]])
 
 
@@ -495,11 +528,13 @@ def test_matrix_is_a_view(dtype):
 @pytest.mark.parametrize(
     ("kernel", "arrays"),
     [
-        (kernels.relu, 1),
-        (kernels.softmax, 1),
+        (kernels.relu, 2),
+        (kernels.softmax, 2),
         (kernels.logsumexp, (2, 1)),
         (kernels.softmax_backward, 3),
-        (kernels.relu_backward, 2),
+        (kernels.relu_backward, 3),
+        (kernels.affine, (2, 2, 2, 2)),
+        (kernels.dense_backward, (2, 2, 2, 2, 2, 2)),
         (kernels.bias_gradient, (2, 1)),
     ],
 )
@@ -635,7 +670,7 @@ def test_softmax_cross_entropy_holds_for_large_logits(z, smoothing, seed):
 @pytest.mark.parametrize("loss", ["softmax_cross_entropy", *LOSSES])
 def test_loss_and_delta_and_predict_go_by_the_code(loss):
     z, targets, shares = rows_of((5, 3), np.float32, loss)
-    objective = kernels.Objective(code(loss), 0.2, 0.7, 0.0, 0.0, None)
+    objective = kernels.Objective(code(loss), 1.0, 0.2, 0.7, np.zeros((1, 4)), 0.0, None)
     columns, scratch = z.T.copy(), np.empty((4, 5), np.float32)
     got = kernels.loss_and_delta(objective, columns, targets.T.copy(), shares, scratch)
     taken = ("smoothing",) if loss == "softmax_cross_entropy" else LOSSES[loss]
@@ -682,22 +717,41 @@ def unpack(flat, sizes):
 
 @both
 @pytest.mark.parametrize(("l1", "l2"), [(0.0, 0.3), (0.2, 0.0), (0.2, 0.3)])
-def test_penalties_leave_biases_out_and_zeros_alone(dtype, l1, l2):
+@pytest.mark.parametrize("corner", [0.0, 1.0])
+def test_penalise(dtype, l1, l2, corner):
+    w, g = normal(50, dtype), normal(50, dtype, 1)
+    w[::4] = 0.0
+    got = g.copy()
+    penalty = kernels.penalise(w, got, l1, l2, corner)
+    want, gradient = reference.penalise(wide(w), l1, l2, corner)
+    assert_within(penalty, want, 50 * eps(w) * want)
+    assert_within(got, g + gradient, 4 * eps(w) * (np.abs(g) + l1 + l2 * np.abs(w)))
+    np.testing.assert_allclose((got - g)[w == 0], l1 * corner, rtol=0, atol=4 * eps(w))
+
+
+@both
+def test_every_layer_has_penalties_of_its_own_for_weights_and_for_biases(dtype):
     sizes = [3, 5, 1, 4]
     layers = layout(sizes, ["relu", "relu", "identity"])
     size = int(layers.biases_at[-1]) + sizes[-1]
     params, grads = normal(size, dtype), normal(size, dtype, 1)
-    params[::4] = 0.0
+    penalties = np.array([[0.2, 0.3, 0, 0], [0, 0, 0, 0.5], [0, 0, 0.7, 0]])
     got = grads.copy()
-    penalty = kernels.add_penalties(params, got, layers, l1, l2)
-
-    (weights, biases), (dWs, dbs) = unpack(wide(params), sizes), unpack(wide(grads), sizes)
-    want, dWs = reference.add_penalties(weights, dWs, l1, l2)
-    assert_within(penalty, want, size * eps(params) * want)
-    bound = 4 * eps(params) * (np.abs(grads) + l1 + l2 * np.abs(params))
-    assert_within(got, pack(dWs, dbs), bound)
-    zero = pack([W == 0 for W in weights], [b == b for b in biases])
-    np.testing.assert_array_equal(got[zero], grads[zero])
+    total = kernels.add_penalties(params, got, layers, penalties, 0.0)
+    lists = [*unpack(wide(params), sizes), *unpack(wide(grads), sizes)]
+    want = 0.0
+    for (l1W, l2W, l1b, l2b), W, b, dW, db in zip(penalties, *lists, strict=True):
+        for w, g, l1, l2 in ((W, dW, l1W, l2W), (b, db, l1b, l2b)):
+            penalty, gradient = reference.penalise(w, l1, l2)
+            want += penalty
+            g += gradient
+    assert_within(total, want, size * eps(params) * want)
+    bound = 8 * eps(params) * (1 + np.abs(grads) + np.abs(params))
+    assert_within(got, pack(*lists[2:]), bound)
+    kept = pack([W == W for W in lists[0]], [b == b for b in lists[1]])
+    kept[: 3 * 5] = kept[3 * 5 + 5 + 5 :] = False  # W of the first layer; b of the second, the rest
+    kept[-4 - 4 : -4] = True  # W of the last
+    np.testing.assert_array_equal(got[kept], grads[kept])
 
 
 @both
@@ -770,6 +824,45 @@ def test_update(dtype, name, size):
     assert_within(moved, want, 16 * eps(params) * (np.abs(params) + np.abs(want - params)))
 
 
+@both
+@pytest.mark.parametrize("name", OPTIMIZERS)
+def test_update_layer_moves_weights_and_biases_like_update(dtype, name):
+    chosen, buffers, _ = rule(name)
+    shapes_ = [(3, 4), (1, 4)]
+    params, grads = ([normal(s, dtype, seed) for s in shapes_] for seed in (0, 1))
+    states = [np.abs(normal((buffers, *s), dtype, 2)) for s in shapes_]
+    powers = chosen.hyper[:2] ** 4
+    want = []
+    for w, g, state in zip(params, grads, states, strict=True):
+        moved, kept = w.flatten(), state.reshape(buffers, w.size).copy()
+        kernels.update(chosen, moved, g.ravel(), *as_state(kept), 0.1, powers.copy())
+        want.append((moved, kept))
+    first, second = as_state(states[0]), as_state(states[1])
+    arrays = (*params, *grads, first.first, second.first, first.second, second.second)
+    scalars = (0.1, *chosen.hyper, *powers)
+    short = (*arrays[:3], arrays[3][:, :-1].copy(), *arrays[4:])
+    kept = [array.copy() for array in params]
+    assert not kernels.update_layer(chosen.optimizer, *short, *scalars, np.empty(8))
+    for array, before in zip(params, kept, strict=True):
+        np.testing.assert_array_equal(array, before)
+    assert kernels.update_layer(chosen.optimizer, *arrays, *scalars, np.empty(8))
+    for w, state, (moved, kept) in zip(params, states, want, strict=True):
+        np.testing.assert_array_equal(w.ravel(), moved)
+        np.testing.assert_array_equal(state.reshape(kept.shape), kept)
+
+
+@both
+def test_penalise_layer_has_a_derivative_of_one_at_zero(dtype):
+    W, b = normal((3, 4), dtype), np.zeros((1, 4), dtype)
+    dW, db = np.zeros_like(W), np.zeros_like(b)
+    kernels.penalise_layer(W, b, dW, db, 0.1, 0.2, 0.3, 0.4)
+    assert_within(dW, 0.1 * np.sign(W) + dtype(0.2) * W, 4 * eps(W))
+    assert_within(db, np.full((1, 4), 0.3), eps(W))
+    before = dW.copy()
+    kernels.penalise_layer(W, b, dW, db, 0.0, 0.0, 0.0, 0.0)
+    np.testing.assert_array_equal(dW, before)
+
+
 # ---- Steps
 
 
@@ -782,8 +875,11 @@ class Run:
     """The arguments of ``train_steps``, for the network, the loss and the data given."""
 
     def __init__(self, net, X, y, *, batch, optimizer="sgd", clip=0.0, key=1, **more):
-        loss = {"smoothing": 0.0, "transition": 1.0, "l1": 0.0, "l2": 0.0, "dropout": None} | more
-        weights = loss.pop("weights", None)
+        penalties = np.zeros((len(net.weights), 4))
+        penalties[:, :2] = more.pop("l1", 0.0), more.pop("l2", 0.0)
+        weights, record = more.pop("weights", None), more.pop("record", None)
+        loss = {"scale": 1.0, "smoothing": 0.0, "transition": 1.0, "penalties": penalties}
+        loss |= {"corner": 0.0, "dropout": None} | more
         dtype, n, K = X.dtype, len(X), net.sizes[-1]
         chosen, buffers, _ = rule(optimizer, clip)
         self.sizes, total = net.sizes, sum(net.sizes[1:])
@@ -803,6 +899,7 @@ class Run:
             outputs=np.full(batch * total, np.nan, dtype),
             slopes=np.full(batch * total, np.nan, dtype) if needs_slopes else None,
             deltas=np.full(2 * batch * max(net.sizes[1:]), np.nan, dtype),
+            record=record,
         )
         random = np.array([key, 0], np.uint64)
         self.progress = kernels.Progress(
@@ -822,7 +919,7 @@ class Run:
         y = self.data.y if self.data.y.ndim == 1 else self.data.y.T.copy()
         return kernels.loss_and_gradients(
             *(self.params, self.grads, self.layers, self.objective, self.progress.random),
-            *(self.data.X, y, shares, self.work),
+            *(self.data.X, y, shares, 0, self.work),
         )
 
     def lists(self, flat):
@@ -984,6 +1081,27 @@ def test_an_epoch_as_the_rows_lie_with_weights_penalties_and_clipping():
     np.testing.assert_array_equal(run.progress.counts, [0, 1, 3])
 
 
+@both
+@pytest.mark.parametrize("loss", ["softmax_cross_entropy", "squared_error"])
+def test_the_outputs_of_every_row_visited_can_be_had(dtype, loss):
+    net, (X, y) = network(dtype, loss=loss), examples(11, dtype, loss)
+    record = np.full((11, net.sizes[-1]), np.nan, dtype)
+    run = Run(net, X, y, batch=4, record=record)
+    assert run.train(3, lr=0.0, shuffled=False) == 3
+    outputs = in_float64(net).forward(wide(X))
+    got = reference.predict(loss, record)
+    assert_within(got, outputs, 20 * eps(X) * (1 + np.abs(outputs)))
+
+
+def test_scale_multiplies_the_loss_and_its_gradient():
+    net, (X, y) = network(np.float64), examples(6, np.float64)
+    plain, doubled = Run(net, X, y, batch=6), Run(net, X, y, batch=6, scale=2.0)
+    for run in (plain, doubled):
+        assert run.train(1, lr=0.0, shuffled=False) == 1
+    np.testing.assert_allclose(doubled.epochs[0], 2 * plain.epochs[0], rtol=1e-14)
+    np.testing.assert_allclose(doubled.grads, 2 * plain.grads, rtol=1e-13)
+
+
 @pytest.mark.parametrize("dropout", [None, np.array([0.3, 0.0, 0.0])], ids=["plain", "dropout"])
 def test_the_same_seed_gives_the_same_bits_however_the_steps_are_called(dropout):
     X, y = examples(11, np.float32)
@@ -1132,7 +1250,7 @@ def test_without_a_folder_for_the_cache_there_is_one_warning_and_it_works(tmp_pa
             warnings.simplefilter("always")
             from fastbp import kernels
             z = np.array([[-1, 2]], np.float32)
-            kernels.relu(z)
+            kernels.relu(z, z)
         print(kernels.__file__, z.sum(), kernels.CACHE)
         for warning in caught:
             print(warning.category.__name__, "NUMBA_CACHE_DIR" in str(warning.message))

@@ -1,0 +1,166 @@
+"""Files of from-scratch models: what a ``Model`` is made of, as tensors and a description."""
+
+from collections.abc import Sequence
+from os import PathLike
+from typing import Any
+
+import numpy as np
+
+from fastbp import persistence
+from fastbp.choices import choose
+from fastbp.kernels import Array
+from fastbp.scratch_layers import (
+    Activation_Linear,
+    Activation_ReLU,
+    Activation_Sigmoid,
+    Activation_Softmax,
+    Layer_Dense,
+    Layer_Dropout,
+)
+from fastbp.scratch_losses import (
+    Accuracy_Categorical,
+    Accuracy_Regression,
+    Loss_BinaryCrossentropy,
+    Loss_CategoricalCrossentropy,
+    Loss_MeanAbsoluteError,
+    Loss_MeanSquaredError,
+)
+from fastbp.scratch_optimizers import (
+    Optimizer_Adagrad,
+    Optimizer_Adam,
+    Optimizer_RMSprop,
+    Optimizer_SGD,
+)
+
+MODEL, PARAMETERS = "scratch model", "set of scratch parameters"
+
+_RATES = ("learning_rate", "current_learning_rate", "decay", "iterations")
+# The attributes, numbers all, that make an object of each type what it is.
+LAYERS: dict[type, tuple[str, ...]] = {
+    Layer_Dense: tuple(
+        f"{kind}_regularizer_{norm}" for kind in ("weight", "bias") for norm in ("l1", "l2")
+    ),
+    Layer_Dropout: ("rate",),
+    Activation_ReLU: (),
+    Activation_Softmax: (),
+    Activation_Sigmoid: (),
+    Activation_Linear: (),
+}
+LOSSES: dict[type, tuple[str, ...]] = {
+    Loss_CategoricalCrossentropy: (),
+    Loss_BinaryCrossentropy: ("mean_over_outputs",),
+    Loss_MeanSquaredError: (),
+    Loss_MeanAbsoluteError: (),
+}
+OPTIMIZERS: dict[type, tuple[str, ...]] = {
+    Optimizer_SGD: (*_RATES, "momentum"),
+    Optimizer_Adagrad: (*_RATES, "epsilon"),
+    Optimizer_RMSprop: (*_RATES, "epsilon", "rho"),
+    Optimizer_Adam: (*_RATES, "epsilon", "beta_1", "beta_2"),
+}
+ACCURACIES: dict[type, tuple[str, ...]] = {
+    Accuracy_Categorical: ("binary",),
+    Accuracy_Regression: ("precision",),
+}
+PARTS = {"loss": LOSSES, "optimizer": OPTIMIZERS, "accuracy": ACCURACIES}
+# Arrays that a dense layer has, the first two always.
+TENSORS = (
+    *("weights", "biases"),
+    *("weight_momentums", "bias_momentums", "weight_cache", "bias_cache"),
+)
+
+
+def _describe(thing: Any, table: dict[type, tuple[str, ...]]) -> dict[str, Any]:
+    """Say in JSON's words what ``thing`` is."""
+    if type(thing) not in table:
+        known = ", ".join(kind.__name__ for kind in table)
+        raise TypeError(
+            f"a model file holds only {known}, not a {type(thing).__name__}; save_parameters works "
+            "with any layer"
+        )
+    numbers = {name: getattr(thing, name) for name in table[type(thing)]}
+    plain = {k: v.item() if isinstance(v, np.generic) else v for k, v in numbers.items()}
+    return {"type": type(thing).__name__} | plain
+
+
+def _make(description: dict[str, Any], table: dict[type, tuple[str, ...]]) -> Any:
+    """Make again what ``_describe`` described."""
+    numbers = dict(description)
+    kind = choose("part", numbers.pop("type"), {kind.__name__: kind for kind in table})
+    if set(numbers) != set(table[kind]):
+        raise ValueError(f"a {kind.__name__} has {list(table[kind])}, not {sorted(numbers)}")
+    for name, value in numbers.items():
+        if not (value is None or isinstance(value, int | float)):
+            raise ValueError(f"{name} of {kind.__name__} must be a number, not {value!r}")
+    # Not through __init__: a dense layer would draw from np.random.
+    thing: Any = object.__new__(kind)
+    vars(thing).update(numbers)
+    return thing
+
+
+def write_model(path: str | PathLike[str], model: Any) -> None:
+    """Write a model whose parts are all of ``fastbp.scratch``."""
+    description: dict[str, Any] = {"layers": [_describe(layer, LAYERS) for layer in model.layers]}
+    for name, table in PARTS.items():
+        part = getattr(model, name)
+        description[name] = None if part is None else _describe(part, table)
+    tensors = {
+        f"{i}.{name}": np.ascontiguousarray(getattr(layer, name))
+        for i, layer in enumerate(model.layers)
+        for name in TENSORS
+        if hasattr(layer, name)
+    }
+    persistence.write(path, tensors, description, MODEL)
+
+
+def read_model(path: str | PathLike[str], model: Any) -> None:
+    """Fill an empty model with what ``write_model`` wrote, and finalize it."""
+    tensors, description = persistence.read(path, MODEL)
+    try:
+        for i, layer_description in enumerate(description.pop("layers")):
+            layer = _make(layer_description, LAYERS)
+            for name in TENSORS:
+                if f"{i}.{name}" in tensors:
+                    setattr(layer, name, tensors.pop(f"{i}.{name}"))
+            if isinstance(layer, Layer_Dense):
+                _check_shapes(layer)
+            model.add(layer)
+        parts = {name: description.pop(name) for name in PARTS}
+        if tensors or description:
+            raise ValueError(f"it holds {min([*tensors, *description])!r}, which has no place")
+        for name, table in PARTS.items():
+            model.set(**{name: None if parts[name] is None else _make(parts[name], table)})
+        model.finalize()
+    except (AttributeError, KeyError, TypeError, ValueError) as error:
+        raise ValueError(f"{path} does not hold a model as described: {error}") from None
+
+
+def _check_shapes(layer: Layer_Dense) -> None:
+    """Hold the arrays of a dense layer against each other."""
+    if layer.weights.ndim != 2:
+        raise ValueError(f"weights have the shape {layer.weights.shape}")
+    shapes = layer.weights.shape, (1, layer.weights.shape[1])
+    for name in TENSORS:
+        shape = shapes[name.startswith("bias")]
+        if hasattr(layer, name) and getattr(layer, name).shape != shape:
+            raise ValueError(f"{name} have the shape {getattr(layer, name).shape}, not {shape}")
+
+
+def write_parameters(path: str | PathLike[str], parameters: Sequence[Sequence[Array]]) -> None:
+    """Write a list of tuples of arrays."""
+    tensors = {
+        f"{i}.{k}": np.ascontiguousarray(array)
+        for i, arrays in enumerate(parameters)
+        for k, array in enumerate(arrays)
+    }
+    persistence.write(path, tensors, {"arrays": [len(arrays) for arrays in parameters]}, PARAMETERS)
+
+
+def read_parameters(path: str | PathLike[str]) -> list[tuple[Array, ...]]:
+    """Read what ``write_parameters`` wrote."""
+    tensors, description = persistence.read(path, PARAMETERS)
+    try:
+        counts = [int(count) for count in description["arrays"]]
+        return [tuple(tensors[f"{i}.{k}"] for k in range(n)) for i, n in enumerate(counts)]
+    except (KeyError, TypeError, ValueError) as error:
+        raise ValueError(f"{path} does not hold parameters as described: {error}") from None

@@ -1,0 +1,245 @@
+"""Optimizers of the from-scratch dialect; ``scratch.py`` says what that is.
+
+Each moves one layer at a time, from the ``dweights`` and ``dbiases`` that a backward pass left, and
+keeps its averages on the layer.
+"""
+
+from typing import Any, ClassVar
+
+import numpy as np
+
+from fastbp import checks, kernels
+from fastbp.kernels import Array
+
+
+class Optimizer:
+    """What the optimizers share: the learning rate and its decay, and the move.
+
+    Attributes
+    ----------
+    learning_rate, decay : float
+    current_learning_rate : float
+        learning_rate / (1 + decay * iterations), as of the last ``pre_update_params()``.
+    iterations : int
+        Steps done.
+    """
+
+    code: ClassVar[int]  # of the kernel
+
+    def __init__(self, learning_rate: float, decay: float) -> None:
+        self.learning_rate = checks.real("learning_rate", learning_rate, 0.0)
+        self.current_learning_rate = self.learning_rate
+        self.decay = checks.real("decay", decay, 0.0)
+        self.iterations = 0
+
+    def hyper(self) -> tuple[float, float, float, float]:
+        """Give the optimizer's own numbers in the order of its kernel, then zeros."""
+        raise NotImplementedError
+
+    def kept(self) -> tuple[str, ...]:
+        """Name the averages kept on each layer, as weight_... and bias_..., first ones first."""
+        raise NotImplementedError
+
+    def powers(self) -> tuple[float, float]:
+        """Give what Adam corrects its averages by: its betas to the power of the steps done."""
+        return 1.0, 1.0
+
+    def pre_update_params(self) -> None:
+        """Begin a step: let the learning rate decay."""
+        if self.decay:
+            self.current_learning_rate = self.rate(self.iterations)
+
+    def rate(self, iterations: Any) -> Any:
+        """Compute the learning rate after so many steps, a number or an array of them."""
+        return self.learning_rate * (1.0 / (1.0 + self.decay * iterations))
+
+    def post_update_params(self) -> None:
+        """End a step."""
+        self.iterations += 1
+
+    def update_params(self, layer: Any) -> None:
+        """Move ``layer.weights`` and ``layer.biases``, in place.
+
+        Parameters
+        ----------
+        layer : any object with weights, biases, dweights and dbiases
+            Receives the averages that the optimizer keeps, such as ``weight_momentums``.
+
+        Raises
+        ------
+        RuntimeError
+            If the layer has no gradients: before a backward pass.
+        ValueError, TypeError
+            If shapes do not go together.
+        """
+        try:
+            arrays = [layer.weights, layer.biases, layer.dweights, layer.dbiases]
+        except AttributeError as error:
+            raise RuntimeError(
+                f"update_params needs a layer after its backward pass: {error}"
+            ) from None
+        arrays += averages(layer, self.kept())
+        dtype = arrays[0].dtype
+        ready = dtype.char in "fd"
+        for array in arrays:
+            ready = ready and array.dtype is dtype and array.flags.carray
+        if not ready:
+            self._move_copies(arrays)
+        elif not self._move(arrays):
+            raise ValueError(_misfit(arrays))
+
+    def _move(self, arrays: list[Array]) -> bool:
+        """Call the kernel, for arrays in the form that it takes; False if sizes do not fit."""
+        W, b, dW, db, *state = arrays
+        W1, b1, W2, b2 = state if len(state) == 4 else [*state, None, None, None, None][:4]
+        rate, hyper, scratch = self.current_learning_rate, self.hyper(), np.empty(8)
+        return kernels.update_layer(
+            self.code, W, b, dW, db, W1, b1, W2, b2, rate, *hyper, *self.powers(), scratch
+        )
+
+    def _move_copies(self, arrays: list[Array]) -> None:
+        """Do the same for arrays of other types or orders, by way of copies."""
+        kind = np.float32 if arrays[0].dtype == np.float32 else np.float64
+        copies = [np.array(array, kind, order="C") for array in arrays]
+        if any(array.shape != arrays[k % 2].shape for k, array in enumerate(arrays)):
+            raise ValueError(_misfit(arrays))
+        self._move(copies)
+        for place in (0, 1, *range(4, len(arrays))):
+            np.copyto(arrays[place], copies[place], casting="same_kind")
+
+
+def _misfit(arrays: list[Array]) -> str:
+    """Say that the arrays of a layer do not go together."""
+    shapes = [array.shape for array in arrays]
+    return (
+        "weights, their gradient and their averages must have one shape, and so must biases; "
+        f"these have {shapes[::2]} and {shapes[1::2]}"
+    )
+
+
+def averages(layer: Any, names: tuple[str, ...]) -> list[Array]:
+    """Get what is kept on ``layer`` under ``names``, weights before biases; 0 at the start."""
+    found = []
+    for name in names:
+        weights, biases = f"weight_{name}", f"bias_{name}"
+        if not hasattr(layer, weights):
+            setattr(layer, weights, np.zeros_like(layer.weights))
+            setattr(layer, biases, np.zeros_like(layer.biases))
+        found += [getattr(layer, weights), getattr(layer, biases)]
+    return found
+
+
+class Optimizer_SGD(Optimizer):
+    """w += v with v = momentum v - lr g; without momentum w -= lr g.
+
+    Parameters
+    ----------
+    learning_rate, decay, momentum : float
+    """
+
+    code = kernels.SGD
+
+    def __init__(
+        self, learning_rate: float = 1.0, decay: float = 0.0, momentum: float = 0.0
+    ) -> None:
+        super().__init__(learning_rate, decay)
+        self.momentum = checks.real("momentum", momentum, 0.0)
+
+    def hyper(self) -> tuple[float, float, float, float]:
+        """Give momentum, and 0: not Nesterov's."""
+        return self.momentum, 0.0, 0.0, 0.0
+
+    def kept(self) -> tuple[str, ...]:
+        """Name the velocity, if there is momentum."""
+        return ("momentums",) if self.momentum else ()
+
+
+class Optimizer_Adagrad(Optimizer):
+    """w -= lr g / (sqrt(s) + epsilon) with s = s + g^2  (Duchi et al. 2011).
+
+    Parameters
+    ----------
+    learning_rate, decay, epsilon : float
+    """
+
+    code = kernels.ADAGRAD
+
+    def __init__(
+        self, learning_rate: float = 1.0, decay: float = 0.0, epsilon: float = 1e-7
+    ) -> None:
+        super().__init__(learning_rate, decay)
+        self.epsilon = checks.real("epsilon", epsilon, 0.0)
+
+    def hyper(self) -> tuple[float, float, float, float]:
+        """Give epsilon."""
+        return self.epsilon, 0.0, 0.0, 0.0
+
+    def kept(self) -> tuple[str, ...]:
+        """Name the sum of squares."""
+        return ("cache",)
+
+
+class Optimizer_RMSprop(Optimizer):
+    """w -= lr g / (sqrt(v) + epsilon) with v = rho v + (1 - rho) g^2.
+
+    Parameters
+    ----------
+    learning_rate, decay, epsilon, rho : float
+    """
+
+    code = kernels.RMSPROP
+
+    def __init__(
+        self,
+        learning_rate: float = 0.001,
+        decay: float = 0.0,
+        epsilon: float = 1e-7,
+        rho: float = 0.9,
+    ) -> None:
+        super().__init__(learning_rate, decay)
+        self.epsilon = checks.real("epsilon", epsilon, 0.0)
+        self.rho = checks.real("rho", rho, 0.0, 1.0)
+
+    def hyper(self) -> tuple[float, float, float, float]:
+        """Give rho and epsilon."""
+        return self.rho, self.epsilon, 0.0, 0.0
+
+    def kept(self) -> tuple[str, ...]:
+        """Name the average of squares."""
+        return ("cache",)
+
+
+class Optimizer_Adam(Optimizer):
+    """Adam (Kingma and Ba 2015), its averages corrected with ``iterations + 1``.
+
+    Parameters
+    ----------
+    learning_rate, decay, epsilon, beta_1, beta_2 : float
+    """
+
+    code = kernels.ADAM
+
+    def __init__(
+        self,
+        learning_rate: float = 0.001,
+        decay: float = 0.0,
+        epsilon: float = 1e-7,
+        beta_1: float = 0.9,
+        beta_2: float = 0.999,
+    ) -> None:
+        super().__init__(learning_rate, decay)
+        self.epsilon = checks.real("epsilon", epsilon, 0.0)
+        self.beta_1 = checks.real("beta_1", beta_1, 0.0, 1.0, open_ends="high")
+        self.beta_2 = checks.real("beta_2", beta_2, 0.0, 1.0, open_ends="high")
+
+    def hyper(self) -> tuple[float, float, float, float]:
+        """Give beta_1, beta_2, epsilon, and 0: no decay of weights."""
+        return self.beta_1, self.beta_2, self.epsilon, 0.0
+
+    def kept(self) -> tuple[str, ...]:
+        """Name the average of gradients and that of their squares."""
+        return "momentums", "cache"
+
+    def powers(self) -> tuple[float, float]:
+        """Give beta_1 and beta_2 to the power of the steps done."""
+        return self.beta_1**self.iterations, self.beta_2**self.iterations
