@@ -87,7 +87,7 @@ def relu_mask(B: int, N: int) -> Ways:
         return np.multiply(delta, mask, out=delta)
 
     def compiled() -> Array:
-        kernels.relu_backward(delta, a, delta)
+        kernels.relu_backward(delta, a)
         return delta
 
     return {
@@ -107,7 +107,7 @@ def softmax(B: int, K: int) -> Ways:
         return np.divide(z, np.sum(z, axis=1, keepdims=True, out=column), out=z)
 
     def compiled() -> Array:
-        kernels.softmax(z, z)
+        kernels.softmax(z)
         return z
 
     return {NAIVE: lambda: reference.softmax(z), NUMPY: vectorised, FASTBP: compiled}

@@ -118,7 +118,9 @@ def relu(z: Any, *, out: Array | None = None) -> Array:
     """Compute max(0, z) (seed 001); with ``out=z``, in place."""
     z = checks.floats("z", z)
     result = _output(out, z, z.shape)
-    kernels.relu(z, result)
+    if result is not z:
+        np.copyto(result, z)
+    kernels.relu(result)
     return result
 
 
@@ -130,7 +132,9 @@ def relu_backward(delta: Any, a: Any, *, out: Array | None = None) -> Array:
     a = checks.floats("a", a)
     delta = checks.alike("delta", delta, a, a.shape)
     result = _output(out, a, a.shape)
-    kernels.relu_backward(delta, a, result)
+    if result is not delta:
+        np.copyto(result, delta)
+    kernels.relu_backward(result, a)
     return result
 
 
@@ -150,7 +154,9 @@ def softmax(z: Any, *, out: Array | None = None) -> Array:
     z = checks.floats("z", z)
     _needs_outputs("z", z)
     result = _output(out, z, z.shape)
-    kernels.softmax(_rows(z), _rows(result))
+    if result is not z:
+        np.copyto(result, z)
+    kernels.softmax(_rows(result))
     return result
 
 

@@ -530,11 +530,11 @@ BLOCK = 512
 
 
 @jit
-def softmax(z: Array, out: Array) -> None:
-    """``out`` (B, K) = e^(z - max) / sum, for every row of ``z`` (B, K)  (seed 001; seed 003).
+def softmax(z: Array) -> None:
+    """Softmax of every row of ``z`` (B, K), in place: e^(z - max) / sum  (seed 001; seed 003).
 
     A block of rows at a time, so that exp runs over many numbers even if a row has three (4.5 us
-    for 10, for 300 rows of 3). ``out`` may be ``z``.
+    for 10, for 300 rows of 3).
     """
     B, K = z.shape
     rows = max(1, BLOCK // K)
@@ -543,17 +543,17 @@ def softmax(z: Array, out: Array) -> None:
         for i in range(start, stop):
             m = row_maximum(z, i)
             for j in range(K):
-                out[i, j] = z[i, j] - m
-        block = vector(out, start * K, (stop - start) * K)
+                z[i, j] -= m
+        block = vector(z, start * K, (stop - start) * K)
         for k in range(block.shape[0]):
             block[k] = exp(block[k])
         for i in range(start, stop):
             total = z.dtype.type(0)
             for j in range(K):
-                total += out[i, j]
+                total += z[i, j]
             scale = z.dtype.type(1) / total
             for j in range(K):
-                out[i, j] *= scale
+                z[i, j] *= scale
 
 
 @jit
@@ -756,38 +756,55 @@ def flat(a: Array) -> Array:
 
 
 @jit
-def relu(z: Array, out: Array) -> None:
-    """``out`` = max(0, z), of any shape  (seed 001; seed 000, eq. 6); NaN stays NaN.
+def relu(z: Array) -> None:
+    """max(0, z) of ``z``, of any shape, in place  (seed 001; seed 000, eq. 6); NaN stays NaN."""
+    z = flat(z)
+    for k in range(z.shape[0]):
+        z[k] = ZERO if z[k] <= ZERO else z[k]
 
-    ``out`` may be ``z``.
+
+@jit_inline
+def relu_backward(delta: Array, a: Array) -> None:
+    """Mask ``delta``, in place: 0 where the ReLU's output ``a``, of the same shape, is 0.
+
+    The derivative at 0 is 0  (seed 001; seed 000, eq. 18).
     """
+    delta, a = flat(delta), flat(a)
+    for k in range(delta.shape[0]):
+        delta[k] = delta[k] if a[k] > ZERO else ZERO
+
+
+# The next four write to an array of their own, which must not overlap the others: LLVM checks
+# whether arrays do, and takes its slow way if so, even where they are the same.
+
+
+@jit
+def relu_to(z: Array, out: Array) -> None:
+    """``out`` = max(0, z), of any shape; NaN stays NaN."""
     z, out = flat(z), flat(out)
     for k in range(z.shape[0]):
         out[k] = ZERO if z[k] <= ZERO else z[k]
 
 
-@jit_inline
-def relu_backward(delta: Array, a: Array, out: Array) -> None:
-    """``out`` = ``delta``, but 0 where the ReLU's output, or input, ``a`` is not above 0.
-
-    Of any shape; the derivative at 0 is 0  (seed 001; seed 000, eq. 18). ``out`` may be ``delta``.
-    """
+@jit
+def relu_backward_to(delta: Array, a: Array, out: Array) -> None:
+    """``out`` = ``delta``, but 0 where the ReLU's output, or input, ``a`` is not above 0."""
     delta, a, out = flat(delta), flat(a), flat(out)
     for k in range(delta.shape[0]):
         out[k] = delta[k] if a[k] > ZERO else ZERO
 
 
 @jit
-def logistic(z: Array, out: Array) -> None:
-    """``out`` = 1 / (1 + e^-z), of any shape  (seed 002); ``out`` may be ``z``."""
+def sigmoid_to(z: Array, out: Array) -> None:
+    """``out`` = 1 / (1 + e^-z), of any shape  (seed 002)."""
     z, out = flat(z), flat(out)
     for k in range(z.shape[0]):
         out[k] = sigmoid(z[k])
 
 
 @jit
-def logistic_backward(delta: Array, a: Array, out: Array) -> None:
-    """``out`` = ``delta`` a (1 - a), a the outputs of ``logistic``  (seed 002); any shape."""
+def sigmoid_backward_to(delta: Array, a: Array, out: Array) -> None:
+    """``out`` = ``delta`` a (1 - a), a = sigmoid(z); of any shape  (seed 002)."""
     delta, a, out = flat(delta), flat(a), flat(out)
     for k in range(delta.shape[0]):
         out[k] = delta[k] * (a[k] * (ONE - a[k]))
@@ -805,10 +822,10 @@ def activation_backward(
     """
     B, N = delta.shape
     if activation is None:
-        relu_backward(delta, a, delta)
+        relu_backward(delta, a)
     else:
         if activation == RELU:
-            relu_backward(delta, a, delta)
+            relu_backward(delta, a)
         elif activation == LEAKY_RELU:
             for i in range(B):
                 for j in range(N):
@@ -1126,7 +1143,7 @@ def predict(loss: int, z: Array) -> None:
     """Turn the last layer's ``z`` (B, K) into predictions, in place, by the loss's own link."""
     B, K = z.shape
     if loss == SOFTMAX_CROSS_ENTROPY:
-        softmax(z, z)
+        softmax(z)
     elif loss == SIGMOID_CROSS_ENTROPY:
         for i in range(B):
             for j in range(K):

@@ -229,7 +229,7 @@ class Activation_ReLU:
         """Set ``output`` from ``inputs`` of any shape."""
         inputs = checks.floats("inputs", inputs)
         output = np.empty(inputs.shape, inputs.dtype)
-        kernels.relu(inputs, output)
+        kernels.relu_to(inputs, output)
         self.inputs = inputs
         self.output = output
 
@@ -238,7 +238,7 @@ class Activation_ReLU:
         inputs = checks.floats("inputs", remembered(self, "inputs"))
         dvalues = checks.alike("dvalues", dvalues, inputs, inputs.shape)
         dinputs = np.empty(inputs.shape, inputs.dtype)
-        kernels.relu_backward(dvalues, inputs, dinputs)
+        kernels.relu_backward_to(dvalues, inputs, dinputs)
         self.dinputs = dinputs
 
     def predictions(self, outputs: Array) -> Array:
@@ -254,8 +254,8 @@ class Activation_Softmax:
         inputs = checks.floats("inputs", inputs, 2)
         if inputs.shape[1] == 0:
             raise ValueError(f"inputs must have one column at least; their shape is {inputs.shape}")
-        output = np.empty(inputs.shape, inputs.dtype)
-        kernels.softmax(inputs, output)
+        output = inputs.copy()
+        kernels.softmax(output)
         self.inputs = inputs
         self.output = output
 
@@ -282,7 +282,7 @@ class Activation_Sigmoid:
         """Set ``output`` from ``inputs`` of any shape."""
         inputs = checks.floats("inputs", inputs)
         output = np.empty(inputs.shape, inputs.dtype)
-        kernels.logistic(inputs, output)
+        kernels.sigmoid_to(inputs, output)
         self.inputs = inputs
         self.output = output
 
@@ -291,7 +291,7 @@ class Activation_Sigmoid:
         output = checks.floats("output", remembered(self, "output"))
         dvalues = checks.alike("dvalues", dvalues, output, output.shape)
         dinputs = np.empty(output.shape, output.dtype)
-        kernels.logistic_backward(dvalues, output, dinputs)
+        kernels.sigmoid_backward_to(dvalues, output, dinputs)
         self.dinputs = dinputs
 
     def predictions(self, outputs: Array) -> Array:
