@@ -21,6 +21,13 @@ NUMPY = "vectorised NumPy"
 FASTBP = "fastbp"
 CHECKED = "fastbp, checked"
 FLOOR = "floor"
+# A from-scratch script, and gradient descent with batches of one row.
+NUMPY_CLASSES = "NumPy classes"
+BY_LAYERS = "fastbp.scratch, layer by layer"
+BY_MODEL = "fastbp.scratch, Model"
+LOOPS = "loops over samples and weights"
+PER_SAMPLE = "a loop over samples"
+ONE_CALL = "one compiled call"
 TIMES = "\N{MULTIPLICATION SIGN}"
 
 # What the notes (seed 003) measured for three rows of three classes: separate over fused.
@@ -222,6 +229,39 @@ def kernels(results: Results) -> str:
     return markdown(head, rows)
 
 
+def scripts(results: Results) -> str:
+    """Show what a from-scratch script takes, in seconds: all paths in turn."""
+    rows = []
+    for (precision,), ways in by_path(results, "script", "precision").items():
+        info = ways[BY_MODEL]["extra_info"] if BY_MODEL in ways else {}
+        times, ratios = info.get("seconds", {}), info.get("ratios", {})
+        paths = (NUMPY_CLASSES, BY_LAYERS, BY_MODEL)
+        rows.append(
+            [
+                precision,
+                *(digits(times.get(path)) for path in paths),
+                *(digits(ratios.get(path), TIMES) for path in paths[1:]),
+            ]
+        )
+    head = ["a script of 10,001 steps, s", "NumPy classes"]
+    head += ["`fastbp.scratch`, layer by layer", "`fastbp.scratch`, `Model`"]
+    return markdown([*head, "NumPy over layer by layer", "NumPy over `Model`"], rows)
+
+
+def per_sample(results: Results) -> str:
+    """Show an epoch with batches of one row, in microseconds a row."""
+    ways = by_path(results, "per sample", "subject").get(("per sample",), {})
+    rows = []
+    for path in (LOOPS, PER_SAMPLE, ONE_CALL):
+        if path in ways:
+            rows.append([path, digits(microseconds(ways[path]))])
+    ratio = ways.get(ONE_CALL, {}).get("extra_info", {}).get("ratio")
+    table = markdown(["one sample, one step: float64, 2-3-2", "µs a step"], rows)
+    if ratio is None:
+        return table
+    return f"{table}\n\nIn turn, the loops took {digits(ratio)} times as long as the one call."
+
+
 def compile_times(results: Results) -> str:
     """Show what a new process costs: imports, the first compilation, the cache."""
     rows = [
@@ -257,6 +297,8 @@ TABLES: dict[str, Callable[[Results], str]] = {
     "grid": steps,
     "epochs": epochs,
     "kernels": kernels,
+    "scripts": scripts,
+    "per sample": per_sample,
     "compile": compile_times,
     "machine": machine,
 }

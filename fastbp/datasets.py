@@ -2,6 +2,7 @@
 
 import dataclasses
 import importlib.util
+from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -130,3 +131,77 @@ def split(dataset: Dataset, test_fraction: float = 0.2, seed: int = 0) -> tuple[
         dataclasses.replace(dataset, X=dataset.X[rows], y=dataset.y[rows]) for rows in (kept, held)
     )
     return train, test
+
+
+# ---------------------------------------------------------------------- toy data of the notes
+
+
+def _normal(seed: int | None) -> Callable[[int], Array]:
+    """Choose where normal numbers come from: ``np.random``'s global state, or one of its own."""
+    if seed is None:
+        return np.random.randn
+    checks.whole("seed", seed, 0, (1 << 32) - 1)
+    return np.random.RandomState(seed).randn
+
+
+def spiral_data(samples: int, classes: int, seed: int | None = None) -> tuple[Array, Array]:
+    """Make points on spirals, one arm for each class (seeds 003 and 004).
+
+    Point i of class c lies at radius r = i / (samples - 1) and angle 2.5 t, where
+    t = 4 c + 4 i / (samples - 1) + 0.2 n and n is standard normal: X = (r sin 2.5 t, r cos 2.5 t).
+
+    Parameters
+    ----------
+    samples : int
+        Points of each class.
+    classes : int
+    seed : int, optional
+        The same seed gives the same points. Without it they come from ``np.random``, so that
+        ``np.random.seed`` decides; ``seed=k`` gives what ``np.random.seed(k)`` before it would.
+
+    Returns
+    -------
+    X : (samples * classes, 2) array
+        float64, or what ``np.zeros`` makes by default.
+    y : (samples * classes,) uint8 array
+        Class indices.
+
+    Raises
+    ------
+    ValueError, TypeError
+        If a count is not a positive whole number, or there are more than 256 classes.
+    """
+    samples = checks.whole("samples", samples, 1)
+    classes = checks.whole("classes", classes, 1, 256)
+    normal = _normal(seed)
+    X = np.zeros((samples * classes, 2))
+    radius = np.linspace(0.0, 1.0, samples)
+    for c in range(classes):
+        t = np.linspace(4.0 * c, 4.0 * (c + 1), samples) + 0.2 * normal(samples)
+        rows = slice(c * samples, (c + 1) * samples)
+        X[rows, 0] = radius * np.sin(2.5 * t)
+        X[rows, 1] = radius * np.cos(2.5 * t)
+    return X, np.repeat(np.arange(classes), samples).astype(np.uint8)
+
+
+def vertical_data(samples: int, classes: int, seed: int | None = None) -> tuple[Array, Array]:
+    """Make clouds of points side by side: X = (c / 3 + 0.1 n, 0.5 + 0.1 n), n standard normal.
+
+    Arguments, results and errors as in ``spiral_data``.
+    """
+    samples = checks.whole("samples", samples, 1)
+    classes = checks.whole("classes", classes, 1, 256)
+    normal = _normal(seed)
+    X = np.zeros((samples * classes, 2))
+    for c in range(classes):
+        rows = slice(c * samples, (c + 1) * samples)
+        X[rows, 0] = 0.1 * normal(samples) + c / 3
+        X[rows, 1] = 0.1 * normal(samples) + 0.5
+    return X, np.repeat(np.arange(classes), samples).astype(np.uint8)
+
+
+def sine_data(samples: int = 1000) -> tuple[Array, Array]:
+    """Make one period of a sine: X = i / samples and y = sin(2 pi X), both (samples, 1)."""
+    samples = checks.whole("samples", samples, 1)
+    X = np.arange(samples).reshape(-1, 1) / samples
+    return X, np.sin(2.0 * np.pi * X)

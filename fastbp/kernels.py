@@ -1376,11 +1376,11 @@ def flat_state(a: Array | None) -> Array | None:
 
 @jit_part
 def fits(a: Array | None, like: Array) -> bool:
-    """Whether ``a``, if there is one, has as many numbers as ``like``."""
+    """Whether ``a``, if there is one, has the shape of ``like``."""
     if a is None:
         return True
     else:
-        return a.size == like.size
+        return a.shape == like.shape
 
 
 @jit
@@ -1405,8 +1405,8 @@ def update_layer(
 ) -> bool:
     """Move one layer's ``W`` and ``b`` as ``update`` does; arrays of any shape, like W or like b.
 
-    If one has more or fewer numbers nothing is moved and False is returned: four comparisons here
-    take a nanosecond, and 2,000 in Python. ``h0`` to ``h3`` are what a ``Rule`` holds as ``hyper``;
+    If one has another shape nothing is moved and False is returned: the comparisons take a
+    nanosecond here, and 2,000 in Python. ``h0`` to ``h3`` are what a ``Rule`` holds as ``hyper``;
     ``power1`` and ``power2`` are beta^(t - 1) of Adam, t = 1 at the first step. ``scratch`` (8,)
     is overwritten.
     """

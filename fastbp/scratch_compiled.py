@@ -162,13 +162,12 @@ class CompiledSteps:
         The first list of arrays is that of the parameters, one more follows for each buffer.
         """
         names = self.model.optimizer.kept()
-        kept = [averages(layer, names) for layer in self.dense]
-        parameters = [array for layer in self.dense for array in layer.get_parameters()]
-        buffers = [
-            [array for arrays in kept for array in arrays[2 * i : 2 * i + 2]]
-            for i in range(len(names))
+        kept = [[*layer.get_parameters(), *averages(layer, names)] for layer in self.dense]
+        own = [
+            [array for arrays in kept for array in arrays[place : place + 2]]
+            for place in range(0, 2 + len(names), 2)
         ]
-        return [np.empty_like(self.net.params) for _ in names], [parameters, *buffers]
+        return [np.empty_like(self.net.params) for _ in own[1:]], own
 
     def advance(self, first: int, steps: int) -> int:
         """Take ``steps`` steps from step ``first`` of the run, counted from 0.

@@ -26,6 +26,8 @@ from fastbp.scratch_losses import (
     Loss_MeanSquaredError,
 )
 from fastbp.scratch_optimizers import (
+    CACHE,
+    MOMENTUMS,
     Optimizer_Adagrad,
     Optimizer_Adam,
     Optimizer_RMSprop,
@@ -64,10 +66,7 @@ ACCURACIES: dict[type, tuple[str, ...]] = {
 }
 PARTS = {"loss": LOSSES, "optimizer": OPTIMIZERS, "accuracy": ACCURACIES}
 # Arrays that a dense layer has, the first two always.
-TENSORS = (
-    *("weights", "biases"),
-    *("weight_momentums", "bias_momentums", "weight_cache", "bias_cache"),
-)
+TENSORS = ("weights", "biases", *MOMENTUMS, *CACHE)
 
 
 def _describe(thing: Any, table: dict[type, tuple[str, ...]]) -> dict[str, Any]:

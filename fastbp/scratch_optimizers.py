@@ -11,6 +11,9 @@ import numpy as np
 from fastbp import checks, kernels
 from fastbp.kernels import Array
 
+MOMENTUMS = "weight_momentums", "bias_momentums"
+CACHE = "weight_cache", "bias_cache"
+
 
 class Optimizer:
     """What the optimizers share: the learning rate and its decay, and the move.
@@ -37,7 +40,7 @@ class Optimizer:
         raise NotImplementedError
 
     def kept(self) -> tuple[str, ...]:
-        """Name the averages kept on each layer, as weight_... and bias_..., first ones first."""
+        """Name the averages kept on each layer: of weights and of biases, in turn."""
         raise NotImplementedError
 
     def powers(self) -> tuple[float, float]:
@@ -118,15 +121,15 @@ def _misfit(arrays: list[Array]) -> str:
 
 
 def averages(layer: Any, names: tuple[str, ...]) -> list[Array]:
-    """Get what is kept on ``layer`` under ``names``, weights before biases; 0 at the start."""
-    found = []
-    for name in names:
-        weights, biases = f"weight_{name}", f"bias_{name}"
-        if not hasattr(layer, weights):
-            setattr(layer, weights, np.zeros_like(layer.weights))
-            setattr(layer, biases, np.zeros_like(layer.biases))
-        found += [getattr(layer, weights), getattr(layer, biases)]
-    return found
+    """Get what is kept on ``layer`` under ``names``; what is not there yet begins at 0."""
+    try:
+        return [getattr(layer, name) for name in names]
+    except AttributeError:
+        for name in names:
+            if not hasattr(layer, name):
+                like = layer.weights if name.startswith("weight") else layer.biases
+                setattr(layer, name, np.zeros_like(like))
+        return [getattr(layer, name) for name in names]
 
 
 class Optimizer_SGD(Optimizer):
@@ -151,7 +154,7 @@ class Optimizer_SGD(Optimizer):
 
     def kept(self) -> tuple[str, ...]:
         """Name the velocity, if there is momentum."""
-        return ("momentums",) if self.momentum else ()
+        return MOMENTUMS if self.momentum else ()
 
 
 class Optimizer_Adagrad(Optimizer):
@@ -176,7 +179,7 @@ class Optimizer_Adagrad(Optimizer):
 
     def kept(self) -> tuple[str, ...]:
         """Name the sum of squares."""
-        return ("cache",)
+        return CACHE
 
 
 class Optimizer_RMSprop(Optimizer):
@@ -206,7 +209,7 @@ class Optimizer_RMSprop(Optimizer):
 
     def kept(self) -> tuple[str, ...]:
         """Name the average of squares."""
-        return ("cache",)
+        return CACHE
 
 
 class Optimizer_Adam(Optimizer):
@@ -238,7 +241,7 @@ class Optimizer_Adam(Optimizer):
 
     def kept(self) -> tuple[str, ...]:
         """Name the average of gradients and that of their squares."""
-        return "momentums", "cache"
+        return MOMENTUMS + CACHE
 
     def powers(self) -> tuple[float, float]:
         """Give beta_1 and beta_2 to the power of the steps done."""
