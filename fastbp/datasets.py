@@ -2,6 +2,7 @@
 
 import dataclasses
 import importlib.util
+import math
 from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
@@ -144,11 +145,13 @@ def _normal(seed: int | None) -> Callable[[int], Array]:
     return np.random.RandomState(seed).randn
 
 
-def spiral_data(samples: int, classes: int, seed: int | None = None) -> tuple[Array, Array]:
-    """Make points on spirals, one arm for each class (seeds 003 and 004).
+def spiral_data(
+    samples: int, classes: int, seed: int | None = None, *, winding: float = 2.5
+) -> tuple[Array, Array]:
+    """Make points on spirals, one arm for each class (seed 003).
 
-    Point i of class c lies at radius r = i / (samples - 1) and angle 2.5 t, where
-    t = 4 c + 4 i / (samples - 1) + 0.2 n and n is standard normal: X = (r sin 2.5 t, r cos 2.5 t).
+    Point i of class c lies at radius r = i / (samples - 1) and angle a = winding t, where
+    t = 4 c + 4 i / (samples - 1) + 0.2 n and n is standard normal: X = (r sin a, r cos a).
 
     Parameters
     ----------
@@ -158,6 +161,9 @@ def spiral_data(samples: int, classes: int, seed: int | None = None) -> tuple[Ar
     seed : int, optional
         The same seed gives the same points. Without it they come from ``np.random``, so that
         ``np.random.seed`` decides; ``seed=k`` gives what ``np.random.seed(k)`` before it would.
+    winding : float
+        How far the arms turn. With 1, the other form found in courses, they turn through four
+        radians each, and a small network learns them by plain gradient descent (seed 004).
 
     Returns
     -------
@@ -173,21 +179,22 @@ def spiral_data(samples: int, classes: int, seed: int | None = None) -> tuple[Ar
     """
     samples = checks.whole("samples", samples, 1)
     classes = checks.whole("classes", classes, 1, 256)
+    winding = checks.real("winding", winding, -math.inf)
     normal = _normal(seed)
     X = np.zeros((samples * classes, 2))
     radius = np.linspace(0.0, 1.0, samples)
     for c in range(classes):
         t = np.linspace(4.0 * c, 4.0 * (c + 1), samples) + 0.2 * normal(samples)
         rows = slice(c * samples, (c + 1) * samples)
-        X[rows, 0] = radius * np.sin(2.5 * t)
-        X[rows, 1] = radius * np.cos(2.5 * t)
+        X[rows, 0] = radius * np.sin(winding * t)
+        X[rows, 1] = radius * np.cos(winding * t)
     return X, np.repeat(np.arange(classes), samples).astype(np.uint8)
 
 
 def vertical_data(samples: int, classes: int, seed: int | None = None) -> tuple[Array, Array]:
     """Make clouds of points side by side: X = (c / 3 + 0.1 n, 0.5 + 0.1 n), n standard normal.
 
-    Arguments, results and errors as in ``spiral_data``.
+    Other arguments, results and errors as in ``spiral_data``.
     """
     samples = checks.whole("samples", samples, 1)
     classes = checks.whole("classes", classes, 1, 256)

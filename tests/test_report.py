@@ -54,6 +54,24 @@ def kernel() -> list[dict[str, Any]]:
     return [measured(time, path=path, **case) for path, time in times.items()]
 
 
+def script() -> list[dict[str, Any]]:
+    paths = (report.NUMPY_CLASSES, report.BY_LAYERS, report.BY_MODEL)
+    turns = dict(zip(paths, (3.0, 1.0, 0.25), strict=True))
+    ratios = {path: 3.0 / time for path, time in turns.items()}
+    case = {"subject": "script", "precision": "float64", "steps": 10_001}
+    rows = [measured(9.9, path=path, **case) for path in paths]
+    rows[-1]["extra_info"] |= {"seconds": turns, "ratios": ratios}
+    return rows
+
+
+def sample() -> list[dict[str, Any]]:
+    case = {"subject": "per sample", "precision": "float64", "steps": 1000}
+    times = {report.LOOPS: 0.05, report.PER_SAMPLE: 0.02, report.ONE_CALL: 0.0004}
+    rows = [measured(time, path=path, **case) for path, time in times.items()]
+    rows[-1]["extra_info"]["ratio"] = 125.0
+    return rows
+
+
 def sweep(K: int, *ratios: float) -> dict[str, Any]:
     sizes = ("1", "2", "16")
     by_size = dict(zip(sizes, ratios, strict=True))
@@ -68,7 +86,10 @@ def results() -> dict[str, Any]:
     ]
     sweeps = [sweep(3, 1.5, 6.5, 12.0), sweep(10, 7.5, 8.0, 9.0), sweep(2, 9.0, 9.0, 6.9)]
     return {
-        "benchmarks": [*fused(), *sweeps, *step(), *epoch(), *kernel(), *compilation],
+        "benchmarks": [
+            *(*fused(), *sweeps, *step(), *epoch(), *kernel(), *script(), *sample()),
+            *compilation,
+        ],
         "datetime": "2031-02-03T04:05:06+00:00",
         "machine_info": {
             "system": "Plan 9",
@@ -143,6 +164,19 @@ def test_epochs_are_in_milliseconds(results: dict[str, Any]) -> None:
     assert cells[5:] == [f"20.0{report.TIMES}", f"66.7{report.TIMES}"]
 
 
+def test_scripts_are_those_run_in_turn(results: dict[str, Any]) -> None:
+    cells = row(report.scripts(results), "float64")
+    assert cells[1:4] == ["3.00", "1.00", "0.25"]
+    assert cells[4:] == [f"{n}{report.TIMES}" for n in ("3.00", "12.0")]
+
+
+def test_per_sample_descent_is_in_microseconds_a_step(results: dict[str, Any]) -> None:
+    table = report.per_sample(results)
+    ways = (report.LOOPS, report.PER_SAMPLE, report.ONE_CALL)
+    assert [row(table, way)[1] for way in ways] == ["50.0", "20.0", "0.40"]
+    assert "the loops took 125 times as long as the one call" in table
+
+
 def test_compile_times_stand_apart(results: dict[str, Any]) -> None:
     table = report.compile_times(results)
     assert row(table, "first ever")[1:] == ["9.00", "0.40", "8.25"]
@@ -161,6 +195,7 @@ def test_what_was_not_measured_is_a_dash_or_no_table(results: dict[str, Any]) ->
     results["benchmarks"] = [one for one in step() if one["extra_info"]["path"] == "floor"]
     assert row(report.steps(results), "2-64-3")[1:] == ["2.50", *"------"]
     assert report.fused(results) == report.kernels(results) == report.compile_times(results) == ""
+    assert report.scripts(results) == report.per_sample(results) == ""
 
 
 def test_digits() -> None:
