@@ -61,6 +61,7 @@ class Layer_Dense:
     bias_regularizer_l1: float = 0
     bias_regularizer_l2: float = 0
     _drawn: Array | None = None  # the weights as drawn, until the first inputs come
+    _checked: tuple[Array, Array] | None = None  # weights and biases that need no other form
 
     def __init__(
         self,
@@ -83,6 +84,14 @@ class Layer_Dense:
 
     def _parameters(self, dtype: Any) -> tuple[Array, Array]:
         """Get weights and biases in the form kernels take."""
+        checked = self._checked
+        if (
+            checked is not None
+            and checked[0] is self.weights
+            and checked[1] is self.biases
+            and checked[0].dtype is dtype
+        ):
+            return checked  # as at the last call
         if self._drawn is not None:
             if self._drawn is self.weights and self.weights.dtype != dtype:
                 self.weights = self.weights.astype(dtype)
@@ -95,6 +104,8 @@ class Layer_Dense:
                 f"biases must be one for each of the {weights.shape[1]} neurons; their shape is "
                 f"{biases.shape}"
             )
+        if weights is self.weights and biases is self.biases:
+            self._checked = weights, biases
         return weights, biases
 
     def forward(self, inputs: Any, training: bool = True) -> None:
