@@ -1,5 +1,6 @@
 """The model of the from-scratch dialect: layers in a row, trained, evaluated, kept in a file."""
 
+import functools
 import inspect
 from collections.abc import Sequence
 from contextlib import nullcontext
@@ -99,7 +100,7 @@ class Model:
         self._needs("input_layer")
         self.input_layer.forward(X, training)
         for layer in self.layers:
-            if _takes_training(layer):
+            if _takes_training(type(layer)):  # type: ignore[arg-type]
                 layer.forward(layer.prev.output, training)
             else:
                 layer.forward(layer.prev.output)
@@ -311,10 +312,11 @@ def _data(X: Any, y: Any) -> tuple[Array, Array]:
     return X, y
 
 
-def _takes_training(layer: Any) -> bool:
-    """Tell whether ``layer.forward`` takes ``training``; in the earlier dialect it does not."""
+@functools.cache
+def _takes_training(kind: type) -> bool:
+    """Tell whether a layer's ``forward`` takes ``training``; in the earlier dialect it does not."""
     try:
-        parameters = inspect.signature(type(layer).forward).parameters
+        parameters = inspect.signature(kind.forward).parameters  # type: ignore[attr-defined]
     except (AttributeError, TypeError, ValueError):
         return True
     kinds = {parameter.kind for parameter in parameters.values()}
@@ -346,7 +348,11 @@ class _Report:
 
         Where an epoch has several steps, those to its end at most.
         """
-        end = k - k % self.per_epoch + self.per_epoch if self.per_epoch > 1 else self.total
+        if self.per_epoch == 1:
+            last = self.total - 1
+            shown = k + -(k + 1) % self.every if self.every else last
+            return min(shown, last) - k
+        end = k - k % self.per_epoch + self.per_epoch
         return next((stop for stop in range(k, end) if self.by_layers(stop)), end) - k
 
     def begin(self, epoch: int) -> None:
