@@ -108,6 +108,8 @@ class Network:
             activations=None if (codes == kernels.RELU).all() else codes,
         )
         self._keeps_slopes = any(row.keeps_slope for row in rows)
+        few = min(self.sizes[0], self.sizes[-1]) <= kernels.NARROW
+        self._narrow = few and hidden > 0 and self._layers.activations is None
         self.params = np.zeros(int(ends[-1]), self.dtype)
         self._set_views()
 
@@ -216,7 +218,8 @@ class Network:
             scale=1.0,
             smoothing=smoothing,
             transition=self.huber_delta,
-            penalties=penalties,
+            # Networks that are trained without penalties do not compile them.
+            penalties=penalties if penalties.any() else None,
             corner=0.0,
             dropout=np.array([*checked, 0.0]) if any(checked) else None,
         )
@@ -236,7 +239,12 @@ class Network:
             slopes=np.empty(outputs, self.dtype) if self._keeps_slopes else None,
             deltas=np.empty(2 * rows * int(widths[:-1].max(initial=0)), self.dtype),
             record=None,
+            narrow=self._narrow_buffer(),
         )
+
+    def _narrow_buffer(self) -> Array | None:
+        """Allocate what kernels need for layers of few inputs or outputs, if there are such."""
+        return np.empty(6 * max(self.sizes[1:]), self.dtype) if self._narrow else None
 
     # ------------------------------------------------------------------ what users ask for
 
@@ -246,11 +254,12 @@ class Network:
         rows = min(len(X), max(16, BLOCK_BYTES // (per_row * self.dtype.itemsize)))
         outputs = np.empty(rows * per_row, self.dtype)
         slopes = np.empty_like(outputs) if self._keeps_slopes else None
+        narrow = self._narrow_buffer()
         random = np.zeros(2, np.uint64)
         K = self.sizes[-1]
         for start in range(0, len(X), max(rows, 1)):
             x = X[start : start + rows]
-            kernels.forward(self.params, self._layers, None, random, x, outputs, slopes)
+            kernels.forward(self.params, self._layers, None, random, x, outputs, slopes, narrow)
             first = int(self._layers.outputs_at[-1]) * len(x)
             z = outputs[first : first + len(x) * K].reshape(len(x), K)
             z += self.biases[-1]

@@ -192,6 +192,21 @@ def dense_forward(X: Array, W: Array, b: Array, activation: str) -> Array:
     return activate(X @ W, b, activation)
 
 
+def narrow_relu(X: Array, W: Array, b: Array) -> Array:
+    """Return max(0, X W + b), (B, N)."""
+    return dense_forward(X, W, b, "relu")
+
+
+def narrow_relu_backward(z: Array, W: Array, a: Array) -> tuple[Array, Array, Array]:
+    """Return dW (N, K), delta (B, N) and its sum over the rows (N,), of the layer below.
+
+    ``z`` (K, B) is the last layer's delta, features first; ``W`` (N, K), ``a`` (B, N).
+    """
+    dW, _, sent = dense_backward(a, W, z.T)
+    delta = relu_backward(sent, a)
+    return dW, delta, bias_gradient(delta)
+
+
 def weight_gradient(X: Array, delta: Array) -> Array:
     """Return dW = X^T delta, (M, N)  (seed 000, eq. 15; the 1/m is in delta)."""
     return np.asarray(X.T @ delta)

@@ -136,7 +136,9 @@ class CompiledSteps:
             for layer in dense
         ]
         self.objective = net.objective()._replace(
-            scale=_scale(model.loss, K), penalties=np.array(penalties, np.float64), corner=1.0
+            scale=_scale(model.loss, K),
+            penalties=np.array(penalties, np.float64) if np.any(penalties) else None,
+            corner=1.0,
         )
         self.data = kernels.Data(X, targets, None)
         self.record = np.empty((len(X), K), X.dtype)

@@ -520,6 +520,32 @@ def test_affine(shape, dtype):
     assert_within(out, reference.dense_forward(Xw, Ww, bw, "identity"), bound)
 
 
+@both
+@pytest.mark.parametrize("B", [1, 2, 3, 4, 5, 8, 33])
+@pytest.mark.parametrize("few", [1, 2, 3])
+@pytest.mark.parametrize("N", [1, 2, 7, 64])
+def test_narrow_layers(B, few, N, dtype):
+    X, W, b = normal((B, few), dtype), normal((few, N), dtype, 1), normal(N, dtype, 2)
+    out = np.full((B, N), np.nan, dtype)
+    assert kernels.narrow_relu(X, W, b, out) is None
+    Xw, Ww, bw = wide(X, W, b)
+    bound = (few + 3) * eps(X) * (np.abs(Xw) @ np.abs(Ww) + np.abs(bw))
+    assert_within(out, reference.narrow_relu(Xw, Ww, bw), bound)
+
+    z, W, a = normal((few, B), dtype, 3), normal((N, few), dtype, 4), np.maximum(out, 0)
+    dW, delta, db = (np.full(s, np.nan, dtype) for s in ((N, few), (B, N), N))
+    narrow = np.full(6 * N, np.nan, dtype)
+    assert kernels.narrow_relu_backward(z, W, a, narrow, delta, dW, db) is None
+    zw, Ww, aw = wide(z, W, a)
+    wants = reference.narrow_relu_backward(zw, Ww, aw)
+    size = np.abs(zw.T) @ np.abs(Ww.T)
+    bounds = (B + 3) * eps(X) * (np.abs(aw.T) @ np.abs(zw.T)), (few + 3) * eps(X) * size
+    for got, want, bound in zip((dW, delta), wants, bounds, strict=False):
+        assert_within(got, want, bound)
+    assert_within(db, wants[2], (B + few + 3) * eps(X) * size.sum(axis=0))
+    assert (delta[a == 0] == 0).all()
+
+
 def test_a_layer_without_rows():
     X, W, delta = np.empty((0, 3)), np.ones((3, 2)), np.empty((0, 2))
     out, dX = np.empty((0, 2)), np.empty((0, 3))
@@ -705,7 +731,7 @@ def test_softmax_cross_entropy_holds_for_large_logits(z, smoothing, seed):
 @pytest.mark.parametrize("loss", ["softmax_cross_entropy", *LOSSES])
 def test_loss_and_delta_and_predict_go_by_the_code(loss):
     z, targets, shares = rows_of((5, 3), np.float32, loss)
-    objective = kernels.Objective(code(loss), 1.0, 0.2, 0.7, np.zeros((1, 4)), 0.0, None)
+    objective = kernels.Objective(code(loss), 1.0, 0.2, 0.7, None, 0.0, None)
     columns, scratch = z.T.copy(), np.empty((4, 5), np.float32)
     got = kernels.loss_and_delta(objective, columns, targets.T.copy(), shares, scratch)
     taken = ("smoothing",) if loss == "softmax_cross_entropy" else LOSSES[loss]
@@ -757,7 +783,7 @@ def test_penalise(dtype, l1, l2, corner):
     w, g = normal(50, dtype), normal(50, dtype, 1)
     w[::4] = 0.0
     got = g.copy()
-    penalty = kernels.penalise(w, got, l1, l2, corner)
+    penalty = kernels.penalise(w, got, 0, 50, l1, l2, corner)
     want, gradient = reference.penalise(wide(w), l1, l2, corner)
     assert_within(penalty, want, 50 * eps(w) * want)
     assert_within(got, g + gradient, 4 * eps(w) * (np.abs(g) + l1 + l2 * np.abs(w)))
@@ -913,7 +939,10 @@ class Run:
         penalties = np.zeros((len(net.weights), 4))
         penalties[:, :2] = more.pop("l1", 0.0), more.pop("l2", 0.0)
         weights, record = more.pop("weights", None), more.pop("record", None)
-        loss = {"scale": 1.0, "smoothing": 0.0, "transition": 1.0, "penalties": penalties}
+        wide_only = more.pop("wide_only", False)
+        needs_other = set(net.activations[:-1]) - {"relu"} or len(net.sizes) < 3
+        kept = penalties if penalties.any() else None
+        loss = {"scale": 1.0, "smoothing": 0.0, "transition": 1.0, "penalties": kept}
         loss |= {"corner": 0.0, "dropout": None} | more
         dtype, n, K = X.dtype, len(X), net.sizes[-1]
         chosen, buffers, _ = rule(optimizer, clip)
@@ -935,6 +964,7 @@ class Run:
             slopes=np.full(batch * total, np.nan, dtype) if needs_slopes else None,
             deltas=np.full(2 * batch * max(net.sizes[1:]), np.nan, dtype),
             record=record,
+            narrow=None if wide_only or needs_other else np.full(6 * max(net.sizes), np.nan, dtype),
         )
         random = np.array([key, 0], np.uint64)
         self.progress = kernels.Progress(
@@ -1076,11 +1106,14 @@ def test_the_naive_epoch_takes_the_same_steps(dtype):
 
 
 @both
-@pytest.mark.parametrize("sizes", [[5, 3], [1, 1], [3, 1, 2], [6, 5, 4, 3, 2]])
-def test_networks_of_any_depth(sizes, dtype):
+@pytest.mark.parametrize(
+    "sizes", [[5, 3], [1, 1], [3, 1, 2], [6, 5, 4, 3, 2], [2, 9, 3], [3, 5, 2, 6, 4], [9, 8, 7, 1]]
+)
+@pytest.mark.parametrize("wide_only", [False, True])
+def test_networks_of_any_depth(sizes, dtype, wide_only):
     net = network(dtype, "relu", "squared_error", sizes)
     X, y = examples(7, dtype, "squared_error", sizes)
-    run = Run(net, X, y, batch=7)
+    run = Run(net, X, y, batch=7, wide_only=wide_only)
     got, score = run.loss_and_gradients(np.full(7, 1 / 7, dtype))
     want, *gradients = in_float64(net).loss_and_gradients(wide(X), wide(y))
     assert_within(got, want, 10 * eps(X) * max(1.0, want))

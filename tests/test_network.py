@@ -253,6 +253,9 @@ def test_bad_model_files_give_clear_errors(tmp_path):
     with pytest.raises(ValueError, match="damaged"):
         fastbp.load(path)
     path.write_bytes(b"\x80\x04 a pickle, say")
+    with pytest.raises(ValueError, match="is a pickle, which fastbp does not open"):
+        fastbp.load(path)
+    path.write_bytes(b"a text, say")
     with pytest.raises(ValueError, match="not a safetensors file"):
         fastbp.load(path)
     save_file({"a": np.zeros(3)}, path)
