@@ -1388,7 +1388,7 @@ def normal(x: Any) -> Any:
     The averages of a unit that has died shrink by a tenth a step until they stick at such a number,
     with which processors are slow: an update of 100,000 parameters took up to twice as long.
     """
-    return x if abs(x) >= TINY else ZERO
+    return ZERO if abs(x) < TINY else x  # NaN stays NaN
 
 
 @jit_inline

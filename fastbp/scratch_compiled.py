@@ -14,6 +14,7 @@ from fastbp.scratch_layers import (
     Activation_Sigmoid,
     Activation_Softmax,
     Layer_Dense,
+    plain,
 )
 from fastbp.scratch_losses import (
     Accuracy_Categorical,
@@ -47,20 +48,15 @@ OPTIMIZERS = Optimizer_SGD, Optimizer_Adagrad, Optimizer_RMSprop, Optimizer_Adam
 ACCURACIES = Accuracy_Categorical, Accuracy_Regression
 
 
-def _known(thing: Any, kinds: Any) -> bool:
-    """Tell whether ``thing`` is one of ``kinds`` itself, with no method replaced on the object."""
-    return type(thing) in kinds and not any(callable(value) for value in vars(thing).values())
-
-
 def _stack(model: Any) -> tuple[list[Layer_Dense], list[Any]] | None:
     """Split a model's layers into dense ones and the activation type after each; None: other."""
     dense: list[Layer_Dense] = []
     after: list[Any] = []
     for layer in model.layers:
-        if _known(layer, (Layer_Dense,)):
+        if plain(layer, Layer_Dense):
             dense.append(layer)
             after.append(Activation_Linear)  # until an activation comes
-        elif _known(layer, (*HIDDEN, Activation_Softmax)) and layer.prev in dense[-1:]:
+        elif plain(layer, *HIDDEN, Activation_Softmax) and layer.prev in dense[-1:]:
             after[-1] = type(layer)
         else:
             return None
@@ -80,8 +76,8 @@ def _scale(loss: Any, outputs: int) -> float:
 def _as_known(model: Any, X: Array, y: Array) -> tuple[Network, list[Layer_Dense], Array] | None:
     """Find the network that a model is; None if it is none, or its data are not what one takes."""
     stack = _stack(model)
-    others = ((model.loss, [pair[1] for pair in LOSSES]), (model.optimizer, OPTIMIZERS))
-    if stack is None or not all(_known(*pair) for pair in (*others, (model.accuracy, ACCURACIES))):
+    parts = plain(model.loss, *(pair[1] for pair in LOSSES)), plain(model.optimizer, *OPTIMIZERS)
+    if stack is None or not all(parts) or not plain(model.accuracy, *ACCURACIES):
         return None
     dense, after = stack
     loss = LOSSES.get((after[-1], type(model.loss)))
@@ -101,8 +97,8 @@ def _as_known(model: Any, X: Array, y: Array) -> tuple[Network, list[Layer_Dense
         targets = net.targets(y, len(X))
     except (TypeError, ValueError):
         return None  # going layer by layer says what is wrong, if anything is
-    if loss == "softmax_cross_entropy" and targets.ndim == 2:
-        return None
+    if (targets.ndim if loss == "softmax_cross_entropy" else 3 - np.ndim(y)) != 1:
+        return None  # probabilities as targets, or values (n,) for (n, 1)
     return net, dense, targets
 
 

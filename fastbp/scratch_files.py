@@ -1,12 +1,13 @@
 """Files of from-scratch models: what a ``Model`` is made of, as tensors and a description."""
 
+import math
 from collections.abc import Sequence
 from os import PathLike
 from typing import Any
 
 import numpy as np
 
-from fastbp import persistence
+from fastbp import checks, persistence
 from fastbp.choices import choose
 from fastbp.kernels import Array
 from fastbp.scratch_layers import (
@@ -82,24 +83,43 @@ def _describe(thing: Any, table: dict[type, tuple[str, ...]]) -> dict[str, Any]:
     return {"type": type(thing).__name__} | plain
 
 
+def _checked(name: str, value: Any) -> Any:
+    """Check one attribute by its name."""
+    if name in ("mean_over_outputs", "binary"):
+        if not isinstance(value, bool):
+            raise ValueError(f"{name} must be true or false, not {value!r}")
+        return value
+    if name == "precision" and value is None:
+        return None
+    if name == "iterations":
+        return checks.whole(name, value, 0)
+    if name == "rate":  # the share that dropout keeps
+        return checks.real(name, value, 0.0, 1.0, open_ends="low")
+    if name in ("beta_1", "beta_2"):
+        return checks.real(name, value, 0.0, 1.0, open_ends="high")
+    if isinstance(value, str):
+        raise TypeError(f"{name} must be a number, not {value!r}")
+    return checks.real(name, value, 0.0, 1.0 if name == "rho" else math.inf)
+
+
 def _make(description: dict[str, Any], table: dict[type, tuple[str, ...]]) -> Any:
     """Make again what ``_describe`` described."""
     numbers = dict(description)
     kind = choose("part", numbers.pop("type"), {kind.__name__: kind for kind in table})
     if set(numbers) != set(table[kind]):
         raise ValueError(f"a {kind.__name__} has {list(table[kind])}, not {sorted(numbers)}")
-    for name, value in numbers.items():
-        if not (value is None or isinstance(value, int | float)):
-            raise ValueError(f"{name} of {kind.__name__} must be a number, not {value!r}")
     # Not through __init__: a dense layer would draw from np.random.
     thing: Any = object.__new__(kind)
-    vars(thing).update(numbers)
+    vars(thing).update({name: _checked(name, value) for name, value in numbers.items()})
     return thing
 
 
 def write_model(path: str | PathLike[str], model: Any) -> None:
     """Write a model whose parts are all of ``fastbp.scratch``."""
     description: dict[str, Any] = {"layers": [_describe(layer, LAYERS) for layer in model.layers]}
+    # Dense layers whose weights, as drawn, still wait to take on the type of the first inputs.
+    fresh = [i for i, layer in enumerate(model.layers) if getattr(layer, "fresh", False)]
+    description["fresh"] = fresh
     for name, table in PARTS.items():
         part = getattr(model, name)
         description[name] = None if part is None else _describe(part, table)
@@ -116,13 +136,12 @@ def read_model(path: str | PathLike[str], model: Any) -> None:
     """Fill an empty model with what ``write_model`` wrote, and finalize it."""
     tensors, description = persistence.read(path, MODEL)
     try:
+        fresh = set(description.pop("fresh"))
         for i, layer_description in enumerate(description.pop("layers")):
             layer = _make(layer_description, LAYERS)
-            for name in TENSORS:
-                if f"{i}.{name}" in tensors:
-                    setattr(layer, name, tensors.pop(f"{i}.{name}"))
             if isinstance(layer, Layer_Dense):
-                _check_shapes(layer)
+                arrays = {name: tensors.pop(f"{i}.{name}", None) for name in TENSORS}
+                _fill(layer, arrays, i in fresh)
             model.add(layer)
         parts = {name: description.pop(name) for name in PARTS}
         if tensors or description:
@@ -134,15 +153,23 @@ def read_model(path: str | PathLike[str], model: Any) -> None:
         raise ValueError(f"{path} does not hold a model as described: {error}") from None
 
 
-def _check_shapes(layer: Layer_Dense) -> None:
-    """Hold the arrays of a dense layer against each other."""
-    if layer.weights.ndim != 2:
-        raise ValueError(f"weights have the shape {layer.weights.shape}")
-    shapes = layer.weights.shape, (1, layer.weights.shape[1])
-    for name in TENSORS:
-        shape = shapes[name.startswith("bias")]
-        if hasattr(layer, name) and getattr(layer, name).shape != shape:
-            raise ValueError(f"{name} have the shape {getattr(layer, name).shape}, not {shape}")
+def _fill(layer: Layer_Dense, arrays: dict[str, Array | None], fresh: bool) -> None:
+    """Give a dense layer its arrays, held against each other."""
+    weights = arrays["weights"]
+    if weights is None or arrays["biases"] is None or weights.ndim != 2:
+        raise ValueError("a dense layer has no weights and biases of its kind")
+    shapes = weights.shape, (1, weights.shape[1])
+    for name, array in arrays.items():
+        if array is None:
+            continue
+        biases = name.startswith("bias")
+        shape = shapes[biases]
+        if array.shape != shape and not (biases and array.shape == shape[1:]):
+            raise ValueError(f"{name} have the shape {array.shape}, not {shape}")
+        if array.dtype not in (np.float32, np.float64):
+            raise ValueError(f"{name} have the type {array.dtype}")
+        setattr(layer, name, array)
+    layer._drawn = layer.weights if fresh else None
 
 
 def write_parameters(path: str | PathLike[str], parameters: Sequence[Sequence[Array]]) -> None:

@@ -23,6 +23,20 @@ def remembered(owner: Any, name: str) -> Any:
         ) from None
 
 
+def plain(thing: Any, *kinds: type) -> bool:
+    """Tell whether ``thing`` is of one of ``kinds`` itself, with no method replaced on it."""
+    return type(thing) in kinds and not any(callable(value) for value in vars(thing).values())
+
+
+def given_or(converted: Array, given: Any) -> Array:
+    """Choose what a layer keeps: the very array that it was given, unless its type was another.
+
+    ``converted`` may be a view of it that hides from kernels that it is read-only.
+    """
+    same = isinstance(given, np.ndarray) and given.dtype == converted.dtype
+    return given if same else converted
+
+
 class Layer_Dense:
     """A dense layer: output = inputs weights + biases (seed 000, eq. 5; seed 003).
 
@@ -48,7 +62,7 @@ class Layer_Dense:
     Raises
     ------
     ValueError, TypeError
-        If a size is not a positive whole number.
+        If a size is not a positive whole number, or a regularizer not a number from 0 up.
 
     Notes
     -----
@@ -76,11 +90,19 @@ class Layer_Dense:
         n_neurons = checks.whole("n_neurons", n_neurons, 1)
         self.weights: Array = 0.01 * np.random.randn(n_inputs, n_neurons)
         self.biases: Array = np.zeros((1, n_neurons), self.weights.dtype)
-        self.weight_regularizer_l1 = weight_regularizer_l1
-        self.weight_regularizer_l2 = weight_regularizer_l2
-        self.bias_regularizer_l1 = bias_regularizer_l1
-        self.bias_regularizer_l2 = bias_regularizer_l2
+        for name, value in (
+            ("weight_regularizer_l1", weight_regularizer_l1),
+            ("weight_regularizer_l2", weight_regularizer_l2),
+            ("bias_regularizer_l1", bias_regularizer_l1),
+            ("bias_regularizer_l2", bias_regularizer_l2),
+        ):
+            setattr(self, name, checks.real(name, value, 0.0))
         self._drawn = self.weights
+
+    @property
+    def fresh(self) -> bool:
+        """Whether the weights are as they were drawn, and take on the type of the first inputs."""
+        return self._drawn is not None and self._drawn is self.weights
 
     def _parameters(self, dtype: Any) -> tuple[Array, Array]:
         """Get weights and biases in the form kernels take."""
@@ -93,7 +115,7 @@ class Layer_Dense:
         ):
             return checked  # as at the last call
         if self._drawn is not None:
-            if self._drawn is self.weights and self.weights.dtype != dtype:
+            if self.fresh and self.weights.dtype != dtype:
                 self.weights = self.weights.astype(dtype)
                 self.biases = self.biases.astype(dtype)
             self._drawn = None
@@ -116,17 +138,17 @@ class Layer_Dense:
         ValueError, TypeError
             If ``inputs`` has another shape or holds no numbers.
         """
-        inputs = checks.floats("inputs", inputs, 2)
-        weights, biases = self._parameters(inputs.dtype)
+        X = checks.floats("inputs", inputs, 2)
+        weights, biases = self._parameters(X.dtype)
         M, N = weights.shape
-        if inputs.shape[1] != M:
+        if X.shape[1] != M:
             raise ValueError(
                 f"inputs must have {M} columns, one for each row of weights; their shape is "
-                f"{inputs.shape}"
+                f"{X.shape}"
             )
-        output = np.empty((len(inputs), N), inputs.dtype)
-        kernels.affine(inputs, weights, biases, output)
-        self.inputs = inputs
+        output = np.empty((len(X), N), X.dtype)
+        kernels.affine(X, weights, biases, output)
+        self.inputs = given_or(X, inputs)
         self.output = output
 
     def backward(self, dvalues: Any) -> None:
@@ -175,10 +197,9 @@ class Layer_Dense:
         ValueError, TypeError
             If their shapes are others or they hold no numbers.
         """
-        given = checks.floats("weights", weights, 2), checks.floats("biases", biases, 2)
-        for name, array, own in zip(
-            ("weights", "biases"), given, self.get_parameters(), strict=True
-        ):
+        pairs = (("weights", weights), ("biases", biases))
+        given = [given_or(checks.floats(name, array), array) for name, array in pairs]
+        for (name, _), array, own in zip(pairs, given, self.get_parameters(), strict=True):
             if array.shape != own.shape:
                 raise ValueError(
                     f"{name} must have the shape {own.shape}; their shape is {array.shape}"
@@ -208,16 +229,17 @@ class Layer_Dropout:
 
     def forward(self, inputs: Any, training: bool = True) -> None:
         """Set ``output``; without ``training`` it is a copy of ``inputs``."""
-        self.inputs = inputs = checks.floats("inputs", inputs)
+        z = checks.floats("inputs", inputs)
+        self.inputs = given_or(z, inputs)
         if not training:
-            self.output = inputs.copy()
+            self.output = z.copy()
             return
         # binomial draws one uniform number for each trial and compares it with the smaller share.
-        draws = np.random.random_sample(inputs.shape)
+        draws = np.random.random_sample(z.shape)
         kept = draws <= self.rate if self.rate > 0.5 else draws > 1.0 - self.rate
-        self.binary_mask = kept.astype(inputs.dtype)
-        self.binary_mask /= inputs.dtype.type(self.rate)
-        self.output = inputs * self.binary_mask
+        self.binary_mask = kept.astype(z.dtype)
+        self.binary_mask /= z.dtype.type(self.rate)
+        self.output = z * self.binary_mask
 
     def backward(self, dvalues: Any) -> None:
         """Set ``dinputs`` = dvalues * binary_mask."""
@@ -238,10 +260,10 @@ class Activation_ReLU:
 
     def forward(self, inputs: Any, training: bool = True) -> None:
         """Set ``output`` from ``inputs`` of any shape."""
-        inputs = checks.floats("inputs", inputs)
-        output = np.empty(inputs.shape, inputs.dtype)
-        kernels.relu_to(inputs, output)
-        self.inputs = inputs
+        z = checks.floats("inputs", inputs)
+        output = np.empty(z.shape, z.dtype)
+        kernels.relu_to(z, output)
+        self.inputs = given_or(z, inputs)
         self.output = output
 
     def backward(self, dvalues: Any) -> None:
@@ -262,12 +284,12 @@ class Activation_Softmax:
 
     def forward(self, inputs: Any, training: bool = True) -> None:
         """Set ``output`` (B, K) from ``inputs`` (B, K)."""
-        inputs = checks.floats("inputs", inputs, 2)
-        if inputs.shape[1] == 0:
-            raise ValueError(f"inputs must have one column at least; their shape is {inputs.shape}")
-        output = inputs.copy()
+        z = checks.floats("inputs", inputs, 2)
+        if z.shape[1] == 0:
+            raise ValueError(f"inputs must have one column at least; their shape is {z.shape}")
+        output = z.copy()
         kernels.softmax(output)
-        self.inputs = inputs
+        self.inputs = given_or(z, inputs)
         self.output = output
 
     def backward(self, dvalues: Any) -> None:
@@ -291,10 +313,10 @@ class Activation_Sigmoid:
 
     def forward(self, inputs: Any, training: bool = True) -> None:
         """Set ``output`` from ``inputs`` of any shape."""
-        inputs = checks.floats("inputs", inputs)
-        output = np.empty(inputs.shape, inputs.dtype)
-        kernels.sigmoid_to(inputs, output)
-        self.inputs = inputs
+        z = checks.floats("inputs", inputs)
+        output = np.empty(z.shape, z.dtype)
+        kernels.sigmoid_to(z, output)
+        self.inputs = given_or(z, inputs)
         self.output = output
 
     def backward(self, dvalues: Any) -> None:
@@ -315,7 +337,7 @@ class Activation_Linear:
 
     def forward(self, inputs: Any, training: bool = True) -> None:
         """Set ``output`` to ``inputs``, the same array."""
-        self.inputs = self.output = checks.floats("inputs", inputs)
+        self.inputs = self.output = given_or(checks.floats("inputs", inputs), inputs)
 
     def backward(self, dvalues: Any) -> None:
         """Set ``dinputs`` to a copy of ``dvalues``."""

@@ -146,6 +146,12 @@ class Loss_CategoricalCrossentropy(Loss):
             self.dinputs = -y_true / dvalues / dvalues.dtype.type(len(dvalues))
 
 
+def _yes_or_no(y_true: Any, like: Array) -> Array:
+    """Take targets from 0 to 1, shaped as ``like`` (B, K)."""
+    y = checks.alike("y_true", y_true, like, like.shape)
+    return checks.values(y, len(y), y.shape[1], y.dtype, 0.0, 1.0)
+
+
 class Loss_BinaryCrossentropy(Loss):
     """-(y ln p + (1 - y) ln (1 - p)), summed over the outputs.
 
@@ -155,6 +161,8 @@ class Loss_BinaryCrossentropy(Loss):
         Whether to take the mean over the outputs in place of the sum. Teaching code is found in
         both forms; with one output they are the same.
     """
+
+    mean_over_outputs: bool = False
 
     def __init__(self, mean_over_outputs: bool = False) -> None:
         self.mean_over_outputs = mean_over_outputs
@@ -169,7 +177,7 @@ class Loss_BinaryCrossentropy(Loss):
         ``y_true`` (B, K) from 0 to 1.
         """
         y_pred = checks.floats("y_pred", y_pred, 2)
-        y_true = checks.alike("y_true", y_true, y_pred, y_pred.shape)
+        y_true = _yes_or_no(y_true, y_pred)
         held = np.clip(y_pred, SMALLEST, 1 - SMALLEST)
         losses = -(y_true * np.log(held) + (1 - y_true) * np.log(1 - held))
         return np.asarray(losses.sum(axis=1) * held.dtype.type(self.scale(held.shape[1])))
@@ -177,9 +185,9 @@ class Loss_BinaryCrossentropy(Loss):
     def backward(self, dvalues: Any, y_true: Any) -> None:
         """Set ``dinputs`` (B, K) = -(y / p - (1 - y) / (1 - p)) / B, p held as in ``forward``."""
         dvalues = checks.floats("dvalues", dvalues, 2)
-        y_true = checks.alike("y_true", y_true, dvalues, dvalues.shape)
+        y_true = _yes_or_no(y_true, dvalues)
         held = np.clip(dvalues, SMALLEST, 1 - SMALLEST)
-        share = held.dtype.type(self.scale(held.shape[1]) / len(held))
+        share = held.dtype.type(self.scale(held.shape[1]) / max(len(held), 1))
         self.dinputs = -(y_true / held - (1 - y_true) / (1 - held)) * share
 
 
@@ -196,7 +204,7 @@ class Loss_MeanSquaredError(Loss):
         """Set ``dinputs`` (B, K) = 2 (p - y) / K / B, p being ``dvalues``."""
         dvalues = checks.floats("dvalues", dvalues, 2)
         y_true = checks.alike("y_true", y_true, dvalues, dvalues.shape)
-        self.dinputs = (dvalues - y_true) * dvalues.dtype.type(2.0 / dvalues.size)
+        self.dinputs = (dvalues - y_true) * dvalues.dtype.type(2.0 / max(dvalues.size, 1))
 
 
 class Loss_MeanAbsoluteError(Loss):
@@ -216,7 +224,7 @@ class Loss_MeanAbsoluteError(Loss):
         """Set ``dinputs`` (B, K) = sign(p - y) / K / B, p being ``dvalues``."""
         dvalues = checks.floats("dvalues", dvalues, 2)
         y_true = checks.alike("y_true", y_true, dvalues, dvalues.shape)
-        self.dinputs = np.sign(dvalues - y_true) * dvalues.dtype.type(1.0 / dvalues.size)
+        self.dinputs = np.sign(dvalues - y_true) * dvalues.dtype.type(1.0 / max(dvalues.size, 1))
 
 
 class Activation_Softmax_Loss_CategoricalCrossentropy:

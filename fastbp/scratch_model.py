@@ -2,6 +2,7 @@
 
 import functools
 import inspect
+import itertools
 from collections.abc import Sequence
 from contextlib import nullcontext
 from os import PathLike
@@ -12,7 +13,7 @@ import numpy as np
 from fastbp import checks, scratch_files
 from fastbp.kernels import Array
 from fastbp.scratch_compiled import CompiledSteps
-from fastbp.scratch_layers import Activation_Sigmoid, Activation_Softmax, Layer_Input
+from fastbp.scratch_layers import Activation_Sigmoid, Activation_Softmax, Layer_Input, plain
 from fastbp.scratch_losses import (
     Activation_Softmax_Loss_CategoricalCrossentropy,
     Loss_BinaryCrossentropy,
@@ -46,6 +47,7 @@ class Model:
         self.input_layer: Any = None
         self.output_layer_activation: Any = None
         self.softmax_classifier_output: Any = None
+        self._finalized: list[Any] = []
         self.loss: Any = None
         self.optimizer: Any = None
         self.accuracy: Any = None
@@ -61,6 +63,8 @@ class Model:
         for name, value in (("loss", loss), ("optimizer", optimizer), ("accuracy", accuracy)):
             if value is not None:
                 setattr(self, name, value)
+        if self.input_layer is not None:
+            self.finalize()
 
     def finalize(self) -> None:
         """Connect the layers: each knows its neighbours as ``prev`` and ``next``.
@@ -73,6 +77,7 @@ class Model:
         if not self.layers:
             raise ValueError("a model needs one layer at least; add() it before finalize()")
         self.input_layer = Layer_Input()
+        self._finalized = list(self.layers)
         chain = [self.input_layer, *self.layers, self.loss]
         for before, layer, after in zip(chain[:-2], chain[1:-1], chain[2:], strict=True):
             layer.prev, layer.next = before, after
@@ -81,9 +86,8 @@ class Model:
         if self.loss is not None:
             self.loss.remember_trainable_layers(self.trainable_layers)
         self.softmax_classifier_output = None
-        ends = self.layers[-1], self.loss
-        if isinstance(ends[0], Activation_Softmax) and isinstance(
-            ends[1], Loss_CategoricalCrossentropy
+        if plain(self.layers[-1], Activation_Softmax) and plain(
+            self.loss, Loss_CategoricalCrossentropy
         ):
             self.softmax_classifier_output = Activation_Softmax_Loss_CategoricalCrossentropy()
 
@@ -92,6 +96,14 @@ class Model:
             if getattr(self, name) is None:
                 how = "finalize()" if name == "input_layer" else f"set({name}=...)"
                 raise RuntimeError(f"the model has no {name} yet; call {how} first")
+        pairs = itertools.zip_longest(self.layers, self._finalized)
+        if "input_layer" in names and any(layer is not known for layer, known in pairs):
+            raise RuntimeError("the model's layers have changed; call finalize() again")
+        if "accuracy" in names and not hasattr(self.layers[-1], "predictions"):
+            raise TypeError(
+                f"the model ends in {type(self.layers[-1]).__name__}, which has no predictions(); "
+                "add an activation behind it, such as Activation_Linear()"
+            )
 
     # ------------------------------------------------------------------ one pass
 
@@ -100,7 +112,7 @@ class Model:
         self._needs("input_layer")
         self.input_layer.forward(X, training)
         for layer in self.layers:
-            if _takes_training(type(layer)):  # type: ignore[arg-type]
+            if _takes_training(layer):
                 layer.forward(layer.prev.output, training)
             else:
                 layer.forward(layer.prev.output)
@@ -119,7 +131,7 @@ class Model:
         if self.softmax_classifier_output is not None:
             self.softmax_classifier_output.backward(output, y)
             last.dinputs = self.softmax_classifier_output.dinputs
-        elif type(last) is Activation_Sigmoid and type(self.loss) is Loss_BinaryCrossentropy:
+        elif plain(last, Activation_Sigmoid) and plain(self.loss, Loss_BinaryCrossentropy):
             output = checks.floats("output", output, 2)
             y = checks.alike("y", y, output, output.shape)
             share = self.loss.scale(output.shape[1]) / len(output)
@@ -197,6 +209,7 @@ class Model:
                     done += taken
                     if taken < wanted:
                         compiled = None  # something is not finite: let it show layer by layer
+                        continue
                 if done % report.per_epoch == 0:
                     report.end(done, self)
                     if validation_data is not None and report.shown(done - 1):
@@ -253,8 +266,14 @@ class Model:
                 f"parameters must be one pair for each of the {len(self.trainable_layers)} "
                 f"trainable layers, not {len(parameters)}"
             )
-        for layer, own in zip(self.trainable_layers, parameters, strict=True):
-            layer.set_parameters(*own)
+        pairs = list(zip(self.trainable_layers, parameters, strict=True))
+        for i, (layer, arrays) in enumerate(pairs):
+            shapes = [np.shape(array) for array in arrays]
+            own = [np.shape(array) for array in layer.get_parameters()]
+            if shapes != own:
+                raise ValueError(f"parameters[{i}] must have the shapes {own}, not {shapes}")
+        for layer, arrays in pairs:
+            layer.set_parameters(*arrays)
 
     def save_parameters(self, path: str | PathLike[str]) -> None:
         """Write the parameters to a safetensors file, whole or not at all."""
@@ -312,15 +331,24 @@ def _data(X: Any, y: Any) -> tuple[Array, Array]:
     return X, y
 
 
-@functools.cache
-def _takes_training(kind: type) -> bool:
-    """Tell whether a layer's ``forward`` takes ``training``; in the earlier dialect it does not."""
+def _takes_training(layer: Any) -> bool:
+    """Tell whether ``layer.forward`` takes ``training``; in the earlier dialect it does not."""
+    replaced = vars(layer).get("forward") if hasattr(layer, "__dict__") else None
+    if replaced is not None:
+        return _takes(replaced, 2)
+    return _takes(type(layer).forward, 3)
+
+
+@functools.lru_cache(maxsize=256)
+def _takes(function: Any, count: int) -> bool:
+    """Tell whether ``function`` can be called with ``count`` positional arguments."""
     try:
-        parameters = inspect.signature(kind.forward).parameters  # type: ignore[attr-defined]
-    except (AttributeError, TypeError, ValueError):
+        inspect.signature(function).bind(*range(count))
+    except TypeError:
+        return False
+    except ValueError:  # it does not tell
         return True
-    kinds = {parameter.kind for parameter in parameters.values()}
-    return len(parameters) > 2 or inspect.Parameter.VAR_POSITIONAL in kinds
+    return True
 
 
 class _Report:
