@@ -211,7 +211,7 @@ class Network:
         smoothing = checks.real("label_smoothing", label_smoothing, 0.0, 1.0, open_ends="high")
         if smoothing > 0.0 and self.metric != "accuracy":
             raise ValueError(f"label_smoothing={label_smoothing!r} has no meaning for {self.loss}")
-        penalties = np.zeros((len(self.sizes) - 1, 4))
+        penalties = np.zeros((len(self.sizes) - 1, 4), np.float64)
         penalties[:, 0], penalties[:, 1] = checks.real("l1", l1, 0.0), checks.real("l2", l2, 0.0)
         return kernels.Objective(
             loss=self._loss.code,
@@ -378,7 +378,7 @@ class Network:
             raise ValueError(f"X has no rows; its shape is {X.shape}")
         objective = self.objective(l1, l2, dropout, label_smoothing)
         data = kernels.Data(X, y, checks.weights(sample_weight, len(X), self.dtype))
-        rule = kernels.Rule(kernels.SGD, np.zeros(4), 0.0)
+        rule = kernels.Rule(kernels.SGD, np.zeros(4, np.float64), 0.0)
         gradients = np.empty_like(self.params)
         means = np.full((1, 2), np.nan)
         kernels.train_steps(
@@ -392,7 +392,7 @@ class Network:
             self.workspace(len(X), y, gathers=False),
             progress(len(X), seed),
             False,
-            np.zeros(1),
+            np.zeros(1, np.float64),
             means,
         )
         return float(means[0, 0]), gradients
@@ -462,7 +462,7 @@ def progress(rows: int, seed: int | None) -> kernels.Progress:
         order=np.arange(rows, dtype=np.int64),
         random=np.array([key, 0], np.uint64),
         counts=np.zeros(3, np.int64),
-        sums=np.zeros(3),
+        sums=np.zeros(3, np.float64),
         powers=np.ones(2),
     )
 

@@ -45,7 +45,7 @@ class Optimizer:
 
     def rule(self, clip: float) -> kernels.Rule:
         """Put code and hyperparameters together for ``kernels.train_steps``."""
-        hyper = np.zeros(4)
+        hyper = np.zeros(4, np.float64)  # as ever where someone has changed the default
         hyper[: len(self.hyper())] = self.hyper()
         return kernels.Rule(self.code, hyper, clip)
 

@@ -442,10 +442,10 @@ def warmup(dtype: Any = "float32") -> None:
     ----------
     dtype : {"float32", "float64"}
     """
-    X = np.zeros((4, 2))
+    X = np.zeros((4, 2), np.float32)
     for loss, y in (
         ("softmax_cross_entropy", np.arange(4) % 2),
-        ("squared_error", np.zeros((4, 2))),
+        ("squared_error", np.zeros((4, 2), np.float32)),
     ):
         net = Network([2, 2, 2], loss=loss, dtype=dtype)
         train(net, X, y, epochs=1, batch_size=2)
