@@ -2,6 +2,7 @@
 
 import gzip
 import sys
+from collections.abc import Callable
 from pathlib import Path
 
 import numpy as np
@@ -100,3 +101,118 @@ def test_split_follows_the_seed() -> None:
 def test_bad_shares_are_refused(fraction: float, seed: int, message: str) -> None:
     with pytest.raises(ValueError, match=message):
         split(small(), fraction, seed)
+
+
+# ---------------------------------------------------------------------- toy data of the notes
+# ruff: noqa: NPY002  (they are drawn from the global state of np.random, as those of the notes)
+
+
+@pytest.mark.parametrize(("samples", "classes"), [(2, 1), (100, 3), (7, 256), (1000, 5)])
+def test_spirals_follow_their_formula(samples: int, classes: int) -> None:
+    np.random.seed(3)
+    X, y = datasets.spiral_data(samples, classes)
+    np.random.seed(3)
+    for c in range(classes):
+        noise = np.random.randn(samples)
+        for i in sorted({0, 1, samples // 2, samples - 1}):
+            r = i / (samples - 1)
+            t = 4 * c + 4 * i / (samples - 1) + 0.2 * noise[i]
+            want = r * np.sin(2.5 * t), r * np.cos(2.5 * t)
+            # An angle of up to 2.5 t is good to so many roundings, and so is its sine.
+            near = 8 * np.finfo(float).eps * (1 + 2.5 * abs(t))
+            np.testing.assert_allclose(X[c * samples + i], want, rtol=0, atol=near)
+    assert (X.shape, X.dtype) == ((samples * classes, 2), np.float64)
+    assert (y.shape, y.dtype) == ((samples * classes,), np.uint8)
+    np.testing.assert_array_equal(y, [c for c in range(classes) for _ in range(samples)])
+
+
+@pytest.mark.parametrize(("samples", "classes"), [(1, 1), (100, 3), (7, 256)])
+def test_clouds_follow_their_formula(samples: int, classes: int) -> None:
+    np.random.seed(4)
+    X, y = datasets.vertical_data(samples, classes)
+    np.random.seed(4)
+    for c in range(classes):
+        across, along = np.random.randn(samples), np.random.randn(samples)
+        cloud = X[c * samples : (c + 1) * samples]
+        near = 8 * np.finfo(float).eps * (1 + classes / 3)
+        np.testing.assert_allclose(cloud[:, 0], c / 3 + 0.1 * across, rtol=0, atol=near)
+        np.testing.assert_allclose(cloud[:, 1], 0.5 + 0.1 * along, rtol=0, atol=near)
+    assert (X.shape, X.dtype) == ((samples * classes, 2), np.float64)
+    assert (y.shape, y.dtype) == ((samples * classes,), np.uint8)
+    np.testing.assert_array_equal(y, [c for c in range(classes) for _ in range(samples)])
+
+
+@pytest.mark.parametrize("samples", [1, 2, 1000])
+def test_the_sine_follows_its_formula(samples: int) -> None:
+    X, y = datasets.sine_data(samples)
+    assert X.shape == y.shape == (samples, 1)
+    assert X.dtype == y.dtype == np.float64
+    want = [i / samples for i in range(samples)]
+    np.testing.assert_array_equal(X[:, 0], want)
+    near = 16 * np.finfo(float).eps
+    np.testing.assert_allclose(y[:, 0], [np.sin(2 * np.pi * x) for x in want], rtol=0, atol=near)
+
+
+def test_the_sine_has_a_thousand_points_by_default() -> None:
+    for got, want in zip(datasets.sine_data(), datasets.sine_data(1000), strict=True):
+        np.testing.assert_array_equal(got, want)
+
+
+def test_a_single_point_lies_in_the_middle_of_the_spiral() -> None:
+    X, y = datasets.spiral_data(1, 3, seed=0)
+    np.testing.assert_array_equal(X, np.zeros((3, 2)))
+    np.testing.assert_array_equal(y, [0, 1, 2])
+
+
+@pytest.mark.parametrize("make", [datasets.spiral_data, datasets.vertical_data])
+@pytest.mark.parametrize("seed", [0, 1, 2**32 - 1])
+def test_a_seed_gives_what_np_random_seed_gives_and_leaves_it_alone(
+    make: Callable[..., tuple[np.ndarray, np.ndarray]], seed: int
+) -> None:
+    np.random.seed(seed)
+    want = make(50, 3)
+    again = make(50, 3)
+    assert not np.array_equal(again[0], want[0])  # without a seed it goes on
+    np.random.seed(99)
+    got = make(50, 3, seed=seed)
+    after = np.random.random_sample(5)
+    np.random.seed(99)
+    np.testing.assert_array_equal(np.random.random_sample(5), after)
+    for one, other in zip(got, want, strict=True):
+        np.testing.assert_array_equal(one, other)
+        assert one.dtype == other.dtype
+
+
+@pytest.mark.parametrize("make", [datasets.spiral_data, datasets.vertical_data])
+@pytest.mark.parametrize(
+    ("arguments", "error", "message"),
+    [
+        ((0, 3), ValueError, "samples must be at least 1, not 0"),
+        ((-5, 3), ValueError, "samples must be at least 1, not -5"),
+        ((2.5, 3), TypeError, r"samples must be a whole number, not 2\.5"),
+        (("100", 3), TypeError, "samples must be a whole number, not '100'"),
+        ((10, 0), ValueError, "classes must be from 1 to 256, not 0"),
+        ((10, 257), ValueError, "classes must be from 1 to 256, not 257"),
+        ((10, 3, -1), ValueError, "seed must be from 0 to 4294967295, not -1"),
+        ((10, 3, 2**32), ValueError, "seed must be from 0 to 4294967295, not 4294967296"),
+        ((10, 3, 0.5), TypeError, r"seed must be a whole number, not 0\.5"),
+    ],
+)
+def test_bad_arguments_of_toy_data_are_refused(
+    make: Callable[..., object],
+    arguments: tuple[object, ...],
+    error: type[Exception],
+    message: str,
+) -> None:
+    np.random.seed(0)
+    with pytest.raises(error, match=message):
+        make(*arguments)
+    after = np.random.random_sample()
+    np.random.seed(0)
+    assert np.random.random_sample() == after  # nothing was drawn
+
+
+@pytest.mark.parametrize(("samples", "error"), [(0, ValueError), (1.0, TypeError)])
+def test_a_sine_without_points_is_refused(samples: float, error: type[Exception]) -> None:
+    with pytest.raises(error, match=f"samples must be .*, not {samples}"):
+        datasets.sine_data(samples)  # type: ignore[arg-type]
