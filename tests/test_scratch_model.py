@@ -769,6 +769,101 @@ def test_parts_of_ones_own_train_as_in_plain_numpy(case, batch_size, compiled_st
     assert_same_layers(layers, others, rounding("momentum", 12))
 
 
+@pytest.mark.parametrize("pair", ["Loss_CategoricalCrossentropy", "Loss_BinaryCrossentropy"])
+@pytest.mark.parametrize("where", ["loss", "activation"])
+def test_a_method_replaced_after_finalize_is_called(pair, where):
+    X, y = problem(pair)
+    model = build(pair)
+    owner = model.loss if where == "loss" else model.layers[-1]
+    calls = []
+
+    def counted(old):
+        def backward(*arguments):
+            calls.append(arguments)
+            old(*arguments)
+
+        return backward
+
+    replace_method(owner, "backward", counted)
+    model.train(X, y, epochs=3, print_every=0)
+    assert len(calls) == 3
+
+
+@pytest.mark.parametrize("what", ["loss", "softmax"])
+def test_a_subclass_with_our_gradient_is_as_safe_as_its_base(what):
+    """Where an answer's probability is 0, only the gradient of both in one is a number."""
+
+    class Noted(scratch.Loss_CategoricalCrossentropy):
+        def calculate(self, output, y, **keywords):
+            self.noted = super().calculate(output, y, **keywords)
+            return self.noted
+
+    class Named(scratch.Activation_Softmax):
+        name = "output"
+
+    pair = "Loss_CategoricalCrossentropy"
+    X, y = problem(pair)
+    models = []
+    for derives in (False, True):
+        layers = layers_of(scratch, pair)
+        layers[-2].weights *= 1e4
+        loss = scratch.Loss_CategoricalCrossentropy()
+        if derives and what == "loss":
+            loss = Noted()
+        elif derives:
+            layers[-1] = Named()
+        model = model_of(layers, loss, scratch.Optimizer_SGD(1e-5), accuracy_of(pair))
+        answers = model.forward(X, training=False)[np.arange(len(X)), y]
+        assert (answers == 0).any()
+        with layer_by_layer(), np.errstate(all="ignore"):
+            model.train(X, y, epochs=3, print_every=0)
+        models.append(model)
+    assert_same_layers(models[1].layers, models[0].layers, 0, exact=True)
+    assert all(np.isfinite(layer.weights).all() for layer in models[0].trainable_layers)
+
+
+class Timed:
+    """A layer of one's own around another one."""
+
+    def __init__(self, layer):
+        self.layer, self.calls = layer, 0
+
+    def __getattr__(self, name):
+        if name == "layer":
+            raise AttributeError(name)
+        return getattr(self.layer, name)
+
+    def backward(self, dvalues):
+        self.calls += 1
+        self.layer.backward(dvalues)
+
+
+def test_a_layer_that_hands_on_to_another_one():
+    pair = "Loss_CategoricalCrossentropy"
+    X, y = problem(pair)
+    layers = layers_of(scratch, pair)
+    layers[1] = Timed(layers[1])
+    loss, optimizer = scratch.Loss_CategoricalCrossentropy(), optimizer_of(scratch, "momentum")
+    model_of(layers, loss, optimizer, accuracy_of(pair)).train(X, y, epochs=3, print_every=0)
+    assert layers[1].calls == 3
+    want = build(pair, "momentum")
+    want.train(X, y, epochs=3, print_every=0)
+    assert_same_layers(layers, want.layers, rounding("momentum", 3))
+
+
+def test_parameters_of_another_order_train_in_the_compiled_loop(compiled_steps):
+    """As those of other libraries come, transposed."""
+    pair = "Loss_CategoricalCrossentropy"
+    X, y = problem(pair)
+    model, want = build(pair, "momentum"), build(pair, "momentum")
+    turned = [(np.asfortranarray(W), b) for W, b in model.get_parameters()]
+    model.set_parameters(turned)
+    for each in (model, want):
+        each.train(X, y, epochs=4, batch_size=6, print_every=0)
+    assert sum(compiled_steps) == 2 * 15
+    assert_same_layers(model.layers, want.layers, rounding("momentum", 16))
+
+
 @pytest.mark.parametrize("how", ["a class", "a method replaced"])
 def test_an_accuracy_of_ones_own(how, capsys):
     pair = "Loss_CategoricalCrossentropy"
@@ -1373,4 +1468,5 @@ def test_weights_come_back_to_the_layers_if_a_run_is_interrupted(monkeypatch):
     want.train(X, y, epochs=5, print_every=0)
     assert taken == [1] * 5
     assert model.optimizer.iterations == 5
+    assert model.optimizer.current_learning_rate == want.optimizer.current_learning_rate
     assert_same_layers(model.layers, want.layers, rounding("Optimizer_SGD", 5))
