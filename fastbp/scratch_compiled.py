@@ -86,10 +86,13 @@ def _as_known(model: Any, X: Array, y: Array) -> tuple[Network, list[Layer_Dense
     if loss is None or not wired or not all(kind in HIDDEN for kind in after[:-1]):
         return None
     for layer, M, N in zip(dense, sizes[:-1], sizes[1:], strict=True):
-        weights, biases = layer._parameters(X.dtype)
-        if weights is not layer.weights or biases is not layer.biases:
-            return None  # of another type or order
-        if weights.shape != (M, N) or biases.shape != (1, N):
+        layer._parameters(X.dtype)
+        own = layer.get_parameters()
+        if not all(isinstance(array, np.ndarray) and array.flags.writeable for array in own):
+            return None
+        if not all(array.dtype == X.dtype for array in own):
+            return None
+        if own[0].shape != (M, N) or own[1].shape != (1, N):
             return None
     try:
         net = Network(sizes, [HIDDEN[kind] for kind in after[:-1]], loss, X.dtype)

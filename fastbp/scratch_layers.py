@@ -28,6 +28,14 @@ def plain(thing: Any, *kinds: type) -> bool:
     return type(thing) in kinds and not any(callable(value) for value in vars(thing).values())
 
 
+def keeps(thing: Any, kind: type, *methods: str) -> bool:
+    """Tell whether ``thing`` is a ``kind`` whose ``methods`` are that kind's own."""
+    return isinstance(thing, kind) and all(
+        name not in vars(thing) and getattr(type(thing), name) is getattr(kind, name)
+        for name in methods
+    )
+
+
 def given_or(converted: Array, given: Any) -> Array:
     """Choose what a layer keeps: the very array that it was given, unless its type was another.
 

@@ -22,7 +22,7 @@ def labels(y_true: Any, rows: int, classes: int) -> Array:
         If there are more or fewer, or one is not a class; the first such is quoted.
     """
     if isinstance(y_true, np.ndarray) and y_true.dtype.kind in "iu" and y_true.shape == (rows,):
-        indices = y_true.astype(np.int64, order="C", copy=False)
+        indices = checks.for_kernels(y_true.astype(np.int64, copy=False))
         if kernels.first_outside(indices, classes) == rows:
             return indices
     return checks.class_labels(y_true, rows, classes)  # says what is wrong

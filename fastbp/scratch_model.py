@@ -13,7 +13,7 @@ import numpy as np
 from fastbp import checks, scratch_files
 from fastbp.kernels import Array
 from fastbp.scratch_compiled import CompiledSteps
-from fastbp.scratch_layers import Activation_Sigmoid, Activation_Softmax, Layer_Input, plain
+from fastbp.scratch_layers import Activation_Sigmoid, Activation_Softmax, Layer_Input, keeps
 from fastbp.scratch_losses import (
     Activation_Softmax_Loss_CategoricalCrossentropy,
     Loss_BinaryCrossentropy,
@@ -86,8 +86,9 @@ class Model:
         if self.loss is not None:
             self.loss.remember_trainable_layers(self.trainable_layers)
         self.softmax_classifier_output = None
-        if plain(self.layers[-1], Activation_Softmax) and plain(
-            self.loss, Loss_CategoricalCrossentropy
+        ends = self.layers[-1], self.loss
+        if isinstance(ends[0], Activation_Softmax) and isinstance(
+            ends[1], Loss_CategoricalCrossentropy
         ):
             self.softmax_classifier_output = Activation_Softmax_Loss_CategoricalCrossentropy()
 
@@ -122,16 +123,23 @@ class Model:
         """Send the derivative of the loss back through the layers, from the last one's ``output``.
 
         Softmax with cross-entropy, and sigmoid with binary cross-entropy, take the gradient of
-        both in one, (p - y) / B. It is what the two steps give, save that the binary loss on its
-        own has hardly any where an output is certain and wrong, because it holds p.
+        both in one, (p - y) / B, unless a subclass has a backward of its own. It is what the two
+        steps give, save that the binary loss on its own has hardly any where an output is certain
+        and wrong, because it holds p.
         """
         self._needs("loss")
         last = self.layers[-1]
         rest = self.layers[:-1]
-        if self.softmax_classifier_output is not None:
+        softmax = keeps(last, Activation_Softmax, "forward", "backward")
+        sigmoid = keeps(last, Activation_Sigmoid, "forward", "backward")
+        if (
+            self.softmax_classifier_output is not None
+            and softmax
+            and keeps(self.loss, Loss_CategoricalCrossentropy, "backward")
+        ):
             self.softmax_classifier_output.backward(output, y)
             last.dinputs = self.softmax_classifier_output.dinputs
-        elif plain(last, Activation_Sigmoid) and plain(self.loss, Loss_BinaryCrossentropy):
+        elif sigmoid and keeps(self.loss, Loss_BinaryCrossentropy, "backward", "scale"):
             output = checks.floats("output", output, 2)
             y = checks.alike("y", y, output, output.shape)
             share = self.loss.scale(output.shape[1]) / len(output)
@@ -333,10 +341,9 @@ def _data(X: Any, y: Any) -> tuple[Array, Array]:
 
 def _takes_training(layer: Any) -> bool:
     """Tell whether ``layer.forward`` takes ``training``; in the earlier dialect it does not."""
-    replaced = vars(layer).get("forward") if hasattr(layer, "__dict__") else None
-    if replaced is not None:
-        return _takes(replaced, 2)
-    return _takes(type(layer).forward, 3)
+    method = layer.forward
+    function = getattr(method, "__func__", None)  # the same for all layers of a class
+    return _takes(method, 2) if function is None else _takes(function, 3)
 
 
 @functools.lru_cache(maxsize=256)
