@@ -100,9 +100,10 @@ def _as_known(model: Any, X: Array, y: Array) -> tuple[Network, list[Layer_Dense
         targets = net.targets(y, len(X))
     except (TypeError, ValueError):
         return None  # going layer by layer says what is wrong, if anything is
-    if (targets.ndim if loss == "softmax_cross_entropy" else 3 - np.ndim(y)) != 1:
-        return None  # probabilities as targets, or values (n,) for (n, 1)
-    return net, dense, targets
+    # Probabilities as targets, and values (n,) in place of (n, 1), are for the layers to judge.
+    labels = loss == "softmax_cross_entropy"
+    compiles = targets.ndim == 1 if labels else y.ndim == 2
+    return (net, dense, targets) if compiles else None
 
 
 class CompiledSteps:

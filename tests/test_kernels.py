@@ -21,6 +21,7 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 from hypothesis.extra import numpy as st_numpy
+from rounding import assert_within, eps, normal, wide
 from scipy import special
 
 from fastbp import kernels, reference
@@ -33,29 +34,6 @@ shapes = pytest.mark.parametrize(
     [(1, 1), (1, 257), (2, 10), (3, 3), (4, 2), (5, 10), (6, 257), (7, 3), (8, 1), (33, 10)],
 )
 quick = settings(max_examples=40, deadline=None)
-
-
-def normal(shape, dtype, seed=0, scale=1.0):
-    return (scale * np.random.default_rng(seed).normal(size=shape)).astype(dtype)
-
-
-def eps(array):
-    return float(np.finfo(array.dtype).eps)
-
-
-def wide(*arrays):
-    """Return float64 copies, for references that do not round where the kernel does."""
-    copies = [np.array(a, np.float64) for a in arrays]
-    return copies[0] if len(copies) == 1 else copies
-
-
-def assert_within(got, want, bound):
-    """Assert |got - want| <= bound, element by element; says by how much it is missed."""
-    got, want = np.asarray(got), np.asarray(want)
-    assert got.shape == want.shape
-    error = np.abs(got - want)
-    worst = np.max(error / np.maximum(bound, np.finfo(np.float64).tiny))
-    assert worst <= 1.0, f"off by {worst:.3g} times the bound; largest error {error.max():.3g}"
 
 
 def code(name):

@@ -19,6 +19,7 @@ import numpy as np
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
+from rounding import assert_within, eps, normal, wide
 
 from fastbp import kernels, scratch
 from fastbp import reference_scratch as twins
@@ -48,30 +49,6 @@ OPTIMIZERS = {  # name: the numbers of its own, each with a range to draw from
     "Optimizer_Adam": {"epsilon": (1e-7, 1e-3), "beta_1": (0.0, 0.95), "beta_2": (0.9, 0.999)},
 }
 KEPT = [f"{kind}_{what}" for kind in ("weight", "bias") for what in ("momentums", "cache")]
-
-
-def normal(shape, dtype=np.float64, seed=0, scale=1.0):
-    return (scale * np.random.default_rng(seed).normal(size=shape)).astype(dtype)
-
-
-def eps(array):
-    return float(np.finfo(array.dtype).eps)
-
-
-def wide(*arrays):
-    """Return float64 copies, for references that do not round where the kernel does."""
-    copies = [np.array(a, np.float64) for a in arrays]
-    return copies[0] if len(copies) == 1 else copies
-
-
-def assert_within(got, want, bound):
-    """Assert |got - want| <= bound, element by element; says by how much it is missed."""
-    got, want = np.asarray(got), np.asarray(want)
-    assert got.shape == want.shape
-    if got.size:
-        error = np.abs(got - want)
-        worst = np.max(error / np.maximum(bound, np.finfo(np.float64).tiny))
-        assert worst <= 1.0, f"off by {worst:.3g} times the bound; largest error {error.max():.3g}"
 
 
 def frozen(array):
