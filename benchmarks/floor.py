@@ -50,7 +50,8 @@ class Floor:
         self.net, self.x = net, x
         self.params, self.grads = net.params.copy(), np.zeros_like(net.params)
         work = net.workspace(len(x), np.zeros(0, np.int64), gathers=False)
-        self.outputs, self.deltas = work.outputs, work.deltas
+        self.outputs = work.outputs
+        self.deltas = np.zeros(2 * len(x) * max(net.sizes), net.dtype)
 
     def run(self, steps: int) -> None:
         """Make the products of ``steps`` steps."""

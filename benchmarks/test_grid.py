@@ -21,7 +21,7 @@ from report import FASTBP, FLOOR, NAIVE, NUMPY
 
 import fastbp
 from fastbp import kernels, reference
-from fastbp.network import progress
+from fastbp.steps import Steps, start
 
 Array = np.ndarray[Any, Any]
 
@@ -67,7 +67,7 @@ class Case:
         self.y = random.integers(0, row.sizes[-1], rows)
         self.net = fastbp.Network(row.sizes, seed=SEED)
         # The order of the first epoch, as fastbp shuffles it, so that NumPy can follow it.
-        key, counter = (int(number) for number in progress(rows, SEED).random)
+        key, counter = (int(number) for number in start(rows, SEED).random)
         self.order = reference.shuffle(np.arange(rows), key, counter)
         self.losses: list[float] = []  # of the timed epochs, by whatever path
 
@@ -91,12 +91,11 @@ def case(request: pytest.FixtureRequest) -> Case:
 
 
 class Compiled:
-    """``kernels.train_steps`` and its arrays."""
+    """Compiled steps, as ``fastbp.train`` takes them."""
 
     def __init__(self, case: Case) -> None:
         self.net, self.steps = case.net.copy(), case.steps
         self.start = case.net.params
-        self.grads = np.empty_like(self.start)
         self.rule = fastbp.Adam(LEARNING_RATE).rule(0.0)
         self.state = fastbp.Adam().state(self.start.size, self.net.dtype)
         self.data = kernels.Data(case.X, case.y, None)
@@ -108,15 +107,17 @@ class Compiled:
         self.net.params[:] = self.start
         for buffer in self.state:
             buffer[:] = 0
-        self.progress = progress(len(self.data.X), SEED)
+        self.way = Steps(
+            *(self.net.params, self.net._layers, self.net.objective(), self.rule, self.state),
+            *(self.data, self.work),
+            shuffled=True,
+            seed=SEED,
+            n_threads=1,
+        )
 
     def run(self) -> float:
         """Take the steps of an epoch; returns its mean loss."""
-        rates, means = np.full(self.steps, LEARNING_RATE), np.empty((1, 2))
-        taken = kernels.train_steps(
-            *(self.net.params, self.grads, self.state, self.net._layers, self.net.objective()),
-            *(self.rule, self.data, self.work, self.progress, True, rates, means),
-        )
+        taken, means = self.way.take(np.full(self.steps, LEARNING_RATE))
         assert taken == self.steps
         return float(means[0, 0])
 

@@ -22,7 +22,7 @@ from report import BY_LAYERS, BY_MODEL, LOOPS, NUMPY_CLASSES, ONE_CALL, PER_SAMP
 import fastbp
 from fastbp import kernels, reference_scratch, scratch
 from fastbp.datasets import spiral_data
-from fastbp.network import progress
+from fastbp.steps import Steps
 
 Array = np.ndarray[Any, Any]
 
@@ -202,11 +202,10 @@ class Epoch:
         self.net = fastbp.Network(SIZES, "sigmoid", "squared_error", "float64", seed=0)
         self.start = self.net.params.copy()
         optimizer = fastbp.SGD(RATE)
-        # What kernels.train_steps takes besides where the run stands and how long it is.
-        self.arguments = (
-            *(self.net.params, np.empty_like(self.start), optimizer.state(self.start.size, "d")),
-            *(self.net._layers, self.net.objective(), optimizer.rule(0.0)),
-            *(kernels.Data(self.X, self.T, None), self.net.workspace(1, self.T, gathers=False)),
+        self.steps = Steps(
+            *(self.net.params, self.net._layers, self.net.objective(), optimizer.rule(0.0)),
+            *(optimizer.state(self.start.size, "d"), kernels.Data(self.X, self.T, None)),
+            self.net.workspace(1, self.T, gathers=False),
         )
 
     def columns(self) -> list[Array]:
@@ -219,8 +218,7 @@ class Epoch:
         self.net.params[:] = self.start
         if self.path != ONE_CALL:
             return {LOOPS: loops, PER_SAMPLE: arrays}[self.path](self.columns(), self.X, self.T)
-        rates, means = np.full(ROWS, RATE), np.empty((1, 2))
-        kernels.train_steps(*self.arguments, progress(ROWS, 0), False, rates, means)
+        _, means = self.steps.take(np.full(ROWS, RATE))
         return float(means[0, 0])
 
 

@@ -24,6 +24,7 @@ in no other: a kernel cached here that called a helper elsewhere would keep the 
 """
 
 import math
+import time
 import warnings
 from collections.abc import Callable
 from typing import Any, NamedTuple, TypeVar
@@ -35,6 +36,8 @@ from llvmlite.ir import MetaDataString
 from numba import types
 from numba.extending import intrinsic
 from numba.np.arrayobj import make_array, populate_array
+
+from fastbp import native
 
 Array = npt.NDArray[Any]
 Function = TypeVar("Function", bound=Callable[..., Any])
@@ -77,6 +80,11 @@ def jit(function: Function, **special: Any) -> Function:
     options = {"nogil": True, "error_model": "numpy", "fastmath": RELAXED, "cache": CACHE}
     options["no_cfunc_wrapper"] = True  # nothing calls a kernel from C; 15 ms of compiling for each
     return numba.njit(**options | special)(function)
+
+
+def jit_single(function: Function) -> Function:
+    """Compile like ``jit``, always into the caller's code: for what one place calls."""
+    return jit(function, forceinline=True)
 
 
 def jit_part(function: Function) -> Function:
@@ -164,17 +172,38 @@ class Workspace(NamedTuple):
     x: Array  # (B, M) gathered inputs
     y: Array  # (B,) gathered labels, or (K * B,) gathered targets
     shares: Array  # (B,) each row's weight over the sum of the batch's weights
-    scratch: Array  # (4, B) for the loss
+    scratch: Array  # (4 * B,) for the loss
     z: Array  # (K * B,) z of the last layer, features first; then its delta
     outputs: Array  # (B * sum N,) every layer's outputs, one layer after the other
     slopes: Array | None  # (B * sum N,) f'(z) of GELU and SiLU; None: neither is used
-    deltas: Array  # (2 * B * max N,) delta of one layer and of the layer below
+    deltas: Array  # (B * sum N,) delta of every hidden layer, where its outputs lie in outputs
     record: Array | None  # (n, K) receives z of the last layer for every row; None: not kept
     narrow: Array | None  # (6 * max N,) for narrow layers and ReLU; None: there are none such
 
 
+class Team(NamedTuple):
+    """The threads that take steps together: each works on some rows, then on some parameters."""
+
+    rank: int  # of this thread, from 0
+    size: int  # how many there are
+    gate: Array  # (16,) int64: [0] arrivals at meeting points, [8] not 0 if all are to leave
+    sums: Array  # (size, 8) float64 what each found: loss, score, squared gradient, penalties
+    biases: Array  # (size, sum N) each one's sums of the deltas of its rows
+
+
+class Share(NamedTuple):
+    """The rows of a batch that one thread works on."""
+
+    B: int  # rows of the batch
+    first: int  # the first of the thread's
+    rows: int  # how many they are
+
+
 class Progress(NamedTuple):
-    """Where a run stands: all that changes besides parameters and optimizer state."""
+    """Where a run stands: all that changes besides parameters and optimizer state.
+
+    Each thread has its own, but for the order, which they share.
+    """
 
     order: Array  # (n,) int64 the order in which the rows are visited
     random: Array  # (2,) uint64 key and counter of the generator
@@ -235,49 +264,77 @@ def matrix(buffer: Array, start: int, rows: int, columns: int) -> Array:
     return buffer.reshape(-1)[start : start + rows * columns].reshape(rows, columns)
 
 
-# The matrix product of SciPy's BLAS, by the entry that Numba's own np.dot calls. np.dot adds
-# checks and special cases for vectors: 20 ns a call, and 0.3 s of compiling at each of four places.
-_gemm = types.ExternalFunction(
-    "numba_xxgemm",
-    types.int32(
-        *(types.int8, types.int8, types.int8),  # kind, transpositions
-        *(types.intp, types.intp, types.intp),  # sizes
-        *(types.voidptr, types.voidptr, types.intp, types.voidptr, types.intp),
-        *(types.voidptr, types.voidptr, types.intp),
-    ),
-)
-# As np.int8 they are no literals to Numba, which would compile anew for each combination.
-_SINGLE, _DOUBLE, PLAIN, TRANSPOSED = (np.int8(ord(letter)) for letter in "sdnt")
-_ONE_32, _ONE_64 = (np.ones(1, dtype).view(np.uint8) for dtype in (np.float32, np.float64))
-_NOTHING = np.zeros(8, np.uint8)
-
-
-@jit_part
-def _compiled_product(a: Array, form_a: int, b: Array, form_b: int, out: Array) -> None:
-    single = out.itemsize == 4
-    one = _ONE_32 if single else _ONE_64
-    # BLAS counts columns first: it makes out' = b' a' of what are to it the transposes.
-    _gemm(
-        _SINGLE if single else _DOUBLE,
-        form_b,
-        form_a,
-        out.shape[1],
-        out.shape[0],
-        a.shape[1] if form_a == PLAIN else a.shape[0],
-        one.ctypes,
-        b.ctypes,
-        b.shape[1],
-        a.ctypes,
-        a.shape[1],
-        _NOTHING.ctypes,
-        out.ctypes,
-        out.shape[1],
+# The matrix product of BLAS, called directly. np.dot calls SciPy's (native.py says why that will
+# not do) and adds checks and special cases for vectors: 20 ns a call, 0.3 s of compiling each.
+def _gemm(name: str, number: types.Type) -> types.ExternalFunction:
+    size, place = types.int32, types.voidptr
+    return types.ExternalFunction(
+        name,
+        types.void(
+            *(size, size, size),  # order of the elements, transpositions
+            *(size, size, size),  # sizes of the product and of its sums
+            *(number, place, size, place, size),  # factor; matrices with their rows' lengths
+            *(number, place, size),
+        ),
     )
 
 
-def product(a: Array, form_a: np.int8, b: Array, form_b: np.int8, out: Array) -> None:
+_sgemm, _dgemm = _gemm(native.SGEMM, types.float32), _gemm(native.DGEMM, types.float64)
+_ROW_MAJOR = np.int32(101)
+# As np.int32 they are no literals to Numba, which would compile anew for each combination.
+PLAIN, TRANSPOSED = np.int32(111), np.int32(112)
+
+
+@jit_part
+def _multiply(
+    a: Array,
+    form_a: np.int32,
+    b: Array,
+    form_b: np.int32,
+    out: Array,
+    start: int,
+    inner: int,
+    kept: int,
+) -> None:
+    """``out`` = a b + kept out; of ``a`` (TRANSPOSED), the columns from ``start`` on."""
+    m, n = np.int32(out.shape[0]), np.int32(out.shape[1])
+    la, lb, depth = np.int32(a.shape[1]), np.int32(b.shape[1]), np.int32(inner)
+    first, second, result = vector(a, start, 0).ctypes, b.ctypes, out.ctypes
+    order = _ROW_MAJOR
+    if out.itemsize == 4:
+        one, beta = np.float32(1), np.float32(kept)
+        _sgemm(order, form_a, form_b, m, n, depth, one, first, la, second, lb, beta, result, n)
+    else:
+        unit, gamma = np.float64(1), np.float64(kept)
+        _dgemm(order, form_a, form_b, m, n, depth, unit, first, la, second, lb, gamma, result, n)
+
+
+@jit_part
+def _compiled_product(a: Array, form_a: np.int32, b: Array, form_b: np.int32, out: Array) -> None:
+    _multiply(a, form_a, b, form_b, out, 0, a.shape[1] if form_a == PLAIN else a.shape[0], 0)
+
+
+@jit_part
+def _compiled_columns_product(
+    a: Array, start: int, b: Array, form_b: np.int32, kept: int, out: Array
+) -> None:
+    _multiply(a, TRANSPOSED, b, form_b, out, start, a.shape[0], kept)
+
+
+def product(a: Array, form_a: np.int32, b: Array, form_b: np.int32, out: Array) -> None:
     """``out`` = a b, either PLAIN or TRANSPOSED on the way; all 2-D, C-ordered, of one type."""
     np.dot(a if form_a == PLAIN else a.T, b if form_b == PLAIN else b.T, out)
+
+
+def columns_product(
+    a: Array, start: int, b: Array, form_b: np.int32, kept: int, out: Array
+) -> None:
+    """``out`` = (columns ``start`` to ``start + len(out)`` of a)^T b, plus ``kept`` times ``out``.
+
+    ``kept`` is 0 or 1.
+    """
+    part = a[:, start : start + out.shape[0]].T @ (b if form_b == PLAIN else b.T)
+    out[:] = part + out if kept else part
 
 
 # Loads and stores of which LLVM is told which arrays lie apart. Otherwise it compares the arrays'
@@ -337,10 +394,56 @@ def write(a: Array, i: int, value: Any, scope: int) -> None:
     a.reshape(-1)[i] = value
 
 
+# What threads need to wait for each other: a count that all can raise, and see.
+
+
+@intrinsic
+def _compiled_arrive(typingctx, gate):  # type: ignore[no-untyped-def]
+    def generate(context, builder, signature, arguments):  # type: ignore[no-untyped-def]
+        place = make_array(gate)(context, builder, arguments[0]).data
+        return builder.atomic_rmw("add", place, context.get_constant(types.int64, 1), "seq_cst")
+
+    return types.int64(gate), generate
+
+
+@intrinsic
+def _compiled_look(typingctx, gate, i):  # type: ignore[no-untyped-def]
+    def generate(context, builder, signature, arguments):  # type: ignore[no-untyped-def]
+        data = make_array(gate)(context, builder, arguments[0]).data
+        return builder.load_atomic(builder.gep(data, [arguments[1]]), "acquire", 8)
+
+    return types.int64(gate, types.intp), generate
+
+
+_give_way = types.ExternalFunction(native.YIELD, types.int32())
+
+
+@jit_part
+def _compiled_give_way() -> None:
+    _give_way()
+
+
+def arrive(gate: Array) -> int:
+    """Add 1 to ``gate[0]``; returns what it was."""
+    gate[0] += 1
+    return int(gate[0]) - 1
+
+
+def look(gate: Array, i: int) -> int:
+    """See what ``gate[i]`` is now."""
+    return int(gate[i])
+
+
+def give_way() -> None:
+    """Let other threads have the processor."""
+    time.sleep(0)
+
+
 if not numba.config.DISABLE_JIT:
     vector, matrix = _compiled_vector, _compiled_matrix
-    product = _compiled_product
+    product, columns_product = _compiled_product, _compiled_columns_product
     read, write = _compiled_read, _compiled_write
+    arrive, look, give_way = _compiled_arrive, _compiled_look, _compiled_give_way
 
 
 # --------------------------------------------------------------------------------------------
@@ -569,6 +672,16 @@ def dropout_backward(
             kept = random_bits(key, row + np.uint64(j)) >> np.uint64(32) < limit
             delta[i, j] = delta[i, j] / keep if kept else a.dtype.type(0)
             a[i, j] *= keep
+
+
+@jit
+def rescale(a: Array, rate: float) -> None:
+    """Undo what ``dropout_backward`` does to ``a`` (B, N), whose product is still to be made."""
+    keep = a.dtype.type(1.0 - rate)
+    B, N = a.shape
+    for i in range(B):
+        for j in range(N):
+            a[i, j] /= keep
 
 
 # --------------------------------------------------------------------------------------------
@@ -1105,7 +1218,7 @@ def dense_backward(X: Array, W: Array, delta: Array, dW: Array, db: Array, dX: A
 #     score  what the metric is made of, sum_i share_i score_i:  1 for a row that is classified
 #            right, else 0; for a regression the row's sum of squared residuals
 #
-# ``shares`` (B,) holds 1/B, or w_i / sum w for rows of weight w; ``scratch`` (4, B) is overwritten.
+# ``shares`` (B,) holds 1/B, or w_i / sum w for rows of weight w; ``scratch`` (4 * B,) is written.
 # --------------------------------------------------------------------------------------------
 
 
@@ -1314,6 +1427,74 @@ def predict(loss: int, z: Array) -> None:
 
 
 # --------------------------------------------------------------------------------------------
+# Several threads: each takes a share of the rows, forward and back; where all have met, each
+# makes the gradients of a part of the parameters, for all rows, and then moves that part. So
+# nothing is made twice and no gradients are added up.
+# --------------------------------------------------------------------------------------------
+
+
+# How often a thread looks for the others before it gives way: some 10 us.
+PATIENCE = 2000
+
+
+@jit
+def meet_others(gate: Array, size: int) -> bool:
+    """Wait until all threads of a team of ``size`` are here; False if all are to leave instead."""
+    target = (arrive(gate) // size + 1) * size
+    tries = 0
+    while look(gate, 0) < target:
+        if look(gate, 8) != 0:
+            return False
+        tries += 1
+        if tries > PATIENCE:
+            give_way()
+    return True
+
+
+@jit_part
+def meet(team: Team) -> bool:
+    """Wait for the other threads, if there are any, as ``meet_others`` does."""
+    return team.size == 1 or meet_others(team.gate, team.size)
+
+
+@jit_part
+def portion(count: int, rank: int, size: int) -> tuple[int, int]:
+    """Start and length of what ``rank`` gets when ``count`` are divided among ``size``."""
+    if size == 1:  # the divisions take 5 ns each
+        return 0, count
+    first = count * rank // size
+    return first, count * (rank + 1) // size - first
+
+
+@jit_part
+def share_of(B: int, rank: int, size: int) -> Share:
+    """The rows of a batch of ``B`` that thread ``rank`` of ``size`` works on."""
+    first, rows = portion(B, rank, size)
+    return Share(B, first, rows)
+
+
+@jit_part
+def layer_part(layers: Layers, layer: int, team: Team) -> tuple[int, int]:
+    """First row of one layer's W that belongs to this thread, and their number."""
+    return portion(layers.sizes[layer], team.rank, team.size)
+
+
+@jit_part
+def parameters_of(layers: Layers, piece: int, team: Team) -> tuple[int, int]:
+    """Start and size of one piece of this thread's parameters.
+
+    A thread alone has one piece, with others one for each layer; the last has the biases too.
+    """
+    if team.size == 1:
+        top = layers.biases_at.shape[0] - 1
+        return 0, layers.biases_at[top] + layers.sizes[top + 1]
+    N = layers.sizes[piece + 1]
+    first, rows = layer_part(layers, piece, team)
+    more = N if team.rank == team.size - 1 else 0
+    return layers.weights_at[piece] + first * N, rows * N + more
+
+
+# --------------------------------------------------------------------------------------------
 # Penalties and optimizers: loops over the flat buffers, whatever the depth
 # --------------------------------------------------------------------------------------------
 
@@ -1340,36 +1521,42 @@ def penalise(
 
 @jit
 def add_penalties(
-    params: Array, grads: Array, layers: Layers, penalties: Array | None, corner: float
+    params: Array,
+    grads: Array,
+    layers: Layers,
+    team: Team,
+    penalties: Array | None,
+    corner: float,
 ) -> float:
     """Add the gradient of every layer's ``penalties`` (L, 4) to ``grads`` (P,); returns their sum.
 
-    l1 sum |w| + l2 / 2 sum w^2, for weights and for biases (seed 004: weights only).
+    l1 sum |w| + l2 / 2 sum w^2, for weights and for biases (seed 004: weights only); all for this
+    thread's part of the parameters.
     """
     if penalties is None:
         return 0.0
     else:
         total = 0.0
-        for part in range(2 * penalties.shape[0]):
-            layer, biases = part // 2, part % 2
-            l1, l2 = penalties[layer, 2 * biases], penalties[layer, 2 * biases + 1]
+        for layer in range(penalties.shape[0]):
+            N = layers.sizes[layer + 1]
+            first, rows = layer_part(layers, layer, team)
+            l1, l2 = penalties[layer, 0], penalties[layer, 1]
             if l1 > 0.0 or l2 > 0.0:
-                start, size = layers.weights_at[layer], layers.sizes[layer + 1]
-                if biases == 1:
-                    start = layers.biases_at[layer]
-                else:
-                    size *= layers.sizes[layer]
-                total += penalise(params, grads, start, size, l1, l2, corner)
+                start = layers.weights_at[layer] + first * N
+                total += penalise(params, grads, start, rows * N, l1, l2, corner)
+            l1, l2 = penalties[layer, 2], penalties[layer, 3]
+            if (l1 > 0.0 or l2 > 0.0) and team.rank == team.size - 1:
+                total += penalise(params, grads, layers.biases_at[layer], N, l1, l2, corner)
         return total
 
 
 @jit_inline
-def norm(grads: Array) -> float:
-    """Euclidean norm of ``grads`` (P,), in their precision; not finite if one of them is not."""
+def square_sum(grads: Array) -> float:
+    """Sum of the squares of ``grads`` (P,), in their precision; not finite if one is not."""
     total = grads.dtype.type(0)
     for k in range(grads.shape[0]):
         total += grads[k] * grads[k]
-    return math.sqrt(np.float64(total))
+    return np.float64(total)
 
 
 @jit_inline
@@ -1493,9 +1680,10 @@ def update(
     lr: float,
     powers: Array,
 ) -> None:
-    """Move ``params`` (P,) by the optimizer that ``rule`` names, with its ``State``.
+    """Move ``params`` (P,), or a part of them, by the optimizer that ``rule`` names.
 
-    ``powers`` (2,) are moved on too.
+    ``first`` and ``second`` are the same part of its ``State``; ``powers`` (2,) are beta1^t and
+    beta2^t of Adam, t = 1 at the first step.
     """
     h = rule.hyper
     if first is None:
@@ -1508,8 +1696,6 @@ def update(
         elif rule.optimizer == ADAGRAD:
             adagrad(params, grads, first, lr, h[0])
     else:
-        powers[0] *= h[0]
-        powers[1] *= h[1]
         adam(params, grads, first, second, lr, h[0], h[1], h[2], h[3], powers[0], powers[1])
 
 
@@ -1541,6 +1727,15 @@ def flat_state(a: Array | None) -> Array | None:
         return None
     else:
         return flat(a)
+
+
+@jit_part
+def part_of(a: Array | None, start: int, size: int) -> Array | None:
+    """View part of a vector; None stays None."""
+    if a is None:
+        return None
+    else:
+        return vector(a, start, size)
 
 
 @jit_part
@@ -1586,9 +1781,8 @@ def update_layer(
     hyper, powers = vector(scratch, 0, 4), vector(scratch, 4, 2)
     hyper[0], hyper[1], hyper[2], hyper[3] = h0, h1, h2, h3
     rule = Rule(optimizer, hyper, 0.0)
-    powers[0], powers[1] = power1, power2
+    powers[0], powers[1] = power1 * h0, power2 * h1
     update(rule, flat(W), flat(dW), flat_state(W_first), flat_state(W_second), lr, powers)
-    powers[0], powers[1] = power1, power2
     update(rule, flat(b), flat(db), flat_state(b_first), flat_state(b_second), lr, powers)
     return True
 
@@ -1600,8 +1794,16 @@ def update_layer(
 
 @jit_part
 def layer_output(buffer: Array, layers: Layers, layer: int, B: int) -> Array:
-    """The (B, N) part of ``outputs`` that belongs to one layer."""
+    """The (B, N) part of ``outputs`` or ``deltas`` that belongs to one layer."""
     return matrix(buffer, layers.outputs_at[layer] * B, B, layers.sizes[layer + 1])
+
+
+@jit_part
+def layer_rows(buffer: Array, layers: Layers, layer: int, share: Share) -> Array:
+    """One thread's rows of ``layer_output``."""
+    N = layers.sizes[layer + 1]
+    start = layers.outputs_at[layer] * share.B + share.first * N
+    return matrix(buffer, start, share.rows, N)
 
 
 @jit_part
@@ -1614,12 +1816,12 @@ def layer_activation(activations: Array | None, layer: int) -> int | None:
 
 
 @jit_part
-def layer_slopes(slopes: Array | None, layers: Layers, layer: int, B: int) -> Array | None:
-    """The (B, N) part of ``slopes`` that belongs to one layer, or None."""
+def layer_slopes(slopes: Array | None, layers: Layers, layer: int, share: Share) -> Array | None:
+    """One thread's rows of the part of ``slopes`` that belongs to one layer, or None."""
     if slopes is None:
         return None
     else:
-        return layer_output(slopes, layers, layer, B)
+        return layer_rows(slopes, layers, layer, share)
 
 
 @jit_part
@@ -1636,33 +1838,34 @@ def layer_biases(buffer: Array, layers: Layers, layer: int) -> Array:
 
 
 @jit_part
-def layer_draws(random: Array, layers: Layers, layer: int, B: int) -> np.uint64:
-    """Counter of the first dropout draw of one layer in this step."""
-    return random[1] + np.uint64(layers.outputs_at[layer] * B)
+def layer_draws(random: Array, layers: Layers, layer: int, share: Share) -> np.uint64:
+    """Counter of the first dropout draw of one layer in this step, for one thread's rows."""
+    N = layers.sizes[layer + 1]
+    return random[1] + np.uint64(layers.outputs_at[layer] * share.B + share.first * N)
 
 
-@jit
+@jit_single
 def forward(
     params: Array,
     layers: Layers,
     rates: Array | None,
     random: Array,
+    share: Share,
     x: Array,
     outputs: Array,
     slopes: Array | None,
     narrow: Array | None,
 ) -> None:
-    """Fill ``outputs`` with every layer's output for ``x`` (B, M).
+    """Fill the rows of ``share`` in ``outputs`` with every layer's output for ``x`` (rows, M).
 
     Of the last layer it is the product alone: what follows adds the bias in a pass of its own.
     ``rates`` (L,) are the dropout rates, or None; ``random`` (2,) their key and counter.
     ``narrow`` is not written; where it is None, narrow layers are not looked for.
     """
-    B = x.shape[0]
     below = x
     top = layers.weights_at.shape[0] - 1
     for layer in range(top):
-        out = layer_output(outputs, layers, layer, B)
+        out = layer_rows(outputs, layers, layer, share)
         W, b = layer_weights(params, layers, layer), layer_biases(params, layers, layer)
         fused = False
         if narrow is not None:
@@ -1670,97 +1873,142 @@ def forward(
                 narrow_relu(below, W, b, out)
                 fused = True
         if not fused:
-            slope = layer_slopes(slopes, layers, layer, B)
+            slope = layer_slopes(slopes, layers, layer, share)
             dense_forward(below, W, b, layer_activation(layers.activations, layer), out, slope)
         if rates is not None:
             if rates[layer] > 0.0:
-                draws = layer_draws(random, layers, layer, B)
+                draws = layer_draws(random, layers, layer, share)
                 dropout(out, rates[layer], random[0], draws)
         below = out
     W = layer_weights(params, layers, top)
-    product(below, PLAIN, W, PLAIN, layer_output(outputs, layers, top, B))
+    product(below, PLAIN, W, PLAIN, layer_rows(outputs, layers, top, share))
 
 
 @jit
-def transpose_output(params: Array, layers: Layers, outputs: Array, z: Array) -> None:
-    """``z`` (K, B) = the last layer's product, its bias added, features first."""
+def transpose_output(params: Array, layers: Layers, product: Array, z: Array) -> None:
+    """``z`` (K, B) = ``product`` (B, K) of the last layer, its bias added, features first."""
     K, B = z.shape
-    top = layers.weights_at.shape[0] - 1
-    b = layer_biases(params, layers, top)
-    product = layer_output(outputs, layers, top, B)
+    b = layer_biases(params, layers, layers.weights_at.shape[0] - 1)
     for k in range(K):
         for i in range(B):
             z[k, i] = product[i, k] + b[k]
 
 
-@jit
+@jit_single
 def backward(
     params: Array,
     grads: Array,
     layers: Layers,
     rates: Array | None,
     random: Array,
-    x: Array,
+    share: Share,
     outputs: Array,
     slopes: Array | None,
     narrow: Array | None,
     deltas: Array,
     z: Array,
-) -> None:
-    """Fill ``grads`` (P,) from the last layer's delta, which the loss left in ``z`` (K, B).
+    biases: Array,
+) -> bool:
+    """Fill the rows of ``share`` in ``deltas`` from the last layer's delta, ``z`` (K, rows).
 
-    Layer by layer downwards: dW = a^T delta, db = sum delta, then delta of the layer below is
-    (delta W^T) * f'(z)  (seed 000, eq. 15 to 20; its eq. 19 says DZ2 where DZ1 belongs).
-    ``deltas`` holds two of them, in turn; ``narrow`` as in ``Workspace``.
+    Layer by layer downwards: delta of the layer below is (delta W^T) * f'(z)  (seed 000, eq. 17
+    to 20; its eq. 19 says DZ2 where DZ1 belongs). ``biases`` (sum N,) receives the sums of the
+    rows of each delta. ``narrow`` as in ``Workspace``.
+
+    Returns whether the last layer's dW is made already, and stands in ``grads``.
+    """
+    top = layers.weights_at.shape[0] - 1
+    K = z.shape[0]
+    sums = vector(biases, layers.outputs_at[top], K)
+    for k in range(K):
+        total = z.dtype.type(0)
+        for i in range(z.shape[1]):
+            total += z[k, i]
+        sums[k] = total
+    fused = False
+    if narrow is not None:
+        if rates is None and K <= NARROW and share.rows == share.B:
+            below, sent = (
+                layer_rows(outputs, layers, top - 1, share),
+                layer_rows(deltas, layers, top - 1, share),
+            )
+            W, dW = layer_weights(params, layers, top), layer_weights(grads, layers, top)
+            sums = vector(biases, layers.outputs_at[top - 1], W.shape[0])
+            narrow_relu_backward(z, W, below, narrow, sent, dW, sums)
+            fused = True
+    for layer in range(top - 1 if fused else top, 0, -1):
+        W = layer_weights(params, layers, layer)
+        M = W.shape[0]
+        sent = layer_rows(deltas, layers, layer - 1, share)
+        if layer < top:
+            input_gradient(layer_rows(deltas, layers, layer, share), W, sent)
+        elif share.rows > K and K < FEW:
+            # dW, which is not made yet, lends its place; threads write the same to it.
+            turned = matrix(grads, layers.weights_at[layer], K, M)
+            transpose(W, turned)
+            product(z, TRANSPOSED, turned, PLAIN, sent)
+        else:
+            product(z, TRANSPOSED, W, TRANSPOSED, sent)
+        below = layer_rows(outputs, layers, layer - 1, share)
+        slope = layer_slopes(slopes, layers, layer - 1, share)
+        activation = layer_activation(layers.activations, layer - 1)
+        sums = vector(biases, layers.outputs_at[layer - 1], M)
+        if rates is not None:
+            rate = rates[layer - 1]
+            if rate > 0.0:
+                draws = layer_draws(random, layers, layer - 1, share)
+                dropout_backward(sent, below, rate, random[0], draws)
+        activation_backward(sent, below, slope, activation)
+        if rates is not None:
+            if rate > 0.0:
+                rescale(below, rate)
+        bias_gradient(sent, sums)
+    return fused
+
+
+@jit_single
+def gradients(
+    grads: Array,
+    layers: Layers,
+    team: Team,
+    x: Array,
+    outputs: Array,
+    deltas: Array,
+    z: Array,
+    fused: bool,
+) -> None:
+    """Fill this thread's part of ``grads`` (P,): dW = a^T delta, db = the sum of the rows of delta.
+
+    Seed 000, eq. 15 and 16; the 1/m is in delta. All rows of the batch count, whichever thread
+    worked on them: ``x`` (B, M), ``outputs``, ``deltas``, and ``z`` (K * B,), the last layer's
+    delta, for each thread's rows (K, rows). The last thread takes the biases too. ``fused``: the
+    last layer's dW is there already.
     """
     B = x.shape[0]
-    half = deltas.shape[0] // 2
     top = layers.weights_at.shape[0] - 1
-    delta = matrix(deltas, 0, B, 0)
-    fused = False  # whether the layer above has been so narrow that this one's db is there already
     for layer in range(top, -1, -1):
+        N = layers.sizes[layer + 1]
+        first, rows = layer_part(layers, layer, team)
+        dW = matrix(grads, layers.weights_at[layer] + first * N, rows, N)
         below = layer_output(outputs, layers, layer - 1, B) if layer > 0 else x
-        dW = layer_weights(grads, layers, layer)
-        db = layer_biases(grads, layers, layer)
-        if layer == top:
-            for k in range(z.shape[0]):
-                total = z.dtype.type(0)
-                for i in range(B):
-                    total += z[k, i]
-                db[k] = total
-            if narrow is not None:
-                if rates is None and layer > 0 and z.shape[0] <= NARROW:
-                    W = layer_weights(params, layers, layer)
-                    sent = matrix(deltas, (layer % 2) * half, B, layers.sizes[layer])
-                    db_below = layer_biases(grads, layers, layer - 1)
-                    narrow_relu_backward(z, W, below, narrow, sent, dW, db_below)
-                    delta = sent
-                    fused = True
-            if not fused:
-                product(below, TRANSPOSED, z, TRANSPOSED, dW)
-        else:
-            weight_gradient(below, delta, dW)
-            if not fused or layer < top - 1:
-                bias_gradient(delta, db)
-        if layer > 0 and not (fused and layer == top):
-            W = layer_weights(params, layers, layer)
-            sent = matrix(deltas, (layer % 2) * half, B, layers.sizes[layer])
-            if layer == top and z.shape[0] < min(FEW, B):
-                turned = matrix(deltas, (1 - layer % 2) * half, z.shape[0], W.shape[0])
-                transpose(W, turned)
-                product(z, TRANSPOSED, turned, PLAIN, sent)
-            elif layer == top:
-                product(z, TRANSPOSED, W, TRANSPOSED, sent)
-            else:
-                input_gradient(delta, W, sent)
-            if rates is not None:
-                if rates[layer - 1] > 0.0:
-                    draws = layer_draws(random, layers, layer - 1, B)
-                    dropout_backward(sent, below, rates[layer - 1], random[0], draws)
-            slope = layer_slopes(slopes, layers, layer - 1, B)
-            activation = layer_activation(layers.activations, layer - 1)
-            activation_backward(sent, below, slope, activation)
-            delta = sent
+        if layer < top:
+            delta = layer_output(deltas, layers, layer, B)
+            columns_product(below, first, delta, PLAIN, 0, dW)
+        elif not fused:
+            M = layers.sizes[layer]
+            for rank in range(team.size):
+                its = share_of(B, rank, team.size)
+                part = matrix(below, its.first * M, its.rows, M)
+                delta = matrix(z, its.first * N, N, its.rows)
+                columns_product(part, first, delta, TRANSPOSED, 0 if rank == 0 else 1, dW)
+        if team.rank == team.size - 1:
+            db = layer_biases(grads, layers, layer)
+            start = layers.outputs_at[layer]
+            for j in range(N):
+                db[j] = team.biases[0, start + j]
+            for rank in range(1, team.size):
+                for j in range(N):
+                    db[j] += team.biases[rank, start + j]
 
 
 @jit_part
@@ -1771,72 +2019,41 @@ def keep_outputs(z: Array, start: int, record: Array | None) -> None:
         transpose(z, matrix(record, start * K, B, K))
 
 
-@jit_part
-def loss_and_gradients(
-    params: Array,
-    grads: Array,
-    layers: Layers,
-    objective: Objective,
-    random: Array,
-    x: Array,
-    y: Array,
-    shares: Array,
-    start: int,
-    work: Workspace,
-) -> tuple[float, float]:
-    """Loss with its penalties, score, and ``grads`` (P,) for one batch; see ``loss_and_delta``.
-
-    ``start`` counts the batch's first row among all that are visited.
-    """
-    B = x.shape[0]
-    rates = objective.dropout
-    z = matrix(work.z, 0, layers.sizes[layers.sizes.shape[0] - 1], B)
-    forward(params, layers, rates, random, x, work.outputs, work.slopes, work.narrow)
-    transpose_output(params, layers, work.outputs, z)
-    keep_outputs(z, start, work.record)
-    if y.ndim == 1:  # not through loss_and_delta: a level less of what is compiled first
-        loss, score = softmax_cross_entropy(z, y, shares, objective.smoothing, work.scratch)
-    else:
-        loss, score = loss_and_delta(objective, z, y, shares, work.scratch)
-    outputs, slopes, narrow, deltas = work.outputs, work.slopes, work.narrow, work.deltas
-    backward(params, grads, layers, rates, random, x, outputs, slopes, narrow, deltas, z)
-    loss += add_penalties(params, grads, layers, objective.penalties, objective.corner)
-    return loss, score
-
-
 # --------------------------------------------------------------------------------------------
 # Many steps, many rows
 # --------------------------------------------------------------------------------------------
 
 
 @jit_part
-def batch_targets(y: Array, buffer: Array, B: int) -> Array:
-    """The part of ``buffer`` that holds a batch of ``y``: (B,) for (n,), (K, B) for (n, K)."""
+def batch_targets(y: Array, buffer: Array, share: Share) -> Array:
+    """One thread's part of ``buffer`` for ``y``: (rows,) for (n,), (K, rows) for (n, K)."""
     if y.ndim == 1:
-        return vector(buffer, 0, B)
+        return vector(buffer, share.first, share.rows)
     else:
-        return matrix(buffer, 0, y.shape[1], B)
+        K = y.shape[1]
+        return matrix(buffer, share.first * K, K, share.rows)
 
 
 @jit_part
 def batch_shares(
-    weights: Array | None, order: Array, start: int, scale: float, shares: Array
+    weights: Array | None, order: Array, start: int, share: Share, scale: float, shares: Array
 ) -> float:
-    """``shares`` (B,) = scale w / sum w for rows ``order[start:start + B]``; returns sum w.
+    """``shares`` (rows,) = scale w / sum w for the rows of ``share``; returns sum w.
 
-    Without weights (None) each row weighs 1. Rows that all weigh 0 get shares of 0.
+    The batch is ``order[start:start + B]``. Without weights (None) each row weighs 1. Rows that
+    all weigh 0 get shares of 0.
     """
-    B = shares.shape[0]
-    total = 0.0
     if weights is None:
-        shares[:] = shares.dtype.type(scale / B)
-        return np.float64(B)
+        shares[:] = shares.dtype.type(scale / share.B)
+        return np.float64(share.B)
     else:
-        for i in range(B):
-            total += np.float64(weights[order[start + i]])
+        total = 0.0
+        for i in range(start, start + share.B):
+            total += np.float64(weights[order[i]])
         factor = scale / total if total > 0.0 else 0.0
-        for i in range(B):
-            shares[i] = shares.dtype.type(np.float64(weights[order[start + i]]) * factor)
+        for i in range(share.rows):
+            weight = np.float64(weights[order[start + share.first + i]])
+            shares[i] = shares.dtype.type(weight * factor)
         return total
 
 
@@ -1850,6 +2067,7 @@ def train_steps(
     rule: Rule,
     data: Data,
     work: Workspace,
+    team: Team,
     progress: Progress,
     shuffled: bool,
     lrs: Array,
@@ -1857,15 +2075,16 @@ def train_steps(
 ) -> int:
     """Take one step for each learning rate in ``lrs``; returns how many were taken.
 
-    Every step takes the next ``work.x.shape[0]`` rows of ``progress.order`` (the last batch of an
-    epoch may be smaller), which is shuffled at each epoch's start if ``shuffled``. Nothing is
-    allocated between steps. It stops before the update of a step whose loss or gradient is not
-    finite, so that ``params`` stay finite.
+    Every step takes the next ``work.shares.shape[0]`` rows of ``progress.order`` (the last batch
+    of an epoch may be smaller), which is shuffled at each epoch's start if ``shuffled``. Nothing
+    is allocated between steps. It stops before the update of a step whose loss or gradient is not
+    finite, so that ``params`` stay finite. Every thread of ``team`` calls this at the same time,
+    with a rank and a ``progress`` of its own, and comes to the same numbers.
 
     Parameters
     ----------
     params, grads : (P,)
-    state, layers, objective, rule, data, work, progress : the tuples above
+    state, layers, objective, rule, data, work, team, progress : the tuples above
     shuffled : bool
         False: rows are taken as they lie, without a copy; ``progress.order`` is then 0 to n - 1.
     lrs : (steps,) float64
@@ -1877,34 +2096,90 @@ def train_steps(
     order, random, counts = progress.order, progress.random, progress.counts
     sums, powers = progress.sums, progress.powers
     first, second = state.first, state.second
+    outputs, slopes, narrow, deltas = work.outputs, work.slopes, work.narrow, work.deltas
+    found, biases = (
+        team.sums,
+        vector(team.biases, team.rank * team.biases.shape[1], team.biases.shape[1]),
+    )
+    rates = objective.dropout
     n, M = X.shape
+    K = layers.sizes[layers.sizes.shape[0] - 1]
     ended = 0
     for step in range(lrs.shape[0]):
         start = counts[0]
         if start == 0 and shuffled:
-            shuffle(order, random)
+            if team.rank == 0:
+                shuffle(order, random)
+            else:
+                random[1] += np.uint64(n)
+            if not meet(team):
+                return step
         stop = min(n, start + work.shares.shape[0])
-        B = stop - start
+        share = share_of(stop - start, team.rank, team.size)
+        begin = start + share.first  # of this thread's rows among all that are visited
         if shuffled:
-            x = matrix(work.x, 0, B, M)
-            gather(X, order, start, x)
+            x_all = matrix(work.x, 0, share.B, M)
+            x = matrix(work.x, share.first * M, share.rows, M)
+            gather(X, order, begin, x)
         else:
-            x = matrix(X, start * M, B, M)
-        y = batch_targets(y_all, work.y, B)
-        gather_targets(y_all, order, start, y)
-        shares = vector(work.shares, 0, B)
-        weight = batch_shares(weights, order, start, objective.scale, shares)
+            x_all = matrix(X, start * M, share.B, M)
+            x = matrix(X, begin * M, share.rows, M)
+        y = batch_targets(y_all, work.y, share)
+        gather_targets(y_all, order, begin, y)
+        shares = vector(work.shares, share.first, share.rows)
+        weight = batch_shares(weights, order, start, share, objective.scale, shares)
 
-        loss, score = loss_and_gradients(
-            params, grads, layers, objective, random, x, y, shares, start, work
+        if not meet(team):  # all parameters have been moved
+            return step
+        z = matrix(work.z, share.first * K, K, share.rows)
+        scratch = vector(work.scratch, 4 * share.first, 4 * share.rows)
+        forward(params, layers, rates, random, share, x, outputs, slopes, narrow)
+        last = layer_rows(outputs, layers, layers.weights_at.shape[0] - 1, share)
+        transpose_output(params, layers, last, z)
+        keep_outputs(z, begin, work.record)
+        if y.ndim == 1:  # not through loss_and_delta: a level less of what is compiled first
+            loss, score = softmax_cross_entropy(z, y, shares, objective.smoothing, scratch)
+        else:
+            loss, score = loss_and_delta(objective, z, y, shares, scratch)
+        fused = backward(
+            params, grads, layers, rates, random, share, outputs, slopes, narrow, deltas, z, biases
         )
-        length = norm(grads)
+        found[team.rank, 0], found[team.rank, 1] = loss, score
+
+        if not meet(team):  # all deltas are made
+            return step
+        gradients(grads, layers, team, x_all, outputs, deltas, work.z, fused)
+        penalty, square = (
+            add_penalties(params, grads, layers, team, objective.penalties, objective.corner),
+            0.0,
+        )
+        pieces = 1 if team.size == 1 else layers.weights_at.shape[0]
+        for piece in range(pieces):
+            at, size = parameters_of(layers, piece, team)
+            square += square_sum(vector(grads, at, size))
+        found[team.rank, 2], found[team.rank, 3] = square, penalty
+
+        if not meet(team):  # all gradients are made
+            return step
+        loss = score = square = 0.0
+        for rank in range(team.size):
+            loss += found[rank, 0] + found[rank, 3]
+            score += found[rank, 1]
+            square += found[rank, 2]
+        length = math.sqrt(square)
         if not (math.isfinite(loss) and math.isfinite(length)):
             return step
-        if rule.clip > 0.0:
-            clip_by_norm(grads, length, rule.clip)
         counts[2] += 1
-        update(rule, params, grads, first, second, lrs[step], powers)
+        if second is not None:
+            powers[0] *= rule.hyper[0]
+            powers[1] *= rule.hyper[1]
+        for piece in range(pieces):
+            at, size = parameters_of(layers, piece, team)
+            g = vector(grads, at, size)
+            if rule.clip > 0.0:
+                clip_by_norm(g, length, rule.clip)
+            moments = part_of(first, at, size), part_of(second, at, size)
+            update(rule, vector(params, at, size), g, moments[0], moments[1], lrs[step], powers)
 
         random[1] += np.uint64(work.outputs.shape[0])
         counts[0] = stop

@@ -9,6 +9,7 @@ import numpy as np
 from fastbp import checks, kernels, persistence
 from fastbp.choices import ACTIVATIONS, LOSSES, choose
 from fastbp.kernels import Array
+from fastbp.steps import Steps
 
 DTYPES = ("float32", "float64")
 # Rows are evaluated in blocks whose outputs fit into the second-level cache.
@@ -233,11 +234,11 @@ class Network:
             x=np.empty((rows if gathers else 0, self.sizes[0]), self.dtype),
             y=np.empty(rows if y.ndim == 1 else rows * K, y.dtype),
             shares=np.empty(rows, self.dtype),
-            scratch=np.empty((4, rows), self.dtype),
+            scratch=np.empty(4 * rows, self.dtype),
             z=np.empty(rows * K, self.dtype),
             outputs=np.empty(outputs, self.dtype),
             slopes=np.empty(outputs, self.dtype) if self._keeps_slopes else None,
-            deltas=np.empty(2 * rows * int(widths[:-1].max(initial=0)), self.dtype),
+            deltas=np.empty(rows * int(widths[:-1].sum()), self.dtype),
             record=None,
             narrow=self._narrow_buffer(),
         )
@@ -259,7 +260,10 @@ class Network:
         K = self.sizes[-1]
         for start in range(0, len(X), max(rows, 1)):
             x = X[start : start + rows]
-            kernels.forward(self.params, self._layers, None, random, x, outputs, slopes, narrow)
+            whole = kernels.Share(len(x), 0, len(x))
+            kernels.forward(
+                *(self.params, self._layers, None, random, whole, x, outputs, slopes, narrow)
+            )
             first = int(self._layers.outputs_at[-1]) * len(x)
             z = outputs[first : first + len(x) * K].reshape(len(x), K)
             z += self.biases[-1]
@@ -323,7 +327,7 @@ class Network:
         for rows, z in self._blocks(X):
             columns = np.ascontiguousarray(z.T)
             target = y[rows] if y.ndim == 1 else np.ascontiguousarray(y[rows].T)
-            scratch = np.empty((4, len(z)), self.dtype)
+            scratch = np.empty(4 * len(z), self.dtype)
             if y.ndim == 1:  # what training has compiled already
                 part = kernels.softmax_cross_entropy(columns, target, shares[rows], 0.0, scratch)
             else:
@@ -379,23 +383,18 @@ class Network:
         objective = self.objective(l1, l2, dropout, label_smoothing)
         data = kernels.Data(X, y, checks.weights(sample_weight, len(X), self.dtype))
         rule = kernels.Rule(kernels.SGD, np.zeros(4, np.float64), 0.0)
-        gradients = np.empty_like(self.params)
-        means = np.full((1, 2), np.nan)
-        kernels.train_steps(
+        step = Steps(
             self.params,
-            gradients,
-            kernels.State(None, None),
             self._layers,
             objective,
             rule,
+            kernels.State(None, None),
             data,
             self.workspace(len(X), y, gathers=False),
-            progress(len(X), seed),
-            False,
-            np.zeros(1, np.float64),
-            means,
+            seed=seed,
         )
-        return float(means[0, 0]), gradients
+        _, means = step.take(np.zeros(1, np.float64))
+        return float(means[0, 0]) if len(means) else float("nan"), step.grads
 
     def save(self, path: str | PathLike[str]) -> None:
         """Write the network to a safetensors file.
@@ -453,18 +452,6 @@ def spread(y: Array, weights: Array | None) -> float:
     exact = y.astype(np.float64)
     mean = np.average(exact, axis=0, weights=weights)
     return float(np.average(((exact - mean) ** 2).sum(axis=1), weights=weights))
-
-
-def progress(rows: int, seed: int | None) -> kernels.Progress:
-    """Make the state of a run that has not begun, with all its randomness from ``seed``."""
-    key = np.random.default_rng(seed).integers(0, 1 << 64, dtype=np.uint64)
-    return kernels.Progress(
-        order=np.arange(rows, dtype=np.int64),
-        random=np.array([key, 0], np.uint64),
-        counts=np.zeros(3, np.int64),
-        sums=np.zeros(3, np.float64),
-        powers=np.ones(2),
-    )
 
 
 def gradient_check(

@@ -7,7 +7,7 @@ import numpy as np
 
 from fastbp import kernels
 from fastbp.kernels import Array
-from fastbp.network import Network, progress
+from fastbp.network import Network
 from fastbp.scratch_layers import (
     Activation_Linear,
     Activation_ReLU,
@@ -31,7 +31,7 @@ from fastbp.scratch_optimizers import (
     Optimizer_SGD,
     averages,
 )
-from fastbp.training import CHUNK_SECONDS
+from fastbp.steps import CHUNK_SECONDS, Steps
 
 HIDDEN = {
     Activation_ReLU: "relu",
@@ -142,11 +142,7 @@ class CompiledSteps:
         )
         self.data = kernels.Data(X, targets, None)
         self.record = np.empty((len(X), K), X.dtype)
-        workspace = net.workspace(rows, targets, gathers=False)
-        self.work = workspace._replace(record=self.record)
-        self.grads = np.empty_like(net.params)
-        self.progress = progress(len(X), 0)
-        self.multiplications = 3.0 * rows * net.params.size
+        self.work = net.workspace(rows, targets, gathers=False)._replace(record=self.record)
         self.seconds = CHUNK_SECONDS  # of the last step; at first one step is taken
 
     @classmethod
@@ -183,19 +179,29 @@ class CompiledSteps:
         for buffer, arrays in zip(flat, own, strict=True):
             np.concatenate([array.ravel() for array in arrays], out=buffer)
         rule = kernels.Rule(optimizer.code, np.array(optimizer.hyper(), np.float64), 0.0)
+        run = Steps(
+            self.net.params,
+            self.net._layers,
+            self.objective,
+            rule,
+            kernels.State(*state, *[None] * (2 - len(state))),
+            self.data,
+            self.work,
+            n_threads=None,
+        )
         start = first % self.per_epoch * self.rows
-        self.progress.counts[0] = start
-        self.progress.powers[:] = optimizer.powers()
+        run.go_to(start, optimizer.powers())
         done = 0
         try:
-            while done < steps:
-                count = max(1, min(steps - done, int(CHUNK_SECONDS / self.seconds)))
-                begin = time.perf_counter()
-                taken = self._take(rule, state, count)
-                self.seconds = (time.perf_counter() - begin) / count
-                done += taken
-                if taken < count:
-                    break
+            with run:
+                while done < steps:
+                    count = max(1, min(steps - done, int(CHUNK_SECONDS / self.seconds)))
+                    begin = time.perf_counter()
+                    taken = self._take(run, count)
+                    self.seconds = (time.perf_counter() - begin) / count
+                    done += taken
+                    if taken < count:
+                        break
         finally:
             for buffer, arrays in zip(flat, own, strict=True):
                 place = 0
@@ -206,7 +212,7 @@ class CompiledSteps:
             self._count_in(slice(start, min(start + done * self.rows, len(self.y))))
         return done
 
-    def _take(self, rule: kernels.Rule, state: list[Array], count: int) -> int:
+    def _take(self, run: Steps, count: int) -> int:
         """Call the compiled loop once; returns how many steps it took."""
         optimizer = self.model.optimizer
         iterations = optimizer.iterations + np.arange(count)
@@ -214,22 +220,7 @@ class CompiledSteps:
             rates = np.asarray(optimizer.rate(iterations), np.float64)
         else:
             rates = np.full(count, optimizer.current_learning_rate, np.float64)
-        taken = int(
-            kernels.train_steps(
-                self.net.params,
-                self.grads,
-                kernels.State(*state, *[None] * (2 - len(state))),
-                self.net._layers,
-                self.objective,
-                rule,
-                self.data,
-                self.work,
-                self.progress,
-                False,
-                rates,
-                np.empty((count // self.per_epoch + 1, 2)),
-            )
-        )
+        taken, _ = run.take(rates)
         optimizer.iterations += taken
         if taken:
             optimizer.current_learning_rate = float(rates[taken - 1])

@@ -4,7 +4,6 @@ import functools
 import inspect
 import itertools
 from collections.abc import Sequence
-from contextlib import nullcontext
 from os import PathLike
 from typing import Any
 
@@ -19,7 +18,6 @@ from fastbp.scratch_losses import (
     Loss_BinaryCrossentropy,
     Loss_CategoricalCrossentropy,
 )
-from fastbp.training import blas_threads
 
 
 class Model:
@@ -198,30 +196,28 @@ class Model:
             validation_data = _data(*validation_data)
         self.accuracy.init(y)
         compiled = CompiledSteps.of(self, X, y, min(rows, len(X)))
-        work = 0.0 if compiled is None else compiled.multiplications
-        with nullcontext() if compiled is None else blas_threads(None, work):
-            done = 0
-            while done < report.total:
-                epoch, step = divmod(done, report.per_epoch)
-                if step == 0:
-                    self.loss.new_pass()
-                    self.accuracy.new_pass()
-                    report.begin(epoch)
-                if compiled is None or report.by_layers(done):
-                    part = slice(step * rows, (step + 1) * rows)
-                    report.step(done, self._step(X[part], y[part]), self.optimizer)
-                    done += 1
-                else:
-                    wanted = report.run(done)
-                    taken = compiled.advance(done, wanted)
-                    done += taken
-                    if taken < wanted:
-                        compiled = None  # something is not finite: let it show layer by layer
-                        continue
-                if done % report.per_epoch == 0:
-                    report.end(done, self)
-                    if validation_data is not None and report.shown(done - 1):
-                        self.evaluate(*validation_data, batch_size=batch_size)
+        done = 0
+        while done < report.total:
+            epoch, step = divmod(done, report.per_epoch)
+            if step == 0:
+                self.loss.new_pass()
+                self.accuracy.new_pass()
+                report.begin(epoch)
+            if compiled is None or report.by_layers(done):
+                part = slice(step * rows, (step + 1) * rows)
+                report.step(done, self._step(X[part], y[part]), self.optimizer)
+                done += 1
+            else:
+                wanted = report.run(done)
+                taken = compiled.advance(done, wanted)
+                done += taken
+                if taken < wanted:
+                    compiled = None  # something is not finite: let it show layer by layer
+                    continue
+            if done % report.per_epoch == 0:
+                report.end(done, self)
+                if validation_data is not None and report.shown(done - 1):
+                    self.evaluate(*validation_data, batch_size=batch_size)
 
     def _step(self, X: Array, y: Array) -> tuple[Any, Any, Any]:
         """Take one step layer by layer; returns accuracy, data loss and penalties before it."""

@@ -1,8 +1,6 @@
 """Training: buffers allocated once, then chunks of compiled steps, with Python only in between."""
 
 import contextlib
-import functools
-import os
 import signal
 import threading
 import time
@@ -16,14 +14,9 @@ import numpy as np
 from fastbp import checks, kernels
 from fastbp.history import History
 from fastbp.kernels import Array
-from fastbp.network import Network, progress, spread
+from fastbp.network import Network, spread
 from fastbp.optimizers import Optimizer, Schedule, as_optimizer, as_schedule
-
-# A compiled call lasts about so long, so that Ctrl-C, progress and callbacks are not kept waiting.
-CHUNK_SECONDS = 0.2
-# From so many multiplications a step, BLAS surely gains by more than one thread. On two cores its
-# gain was 1.6 at 1e9 (784-1024-1024-10, 256 rows), but 0.7 to 1.3 at 4e7 to 9e7, and 0.5 below.
-THREADED_WORK = 3e8
+from fastbp.steps import CHUNK_SECONDS, Steps
 
 Callback = Callable[[Network, History], object]
 
@@ -80,27 +73,6 @@ class _Best:
         return len(history) - self.epoch >= self.rule.patience
 
 
-@functools.cache
-def _blas() -> Any:
-    import scipy.linalg  # noqa: F401  the BLAS that Numba calls must be loaded to be found
-    from threadpoolctl import ThreadpoolController
-
-    return ThreadpoolController()
-
-
-def _processors() -> int:
-    if hasattr(os, "sched_getaffinity"):  # not everywhere: macOS and Windows have none
-        return len(os.sched_getaffinity(0))
-    return os.cpu_count() or 1
-
-
-def blas_threads(n_threads: int | None, work: float) -> contextlib.AbstractContextManager[Any]:
-    """Set the threads of BLAS for a while: ``n_threads``, or what suits ``work`` a step."""
-    if n_threads is None:
-        n_threads = _processors() if work >= THREADED_WORK else 1
-    return _blas().limit(limits=n_threads, user_api="blas")  # type: ignore[no-any-return]
-
-
 @contextlib.contextmanager
 def _interrupts() -> Iterator[threading.Event]:
     """Turn the first Ctrl-C into an event; a second one raises as ever."""
@@ -144,8 +116,8 @@ def split(X: Array, y: Array, fraction: float, seed: int | None) -> tuple[Array,
     return np.setdiff1d(np.arange(n), out), out
 
 
-class _Run:
-    """The arrays of a run, and the one place where compiled steps are called."""
+class _Run(Steps):
+    """Steps at the learning rates that optimizer and schedule give."""
 
     def __init__(
         self,
@@ -159,26 +131,26 @@ class _Run:
         clip: float,
         shuffle: bool,
         seed: int | None,
+        n_threads: int | None,
     ) -> None:
         n = len(data.X)
         rows = min(batch_size, n)
         # The order within a batch of all rows changes nothing but the rounding.
-        self.shuffled = shuffle and rows < n
-        self.net, self.data, self.objective = net, data, objective
-        self.optimizer, self.schedule = optimizer, schedule
-        self.rule = optimizer.rule(clip)
-        self.per_epoch = -(-n // rows)
+        shuffled = shuffle and rows < n
+        super().__init__(
+            net.params,
+            net._layers,
+            objective,
+            optimizer.rule(clip),
+            optimizer.state(net.params.size, net.dtype),
+            data,
+            net.workspace(rows, data.y, gathers=shuffled),
+            shuffled=shuffled,
+            seed=seed,
+            n_threads=n_threads,
+        )
+        self.net, self.optimizer, self.schedule = net, optimizer, schedule
         self.total = self.per_epoch * epochs
-        self.state = optimizer.state(net.params.size, net.dtype)
-        self.grads = np.empty_like(net.params)
-        self.work = net.workspace(rows, data.y, gathers=self.shuffled)
-        self.progress = progress(n, seed)
-        self.multiplications = 3.0 * rows * net.params.size
-
-    @property
-    def steps(self) -> int:
-        """Steps taken."""
-        return int(self.progress.counts[2])
 
     def advance(self, steps: int) -> tuple[int, Array, Array]:
         """Take up to ``steps`` steps; fewer if the loss or the gradient is not finite.
@@ -191,30 +163,14 @@ class _Run:
         rates : (steps,) array
             Learning rates of the steps that were asked for.
         """
-        first = self.steps
-        factors = self.schedule.factors(np.arange(first, first + steps), self.per_epoch, self.total)
+        numbers = np.arange(self.taken, self.taken + steps)
+        factors = self.schedule.factors(numbers, self.per_epoch, self.total)
         rates = self.optimizer.learning_rate * factors
-        means = np.empty(((first + steps) // self.per_epoch - first // self.per_epoch, 2))
-        taken = kernels.train_steps(
-            self.net.params,
-            self.grads,
-            self.state,
-            self.net._layers,
-            self.objective,
-            self.rule,
-            self.data,
-            self.work,
-            self.progress,
-            self.shuffled,
-            rates,
-            means,
-        )
-        ended = self.steps // self.per_epoch - first // self.per_epoch
-        return taken, means[:ended], rates
+        return *self.take(rates), rates
 
     def diverged(self, rate: float, history: History) -> DivergedError:
         """Make the error for a step that was not taken, at learning rate ``rate``."""
-        epoch, step = divmod(self.steps, self.per_epoch)
+        epoch, step = divmod(self.taken, self.per_epoch)
         return DivergedError(
             f"the loss or its gradient is not finite at epoch {epoch + 1}, step {step + 1} of "
             f"{self.per_epoch}, with learning rate {rate:g}. The network keeps its weights from "
@@ -353,6 +309,7 @@ def train(
         clip,
         shuffle,
         seed,
+        n_threads,
     )
     history = History(net.metric)
     best = _Best(net, early_stopping) if early_stopping is not None else None
@@ -360,12 +317,12 @@ def train(
     each_epoch = bool(callbacks) or validation is not None
     chunk = 1
     reporter = _reporter(verbose, run.total, run.per_epoch)
-    with blas_threads(n_threads, run.multiplications), reporter, _interrupts() as interrupted:
+    with run, reporter, _interrupts() as interrupted:
         begin = time.perf_counter()
-        while run.steps < run.total and history.stopped is None:
-            left = run.total - run.steps
+        while run.taken < run.total and history.stopped is None:
+            left = run.total - run.taken
             if each_epoch:
-                left = run.per_epoch - run.steps % run.per_epoch
+                left = run.per_epoch - run.taken % run.per_epoch
             count = min(chunk, left)
             start = time.perf_counter()
             taken, means, rates = run.advance(count)
@@ -379,7 +336,7 @@ def train(
                 history.validation_loss.append(loss)
                 history.validation_metric.append(metric)
                 history.seconds[-1] = time.perf_counter() - begin
-            reporter.update(run.steps, history)
+            reporter.update(run.taken, history)
             if len(means) and best is not None and best.stale_after(net, history):
                 history.stopped = "early stopping"
             if len(means):
@@ -407,7 +364,7 @@ def _note_epochs(
     done = len(history)
     for k, (loss, score) in enumerate(means, start=1):
         # The step, counted from the chunk's first, with which this epoch ended.
-        last = (done + k) * run.per_epoch - (run.steps - len(rates))
+        last = (done + k) * run.per_epoch - (run.taken - len(rates))
         seconds = start + (end - start) * last / len(rates)
         before = history.seconds[-1] if history.seconds else 0.0
         history.loss.append(float(loss))

@@ -371,12 +371,16 @@ def test_gather(batch, dtype):
 @both
 def test_batch_shares(dtype):
     order, shares = np.array([3, 0, 2, 1]), np.empty(2, dtype)
-    assert kernels.batch_shares(None, order, 1, 1.0, shares) == 2
+    whole = kernels.Share(2, 0, 2)
+    assert kernels.batch_shares(None, order, 1, whole, 1.0, shares) == 2
     np.testing.assert_array_equal(shares, 0.5)
     weights = np.array([1, 0, 3, 5], dtype)
-    assert kernels.batch_shares(weights, order, 1, 2.0, shares) == 4
+    assert kernels.batch_shares(weights, order, 1, whole, 2.0, shares) == 4
     np.testing.assert_array_equal(shares, [0.5, 1.5])
-    assert kernels.batch_shares(np.zeros(4, dtype), order, 1, 1.0, shares) == 0
+    second = kernels.Share(2, 1, 1)  # the second of two rows, for another thread
+    assert kernels.batch_shares(weights, order, 1, second, 2.0, shares[:1]) == 4
+    assert shares[0] == 1.5
+    assert kernels.batch_shares(np.zeros(4, dtype), order, 1, whole, 1.0, shares) == 0
     np.testing.assert_array_equal(shares, 0)
 
 
@@ -641,7 +645,7 @@ def test_softmax_cross_entropy(shape, dtype, smoothing, kind):
     z, soft, shares = rows_of(shape, dtype, "softmax_cross_entropy")
     labels = np.random.default_rng(6).integers(0, K, B)
     y = {"indices": labels, "one-hot": np.eye(K, dtype=dtype)[labels], "soft": soft}[kind]
-    columns, scratch = z.T.copy(), np.full((4, B), np.nan, dtype)
+    columns, scratch = z.T.copy(), np.full(4 * B, np.nan, dtype)
     got = kernels.softmax_cross_entropy(columns, y.T.copy(), shares, smoothing, scratch)
     y = y if kind == "indices" else wide(y)
     want = reference.softmax_cross_entropy(wide(z), y, wide(shares), smoothing)
@@ -656,7 +660,7 @@ def test_softmax_cross_entropy(shape, dtype, smoothing, kind):
 def test_loss_of_values(shape, dtype, name):
     z, targets, shares = rows_of(shape, dtype, name)
     hyper = {"smoothing": 0.2, "transition": 0.7}
-    more = {**hyper, "scratch": np.full((4, shape[0]), np.nan, dtype)}
+    more = {**hyper, "scratch": np.full(4 * shape[0], np.nan, dtype)}
     columns = z.T.copy()
     got = getattr(kernels, name)(
         columns, targets.T.copy(), shares, *(more[key] for key in LOSSES[name])
@@ -683,7 +687,7 @@ def test_softmax_cross_entropy_holds_for_large_logits(z, smoothing, seed):
     shares = some_shares(B, dtype)
 
     def run(y, smoothing):
-        columns, scratch = z.T.copy(), np.empty((4, B), dtype)
+        columns, scratch = z.T.copy(), np.empty(4 * B, dtype)
         loss, _ = kernels.softmax_cross_entropy(columns, y, shares, smoothing, scratch)
         return loss, columns.T
 
@@ -710,7 +714,7 @@ def test_softmax_cross_entropy_holds_for_large_logits(z, smoothing, seed):
 def test_loss_and_delta_and_predict_go_by_the_code(loss):
     z, targets, shares = rows_of((5, 3), np.float32, loss)
     objective = kernels.Objective(code(loss), 1.0, 0.2, 0.7, None, 0.0, None)
-    columns, scratch = z.T.copy(), np.empty((4, 5), np.float32)
+    columns, scratch = z.T.copy(), np.empty(20, np.float32)
     got = kernels.loss_and_delta(objective, columns, targets.T.copy(), shares, scratch)
     taken = ("smoothing",) if loss == "softmax_cross_entropy" else LOSSES[loss]
     hyper = {k: v for k, v in {"smoothing": 0.2, "transition": 0.7}.items() if k in taken}
@@ -776,7 +780,8 @@ def test_every_layer_has_penalties_of_its_own_for_weights_and_for_biases(dtype):
     params, grads = normal(size, dtype), normal(size, dtype, 1)
     penalties = np.array([[0.2, 0.3, 0, 0], [0, 0, 0, 0.5], [0, 0, 0.7, 0]])
     got = grads.copy()
-    total = kernels.add_penalties(params, got, layers, penalties, 0.0)
+    team = alone(sum(sizes[1:]), dtype)
+    total = kernels.add_penalties(params, got, layers, team, penalties, 0.0)
     lists = [*unpack(wide(params), sizes), *unpack(wide(grads), sizes)]
     want = 0.0
     for (l1W, l2W, l1b, l2b), W, b, dW, db in zip(penalties, *lists, strict=True):
@@ -797,7 +802,7 @@ def test_every_layer_has_penalties_of_its_own_for_weights_and_for_biases(dtype):
 @pytest.mark.parametrize("size", [1, 2, 7, 64])
 def test_clip_by_norm(dtype, size):
     grads = normal(size, dtype, scale=3.0)
-    length = kernels.norm(grads)
+    length = np.sqrt(kernels.square_sum(grads))
     want = np.linalg.norm(wide(grads))
     assert_within(length, want, size * eps(grads) * want)
     for limit in (0.5 * want, 2.0 * want):
@@ -808,9 +813,9 @@ def test_clip_by_norm(dtype, size):
     np.testing.assert_array_equal(clipped, grads)
 
 
-def test_norm_is_finite_only_if_every_gradient_is():
+def test_square_sum_is_finite_only_if_every_gradient_is():
     for odd in (np.nan, np.inf, -np.inf):
-        assert not np.isfinite(kernels.norm(np.array([1.0, odd, 2.0])))
+        assert not np.isfinite(kernels.square_sum(np.array([1.0, odd, 2.0])))
 
 
 OPTIMIZERS = {  # name: (code, buffers, hyperparameters as the kernels take them, the twin)
@@ -853,7 +858,7 @@ def test_update(dtype, name, size):
     twin.t = t
     want, *want_state = twin.move(*wide(params, grads), *(wide(buffer) for buffer in state))
     kept, moved = grads.copy(), params.copy()
-    powers = chosen.hyper[:2] ** (t - 1)
+    powers = chosen.hyper[:2] ** t
     assert kernels.update(chosen, moved, grads, *as_state(state), lr, powers) is None
     np.testing.assert_array_equal(grads, kept)
     # b v + (1 - b) g^2 may be compiled as g^2 + b (v - g^2), which rounds like g^2.
@@ -874,7 +879,8 @@ def test_update_layer_moves_weights_and_biases_like_update(dtype, name):
     want = []
     for w, g, state in zip(params, grads, states, strict=True):
         moved, kept = w.flatten(), state.reshape(buffers, w.size).copy()
-        kernels.update(chosen, moved, g.ravel(), *as_state(kept), 0.1, powers.copy())
+        powers_now = powers * chosen.hyper[:2]
+        kernels.update(chosen, moved, g.ravel(), *as_state(kept), 0.1, powers_now)
         want.append((moved, kept))
     first, second = as_state(states[0]), as_state(states[1])
     arrays = (*params, *grads, first.first, second.first, first.second, second.second)
@@ -910,6 +916,12 @@ def as_state(buffers):
     return kernels.State(*buffers, *[None] * (2 - len(buffers)))
 
 
+def alone(outputs, dtype):
+    """Return a team of one thread, for a network of so many units."""
+    biases = np.full((1, outputs), np.nan, dtype)
+    return kernels.Team(0, 1, np.zeros(16, np.int64), np.full((1, 8), np.nan), biases)
+
+
 class Run:
     """The arguments of ``train_steps``, for the network, the loss and the data given."""
 
@@ -936,11 +948,11 @@ class Run:
             x=np.full((batch, X.shape[1]), np.nan, dtype),
             y=np.zeros(batch if y.ndim == 1 else batch * K, y.dtype),
             shares=np.full(batch, np.nan, dtype),
-            scratch=np.full((4, batch), np.nan, dtype),
+            scratch=np.full(4 * batch, np.nan, dtype),
             z=np.full(batch * K, np.nan, dtype),
             outputs=np.full(batch * total, np.nan, dtype),
             slopes=np.full(batch * total, np.nan, dtype) if needs_slopes else None,
-            deltas=np.full(2 * batch * max(net.sizes[1:]), np.nan, dtype),
+            deltas=np.full(batch * sum(net.sizes[1:-1]), np.nan, dtype),
             record=record,
             narrow=None if wide_only or needs_other else np.full(6 * max(net.sizes), np.nan, dtype),
         )
@@ -948,22 +960,28 @@ class Run:
         self.progress = kernels.Progress(
             np.arange(n), random, np.zeros(3, np.int64), np.zeros(3), np.ones(2)
         )
+        self.team = alone(total, dtype)
         self.epochs = np.full((100, 2), np.nan)
 
     def train(self, steps, lr=0.1, shuffled=True):
         return kernels.train_steps(
             *(self.params, self.grads, as_state(self.state), self.layers),
-            *(self.objective, self.rule),
-            *(self.data, self.work, self.progress, shuffled, np.full(steps, lr), self.epochs),
+            *(self.objective, self.rule, self.data, self.work, self.team, self.progress),
+            *(shuffled, np.full(steps, lr), self.epochs),
         )
 
     def loss_and_gradients(self, shares):
-        """Return loss and score of one batch of all rows; the gradients are in ``grads``."""
-        y = self.data.y if self.data.y.ndim == 1 else self.data.y.T.copy()
-        return kernels.loss_and_gradients(
-            *(self.params, self.grads, self.layers, self.objective, self.progress.random),
-            *(self.data.X, y, shares, 0, self.work),
-        )
+        """Return loss and score of one batch of all rows; the gradients are in ``grads``.
+
+        It is a step that moves nothing, and is not counted. The rows' shares of the loss are made
+        of weights: these are the same up to rounding.
+        """
+        self.data = self.data._replace(weights=shares)
+        self.objective = self.objective._replace(scale=float(shares.sum(dtype=np.float64)))
+        assert self.train(1, lr=0.0, shuffled=False) == 1
+        for part in (self.progress.random[1:], self.progress.counts):
+            part[:] = 0
+        return self.epochs[0]
 
     def lists(self, flat):
         return unpack(flat, self.sizes)
@@ -1195,8 +1213,8 @@ def test_training_stops_where_the_loss_is_finite_but_a_gradient_is_not():
     net.weights[0][:] = 1e-10
     run = Run(net, X, y, batch=1)
     before = run.params.copy()
-    loss, _ = run.loss_and_gradients(np.ones(1, np.float32))
-    assert np.isfinite(loss)
+    loss, _, _ = in_float64(net).loss_and_gradients(wide(X), wide(y))
+    assert loss < np.finfo(np.float32).max
     assert run.train(1) == 0
     np.testing.assert_array_equal(run.params, before)
 

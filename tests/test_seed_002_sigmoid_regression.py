@@ -30,6 +30,7 @@ from sklearn.model_selection import train_test_split
 
 import fastbp
 from fastbp import functional, kernels, scratch
+from fastbp.steps import Steps
 
 X_EXAMPLE, T_EXAMPLE = np.array([1.0, 3.0]), np.array([4.0, 1.0])
 MU = 0.01  # of the example
@@ -362,28 +363,16 @@ def test_one_call_of_the_kernel_takes_all_the_steps():
     net = example_network()
     start, want = net.params.copy(), by_hand(net, X, y, 0.05)
     steps = EPOCHS * ROWS
-    progress = kernels.Progress(
-        order=np.arange(ROWS),
-        random=np.zeros(2, np.uint64),
-        counts=np.zeros(3, np.int64),
-        sums=np.zeros(3),
-        powers=np.ones(2),
-    )
-    means = np.full((EPOCHS, 2), np.nan)
-    taken = kernels.train_steps(
+    run = Steps(
         net.params,
-        np.empty_like(net.params),
-        kernels.State(None, None),
         net._layers,
         net.objective(),
         kernels.Rule(kernels.SGD, np.zeros(4), 0.0),
+        kernels.State(None, None),
         kernels.Data(X, y, None),
         net.workspace(1, y, gathers=False),
-        progress,
-        False,
-        np.full(steps, 0.05),
-        means,
     )
+    taken, means = run.take(np.full(steps, 0.05))
     assert taken == steps
     assert means[1, 0] < means[0, 0]
     assert_moved_like(net, start, want)

@@ -10,7 +10,7 @@ import numpy as np
 import pytest
 
 import fastbp
-from fastbp import training
+from fastbp import kernels, training
 from fastbp.choices import LOSSES
 
 OPTIMIZERS = {
@@ -354,31 +354,17 @@ def test_data_are_not_changed_or_copied(monkeypatch):
     X, y = blobs(64)
     before, labels = X.copy(), y.copy()
     seen = []
-    right = training.kernels.train_steps
+    right = kernels.train_steps
 
     def spy(*arguments):
         seen.append(arguments[6].X)
         return right(*arguments)
 
-    monkeypatch.setattr(training.kernels, "train_steps", spy)
+    monkeypatch.setattr(kernels, "train_steps", spy)
     fastbp.train(fastbp.Network([4, 3]), X, y, epochs=2, batch_size=8)
     np.testing.assert_array_equal(X, before)
     np.testing.assert_array_equal(y, labels)
     assert np.may_share_memory(seen[0], X)
-
-
-def test_n_threads_sets_the_threads_of_blas():
-    from threadpoolctl import threadpool_info
-
-    X, y = blobs(64)
-
-    def callback(net, history):
-        seen.update(pool["num_threads"] for pool in threadpool_info() if pool["user_api"] == "blas")
-
-    for wanted in (1, 2):
-        seen = set()
-        fastbp.train(fastbp.Network([4, 3]), X, y, epochs=1, n_threads=wanted, callbacks=[callback])
-        assert seen == {wanted}
 
 
 def test_progress_goes_to_stderr_only_when_asked(capsys):

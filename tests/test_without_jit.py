@@ -39,6 +39,6 @@ def test_kernels_without_the_compiler_are_covered(tmp_path):
     covered = {
         Path(name).name: entry["summary"]["percent_covered"] for name, entry in files.items()
     }
-    # What is left are the functions that write machine code and the refusal to cache.
-    assert covered["kernels.py"] > 93, covered
+    # What is left: calls of machine code, threads that meet, and the refusal to cache.
+    assert covered["kernels.py"] > 94, covered
     assert covered["reference.py"] > 93, covered

@@ -1,0 +1,174 @@
+"""Compiled steps: their buffers, their threads, and the one place where they are called."""
+
+import os
+from collections.abc import Sequence
+from concurrent.futures import ThreadPoolExecutor
+from types import TracebackType
+
+import numpy as np
+
+from fastbp import kernels
+from fastbp.kernels import Array
+
+# A compiled call lasts about so long, so that Ctrl-C, progress and callbacks are not kept waiting.
+CHUNK_SECONDS = 0.2
+# From so many multiplications a step, threads are worth their meetings.
+THREADED_WORK = 4e6
+
+
+def processors() -> int:
+    """Count the processors this process may use."""
+    if hasattr(os, "sched_getaffinity"):  # not everywhere: macOS and Windows have none
+        return len(os.sched_getaffinity(0))
+    return os.cpu_count() or 1
+
+
+def suitable_threads(work: float, rows: int) -> int:
+    """Choose how many threads take steps of ``rows`` rows and ``work`` multiplications together."""
+    return min(processors(), rows) if work >= THREADED_WORK else 1
+
+
+class Steps:
+    """Takes steps, with all that ``kernels.train_steps`` needs for them.
+
+    Parameters
+    ----------
+    params : (P,) array
+        Are moved.
+    layers, objective, rule, state, data, work
+        As ``kernels.train_steps`` takes them.
+    shuffled : bool
+        Whether each epoch visits the rows in a new order.
+    seed : int or None
+        Of the order and of dropout.
+    n_threads : int or None
+        None: as many as suit the work.
+    """
+
+    def __init__(
+        self,
+        params: Array,
+        layers: kernels.Layers,
+        objective: kernels.Objective,
+        rule: kernels.Rule,
+        state: kernels.State,
+        data: kernels.Data,
+        work: kernels.Workspace,
+        *,
+        shuffled: bool = False,
+        seed: int | None = 0,
+        n_threads: int | None = 1,
+    ) -> None:
+        n, self.rows = len(data.X), len(work.shares)
+        self.params, self.grads = params, np.empty_like(params)
+        self.layers, self.objective, self.rule, self.state = layers, objective, rule, state
+        self.data, self.work, self.shuffled = data, work, shuffled
+        self.per_epoch = -(-n // self.rows)
+        if n_threads is None:
+            n_threads = suitable_threads(3.0 * self.rows * params.size, self.rows)
+        self.threads = n_threads
+        first = start(n, seed)
+        # Each thread moves its own account of where the run stands; the order is for all.
+        self.places = [
+            kernels.Progress(first.order, *(part.copy() for part in first[1:]))
+            for _ in range(n_threads)
+        ]
+        self._gate = np.zeros(16, np.int64)
+        sums = np.zeros((n_threads, 8), np.float64)
+        biases = np.zeros((n_threads, int(layers.sizes[1:].sum())), params.dtype)
+        self._teams = [
+            kernels.Team(rank, n_threads, self._gate, sums, biases) for rank in range(n_threads)
+        ]
+        self._pool: ThreadPoolExecutor | None = None
+
+    def __enter__(self) -> "Steps":
+        if self.threads > 1:
+            self._pool = ThreadPoolExecutor(self.threads - 1, "fastbp")
+        return self
+
+    def __exit__(
+        self,
+        kind: type[BaseException] | None,
+        error: BaseException | None,
+        trace: TracebackType | None,
+    ) -> None:
+        if self._pool is not None:
+            self._pool.shutdown()
+
+    @property
+    def taken(self) -> int:
+        """Steps taken."""
+        return int(self.places[0].counts[2])
+
+    def go_to(self, row: int, powers: Sequence[float]) -> None:
+        """Let the next step begin at ``row`` of its epoch, with beta1^t and beta2^t of Adam."""
+        for place in self.places:
+            place.counts[0] = row
+            place.powers[:] = powers
+
+    def take(self, rates: Array) -> tuple[int, Array]:
+        """Take a step for each of the learning ``rates`` (steps,), a float64 array.
+
+        Returns
+        -------
+        taken : int
+            Less than asked for if a loss or gradient was not finite: all before that step.
+        means : (epochs ended, 2) array
+            Mean loss and score of each.
+        """
+        if self._pool is None:
+            return self._take(0, rates)
+        try:
+            others = [self._pool.submit(self._take, rank, rates) for rank in range(1, self.threads)]
+        except BaseException:
+            self._leave()
+            raise
+        result = self._take(0, rates)
+        for other in others:
+            other.result()
+        return result
+
+    def _leave(self) -> None:
+        """Let no thread wait for one that does not come."""
+        self._gate[8] = 1
+
+    def _take(self, rank: int, rates: Array) -> tuple[int, Array]:
+        try:
+            return self._call(rank, rates)
+        except BaseException:
+            self._leave()
+            raise
+
+    def _call(self, rank: int, rates: Array) -> tuple[int, Array]:
+        place = self.places[rank]
+        epochs = int(place.counts[1])
+        ends = (int(place.counts[0]) // self.rows + len(rates)) // self.per_epoch
+        means = np.empty((ends, 2), np.float64)
+        taken = kernels.train_steps(
+            self.params,
+            self.grads,
+            self.state,
+            self.layers,
+            self.objective,
+            self.rule,
+            self.data,
+            self.work,
+            self._teams[rank],
+            place,
+            self.shuffled,
+            rates,
+            means,
+        )
+        return taken, means[: int(place.counts[1]) - epochs]
+
+
+def start(rows: int, seed: int | None) -> kernels.Progress:
+    """Make the state of a run that has not begun, with all its randomness from ``seed``."""
+    key = np.random.default_rng(seed).integers(0, 1 << 64, dtype=np.uint64)
+    return kernels.Progress(
+        order=np.arange(rows, dtype=np.int64),
+        random=np.array([key, 0], np.uint64),
+        counts=np.zeros(3, np.int64),
+        sums=np.zeros(3, np.float64),
+        powers=np.ones(2, np.float64),
+    )

@@ -1,0 +1,161 @@
+"""Threads that take steps together: the same results, no deadlock, nothing lost."""
+
+import os
+import subprocess
+import sys
+import threading
+
+import numba
+import numpy as np
+import pytest
+
+import fastbp
+from fastbp import kernels, steps
+
+needs_jit = pytest.mark.skipif(numba.config.DISABLE_JIT, reason="threads need compiled code")
+pytestmark = needs_jit
+
+
+def examples(n, sizes, loss, dtype, seed=0):
+    random = np.random.default_rng(seed)
+    X = random.standard_normal((n, sizes[0])).astype(dtype)
+    if loss == "softmax_cross_entropy":
+        return X, random.integers(0, sizes[-1], n)
+    return X, random.uniform(0, 1, (n, sizes[-1])).astype(dtype)
+
+
+def trained(sizes, n, threads, *, loss="softmax_cross_entropy", dtype="float64", **how):
+    activation = how.pop("activation", "relu")
+    X, y = examples(n, sizes, loss, dtype)
+    net = fastbp.Network(sizes, activation=activation, loss=loss, dtype=dtype, seed=1)
+    start = net.params.copy()
+    how = {"epochs": 3, "batch_size": 16, "seed": 2} | how
+    history = fastbp.train(net, X, y, n_threads=threads, **how)
+    assert np.abs(net.params - start).max() > 1e-4
+    return net, history
+
+
+CASES = {
+    "plain": {},
+    "narrow": {"sizes": [2, 9, 3]},
+    "one layer": {"sizes": [6, 3]},
+    "one input": {"sizes": [1, 5, 2]},
+    "deep": {"sizes": [5, 8, 7, 6, 4], "activation": ["tanh", "gelu", "relu"]},
+    "regression": {"loss": "squared_error", "activation": "sigmoid"},
+    "yes or no": {"loss": "sigmoid_cross_entropy", "sizes": [4, 6, 1]},
+    "probabilities": {"loss": "poisson"},
+    "dropout": {"dropout": 0.3},
+    "dropout of smooth activations": {"dropout": 0.3, "activation": "tanh"},
+    "penalties": {"l2": 0.01, "l1": 0.001},
+    "clipped": {"clip_norm": 0.05},
+    "smoothed": {"label_smoothing": 0.1},
+    "as they lie": {"shuffle": False},
+    "one batch": {"batch_size": 50},
+    "small batches": {"batch_size": 2},
+    "batches of one": {"batch_size": 1, "epochs": 1},
+    "sgd": {"optimizer": "sgd"},
+    "momentum": {"optimizer": fastbp.SGD(0.05, momentum=0.9, nesterov=True)},
+    "adamw": {"optimizer": fastbp.AdamW(1e-2, weight_decay=0.1)},
+    "rmsprop": {"optimizer": "rmsprop"},
+    "weights": {"sample_weight": np.arange(50) % 4},
+}
+
+
+@pytest.mark.parametrize("threads", [2, 3])
+@pytest.mark.parametrize("name", CASES)
+def test_threads_come_to_the_same_result(name, threads):
+    how = {"sizes": [7, 10, 4]} | CASES[name]
+    sizes = how.pop("sizes")
+    net, history = trained(sizes, 50, 1, **how)
+    other, others_history = trained(sizes, 50, threads, **how)
+    # In float64 the order of additions shows in the last digits, and Adam divides by small numbers.
+    np.testing.assert_allclose(other.params, net.params, rtol=1e-6, atol=1e-8)
+    np.testing.assert_allclose(others_history.loss, history.loss, rtol=1e-9)
+    np.testing.assert_allclose(others_history.metric, history.metric, rtol=1e-9, atol=1e-12)
+
+
+@pytest.mark.parametrize("threads", [1, 2, 3])
+def test_the_same_seed_and_threads_give_the_same_bits(threads):
+    nets = [trained([20, 30, 10], 200, threads, dtype="float32")[0] for _ in range(5)]
+    for net in nets[1:]:
+        np.testing.assert_array_equal(net.params, nets[0].params)
+
+
+def test_sizes_at_random_agree():
+    random = np.random.default_rng(3)
+    for _ in range(25):
+        sizes = [int(size) for size in random.integers(1, 40, random.integers(2, 5))]
+        sizes[-1] = max(2, sizes[-1])
+        n, batch = int(random.integers(1, 90)), int(random.integers(1, 40))
+        threads = int(random.integers(2, 5))
+        nets = [
+            trained(sizes, n, count, batch_size=batch, epochs=2)[0].params for count in (1, threads)
+        ]
+        np.testing.assert_allclose(*nets, rtol=1e-6, atol=1e-8, err_msg=f"{sizes} {n} {batch}")
+
+
+def test_threads_stop_together_where_the_loss_is_not_finite():
+    X, y = examples(64, [4, 1], "squared_error", "float32")
+    net = fastbp.Network([4, 8, 1], loss="squared_error")
+    with pytest.raises(fastbp.DivergedError):
+        fastbp.train(net, X, y, optimizer=fastbp.SGD(1e6), epochs=200, batch_size=16, n_threads=2)
+    assert np.isfinite(net.params).all()
+
+
+def test_fits_side_by_side_with_threads_of_their_own_agree_with_fits_alone():
+    alone = [trained([9, 20, 3], 120, 2, seed=seed)[0].params for seed in range(4)]
+    together = [None] * 4
+
+    def fit(seed):
+        together[seed] = trained([9, 20, 3], 120, 2, seed=seed)[0].params
+
+    fits = [threading.Thread(target=fit, args=(seed,)) for seed in range(4)]
+    for thread in fits:
+        thread.start()
+    for thread in fits:
+        thread.join()
+    np.testing.assert_array_equal(together, alone)
+
+
+def test_nobody_waits_for_a_thread_that_fails(monkeypatch):
+    """An error in one thread reaches the caller, and the others do not wait for it forever."""
+    right = kernels.train_steps
+
+    def fails(*arguments):
+        if arguments[8].rank == 1:
+            raise MemoryError("no stack")
+        return right(*arguments)
+
+    monkeypatch.setattr(kernels, "train_steps", fails)
+    X, y = examples(64, [4, 3], "softmax_cross_entropy", "float32")
+    with pytest.raises(MemoryError, match="no stack"):
+        fastbp.train(fastbp.Network([4, 3]), X, y, batch_size=16, n_threads=2)
+
+
+def test_threads_are_chosen_by_the_work(monkeypatch):
+    monkeypatch.setattr(steps, "processors", lambda: 8)
+    assert steps.suitable_threads(1e3, 32) == 1
+    assert steps.suitable_threads(1e9, 256) == 8
+    assert steps.suitable_threads(1e9, 5) == 5
+
+
+def test_a_child_process_can_train_after_its_parent_did():
+    script = """if True:
+        import os, numpy as np, fastbp
+        X, y = np.random.default_rng(0).standard_normal((64, 5)), np.arange(64) % 3
+        def fit():
+            net = fastbp.Network([5, 8, 3])
+            fastbp.train(net, X, y, epochs=2, batch_size=16, n_threads=2)
+            return net.params.sum()
+        first = fit()
+        child = os.fork()
+        if child == 0:
+            os._exit(0 if fit() == first else 1)
+        print(os.waitstatus_to_exitcode(os.waitpid(child, 0)[1]))
+    """
+    if not hasattr(os, "fork"):
+        pytest.skip("no fork here")
+    done = subprocess.run(
+        [sys.executable, "-c", script], capture_output=True, text=True, timeout=120, check=False
+    )
+    assert (done.stdout, done.stderr) == ("0\n", "")
