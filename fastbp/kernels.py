@@ -169,6 +169,7 @@ class State(NamedTuple):
 class Workspace(NamedTuple):
     """Everything a step writes besides parameters; allocated once for the largest batch B."""
 
+    block: int  # rows that a thread alone works on at a time
     x: Array  # (B, M) gathered inputs
     y: Array  # (B,) gathered labels, or (K * B,) gathered targets
     shares: Array  # (B,) each row's weight over the sum of the batch's weights
@@ -177,6 +178,7 @@ class Workspace(NamedTuple):
     outputs: Array  # (B * sum N,) every layer's outputs, one layer after the other
     slopes: Array | None  # (B * sum N,) f'(z) of GELU and SiLU; None: neither is used
     deltas: Array  # (B * sum N,) delta of every hidden layer, where its outputs lie in outputs
+    turned: Array  # (K * M,) W^T of the last layer, if K is less than FEW
     record: Array | None  # (n, K) receives z of the last layer for every row; None: not kept
     narrow: Array | None  # (6 * max N,) for narrow layers and ReLU; None: there are none such
 
@@ -192,11 +194,11 @@ class Team(NamedTuple):
 
 
 class Share(NamedTuple):
-    """The rows of a batch that one thread works on."""
+    """The rows of a batch that one thread works on, or works on at a time."""
 
     B: int  # rows of the batch
-    first: int  # the first of the thread's
-    rows: int  # how many they are
+    first: int  # the first of these
+    rows: int  # how many these are
 
 
 class Progress(NamedTuple):
@@ -1076,13 +1078,14 @@ def narrow_relu(X: Array, W: Array, b: Array, out: Array) -> None:
 
 @jit
 def narrow_relu_backward(
-    z: Array, W: Array, a: Array, narrow: Array, delta: Array, dW: Array, db: Array
+    z: Array, W: Array, a: Array, narrow: Array, kept: int, delta: Array, dW: Array, db: Array
 ) -> None:
     """Go back through a last layer of at most NARROW outputs and the ReLU below it, in one pass.
 
     From ``z`` (K, B), the last layer's delta, ``W`` (N, K) and ``a`` (B, N), the ReLU's outputs:
-    ``dW`` (N, K) = a^T z^T, ``delta`` (B, N) = z^T W^T where a > 0, else 0, and ``db`` (N,), the
-    sum of the rows of ``delta``. ``narrow`` (6 * N,) is overwritten: W^T and dW^T, three rows each.
+    ``dW`` (N, K) = a^T z^T + kept dW, ``delta`` (B, N) = z^T W^T where a > 0, else 0, and ``db``
+    (N,), the sum of the rows of ``delta``. ``narrow`` (6 * N,) is overwritten: W^T and dW^T, three
+    rows each.
     """
     B, N = a.shape
     K = z.shape[0]
@@ -1134,7 +1137,8 @@ def narrow_relu_backward(
             narrow[r2 + j] += s * a[i, j]
     for j in range(N):
         for k in range(K):
-            dW[j, k] = narrow[r0 + k * N + j]
+            total = narrow[r0 + k * N + j]
+            dW[j, k] = dW[j, k] + total if kept == 1 else total
 
 
 @jit_inline
@@ -1807,6 +1811,15 @@ def layer_rows(buffer: Array, layers: Layers, layer: int, share: Share) -> Array
 
 
 @jit_part
+def layer_input(x: Array, outputs: Array, layers: Layers, layer: int, share: Share) -> Array:
+    """What one layer was given for the rows of ``share``: ``x`` (B, M), or outputs from below."""
+    if layer > 0:
+        return layer_rows(outputs, layers, layer - 1, share)
+    M = layers.sizes[0]
+    return matrix(x, share.first * M, share.rows, M)
+
+
+@jit_part
 def layer_activation(activations: Array | None, layer: int) -> int | None:
     """Code of one layer's activation; None, which is ReLU, where no layer has another."""
     if activations is None:
@@ -1908,14 +1921,17 @@ def backward(
     deltas: Array,
     z: Array,
     biases: Array,
+    turned: Array,
+    kept: int,
 ) -> bool:
     """Fill the rows of ``share`` in ``deltas`` from the last layer's delta, ``z`` (K, rows).
 
     Layer by layer downwards: delta of the layer below is (delta W^T) * f'(z)  (seed 000, eq. 17
     to 20; its eq. 19 says DZ2 where DZ1 belongs). ``biases`` (sum N,) receives the sums of the
-    rows of each delta. ``narrow`` as in ``Workspace``.
+    rows of each delta. ``narrow`` and ``turned`` as in ``Workspace``.
 
-    Returns whether the last layer's dW is made already, and stands in ``grads``.
+    Returns whether the last layer's dW is made already, and stands in ``grads``, added to
+    ``kept`` (0 or 1) times what stood there.
     """
     top = layers.weights_at.shape[0] - 1
     K = z.shape[0]
@@ -1934,7 +1950,7 @@ def backward(
             )
             W, dW = layer_weights(params, layers, top), layer_weights(grads, layers, top)
             sums = vector(biases, layers.outputs_at[top - 1], W.shape[0])
-            narrow_relu_backward(z, W, below, narrow, sent, dW, sums)
+            narrow_relu_backward(z, W, below, narrow, kept, sent, dW, sums)
             fused = True
     for layer in range(top - 1 if fused else top, 0, -1):
         W = layer_weights(params, layers, layer)
@@ -1943,10 +1959,9 @@ def backward(
         if layer < top:
             input_gradient(layer_rows(deltas, layers, layer, share), W, sent)
         elif share.rows > K and K < FEW:
-            # dW, which is not made yet, lends its place; threads write the same to it.
-            turned = matrix(grads, layers.weights_at[layer], K, M)
-            transpose(W, turned)
-            product(z, TRANSPOSED, turned, PLAIN, sent)
+            flipped = matrix(turned, 0, K, M)
+            transpose(W, flipped)
+            product(z, TRANSPOSED, flipped, PLAIN, sent)
         else:
             product(z, TRANSPOSED, W, TRANSPOSED, sent)
         below = layer_rows(outputs, layers, layer - 1, share)
@@ -1971,41 +1986,44 @@ def gradients(
     grads: Array,
     layers: Layers,
     team: Team,
+    share: Share,
     x: Array,
     outputs: Array,
     deltas: Array,
     z: Array,
+    kept: int,
     fused: bool,
 ) -> None:
     """Fill this thread's part of ``grads`` (P,): dW = a^T delta, db = the sum of the rows of delta.
 
-    Seed 000, eq. 15 and 16; the 1/m is in delta. All rows of the batch count, whichever thread
-    worked on them: ``x`` (B, M), ``outputs``, ``deltas``, and ``z`` (K * B,), the last layer's
-    delta, for each thread's rows (K, rows). The last thread takes the biases too. ``fused``: the
-    last layer's dW is there already.
+    Seed 000, eq. 15 and 16; the 1/m is in delta. The rows of ``share`` count: in a team all of
+    the batch, whichever thread worked on them. What they give is added to ``kept`` (0 or 1) times
+    what stands in ``grads``. ``x`` (B, M), ``outputs``, ``deltas`` and ``z`` (K * B,), the last
+    layer's delta, for the rows that were worked on together (K, rows). The last thread takes the
+    biases too. ``fused``: the last layer's dW is there already.
     """
-    B = x.shape[0]
     top = layers.weights_at.shape[0] - 1
     for layer in range(top, -1, -1):
         N = layers.sizes[layer + 1]
-        first, rows = layer_part(layers, layer, team)
-        dW = matrix(grads, layers.weights_at[layer] + first * N, rows, N)
-        below = layer_output(outputs, layers, layer - 1, B) if layer > 0 else x
+        first, columns = layer_part(layers, layer, team)
+        dW = matrix(grads, layers.weights_at[layer] + first * N, columns, N)
         if layer < top:
-            delta = layer_output(deltas, layers, layer, B)
-            columns_product(below, first, delta, PLAIN, 0, dW)
+            below = layer_input(x, outputs, layers, layer, share)
+            delta = layer_rows(deltas, layers, layer, share)
+            columns_product(below, first, delta, PLAIN, kept, dW)
         elif not fused:
-            M = layers.sizes[layer]
             for rank in range(team.size):
-                its = share_of(B, rank, team.size)
-                part = matrix(below, its.first * M, its.rows, M)
+                its = share if team.size == 1 else share_of(share.B, rank, team.size)
+                below = layer_input(x, outputs, layers, layer, its)
                 delta = matrix(z, its.first * N, N, its.rows)
-                columns_product(part, first, delta, TRANSPOSED, 0 if rank == 0 else 1, dW)
+                more = kept if rank == 0 else 1
+                columns_product(below, first, delta, TRANSPOSED, more, dW)
         if team.rank == team.size - 1:
             db = layer_biases(grads, layers, layer)
             start = layers.outputs_at[layer]
             for j in range(N):
-                db[j] = team.biases[0, start + j]
+                own = team.biases[0, start + j]
+                db[j] = db[j] + own if kept == 1 else own
             for rank in range(1, team.size):
                 for j in range(N):
                     db[j] += team.biases[rank, start + j]
@@ -2035,26 +2053,27 @@ def batch_targets(y: Array, buffer: Array, share: Share) -> Array:
 
 
 @jit_part
-def batch_shares(
-    weights: Array | None, order: Array, start: int, share: Share, scale: float, shares: Array
-) -> float:
-    """``shares`` (rows,) = scale w / sum w for the rows of ``share``; returns sum w.
-
-    The batch is ``order[start:start + B]``. Without weights (None) each row weighs 1. Rows that
-    all weigh 0 get shares of 0.
-    """
+def batch_weight(weights: Array | None, order: Array, start: int, B: int) -> float:
+    """Sum of the weights of the batch ``order[start:start + B]``; without any each weighs 1."""
     if weights is None:
-        shares[:] = shares.dtype.type(scale / share.B)
-        return np.float64(share.B)
+        return np.float64(B)
     else:
         total = 0.0
-        for i in range(start, start + share.B):
+        for i in range(start, start + B):
             total += np.float64(weights[order[i]])
-        factor = scale / total if total > 0.0 else 0.0
-        for i in range(share.rows):
-            weight = np.float64(weights[order[start + share.first + i]])
-            shares[i] = shares.dtype.type(weight * factor)
         return total
+
+
+@jit_part
+def row_shares(
+    weights: Array | None, order: Array, start: int, factor: float, shares: Array
+) -> None:
+    """``shares`` (rows,) = ``factor`` w for the rows ``order[start:start + rows]``."""
+    if weights is None:
+        shares[:] = shares.dtype.type(factor)
+    else:
+        for i in range(shares.shape[0]):
+            shares[i] = shares.dtype.type(np.float64(weights[order[start + i]]) * factor)
 
 
 @jit
@@ -2116,39 +2135,52 @@ def train_steps(
                 return step
         stop = min(n, start + work.shares.shape[0])
         share = share_of(stop - start, team.rank, team.size)
-        begin = start + share.first  # of this thread's rows among all that are visited
-        if shuffled:
-            x_all = matrix(work.x, 0, share.B, M)
-            x = matrix(work.x, share.first * M, share.rows, M)
-            gather(X, order, begin, x)
-        else:
-            x_all = matrix(X, start * M, share.B, M)
-            x = matrix(X, begin * M, share.rows, M)
-        y = batch_targets(y_all, work.y, share)
-        gather_targets(y_all, order, begin, y)
-        shares = vector(work.shares, share.first, share.rows)
-        weight = batch_shares(weights, order, start, share, objective.scale, shares)
+        total = batch_weight(weights, order, start, share.B)
+        # Rows that all weigh 0 get shares of 0.
+        factor = objective.scale / total if total > 0.0 else 0.0
+        loss = score = 0.0
+        blocks = 1 if team.size > 1 else max(1, (share.rows + work.block - 1) // work.block)
+        for block in range(blocks):
+            skipped, rows = portion(share.rows, block, blocks)
+            part = Share(share.B, share.first + skipped, rows)
+            begin = start + part.first  # of these rows among all that are visited
+            if shuffled:
+                x_all = matrix(work.x, 0, share.B, M)
+                x = matrix(work.x, part.first * M, rows, M)
+                gather(X, order, begin, x)
+            else:
+                x_all = matrix(X, start * M, share.B, M)
+                x = matrix(X, begin * M, rows, M)
+            y = batch_targets(y_all, work.y, part)
+            gather_targets(y_all, order, begin, y)
+            shares = vector(work.shares, part.first, rows)
+            row_shares(weights, order, begin, factor, shares)
 
-        if not meet(team):  # all parameters have been moved
-            return step
-        z = matrix(work.z, share.first * K, K, share.rows)
-        scratch = vector(work.scratch, 4 * share.first, 4 * share.rows)
-        forward(params, layers, rates, random, share, x, outputs, slopes, narrow)
-        last = layer_rows(outputs, layers, layers.weights_at.shape[0] - 1, share)
-        transpose_output(params, layers, last, z)
-        keep_outputs(z, begin, work.record)
-        if y.ndim == 1:  # not through loss_and_delta: a level less of what is compiled first
-            loss, score = softmax_cross_entropy(z, y, shares, objective.smoothing, scratch)
-        else:
-            loss, score = loss_and_delta(objective, z, y, shares, scratch)
-        fused = backward(
-            params, grads, layers, rates, random, share, outputs, slopes, narrow, deltas, z, biases
-        )
+            if not meet(team):  # all parameters have been moved
+                return step
+            z = matrix(work.z, part.first * K, K, rows)
+            scratch = vector(work.scratch, 4 * part.first, 4 * rows)
+            forward(params, layers, rates, random, part, x, outputs, slopes, narrow)
+            last = layer_rows(outputs, layers, layers.weights_at.shape[0] - 1, part)
+            transpose_output(params, layers, last, z)
+            keep_outputs(z, begin, work.record)
+            if y.ndim == 1:  # not through loss_and_delta: a level less of what is compiled first
+                more = softmax_cross_entropy(z, y, shares, objective.smoothing, scratch)
+            else:
+                more = loss_and_delta(objective, z, y, shares, scratch)
+            loss += more[0]
+            score += more[1]
+            kept = 0 if block == 0 else 1
+            fused = backward(
+                *(params, grads, layers, rates, random, part, outputs, slopes, narrow),
+                *(deltas, z, biases, work.turned, kept),
+            )
+
+            if not meet(team):  # all deltas are made
+                return step
+            counted = part if team.size == 1 else Share(share.B, 0, share.B)
+            gradients(grads, layers, team, counted, x_all, outputs, deltas, work.z, kept, fused)
         found[team.rank, 0], found[team.rank, 1] = loss, score
-
-        if not meet(team):  # all deltas are made
-            return step
-        gradients(grads, layers, team, x_all, outputs, deltas, work.z, fused)
         penalty, square = (
             add_penalties(params, grads, layers, team, objective.penalties, objective.corner),
             0.0,
@@ -2183,9 +2215,9 @@ def train_steps(
 
         random[1] += np.uint64(work.outputs.shape[0])
         counts[0] = stop
-        sums[0] += weight * loss
-        sums[1] += weight * score
-        sums[2] += weight
+        sums[0] += total * loss
+        sums[1] += total * score
+        sums[2] += total
         if stop == n:
             mean = 1.0 / sums[2] if sums[2] > 0.0 else 0.0
             epochs[ended, 0] = sums[0] * mean

@@ -14,6 +14,9 @@ from fastbp.steps import Steps
 DTYPES = ("float32", "float64")
 # Rows are evaluated in blocks whose outputs fit into the second-level cache.
 BLOCK_BYTES = 1 << 19
+# OpenBLAS makes products of so many multiplications at most without packing its matrices first.
+SMALL_PRODUCT = 1e6
+LEAST_ROWS = 40
 
 
 class Network:
@@ -231,6 +234,7 @@ class Network:
         outputs = rows * int(widths.sum())
         K = self.sizes[-1]
         return kernels.Workspace(
+            block=self._block(rows),
             x=np.empty((rows if gathers else 0, self.sizes[0]), self.dtype),
             y=np.empty(rows if y.ndim == 1 else rows * K, y.dtype),
             shares=np.empty(rows, self.dtype),
@@ -239,9 +243,16 @@ class Network:
             outputs=np.empty(outputs, self.dtype),
             slopes=np.empty(outputs, self.dtype) if self._keeps_slopes else None,
             deltas=np.empty(rows * int(widths[:-1].sum()), self.dtype),
+            turned=np.empty(K * self.sizes[-2] if K < kernels.FEW else 0, self.dtype),
             record=None,
             narrow=self._narrow_buffer(),
         )
+
+    def _block(self, rows: int) -> int:
+        """Choose how many of a batch's ``rows`` are worked on at a time."""
+        largest = max(M * N for M, N in zip(self.sizes[:-1], self.sizes[1:], strict=True))
+        most = int(SMALL_PRODUCT) // largest
+        return most if most >= LEAST_ROWS else rows
 
     def _narrow_buffer(self) -> Array | None:
         """Allocate what kernels need for layers of few inputs or outputs, if there are such."""

@@ -369,19 +369,15 @@ def test_gather(batch, dtype):
 
 
 @both
-def test_batch_shares(dtype):
+def test_weights_of_a_batch_and_shares_of_its_rows(dtype):
     order, shares = np.array([3, 0, 2, 1]), np.empty(2, dtype)
-    whole = kernels.Share(2, 0, 2)
-    assert kernels.batch_shares(None, order, 1, whole, 1.0, shares) == 2
+    assert kernels.batch_weight(None, order, 1, 2) == 2
+    kernels.row_shares(None, order, 1, 0.5, shares)
     np.testing.assert_array_equal(shares, 0.5)
     weights = np.array([1, 0, 3, 5], dtype)
-    assert kernels.batch_shares(weights, order, 1, whole, 2.0, shares) == 4
+    assert kernels.batch_weight(weights, order, 1, 2) == 4
+    kernels.row_shares(weights, order, 1, 0.5, shares)
     np.testing.assert_array_equal(shares, [0.5, 1.5])
-    second = kernels.Share(2, 1, 1)  # the second of two rows, for another thread
-    assert kernels.batch_shares(weights, order, 1, second, 2.0, shares[:1]) == 4
-    assert shares[0] == 1.5
-    assert kernels.batch_shares(np.zeros(4, dtype), order, 1, whole, 1.0, shares) == 0
-    np.testing.assert_array_equal(shares, 0)
 
 
 def test_maxima_take_the_first_of_equals():
@@ -517,7 +513,7 @@ def test_narrow_layers(B, few, N, dtype):
     z, W, a = normal((few, B), dtype, 3), normal((N, few), dtype, 4), np.maximum(out, 0)
     dW, delta, db = (np.full(s, np.nan, dtype) for s in ((N, few), (B, N), N))
     narrow = np.full(6 * N, np.nan, dtype)
-    assert kernels.narrow_relu_backward(z, W, a, narrow, delta, dW, db) is None
+    assert kernels.narrow_relu_backward(z, W, a, narrow, 0, delta, dW, db) is None
     zw, Ww, aw = wide(z, W, a)
     wants = reference.narrow_relu_backward(zw, Ww, aw)
     size = np.abs(zw.T) @ np.abs(Ww.T)
@@ -526,6 +522,10 @@ def test_narrow_layers(B, few, N, dtype):
         assert_within(got, want, bound)
     assert_within(db, wants[2], (B + few + 3) * eps(X) * size.sum(axis=0))
     assert (delta[a == 0] == 0).all()
+    once, sums = dW.copy(), db.copy()
+    kernels.narrow_relu_backward(z, W, a, narrow, 1, delta, dW, db)
+    np.testing.assert_array_equal(dW, once + once)
+    np.testing.assert_array_equal(db, sums)
 
 
 def test_a_layer_without_rows():
@@ -929,7 +929,7 @@ class Run:
         penalties = np.zeros((len(net.weights), 4))
         penalties[:, :2] = more.pop("l1", 0.0), more.pop("l2", 0.0)
         weights, record = more.pop("weights", None), more.pop("record", None)
-        wide_only = more.pop("wide_only", False)
+        wide_only, block = more.pop("wide_only", False), more.pop("block", None)
         needs_other = set(net.activations[:-1]) - {"relu"} or len(net.sizes) < 3
         kept = penalties if penalties.any() else None
         loss = {"scale": 1.0, "smoothing": 0.0, "transition": 1.0, "penalties": kept}
@@ -945,6 +945,7 @@ class Run:
         self.rule, self.data = chosen, kernels.Data(X, y, weights)
         needs_slopes = {"gelu", "silu"} & set(net.activations)
         self.work = kernels.Workspace(
+            block=batch if block is None else block,
             x=np.full((batch, X.shape[1]), np.nan, dtype),
             y=np.zeros(batch if y.ndim == 1 else batch * K, y.dtype),
             shares=np.full(batch, np.nan, dtype),
@@ -953,6 +954,7 @@ class Run:
             outputs=np.full(batch * total, np.nan, dtype),
             slopes=np.full(batch * total, np.nan, dtype) if needs_slopes else None,
             deltas=np.full(batch * sum(net.sizes[1:-1]), np.nan, dtype),
+            turned=np.full(K * net.sizes[-2], np.nan, dtype),
             record=record,
             narrow=None if wide_only or needs_other else np.full(6 * max(net.sizes), np.nan, dtype),
         )
@@ -1181,6 +1183,28 @@ def test_the_same_seed_gives_the_same_bits_however_the_steps_are_called(dropout)
     for one, two in zip(whole.progress, parts.progress, strict=True):
         np.testing.assert_array_equal(one, two)
     assert (whole.params != other.params).any()
+
+
+@both
+@pytest.mark.parametrize("sizes", [SIZES, [2, 9, 3], [3, 5, 2, 6, 4], [6, 3], [9, 8, 7, 1]])
+@pytest.mark.parametrize("loss", ["softmax_cross_entropy", "squared_error"])
+@pytest.mark.parametrize("block", [1, 2, 3, 5, 9])
+def test_blocks_of_rows_give_what_whole_batches_give(sizes, loss, block, dtype):
+    if loss == "softmax_cross_entropy" and sizes[-1] == 1:
+        pytest.skip("needs two outputs")
+    X, y = examples(11, dtype, loss, sizes)
+    record, weights = np.full((2, 11, sizes[-1]), np.nan, dtype), normal(11, dtype) ** 2
+    dropout = np.full(len(sizes) - 1, 0.3) if sizes == SIZES else None
+    ends = []
+    for kept, size in zip(record, (7, block), strict=True):
+        run = Run(
+            *(network(dtype, "relu", loss, sizes), X, y),
+            **{"batch": 7, "block": size, "weights": weights, "record": kept, "dropout": dropout},
+        )
+        assert run.train(4) == 4
+        ends.append((run.params, run.epochs[:2], kept))
+    for whole, parts in zip(*ends, strict=True):
+        assert_within(parts, whole, 100 * eps(X) * max(1.0, np.abs(whole).max()))
 
 
 def test_every_step_has_its_own_dropout():
