@@ -79,6 +79,7 @@ def jit(function: Function, **special: Any) -> Function:
     """
     options = {"nogil": True, "error_model": "numpy", "fastmath": RELAXED, "cache": CACHE}
     options["no_cfunc_wrapper"] = True  # nothing calls a kernel from C; 15 ms of compiling for each
+    options["_nrt"] = False
     return numba.njit(**options | special)(function)
 
 
@@ -93,7 +94,7 @@ def jit_part(function: Function) -> Function:
     For scalar functions and small parts: a call that is left in a loop keeps the loop from
     vectorising (softplus took 16 ns for 0.9).
     """
-    return jit(function, fastmath=EXACT, forceinline=True, cache=False)
+    return jit(function, fastmath=EXACT, forceinline=True, cache=False, _nrt=True)
 
 
 def jit_inline(function: Function) -> Function:
@@ -170,7 +171,7 @@ class Workspace(NamedTuple):
     """Everything a step writes besides parameters; allocated once for the largest batch B."""
 
     block: int  # rows that a thread alone works on at a time
-    x: Array  # (B, M) gathered inputs
+    x: Array  # (B * M,) gathered inputs
     y: Array  # (B,) gathered labels, or (K * B,) gathered targets
     shares: Array  # (B,) each row's weight over the sum of the batch's weights
     scratch: Array  # (4 * B,) for the loss

@@ -7,6 +7,7 @@ from typing import Any
 import numpy as np
 
 from fastbp import checks, kernels, persistence
+from fastbp.buffers import aligned
 from fastbp.choices import ACTIVATIONS, LOSSES, choose
 from fastbp.kernels import Array
 from fastbp.steps import Steps
@@ -114,7 +115,7 @@ class Network:
         self._keeps_slopes = any(row.keeps_slope for row in rows)
         few = min(self.sizes[0], self.sizes[-1]) <= kernels.NARROW
         self._narrow = few and hidden > 0 and self._layers.activations is None
-        self.params = np.zeros(int(ends[-1]), self.dtype)
+        self.params = aligned(int(ends[-1]), self.dtype, 0.0)
         self._set_views()
 
         random = np.random.default_rng(seed)
@@ -141,6 +142,8 @@ class Network:
 
     def __setstate__(self, state: dict[str, Any]) -> None:
         self.__dict__.update(state)
+        self.params = aligned(len(state["params"]), self.dtype)
+        self.params[:] = state["params"]
         self._set_views()
 
     def __repr__(self) -> str:
@@ -235,15 +238,15 @@ class Network:
         K = self.sizes[-1]
         return kernels.Workspace(
             block=self._block(rows),
-            x=np.empty((rows if gathers else 0, self.sizes[0]), self.dtype),
-            y=np.empty(rows if y.ndim == 1 else rows * K, y.dtype),
-            shares=np.empty(rows, self.dtype),
-            scratch=np.empty(4 * rows, self.dtype),
-            z=np.empty(rows * K, self.dtype),
-            outputs=np.empty(outputs, self.dtype),
-            slopes=np.empty(outputs, self.dtype) if self._keeps_slopes else None,
-            deltas=np.empty(rows * int(widths[:-1].sum()), self.dtype),
-            turned=np.empty(K * self.sizes[-2] if K < kernels.FEW else 0, self.dtype),
+            x=aligned(rows * self.sizes[0] if gathers else 0, self.dtype),
+            y=aligned(rows if y.ndim == 1 else rows * K, y.dtype),
+            shares=aligned(rows, self.dtype),
+            scratch=aligned(4 * rows, self.dtype),
+            z=aligned(rows * K, self.dtype),
+            outputs=aligned(outputs, self.dtype),
+            slopes=aligned(outputs, self.dtype) if self._keeps_slopes else None,
+            deltas=aligned(rows * int(widths[:-1].sum()), self.dtype),
+            turned=aligned(K * self.sizes[-2] if K < kernels.FEW else 0, self.dtype),
             record=None,
             narrow=self._narrow_buffer(),
         )
@@ -256,7 +259,7 @@ class Network:
 
     def _narrow_buffer(self) -> Array | None:
         """Allocate what kernels need for layers of few inputs or outputs, if there are such."""
-        return np.empty(6 * max(self.sizes[1:]), self.dtype) if self._narrow else None
+        return aligned(6 * max(self.sizes[1:]), self.dtype) if self._narrow else None
 
     # ------------------------------------------------------------------ what users ask for
 
@@ -264,8 +267,8 @@ class Network:
         """Run ``X`` forward a block at a time; yields the rows and the last layer's z, (B, K)."""
         per_row = sum(self.sizes[1:])
         rows = min(len(X), max(16, BLOCK_BYTES // (per_row * self.dtype.itemsize)))
-        outputs = np.empty(rows * per_row, self.dtype)
-        slopes = np.empty_like(outputs) if self._keeps_slopes else None
+        outputs = aligned(rows * per_row, self.dtype)
+        slopes = aligned(outputs.size, self.dtype) if self._keeps_slopes else None
         narrow = self._narrow_buffer()
         random = np.zeros(2, np.uint64)
         K = self.sizes[-1]

@@ -10,6 +10,7 @@ from typing import Any, ClassVar
 import numpy as np
 
 from fastbp import checks, kernels
+from fastbp.buffers import aligned
 from fastbp.choices import choose
 from fastbp.kernels import Array
 
@@ -51,7 +52,7 @@ class Optimizer:
 
     def state(self, size: int, dtype: Any) -> kernels.State:
         """Allocate what is kept for ``size`` parameters."""
-        kept = [np.zeros(size, dtype) if k < self.buffers else None for k in range(2)]
+        kept = [aligned(size, dtype, 0.0) if k < self.buffers else None for k in range(2)]
         return kernels.State(*kept)
 
 
@@ -216,7 +217,7 @@ class Adagrad(Optimizer):
 
     def state(self, size: int, dtype: Any) -> kernels.State:
         """Allocate s at its initial value."""
-        return kernels.State(np.full(size, self.initial, dtype), None)
+        return kernels.State(aligned(size, dtype, self.initial), None)
 
 
 OPTIMIZERS: dict[str, type[Optimizer]] = {

@@ -6,6 +6,7 @@ from typing import Any
 import numpy as np
 
 from fastbp import kernels
+from fastbp.buffers import aligned
 from fastbp.kernels import Array
 from fastbp.network import Network
 from fastbp.scratch_layers import (
@@ -165,7 +166,7 @@ class CompiledSteps:
             [array for arrays in kept for array in arrays[place : place + 2]]
             for place in range(0, 2 + len(names), 2)
         ]
-        return [np.empty_like(self.net.params) for _ in own[1:]], own
+        return [aligned(self.net.params.size, self.net.dtype) for _ in own[1:]], own
 
     def advance(self, first: int, steps: int) -> int:
         """Take ``steps`` steps from step ``first`` of the run, counted from 0.

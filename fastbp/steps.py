@@ -8,6 +8,7 @@ from types import TracebackType
 import numpy as np
 
 from fastbp import kernels
+from fastbp.buffers import aligned
 from fastbp.kernels import Array
 
 # A compiled call lasts about so long, so that Ctrl-C, progress and callbacks are not kept waiting.
@@ -60,7 +61,7 @@ class Steps:
         n_threads: int | None = 1,
     ) -> None:
         n, self.rows = len(data.X), len(work.shares)
-        self.params, self.grads = params, np.empty_like(params)
+        self.params, self.grads = params, aligned(params.size, params.dtype)
         self.layers, self.objective, self.rule, self.state = layers, objective, rule, state
         self.data, self.work, self.shuffled = data, work, shuffled
         self.per_epoch = -(-n // self.rows)
