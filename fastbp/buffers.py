@@ -24,7 +24,7 @@ def aligned(size: int, dtype: Any, value: float | None = None) -> Array:
     kind = np.dtype(dtype)
     memory = np.empty(size * kind.itemsize + LINE, np.uint8)
     start = -memory.ctypes.data % LINE
-    array = memory[start : start + size * kind.itemsize].view(kind)
+    array: Array = memory[start : start + size * kind.itemsize].view(kind)
     if value is not None:
         array[:] = value
     return array

@@ -112,8 +112,8 @@ def _first(mask: Array) -> tuple[Any, ...]:
     return tuple(int(i) for i in np.argwhere(mask)[0])
 
 
-def numbers(name: str, values: Any, dtype: Any) -> Array:
-    """Take finite numbers of ``dtype``, of any shape."""
+def numbers(name: str, values: Any, dtype: Any, before: int = 0) -> Array:
+    """Take finite numbers of ``dtype``, of any shape; ``before`` rows of them came earlier."""
     given = array = np.asarray(values)
     if array.dtype.kind == "O":
         try:
@@ -134,6 +134,8 @@ def numbers(name: str, values: Any, dtype: Any) -> Array:
             index = _first(bad)
             value = given[index]
             fit = "" if not np.isfinite(array[index]) else f", too large for {np.dtype(dtype)}"
+            if before:
+                index = index[0] + before, *index[1:]
             raise ValueError(f"{_place(name, index)} is {value}{fit}; it must be finite")
     return converted
 
@@ -141,12 +143,44 @@ def numbers(name: str, values: Any, dtype: Any) -> Array:
 def matrix(name: str, values: Any, columns: int | None, dtype: Any) -> Array:
     """Take finite numbers of shape (rows, ``columns``), in the form kernels take."""
     array = numbers(name, values, dtype)
+    _is_table(name, array, columns)
+    return for_kernels(array)
+
+
+def _is_table(name: str, array: Array, columns: int | None) -> None:
     if array.ndim != 2:
         raise ValueError(
             f"{name} must have two dimensions, (rows, columns); its shape is {array.shape}"
         )
     if columns is not None and array.shape[1] != columns:
         raise ValueError(f"{name} must have {columns} columns; its shape is {array.shape}")
+
+
+# Types of which kernels take rows as they are: a copy of a memory map might not fit into memory.
+_MAPPED = tuple(np.dtype(name) for name in ("f4", "f8", "i2", "i4", "i8", "u2", "u4", "u8"))
+# Numbers that are looked through at a time.
+_STRETCH = 1 << 20
+
+
+def examples(name: str, values: Any, columns: int, dtype: Any) -> Array:
+    """Take finite numbers of shape (rows, ``columns``), in the form kernels take.
+
+    uint8 and what is mapped into memory stay as they are; all else becomes ``dtype``.
+    """
+    mapped = isinstance(values, np.memmap) and values.dtype in _MAPPED
+    if not (isinstance(values, np.ndarray) and (values.dtype == np.uint8 or mapped)):
+        return matrix(name, values, columns, dtype)
+    array = np.asarray(values)
+    if not array.flags.c_contiguous and mapped:
+        raise ValueError(
+            f"{name} is a memory map whose rows do not lie one after the other, of which kernels "
+            f"would need a copy; its strides are {array.strides}"
+        )
+    _is_table(name, array, columns)
+    if array.dtype.kind == "f":
+        rows = max(1, _STRETCH // max(columns, 1))
+        for start in range(0, len(array), rows):
+            numbers(name, array[start : start + rows], dtype, start)
     return for_kernels(array)
 
 

@@ -61,8 +61,13 @@ else:
     _register(YIELD, ctypes.CDLL(None).sched_yield)
 
 
-def core_name() -> str:
-    """Name the kernels that fastbp's OpenBLAS takes, such as ``SkylakeX`` or ``Haswell``."""
+def _core_name() -> str:
     ask = _OPENBLAS.scipy_openblas_get_corename
     ask.restype = ctypes.c_char_p
     return str(ask().decode())
+
+
+# The kernels that fastbp's OpenBLAS takes, such as ``SkylakeX`` or ``Haswell``.
+CORE = _core_name()
+# Whether they include some for small products, which need not pack their matrices first.
+SMALL_PRODUCTS = CORE in ("SkylakeX", "Cooperlake", "SapphireRapids")

@@ -1,21 +1,27 @@
 """A network: layer sizes, one flat buffer of parameters, and what can be computed from it."""
 
-from collections.abc import Iterator, Sequence
+import itertools
+from collections.abc import Sequence
+from concurrent.futures import ThreadPoolExecutor
 from os import PathLike
 from typing import Any
 
 import numpy as np
 
-from fastbp import checks, kernels, persistence
+from fastbp import checks, kernels, native, persistence
 from fastbp.buffers import aligned
 from fastbp.choices import ACTIVATIONS, LOSSES, choose
 from fastbp.kernels import Array
-from fastbp.steps import Steps
+from fastbp.steps import Steps, processors
 
 DTYPES = ("float32", "float64")
 # Rows are evaluated in blocks whose outputs fit into the second-level cache.
 BLOCK_BYTES = 1 << 19
-# OpenBLAS makes products of so many multiplications at most without packing its matrices first.
+# Of so many multiplications, inference is worth the start of threads.
+THREADED_ROWS = 1e8
+# Rows are evaluated in stretches of about so many bytes of X.
+EVALUATED_BYTES = 1 << 24
+# So many multiplications at most make a product small for OpenBLAS.
 SMALL_PRODUCT = 1e6
 LEAST_ROWS = 40
 
@@ -115,6 +121,7 @@ class Network:
         self._keeps_slopes = any(row.keeps_slope for row in rows)
         few = min(self.sizes[0], self.sizes[-1]) <= kernels.NARROW
         self._narrow = few and hidden > 0 and self._layers.activations is None
+        self._per_row = sum(self.sizes[1:])
         self.params = aligned(int(ends[-1]), self.dtype, 0.0)
         self._set_views()
 
@@ -176,12 +183,15 @@ class Network:
     def inputs(self, X: Any) -> Array:
         """Check ``X`` and return it as (n, M) of the network's dtype, without needless copies.
 
+        uint8 and memory maps stay what they are: kernels take their rows as numbers of the
+        network's dtype, brightnesses of 0 to 255 as 0 to 1.
+
         Raises
         ------
         ValueError, TypeError
             If its shape is not (n, M) or it holds anything but finite numbers.
         """
-        return checks.matrix("X", X, self.sizes[0], self.dtype)
+        return checks.examples("X", X, self.sizes[0], self.dtype)
 
     def targets(self, y: Any, rows: int) -> Array:
         """Check ``y`` for ``rows`` rows; class indices (n,) as int64, or (n, K) like the network.
@@ -246,7 +256,7 @@ class Network:
             outputs=aligned(outputs, self.dtype),
             slopes=aligned(outputs, self.dtype) if self._keeps_slopes else None,
             deltas=aligned(rows * int(widths[:-1].sum()), self.dtype),
-            turned=aligned(K * self.sizes[-2] if K < kernels.FEW else 0, self.dtype),
+            turned=aligned(self.params.size if native.SMALL_PRODUCTS else 0, self.dtype),
             record=None,
             narrow=self._narrow_buffer(),
         )
@@ -255,7 +265,7 @@ class Network:
         """Choose how many of a batch's ``rows`` are worked on at a time."""
         largest = max(M * N for M, N in zip(self.sizes[:-1], self.sizes[1:], strict=True))
         most = int(SMALL_PRODUCT) // largest
-        return most if most >= LEAST_ROWS else rows
+        return most if native.SMALL_PRODUCTS and most >= LEAST_ROWS else rows
 
     def _narrow_buffer(self) -> Array | None:
         """Allocate what kernels need for layers of few inputs or outputs, if there are such."""
@@ -263,55 +273,73 @@ class Network:
 
     # ------------------------------------------------------------------ what users ask for
 
-    def _blocks(self, X: Array) -> Iterator[tuple[slice, Array]]:
-        """Run ``X`` forward a block at a time; yields the rows and the last layer's z, (B, K)."""
-        per_row = sum(self.sizes[1:])
-        rows = min(len(X), max(16, BLOCK_BYTES // (per_row * self.dtype.itemsize)))
-        outputs = aligned(rows * per_row, self.dtype)
-        slopes = aligned(outputs.size, self.dtype) if self._keeps_slopes else None
-        narrow = self._narrow_buffer()
-        random = np.zeros(2, np.uint64)
-        K = self.sizes[-1]
-        for start in range(0, len(X), max(rows, 1)):
-            x = X[start : start + rows]
-            whole = kernels.Share(len(x), 0, len(x))
-            kernels.forward(
-                *(self.params, self._layers, None, random, whole, x, outputs, slopes, narrow)
-            )
-            first = int(self._layers.outputs_at[-1]) * len(x)
-            z = outputs[first : first + len(x) * K].reshape(len(x), K)
-            z += self.biases[-1]
-            yield slice(start, start + len(x)), z
+    def _infer(self, X: Array, link: int) -> Array:
+        """Compute what the network makes of ``X`` (n, M), under the link of a loss; -1: z."""
+        n, per_row = len(X), self._per_row
+        out = np.empty((n, self.sizes[-1]), self.dtype)
+        most = max(16, BLOCK_BYTES // (per_row * self.dtype.itemsize))
+        work = float(n) * self.params.size
+        threads = min(processors(), n // most) if work >= THREADED_ROWS else 1
+        if threads <= 1:
+            done = self._infer_rows(X, link, out, 0, n, max(1, min(n, most)))
+        else:
+            ends = [n * rank // threads for rank in range(threads + 1)]
+            with ThreadPoolExecutor(threads) as pool:
+                parts = [
+                    pool.submit(self._infer_rows, X, link, out, first, last, most)
+                    for first, last in itertools.pairwise(ends)
+                ]
+            done = sum(part.result() - first for part, first in zip(parts, ends, strict=False))
+        if done < n:
+            checks.matrix("X", X, self.sizes[0], self.dtype)  # says which number is not finite
+        return out
+
+    def _infer_rows(self, X: Array, link: int, out: Array, first: int, last: int, most: int) -> int:
+        """Compute rows ``first`` to ``last`` of ``out``, ``most`` at a time; returns those done."""
+        outputs = np.empty(most * self._per_row, self.dtype)
+        ready = X.dtype == self.dtype
+        return kernels.infer(
+            self.params,
+            *self._layers,
+            link,
+            X,
+            X if ready else None,
+            first,
+            last,
+            np.empty(0 if ready else most * self.sizes[0], self.dtype),
+            outputs,
+            np.empty_like(outputs) if self._keeps_slopes else None,
+            self._narrow_buffer() if self._narrow else None,
+            out,
+        )
+
+    def _table(self, X: Any) -> Array:
+        """Take ``X`` as kernels do, but for numbers that are not finite, which ``infer`` finds."""
+        ready = type(X) is np.ndarray and X.dtype is self.dtype and X.ndim == 2 and X.flags.carray
+        return X if ready and X.shape[1] == self.sizes[0] else self.inputs(X)
 
     def forward(self, X: Any) -> Array:
         """Compute the outputs for ``X`` (n, M): (n, K) probabilities or values.
+
+        One row takes microseconds; many go through the caches in blocks, on all processors.
 
         Raises
         ------
         ValueError, TypeError
             If ``X`` has the wrong shape or holds anything but finite numbers.
         """
-        X = self.inputs(X)
-        out = np.empty((len(X), self.sizes[-1]), self.dtype)
-        for rows, z in self._blocks(X):
-            kernels.predict(self._loss.code, z)
-            out[rows] = z
-        return out
+        return self._infer(self._table(X), self._loss.code)
 
     def predict(self, X: Any) -> Array:
         """Decide for ``X`` (n, M): class indices (n,), or values (n, K).
 
         ``sigmoid_cross_entropy`` gives 0 or 1 per output, (n, K).
         """
-        X = self.inputs(X)
         if self._loss.output == "values":
             return self.forward(X)
-        decided = [
-            z.argmax(axis=1) if self.loss == "softmax_cross_entropy" else z > 0
-            for _, z in self._blocks(X)
-        ]
-        shape = (0,) if self.loss == "softmax_cross_entropy" else (0, self.sizes[-1])
-        return np.concatenate([np.empty(shape, bool), *decided]).astype(np.int64)
+        z = self._infer(self._table(X), -1)
+        decided = z.argmax(axis=1) if self.loss == "softmax_cross_entropy" else z > 0
+        return decided.astype(np.int64)
 
     def evaluate(self, X: Any, y: Any, sample_weight: Any = None) -> tuple[float, float]:
         """Compute the mean loss and the metric on ``X`` (n, M) and ``y``.
@@ -331,24 +359,36 @@ class Network:
             raise ValueError(f"X has no rows; its shape is {X.shape}")
         return self.evaluate_checked(X, y, weights)
 
-    def evaluate_checked(self, X: Array, y: Array, weights: Array | None) -> tuple[float, float]:
-        """Compute what ``evaluate`` does, of arrays that have been through the checks."""
-        n = len(X)
-        shares = np.full(n, 1.0 / n) if weights is None else weights / weights.sum(dtype=float)
-        shares = shares.astype(self.dtype)
+    def evaluate_checked(
+        self, X: Array, y: Array, weights: Array | None, rows: Array | None = None
+    ) -> tuple[float, float]:
+        """Compute what ``evaluate`` does, of arrays that have been through the checks.
+
+        Of all their rows or, without a copy of them all, of those whose indices ``rows`` holds.
+        """
+        n = len(X) if rows is None else len(rows)
+        most = max(16, EVALUATED_BYTES // (X.itemsize * X.shape[1]))
         objective = self.objective()
-        loss = score = 0.0
-        for rows, z in self._blocks(X):
-            columns = np.ascontiguousarray(z.T)
-            target = y[rows] if y.ndim == 1 else np.ascontiguousarray(y[rows].T)
-            scratch = np.empty(4 * len(z), self.dtype)
+        loss = score = total = 0.0
+        for start in range(0, n, most):
+            part = slice(start, start + most)
+            these = part if rows is None else rows[part]
+            z = self._infer(X[these], -1)
+            shares = np.full(len(z), 1.0, self.dtype) if weights is None else weights[these]
+            weight = float(shares.sum(dtype=np.float64))
+            shares = shares / self.dtype.type(weight if weight > 0.0 else 1.0)
+            columns, scratch = np.ascontiguousarray(z.T), aligned(4 * len(z), self.dtype)
             if y.ndim == 1:  # what training has compiled already
-                part = kernels.softmax_cross_entropy(columns, target, shares[rows], 0.0, scratch)
+                found = kernels.softmax_cross_entropy(columns, y[these], shares, 0.0, scratch)
             else:
-                part = kernels.loss_and_delta(objective, columns, target, shares[rows], scratch)
-            loss += part[0]
-            score += part[1]
-        return float(loss), self.metric_of(score, spread(y, weights))
+                targets = np.ascontiguousarray(y[these].T)
+                found = kernels.loss_and_delta(objective, columns, targets, shares, scratch)
+            loss += weight * found[0]
+            score += weight * found[1]
+            total += weight
+        if rows is not None:
+            y, weights = y[rows], None if weights is None else weights[rows]
+        return loss / total, self.metric_of(score / total, spread(y, weights))
 
     def metric_of(self, score: float, variance: float) -> float:
         """Turn a mean score of the kernels into the metric; ``variance`` is ``spread(y)``."""
@@ -404,7 +444,7 @@ class Network:
             rule,
             kernels.State(None, None),
             data,
-            self.workspace(len(X), y, gathers=False),
+            self.workspace(len(X), y, gathers=X.dtype != self.dtype),
             seed=seed,
         )
         _, means = step.take(np.zeros(1, np.float64))

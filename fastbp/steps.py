@@ -44,6 +44,8 @@ class Steps:
         Of the order and of dropout.
     n_threads : int or None
         None: as many as suit the work.
+    order : (rows,) int64 array or None
+        The rows of ``data`` to visit, each once in an epoch; None: all, as they lie.
     """
 
     def __init__(
@@ -59,16 +61,21 @@ class Steps:
         shuffled: bool = False,
         seed: int | None = 0,
         n_threads: int | None = 1,
+        order: Array | None = None,
     ) -> None:
-        n, self.rows = len(data.X), len(work.shares)
+        n, self.rows = len(data.X if order is None else order), len(work.shares)
         self.params, self.grads = params, aligned(params.size, params.dtype)
         self.layers, self.objective, self.rule, self.state = layers, objective, rule, state
         self.data, self.work, self.shuffled = data, work, shuffled
+        self._lies = data.X if order is None and data.X.dtype == params.dtype else None
+        self.examples = n
         self.per_epoch = -(-n // self.rows)
         if n_threads is None:
             n_threads = suitable_threads(3.0 * self.rows * params.size, self.rows)
         self.threads = n_threads
         first = start(n, seed)
+        if order is not None:
+            first.order[:] = order
         # Each thread moves its own account of where the run stands; the order is for all.
         self.places = [
             kernels.Progress(first.order, *(part.copy() for part in first[1:]))
@@ -153,6 +160,7 @@ class Steps:
             self.objective,
             self.rule,
             self.data,
+            self._lies,
             self.work,
             self._teams[rank],
             place,

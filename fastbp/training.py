@@ -132,11 +132,13 @@ class _Run(Steps):
         shuffle: bool,
         seed: int | None,
         n_threads: int | None,
+        order: Array | None,
     ) -> None:
-        n = len(data.X)
+        n = len(data.X if order is None else order)
         rows = min(batch_size, n)
         # The order within a batch of all rows changes nothing but the rounding.
         shuffled = shuffle and rows < n
+        gathers = shuffled or order is not None or data.X.dtype != net.dtype
         super().__init__(
             net.params,
             net._layers,
@@ -144,10 +146,11 @@ class _Run(Steps):
             optimizer.rule(clip),
             optimizer.state(net.params.size, net.dtype),
             data,
-            net.workspace(rows, data.y, gathers=shuffled),
+            net.workspace(rows, data.y, gathers=gathers),
             shuffled=shuffled,
             seed=seed,
             n_threads=n_threads,
+            order=order,
         )
         self.net, self.optimizer, self.schedule = net, optimizer, schedule
         self.total = self.per_epoch * epochs
@@ -280,19 +283,19 @@ def train(
         raise ValueError(f"X has no rows to train on; its shape is {X.shape}")
     if not np.isfinite(net.params).all():
         raise ValueError("the network's params are not all finite")
-    validation: tuple[Array, Array, Array | None] | None = None
+    validation: tuple[Array, Array, Array | None, Array | None] | None = None
+    kept: Array | None = None
     if validation_data is not None:
         if validation_fraction:
             raise ValueError("validation_data and validation_fraction exclude each other")
         Xv = net.inputs(validation_data[0])
-        validation = Xv, net.targets(validation_data[1], len(Xv)), None
+        validation = Xv, net.targets(validation_data[1], len(Xv)), None, None
         if len(Xv) == 0:
             raise ValueError(f"validation_data has no rows; the shape of its X is {Xv.shape}")
     elif validation_fraction:
         checks.real("validation_fraction", validation_fraction, 0.0, 1.0, open_ends="low high")
         kept, held = split(X, y, validation_fraction, seed)
-        validation = X[held], y[held], None if weights is None else weights[held]
-        X, y, weights = X[kept], y[kept], None if weights is None else weights[kept]
+        validation = X, y, weights, held  # X is not split: a copy might not fit into memory
     if isinstance(early_stopping, int):
         early_stopping = EarlyStopping(early_stopping)
     if early_stopping is not None and validation is None:
@@ -310,9 +313,12 @@ def train(
         shuffle,
         seed,
         n_threads,
+        kept,
     )
     history = History(net.metric)
     best = _Best(net, early_stopping) if early_stopping is not None else None
+    if kept is not None:
+        y, weights = y[kept], None if weights is None else weights[kept]
     variance = spread(y, weights)
     each_epoch = bool(callbacks) or validation is not None
     chunk = 1
@@ -371,7 +377,7 @@ def _note_epochs(
         history.metric.append(run.net.metric_of(score, variance))
         history.learning_rate.append(float(rates[last - 1]))
         history.seconds.append(seconds)
-        history.samples_per_second.append(len(run.data.X) / max(seconds - before, 1e-9))
+        history.samples_per_second.append(run.examples / max(seconds - before, 1e-9))
 
 
 def _reporter(verbose: int, total: int, per_epoch: int) -> Any:

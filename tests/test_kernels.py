@@ -930,6 +930,7 @@ class Run:
         penalties[:, :2] = more.pop("l1", 0.0), more.pop("l2", 0.0)
         weights, record = more.pop("weights", None), more.pop("record", None)
         wide_only, block = more.pop("wide_only", False), more.pop("block", None)
+        turned = more.pop("turned", True)
         needs_other = set(net.activations[:-1]) - {"relu"} or len(net.sizes) < 3
         kept = penalties if penalties.any() else None
         loss = {"scale": 1.0, "smoothing": 0.0, "transition": 1.0, "penalties": kept}
@@ -954,7 +955,7 @@ class Run:
             outputs=np.full(batch * total, np.nan, dtype),
             slopes=np.full(batch * total, np.nan, dtype) if needs_slopes else None,
             deltas=np.full(batch * sum(net.sizes[1:-1]), np.nan, dtype),
-            turned=np.full(K * net.sizes[-2], np.nan, dtype),
+            turned=np.full(self.params.size if turned else 0, np.nan, dtype),
             record=record,
             narrow=None if wide_only or needs_other else np.full(6 * max(net.sizes), np.nan, dtype),
         )
@@ -968,7 +969,15 @@ class Run:
     def train(self, steps, lr=0.1, shuffled=True):
         return kernels.train_steps(
             *(self.params, self.grads, as_state(self.state), self.layers),
-            *(self.objective, self.rule, self.data, self.work, self.team, self.progress),
+            *(
+                self.objective,
+                self.rule,
+                self.data,
+                self.data.X,
+                self.work,
+                self.team,
+                self.progress,
+            ),
             *(shuffled, np.full(steps, lr), self.epochs),
         )
 
@@ -1105,13 +1114,17 @@ def test_the_naive_epoch_takes_the_same_steps(dtype):
 
 @both
 @pytest.mark.parametrize(
-    "sizes", [[5, 3], [1, 1], [3, 1, 2], [6, 5, 4, 3, 2], [2, 9, 3], [3, 5, 2, 6, 4], [9, 8, 7, 1]]
+    "sizes",
+    [
+        *([5, 3], [1, 1], [3, 1, 2], [6, 5, 4, 3, 2], [2, 9, 3], [3, 5, 2, 6, 4], [9, 8, 7, 1]),
+        *([40, 6, 3], [33, 32, 16, 2], [32, 33, 17]),  # their products may be turned
+    ],
 )
-@pytest.mark.parametrize("wide_only", [False, True])
-def test_networks_of_any_depth(sizes, dtype, wide_only):
+@pytest.mark.parametrize("plain", [False, True])
+def test_networks_of_any_depth(sizes, dtype, plain):
     net = network(dtype, "relu", "squared_error", sizes)
     X, y = examples(7, dtype, "squared_error", sizes)
-    run = Run(net, X, y, batch=7, wide_only=wide_only)
+    run = Run(net, X, y, batch=7, wide_only=plain, turned=not plain)
     got, score = run.loss_and_gradients(np.full(7, 1 / 7, dtype))
     want, *gradients = in_float64(net).loss_and_gradients(wide(X), wide(y))
     assert_within(got, want, 10 * eps(X) * max(1.0, want))

@@ -48,14 +48,14 @@ def test_the_threads_of_other_libraries_are_left_alone(variable):
 
 
 def test_the_kernels_of_openblas_have_a_name():
-    assert native.core_name().isidentifier()
+    assert native.CORE.isidentifier()
 
 
 def test_the_kernels_that_a_variable_names_are_taken():
-    if native.core_name() not in ("Haswell", "Zen", "SkylakeX", "Cooperlake", "Sapphirerapids"):
-        pytest.skip(f"this processor may have no Haswell kernels: {native.core_name()}")
+    if native.CORE not in ("Haswell", "Zen", "SkylakeX", "Cooperlake", "Sapphirerapids"):
+        pytest.skip(f"this processor may have no Haswell kernels: {native.CORE}")
     result = subprocess.run(
-        [sys.executable, "-c", "from fastbp import native; print(native.core_name())"],
+        [sys.executable, "-c", "from fastbp import native; print(native.CORE)"],
         env=os.environ | {"OPENBLAS_CORETYPE": "Haswell"},
         capture_output=True,
         text=True,

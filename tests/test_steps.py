@@ -122,7 +122,7 @@ def test_nobody_waits_for_a_thread_that_fails(monkeypatch):
     right = kernels.train_steps
 
     def fails(*arguments):
-        if arguments[8].rank == 1:
+        if next(one for one in arguments if isinstance(one, kernels.Team)).rank == 1:
             raise MemoryError("no stack")
         return right(*arguments)
 
