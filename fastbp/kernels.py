@@ -76,6 +76,8 @@ def jit(function: Function, **special: Any) -> Function:
 
     ``nogil`` lets fits run side by side in threads; ``error_model="numpy"`` drops the check for
     division by zero that keeps loops from vectorising; ``cache`` keeps the machine code on disk.
+    Without Numba's runtime (``_nrt``) nothing counts references to arrays: a step would do so 250
+    times. Nothing can be allocated then, and no array returned but an argument.
     """
     options = {"nogil": True, "error_model": "numpy", "fastmath": RELAXED, "cache": CACHE}
     options["no_cfunc_wrapper"] = True  # nothing calls a kernel from C; 15 ms of compiling for each
@@ -83,18 +85,49 @@ def jit(function: Function, **special: Any) -> Function:
     return numba.njit(**options | special)(function)
 
 
+class Part:
+    """A function for compiled code alone.
+
+    It has no wrapper that calls it from Python: of a small part that would be most of what is
+    compiled. Python, which would fall into the void instead, is told so.
+    """
+
+    def __init__(self, compiled: Any) -> None:
+        self.compiled = compiled
+        self._numba_type_ = types.Dispatcher(compiled)  # what compiled code takes it for
+
+    def __call__(self, *arguments: Any) -> Any:
+        """Refuse to be called from Python."""
+        name = self.compiled.py_func.__name__
+        raise TypeError(f"kernels.{name} is called from functions under @numba.njit only")
+
+
+def _part(function: Function, **special: Any) -> Function:
+    if numba.config.DISABLE_JIT:
+        return function
+    options = {"forceinline": True, "cache": False, "no_cpython_wrapper": True}
+    return Part(jit(function, **options | special))  # type: ignore[return-value]
+
+
 def jit_single(function: Function) -> Function:
     """Compile like ``jit``, always into the caller's code: for what one place calls."""
-    return jit(function, forceinline=True)
+    return _part(function)
 
 
 def jit_part(function: Function) -> Function:
     """Compile like ``jit``, but always into the caller's code, and keep the order of additions.
 
-    For scalar functions and small parts: a call that is left in a loop keeps the loop from
-    vectorising (softplus took 16 ns for 0.9).
+    Only these may return arrays, all of them views.
     """
-    return jit(function, fastmath=EXACT, forceinline=True, cache=False, _nrt=True)
+    return _part(function, fastmath=EXACT, _nrt=True)
+
+
+def jit_scalar(function: Function) -> Function:
+    """Compile a function of numbers like ``jit_part``, but let Python call it too.
+
+    A call that is left in a loop keeps the loop from vectorising: softplus took 16 ns for 0.9.
+    """
+    return jit(function, fastmath=EXACT, forceinline=True, cache=False)
 
 
 def jit_inline(function: Function) -> Function:
@@ -466,7 +499,7 @@ SQRT_HALF_32, SQRT_HALF_64 = 0x3F3504F3, 0x3FE6A09E667F3BCD  # the bits of sqrt(
 SQRT_HALF, SQRT_TWO_PI = math.sqrt(0.5), math.sqrt(2.0 * math.pi)
 
 
-@jit_part
+@jit_scalar
 def exp_parts(x: Any) -> tuple[Any, Any, Any]:
     """Split e^x into (1 + p) u v.
 
@@ -512,7 +545,7 @@ def exp_parts(x: Any) -> tuple[Any, Any, Any]:
     return p * r * r + r, u.view(np.float64), v.view(np.float64)
 
 
-@jit_part
+@jit_scalar
 def exp(x: Any) -> Any:
     """e^x; 0 at -inf, inf at inf, NaN at NaN, exactly 1 at 0."""
     p, u, v = exp_parts(x)
@@ -520,7 +553,7 @@ def exp(x: Any) -> Any:
     return y if x == x else x
 
 
-@jit_part
+@jit_scalar
 def expm1(x: Any) -> Any:
     """e^x - 1 for x <= 0, to full relative precision near 0."""
     p, u, v = exp_parts(x)
@@ -529,7 +562,7 @@ def expm1(x: Any) -> Any:
     return y if x == x else x
 
 
-@jit_part
+@jit_scalar
 def log(x: Any) -> Any:
     """Natural logarithm; -inf at 0, NaN below, inf at inf, exactly 0 at 1.
 
@@ -581,7 +614,7 @@ def log(x: Any) -> Any:
     return NAN if x < ZERO else y
 
 
-@jit_part
+@jit_scalar
 def log1p(x: Any) -> Any:
     """ln(1 + x) for x >= 0; what rounding 1 + x lost is added back to first order."""
     u = ONE + x
@@ -589,14 +622,14 @@ def log1p(x: Any) -> Any:
     return y if u < INFINITY else u
 
 
-@jit_part
+@jit_scalar
 def sigmoid(z: Any) -> Any:
     """1 / (1 + e^-z), with e^-|z| so that nothing overflows."""
     e = exp(-abs(z))
     return (ONE if z >= ZERO else e) / (ONE + e)
 
 
-@jit_part
+@jit_scalar
 def tanh(z: Any) -> Any:
     """-t / (t + 2) with t = e^(-2 |z|) - 1, signed like z."""
     t = expm1(-TWO * abs(z))
@@ -604,13 +637,13 @@ def tanh(z: Any) -> Any:
     return -y if z < ZERO else y
 
 
-@jit_part
+@jit_scalar
 def softplus(z: Any) -> Any:
     """ln(1 + e^z) = max(z, 0) + ln(1 + e^-|z|)."""
     return (z if z > ZERO else ZERO) + log1p(exp(-abs(z)))
 
 
-@jit_part
+@jit_scalar
 def normal_cdf(z: Any) -> Any:
     """Distribution function of the standard normal, by the error function."""
     return 0.5 * math.erfc(-z * SQRT_HALF)
@@ -622,7 +655,7 @@ def normal_cdf(z: Any) -> Any:
 # --------------------------------------------------------------------------------------------
 
 
-@jit_part
+@jit_scalar
 def random_bits(key: np.uint64, counter: np.uint64) -> np.uint64:
     """64 random bits: draw number ``counter`` of the stream ``key``; all uint64."""
     x = key + (counter + np.uint64(1)) * np.uint64(0x9E3779B97F4A7C15)
@@ -1582,7 +1615,7 @@ def clip_by_norm(grads: Array, length: float, limit: float) -> None:
             grads[k] *= scale
 
 
-@jit_part
+@jit_scalar
 def normal(x: Any) -> Any:
     """``x``, or 0 if it is too small for float32's full precision.
 
@@ -2215,6 +2248,17 @@ def batch_weight(weights: Array | None, order: Array, start: int, B: int) -> flo
 
 
 @jit_part
+def batch_loss(
+    objective: Objective, z: Array, y: Array, shares: Array, scratch: Array
+) -> tuple[float, float]:
+    """Call ``loss_and_delta``, or for class indices at once what it would call: a level less."""
+    if y.ndim == 1:
+        return softmax_cross_entropy(z, y, shares, objective.smoothing, scratch)
+    else:
+        return loss_and_delta(objective, z, y, shares, scratch)
+
+
+@jit_part
 def row_shares(
     weights: Array | None, order: Array, start: int, factor: float, shares: Array
 ) -> None:
@@ -2320,10 +2364,7 @@ def train_steps(
             )
             last_columns(params, layers, part, x, outputs, work.turned, z)
             keep_outputs(z, begin, work.record)
-            if y.ndim == 1:  # not through loss_and_delta: a level less of what is compiled first
-                more = softmax_cross_entropy(z, y, shares, objective.smoothing, scratch)
-            else:
-                more = loss_and_delta(objective, z, y, shares, scratch)
+            more = batch_loss(objective, z, y, shares, scratch)
             loss += more[0]
             score += more[1]
             kept = 0 if block == 0 else 1

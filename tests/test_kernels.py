@@ -36,6 +36,23 @@ shapes = pytest.mark.parametrize(
 quick = settings(max_examples=40, deadline=None)
 
 
+@functools.cache
+def called(part):
+    """Make a function that Python can call out of a part, which compiled code alone can."""
+
+    @numba.njit(error_model="numpy", fastmath=kernels.RELAXED)
+    def caller(*arguments):
+        return part(*arguments)
+
+    return caller
+
+
+@needs_jit
+def test_parts_say_that_python_cannot_call_them():
+    with pytest.raises(TypeError, match=r"kernels\.flat is called from functions under @numba"):
+        kernels.flat(np.zeros((2, 2)))
+
+
 def code(name):
     return getattr(kernels, name.upper())
 
@@ -361,8 +378,8 @@ def test_gather(batch, dtype):
     x = np.empty((batch, 7), dtype)
     y, t = np.empty(batch, np.int64), np.empty((3, batch), dtype)
     kernels.gather(X, order, 4, x)
-    kernels.gather_targets(labels, order, 4, y)
-    kernels.gather_targets(values, order, 4, t)
+    called(kernels.gather_targets)(labels, order, 4, y)
+    called(kernels.gather_targets)(values, order, 4, t)
     np.testing.assert_array_equal(x, X[rows])
     np.testing.assert_array_equal(y, labels[rows])
     np.testing.assert_array_equal(t, values[rows].T)
@@ -371,19 +388,19 @@ def test_gather(batch, dtype):
 @both
 def test_weights_of_a_batch_and_shares_of_its_rows(dtype):
     order, shares = np.array([3, 0, 2, 1]), np.empty(2, dtype)
-    assert kernels.batch_weight(None, order, 1, 2) == 2
-    kernels.row_shares(None, order, 1, 0.5, shares)
+    assert called(kernels.batch_weight)(None, order, 1, 2) == 2
+    called(kernels.row_shares)(None, order, 1, 0.5, shares)
     np.testing.assert_array_equal(shares, 0.5)
     weights = np.array([1, 0, 3, 5], dtype)
-    assert kernels.batch_weight(weights, order, 1, 2) == 4
-    kernels.row_shares(weights, order, 1, 0.5, shares)
+    assert called(kernels.batch_weight)(weights, order, 1, 2) == 4
+    called(kernels.row_shares)(weights, order, 1, 0.5, shares)
     np.testing.assert_array_equal(shares, [0.5, 1.5])
 
 
 def test_maxima_take_the_first_of_equals():
     z = np.array([[1, 5, 0], [3, 5, 0], [3, 2, 0]], np.float32)
     top, which = np.empty(3, np.float32), np.empty(3, np.float32)
-    kernels.maxima(z, top, which)
+    called(kernels.maxima)(z, top, which)
     np.testing.assert_array_equal(top, [3, 5, 0])
     np.testing.assert_array_equal(which, [1, 0, 0])
 
@@ -765,7 +782,7 @@ def test_penalise(dtype, l1, l2, corner):
     w, g = normal(50, dtype), normal(50, dtype, 1)
     w[::4] = 0.0
     got = g.copy()
-    penalty = kernels.penalise(w, got, 0, 50, l1, l2, corner)
+    penalty = called(kernels.penalise)(w, got, 0, 50, l1, l2, corner)
     want, gradient = reference.penalise(wide(w), l1, l2, corner)
     assert_within(penalty, want, 50 * eps(w) * want)
     assert_within(got, g + gradient, 4 * eps(w) * (np.abs(g) + l1 + l2 * np.abs(w)))

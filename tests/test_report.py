@@ -72,6 +72,22 @@ def sample() -> list[dict[str, Any]]:
     return rows
 
 
+def peer() -> list[dict[str, Any]]:
+    small = {report.FASTBP: 2.0, report.NUMPY: 40.0, report.SCIKIT_LEARN: 160.0}
+    small |= {report.TORCH: 300.0, report.JAX: 8.0}  # no compiled PyTorch
+    large = {report.FASTBP: 72.0, report.NUMPY: 40.0, report.SCIKIT_LEARN: 100.0}
+    large |= {report.TORCH: 75.0, report.JAX: 2.0}  # a row that fastbp loses
+    rows = [
+        {"network": "2-64-3", "batch": 32, "floor_us": 1.0, "step_us": small},
+        {"network": "9-9-9", "batch": 7, "floor_us": 25.0, "step_us": large},
+    ]
+    more = [row | {"floor_us": None} for row in rows]
+    return [
+        measured(60.0, subject="peers", threads=1, rows=rows),
+        measured(50.0, subject="peers", threads=4, rows=more),
+    ]
+
+
 def sweep(K: int, *ratios: float) -> dict[str, Any]:
     sizes = ("1", "2", "16")
     by_size = dict(zip(sizes, ratios, strict=True))
@@ -88,7 +104,7 @@ def results() -> dict[str, Any]:
     return {
         "benchmarks": [
             *(*fused(), *sweeps, *step(), *epoch(), *kernel(), *script(), *sample()),
-            *compilation,
+            *(*peer(), *compilation),
         ],
         "datetime": "2031-02-03T04:05:06+00:00",
         "machine_info": {
@@ -99,7 +115,8 @@ def results() -> dict[str, Any]:
             "processors": 4,
             "threads": 1,
             "versions": {"fastbp": "0.0.7", "numba": "9.9"},
-            "blas": ["openblas 1.2.3 of scipy"],
+            "blas": ["openblas 1.2.3 for Abacus of scipy"],
+            "openblas_coretype": None,
         },
     }
 
@@ -177,6 +194,44 @@ def test_per_sample_descent_is_in_microseconds_a_step(results: dict[str, Any]) -
     assert "the loops took 125 times as long as the one call" in table
 
 
+def test_peers_have_a_table_for_each_number_of_threads(results: dict[str, Any]) -> None:
+    one, four = report.peers(results).split("\n\n")
+    assert one.startswith("| one thread, a step in µs: network, batch | floor | fastbp | NumPy |")
+    cells = row(one, "2-64-3")
+    assert cells[1:8] == ["1.00", "2.00", "40.0", "160", "300", "-", "8.00"]
+    assert cells[8] == f"2.00{report.TIMES}"  # fastbp over floor
+    assert cells[9:] == [
+        *(f"{n}{report.TIMES}" for n in ("20.0", "80.0", "150")),
+        *("-", f"4.00{report.TIMES}"),
+    ]
+    assert four.startswith("| 4 threads, a step in µs: network, batch | fastbp | NumPy |")
+    assert "floor" not in four
+    assert row(four, "9-9-9")[1:] == [
+        *("72.0", "40.0", "100", "75.0", "-", "2.00"),
+        *(f"{n}{report.TIMES}" for n in ("0.56", "1.39", "1.04")),
+        *("-", f"0.03{report.TIMES}"),
+    ]
+
+
+def test_the_last_row_of_the_peers_is_the_geometric_mean(results: dict[str, Any]) -> None:
+    one, _ = report.peers(results).split("\n\n")
+    assert one.splitlines()[-1].startswith("| geometric mean |")
+    cells = row(one, "geometric mean")
+    assert cells[1:8] == ["5.00", "12.0", "40.0", "126", "150", "-", "4.00"]
+    assert cells[8:10] == [f"2.40{report.TIMES}", f"3.33{report.TIMES}"]
+    assert cells[12:] == ["-", f"0.33{report.TIMES}"]
+
+
+def test_a_mean_over_fewer_rows_than_the_others_is_not_given(results: dict[str, Any]) -> None:
+    results["benchmarks"] = peer()
+    rows = results["benchmarks"][1]["extra_info"]["rows"]
+    del rows[0]["step_us"][report.TORCH]
+    _, four = report.peers(results).split("\n\n")
+    assert row(four, "9-9-9")[4] == "75.0"
+    assert row(four, "geometric mean")[4] == "-"
+    assert row(four, "geometric mean")[9] == "-"
+
+
 def test_compile_times_stand_apart(results: dict[str, Any]) -> None:
     table = report.compile_times(results)
     assert row(table, "first ever")[1:] == ["9.00", "0.40", "8.25"]
@@ -187,15 +242,23 @@ def test_the_machine_is_named(results: dict[str, Any]) -> None:
     sentence = report.machine(results)
     for part in ("Difference Engine", "4 processors", "1 used", "Plan 9", "Python 3.99.0"):
         assert part in sentence
-    for part in ("fastbp 0.0.7", "numba 9.9", "openblas 1.2.3 of scipy", "2031-02-03"):
+    for part in ("fastbp 0.0.7", "numba 9.9", "openblas 1.2.3 for Abacus of scipy", "2031-02-03"):
         assert part in sentence
+
+
+def test_the_kernels_that_openblas_was_told_to_take_are_named(results: dict[str, Any]) -> None:
+    assert "OPENBLAS_CORETYPE not set" in report.machine(results)
+    results["machine_info"]["openblas_coretype"] = "Abacus"
+    assert "OPENBLAS_CORETYPE Abacus" in report.machine(results)
+    del results["machine_info"]["openblas_coretype"]  # results from before it was noted
+    assert "OPENBLAS_CORETYPE" not in report.machine(results)
 
 
 def test_what_was_not_measured_is_a_dash_or_no_table(results: dict[str, Any]) -> None:
     results["benchmarks"] = [one for one in step() if one["extra_info"]["path"] == "floor"]
     assert row(report.steps(results), "2-64-3")[1:] == ["2.50", *"------"]
     assert report.fused(results) == report.kernels(results) == report.compile_times(results) == ""
-    assert report.scripts(results) == report.per_sample(results) == ""
+    assert report.scripts(results) == report.per_sample(results) == report.peers(results) == ""
 
 
 def test_digits() -> None:
@@ -269,8 +332,28 @@ def test_the_picture_is_drawn_the_same_twice(path: Path, tmp_path: Path) -> None
     assert first.count("url(#") >= 4  # the hatched bars of two paths in two rows
 
 
+def test_the_picture_of_the_peers_is_drawn_the_same_twice(path: Path, tmp_path: Path) -> None:
+    pytest.importorskip("matplotlib")
+    pictures = [tmp_path / "new" / name for name in ("one.svg", "two.svg")]
+    for picture in pictures:
+        assert report.main([str(path), "--peers", str(picture)]) == 0
+    first, second = (picture.read_text(encoding="utf-8") for picture in pictures)
+    assert first == second
+    assert "<svg" in first
+    for text in ("one thread", "4 threads", "scikit-learn", "JAX", "floor: its matrix products"):
+        assert first.count(f"<!-- {text} -->") == 1
+    assert "<!-- PyTorch, compiled -->" not in first  # was not measured
+
+
+def test_every_path_of_the_peers_has_a_mark_of_its_own() -> None:
+    assert set(report.MARKERS) == set(report.PEERS)
+    assert len({look["marker"] for look in report.MARKERS.values()}) == len(report.MARKERS)
+
+
 def test_a_picture_of_nothing_is_an_error(results: dict[str, Any], tmp_path: Path) -> None:
     results["benchmarks"] = []
     with pytest.raises(ValueError, match="no step"):
         report.draw(results, tmp_path / "grid.svg")
+    with pytest.raises(ValueError, match="no step"):
+        report.draw_peers(results, tmp_path / "grid.svg")
     assert not (tmp_path / "grid.svg").exists()
