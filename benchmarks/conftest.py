@@ -13,7 +13,8 @@ import scipy.linalg  # noqa: F401  the BLAS that Numba calls must be loaded to b
 from threadpoolctl import ThreadpoolController
 
 THREADS = 1
-PACKAGES = ("fastbp", "numpy", "numba", "llvmlite", "scipy")
+PACKAGES = ("fastbp", "numpy", "numba", "llvmlite", "scipy", "scipy-openblas32")
+PEERS = ("scikit-learn", "torch", "jax")  # measured where they are installed
 STATS = ("min", "max", "mean", "stddev", "median", "iqr", "outliers", "ops", "rounds", "iterations")
 RESULTS = pytest.StashKey[list[dict[str, Any]]]()
 
@@ -54,10 +55,24 @@ def benchmark(benchmark: Any, request: pytest.FixtureRequest) -> Any:
 
 
 def describe(pool: dict[str, Any]) -> str:
-    """Name a library with threads, and the package that brought it, without its path."""
-    folder = Path(pool["filepath"]).parent.name
-    owner = f" of {folder.removesuffix('.libs')}" if folder.endswith(".libs") else ""
-    return f"{pool['prefix'].removeprefix('lib')} {pool['version']}{owner}"
+    """Name a library with threads, what processor its code is for, and the package it came with."""
+    parts = [pool["prefix"].removeprefix("lib"), pool["version"]]
+    if "architecture" in pool:
+        parts.append(f"for {pool['architecture']}")
+    folder = Path(pool["filepath"]).parent
+    if folder.name.endswith(".libs"):
+        parts.append(f"of {folder.name.removesuffix('.libs')}")
+    elif folder.parent.name.replace("_", "-") in PACKAGES:
+        parts.append(f"of {folder.parent.name}")
+    return " ".join(part for part in parts if part)
+
+
+def version(package: str) -> str | None:
+    """Say which version of a package is installed, if it is."""
+    try:
+        return importlib.metadata.version(package)
+    except importlib.metadata.PackageNotFoundError:
+        return None
 
 
 def pytest_benchmark_update_machine_info(
@@ -70,7 +85,9 @@ def pytest_benchmark_update_machine_info(
     kept["cpu"] = {key: cpu[key] for key in keys if key in cpu}
     kept["processors"] = len(os.sched_getaffinity(0))
     kept["threads"] = THREADS
-    kept["versions"] = {name: importlib.metadata.version(name) for name in PACKAGES}
+    versions = {name: version(name) for name in (*PACKAGES, *PEERS)}
+    kept["versions"] = {name: number for name, number in versions.items() if number}
+    kept["openblas_coretype"] = os.environ.get("OPENBLAS_CORETYPE")
     kept["blas"] = sorted(describe(pool) for pool in threadpools().info())
     machine_info.clear()
     machine_info.update(kept)

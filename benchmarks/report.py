@@ -1,7 +1,7 @@
-"""Turn the JSON of pytest-benchmark into Markdown tables and a picture.
+"""Turn the JSON of pytest-benchmark into Markdown tables and two pictures.
 
     pytest --benchmark-only --benchmark-json=results.json
-    python benchmarks/report.py results.json --readme README.md --picture grid.svg
+    python benchmarks/report.py results.json --readme README.md --picture grid.svg --peers peers.svg
 
 Every number comes from the JSON. Nothing is sorted out: a row that fastbp loses looks like any
 other.
@@ -10,6 +10,7 @@ other.
 import argparse
 import json
 import re
+import statistics
 import sys
 from collections.abc import Callable
 from pathlib import Path
@@ -21,6 +22,10 @@ NUMPY = "vectorised NumPy"
 FASTBP = "fastbp"
 CHECKED = "fastbp, checked"
 FLOOR = "floor"
+SCIKIT_LEARN = "scikit-learn"
+TORCH = "PyTorch"
+TORCH_COMPILED = "PyTorch, compiled"
+JAX = "JAX"
 # A from-scratch script, and gradient descent with batches of one row.
 NUMPY_CLASSES = "NumPy classes"
 BY_LAYERS = "fastbp.scratch, layer by layer"
@@ -262,6 +267,60 @@ def per_sample(results: Results) -> str:
     return f"{table}\n\nIn turn, the loops took {digits(ratio)} times as long as the one call."
 
 
+PEERS = {
+    FASTBP: FASTBP,
+    NUMPY: "NumPy",
+    SCIKIT_LEARN: "scikit-learn",
+    TORCH: "PyTorch",
+    TORCH_COMPILED: "PyTorch, compiled",
+    JAX: "JAX",
+}
+
+
+def peers(results: Results) -> str:
+    """Show a step's time in other libraries, a table for each number of threads."""
+    return "\n\n".join(
+        peer_table(one["extra_info"]["threads"], one["extra_info"]["rows"])
+        for one in select(results, "peers")
+    )
+
+
+def peer_table(threads: int, rows: list[Results]) -> str:
+    """Compare all paths with fastbp on each row, and on the geometric mean of all rows."""
+    floors = [row["floor_us"] for row in rows]
+    times = {name: [row["step_us"].get(path) for row in rows] for path, name in PEERS.items()}
+    own = times[FASTBP]
+    columns = {"floor": floors, **times, "fastbp over floor": over_all(own, floors)}
+    columns |= {
+        f"{name} over fastbp": over_all(times[name], own) for name in times if name != FASTBP
+    }
+    if threads > 1:  # the floor is that of one thread
+        columns = {head: column for head, column in columns.items() if "floor" not in head}
+    names = [f"{row['network']}, {row['batch']}" for row in rows] + ["geometric mean"]
+    written = [
+        [digits(value, TIMES if " over " in head else "") for value in (*column, mean(column))]
+        for head, column in columns.items()
+    ]
+    first = f"{count_of_threads(threads)}, a step in µs: network, batch"
+    return markdown([first, *columns], [list(row) for row in zip(names, *written, strict=True)])
+
+
+def count_of_threads(threads: int) -> str:
+    """Write how many threads there are."""
+    return "one thread" if threads == 1 else f"{threads} threads"
+
+
+def over_all(a: list[float | None], b: list[float | None]) -> list[float | None]:
+    """Divide row by row."""
+    return [over(x, y) for x, y in zip(a, b, strict=True)]
+
+
+def mean(column: list[float | None]) -> float | None:
+    """Compute the geometric mean of a column, if nothing is missing in it."""
+    there = [value for value in column if value is not None]
+    return statistics.geometric_mean(there) if there and len(there) == len(column) else None
+
+
 def compile_times(results: Results) -> str:
     """Show what a new process costs: imports, the first compilation, the cache."""
     rows = [
@@ -283,11 +342,13 @@ def machine(results: Results) -> str:
     cpu, versions = info["cpu"], info["versions"]
     model = ", ".join(f"{key} {cpu[key]}" for key in ("family", "model") if key in cpu)
     packages = ", ".join(f"{name} {version}" for name, version in versions.items())
-    threads = info["threads"]
+    threads, blas = info["threads"], list(info["blas"])
+    if "openblas_coretype" in info:
+        blas.append(f"OPENBLAS_CORETYPE {info['openblas_coretype'] or 'not set'}")
     return (
         f"{cpu.get('brand_raw', info['machine'])}{f' ({model})' if model else ''}, "
-        f"{info['processors']} processors, of which {threads} used; {info['system']}, "
-        f"Python {info['python_version']}, {packages}; {', '.join(info['blas'])}. "
+        f"{info['processors']} processors, of which {threads} used if no table says otherwise; "
+        f"{info['system']}, Python {info['python_version']}, {packages}; {', '.join(blas)}. "
         f"Measured {results['datetime'][:10]}."
     )
 
@@ -299,6 +360,7 @@ TABLES: dict[str, Callable[[Results], str]] = {
     "kernels": kernels,
     "scripts": scripts,
     "per sample": per_sample,
+    "peers": peers,
     "compile": compile_times,
     "machine": machine,
 }
@@ -333,7 +395,6 @@ BAR = 0.27
 
 def draw(results: Results, path: Path) -> None:
     """Draw µs per step on the grid: a bar for each path, a black mark for the floor."""
-    import matplotlib
     from matplotlib.figure import Figure
 
     groups = by_path(results, "step", "network", "batch")
@@ -350,8 +411,14 @@ def draw(results: Results, path: Path) -> None:
     axes.margins(x=0.1, y=0.02)
     axes.spines[["top", "right"]].set_visible(False)
     figure.legend(loc="outside upper center", ncols=4, fontsize=8, frameon=False)
+    save(figure, path)
+
+
+def save(figure: Any, path: Path) -> None:
+    """Write a picture; the same results give the same file."""
+    import matplotlib
+
     path.parent.mkdir(parents=True, exist_ok=True)
-    # The same results give the same file.
     with matplotlib.rc_context({"svg.hashsalt": "fastbp", "hatch.linewidth": 0.6}):
         figure.savefig(path, metadata={"Date": None} if path.suffix == ".svg" else None)
 
@@ -377,12 +444,67 @@ def draw_bars(axes: Any, times: list[dict[str, float | None]]) -> None:
         axes.scatter(values, heights, 200, marker="|", zorder=3, **look)
 
 
+# Told apart by form, filled or not, so that black and white will do; from top to bottom in a row.
+MARKERS = {
+    NUMPY: {"marker": "s", "s": 30, "facecolor": "white", "edgecolor": "black"},
+    SCIKIT_LEARN: {"marker": "D", "s": 28, "facecolor": "white", "edgecolor": "black"},
+    TORCH: {"marker": "^", "s": 38, "facecolor": "white", "edgecolor": "black"},
+    TORCH_COMPILED: {"marker": "v", "s": 38, "color": "black"},
+    JAX: {"marker": "x", "s": 36, "color": "black"},
+    FASTBP: {"marker": "o", "s": 40, "color": "black"},
+}
+APART = 0.13  # what is between two marks of a row, whose own height is 1
+
+
+def draw_peers(results: Results, path: Path) -> None:
+    """Draw µs per step in each library: a line for each row of the grid, a mark for each path."""
+    from matplotlib.figure import Figure
+
+    parts = [one["extra_info"] for one in select(results, "peers")]
+    if not parts:
+        raise ValueError("there is no step of the peers in the results to draw")
+    rows = parts[0]["rows"]
+    figure = Figure(figsize=(1.5 + 4 * len(parts), 0.6 * len(rows) + 1.3), layout="constrained")
+    every = figure.subplots(1, len(parts), sharex=True, sharey=True, squeeze=False)[0]
+    for part, axes in zip(parts, every, strict=True):
+        draw_marks(axes, part["rows"])
+        axes.set_title(count_of_threads(part["threads"]), fontsize=10)
+        axes.set_xscale("log")
+        axes.set_xlabel("µs per training step, logarithmic: less is better", fontsize=8)
+        axes.spines[["top", "right", "left"]].set_visible(False)
+        axes.tick_params(axis="y", length=0)
+    labels = [f"{row['network']}\nbatch {row['batch']}" for row in rows]
+    every[0].set_yticks(range(len(rows)), labels, fontsize=8)
+    every[0].invert_yaxis()
+    handles, names = every[0].get_legend_handles_labels()
+    figure.legend(handles, names, loc="outside upper center", ncols=4, fontsize=8, frameon=False)
+    save(figure, path)
+
+
+def draw_marks(axes: Any, rows: list[Results]) -> None:
+    """Draw the marks of one number of threads; what was not measured has none."""
+    for i in range(len(rows)):
+        axes.axhline(i, color="#d9d9d9", linewidth=0.8, zorder=1)
+    for place, (path, look) in enumerate(MARKERS.items()):
+        height = APART * (place - (len(MARKERS) - 1) / 2)
+        drawn = [(t, i + height) for i, row in enumerate(rows) if (t := row["step_us"].get(path))]
+        if drawn:
+            axes.scatter(*zip(*drawn, strict=True), label=PEERS[path], zorder=3, **look)
+    floors = [(t, i) for i, row in enumerate(rows) if (t := row["floor_us"])]
+    for floor, i in floors:
+        axes.vlines(floor, i - 0.4, i + 0.4, color="#606060", linewidth=1.2, zorder=2)
+    if floors:
+        look = {"marker": "|", "color": "#606060", "label": "floor: its matrix products"}
+        axes.scatter([], [], 90, **look)
+
+
 def main(arguments: list[str] | None = None) -> int:
-    """Print the tables, and put them into a README and a picture if asked to."""
+    """Print the tables, and put them into a README and into pictures if asked to."""
     parser = argparse.ArgumentParser(description="Tables and a picture of benchmark results.")
     parser.add_argument("results", type=Path, help="JSON written by pytest --benchmark-json")
     parser.add_argument("--readme", type=Path, help="file whose marked places are filled in")
     parser.add_argument("--picture", type=Path, help="SVG or PNG to draw the grid into")
+    parser.add_argument("--peers", type=Path, help="SVG or PNG to draw the other libraries into")
     given = parser.parse_args(arguments)
     try:
         results = load(given.results)
@@ -392,6 +514,8 @@ def main(arguments: list[str] | None = None) -> int:
             given.readme.write_text(filled, encoding="utf-8")
         if given.picture:
             draw(results, given.picture)
+        if given.peers:
+            draw_peers(results, given.peers)
     except (OSError, ValueError) as error:
         print(f"report.py: {error}", file=sys.stderr)
         return 1

@@ -7,79 +7,34 @@ is timed inside the compiled loop, without ``fastbp.train`` around it. The epoch
 sees it, with all that ``fastbp.train`` does before and after.
 """
 
-import functools
 import math
 import statistics
-import time
 from collections.abc import Callable
-from typing import Any, NamedTuple
+from typing import Any
 
 import numpy as np
 import pytest
+from cases import (
+    CHECKED,
+    GRID,
+    LEARNING_RATE,
+    SEED,
+    Array,
+    Case,
+    Compiled,
+    Plain,
+    assert_same_work,
+    timed,
+)
 from floor import Floor
 from report import FASTBP, FLOOR, NAIVE, NUMPY
 
 import fastbp
-from fastbp import kernels, reference
-from fastbp.steps import Steps, start
-
-Array = np.ndarray[Any, Any]
 
 pytestmark = pytest.mark.benchmark(disable_gc=True)
 
-SEED = 0
-LEARNING_RATE = 1e-3
-CHECKED = 4  # steps after which the paths are compared
 LEAST = {NAIVE: 2, NUMPY: 5, FASTBP: 5}  # epochs timed, of each path
 ROUND_SECONDS = 0.025  # of floor and of steps, where they are timed in turn
-
-
-class Row(NamedTuple):
-    """A row of the grid. With 784 inputs there are more rows than the cache holds."""
-
-    sizes: tuple[int, ...]
-    batch: int
-    rows: int  # examples, a multiple of the batch
-
-    def __str__(self) -> str:
-        return "-".join(map(str, self.sizes))
-
-
-GRID = (
-    Row((2, 64, 3), 32, 32_000),
-    Row((2, 64, 3), 300, 60_000),
-    Row((784, 10, 10), 100, 20_000),
-    Row((64, 100, 10), 200, 20_000),
-    Row((64, 100, 10), 32, 12_800),
-    Row((784, 128, 10), 128, 19_968),
-    Row((784, 256, 128, 10), 128, 19_968),
-    Row((784, 1024, 1024, 10), 256, 5_120),
-)
-
-
-class Case:
-    """Data, start weights and order for one row of the grid."""
-
-    def __init__(self, row: Row, rows: int) -> None:
-        random = np.random.default_rng(SEED)
-        self.row, self.batch, self.steps = row, row.batch, rows // row.batch
-        self.X = random.standard_normal((rows, row.sizes[0]), dtype=np.float32)
-        self.y = random.integers(0, row.sizes[-1], rows)
-        self.net = fastbp.Network(row.sizes, seed=SEED)
-        # The order of the first epoch, as fastbp shuffles it, so that NumPy can follow it.
-        key, counter = (int(number) for number in start(rows, SEED).random)
-        self.order = reference.shuffle(np.arange(rows), key, counter)
-        self.losses: list[float] = []  # of the timed epochs, by whatever path
-
-    @functools.cached_property
-    def few(self) -> "Case":
-        """The same for a few steps, on which the paths are compared."""
-        return Case(self.row, CHECKED * self.batch)
-
-    @property
-    def label(self) -> str:
-        """Name network and batch."""
-        return f"{self.row}, batch {self.batch}"
 
 
 @pytest.fixture(scope="module", params=GRID, ids=[f"{row}x{row.batch}" for row in GRID])
@@ -88,71 +43,6 @@ def case(request: pytest.FixtureRequest) -> Case:
     row, option = request.param, request.config.option
     timed = option.benchmark_only or option.benchmark_enable
     return Case(row, row.rows if timed else CHECKED * row.batch)
-
-
-class Compiled:
-    """Compiled steps, as ``fastbp.train`` takes them."""
-
-    def __init__(self, case: Case) -> None:
-        self.net, self.steps = case.net.copy(), case.steps
-        self.start = case.net.params
-        self.rule = fastbp.Adam(LEARNING_RATE).rule(0.0)
-        self.state = fastbp.Adam().state(self.start.size, self.net.dtype)
-        self.data = kernels.Data(case.X, case.y, None)
-        self.work = self.net.workspace(case.batch, case.y, gathers=True)
-        self.reset()
-
-    def reset(self) -> None:
-        """Go back to the start: weights, optimizer and order."""
-        self.net.params[:] = self.start
-        for buffer in self.state:
-            buffer[:] = 0
-        self.way = Steps(
-            *(self.net.params, self.net._layers, self.net.objective(), self.rule, self.state),
-            *(self.data, self.work),
-            shuffled=True,
-            seed=SEED,
-            n_threads=1,
-        )
-
-    def run(self) -> float:
-        """Take the steps of an epoch; returns its mean loss."""
-        taken, means = self.way.take(np.full(self.steps, LEARNING_RATE))
-        assert taken == self.steps
-        return float(means[0, 0])
-
-    @property
-    def params(self) -> Array:
-        """All parameters, flat."""
-        return self.net.params
-
-
-class Plain:
-    """``reference.Network``, by the Jacobians or by the fused gradient."""
-
-    def __init__(self, case: Case, *, jacobian: bool) -> None:
-        self.case, self.jacobian = case, jacobian
-        self.reset()
-
-    def reset(self) -> None:
-        """Go back to the start: weights and optimizer."""
-        self.net = reference.Network(self.case.row.sizes)
-        self.net.weights = [W.copy() for W in self.case.net.weights]
-        self.net.biases = [b.copy() for b in self.case.net.biases]
-        self.optimizer = reference.Adam(LEARNING_RATE)
-
-    def run(self) -> float:
-        """Take the steps of an epoch; returns its mean loss."""
-        case = self.case
-        return reference.train_epoch(
-            self.net, self.optimizer, case.X, case.y, case.batch, case.order, self.jacobian
-        )
-
-    @property
-    def params(self) -> Array:
-        """All parameters, flat, in fastbp's order."""
-        pairs = zip(self.net.weights, self.net.biases, strict=True)
-        return np.concatenate([part.ravel() for pair in pairs for part in pair])
 
 
 class Trained:
@@ -186,25 +76,6 @@ class Trained:
 def rounds(benchmark: Any, seconds: float, least: int) -> int:
     """Choose how many rounds of ``seconds`` to time."""
     return max(least, min(60, int(0.6 / seconds))) if benchmark.enabled else 1
-
-
-def timed(function: Callable[..., Any], *arguments: Any) -> float:
-    """Time one call, in seconds."""
-    start = time.perf_counter()
-    function(*arguments)
-    return time.perf_counter() - start
-
-
-def assert_same_work(case: Case, make: Callable[[Case], Any]) -> None:
-    """Hold a path to the naive one: the same loss, and parameters that moved to the same place.
-
-    Adam divides by the size of the gradient, which makes rounding visible where that is nearly 0,
-    so the distance between the two ends is measured against how far they went.
-    """
-    naive, way = Plain(case, jacobian=True), make(case)
-    assert way.run() == pytest.approx(naive.run(), rel=1e-5)
-    apart = np.linalg.norm(way.params - naive.params)
-    assert apart < 1e-3 * np.linalg.norm(naive.params - case.net.params)
 
 
 def time_epochs(benchmark: Any, case: Case, way: Any, least: int) -> None:

@@ -1,0 +1,70 @@
+"""fastbp against other libraries, on the grid: one thread each, and all processors.
+
+``peers.py`` does the work, in a process of its own for each number of threads. A library that is
+not installed is left out. What pytest-benchmark times itself is that process, with the imports and
+compilations that the times of the steps leave out.
+"""
+
+import functools
+import json
+import os
+import subprocess
+import sys
+from pathlib import Path
+from typing import Any
+
+import peers
+import pytest
+from report import FASTBP
+
+import fastbp
+from fastbp.steps import processors
+
+pytestmark = pytest.mark.benchmark(group="peers: a process for all libraries", disable_gc=True)
+
+THREADS = sorted({1, processors()})
+TIMEOUT = 1200
+
+
+def run(threads: int, *options: str) -> Any:
+    """Start ``peers.py``, held to ``threads``; returns what it printed."""
+    names = ("OMP_NUM_THREADS", "OPENBLAS_NUM_THREADS", "MKL_NUM_THREADS")
+    environment = os.environ | dict.fromkeys(names, str(threads))
+    environment |= {
+        "JAX_PLATFORMS": "cpu",
+        "TORCHINDUCTOR_COMPILE_THREADS": "1",  # or processes wait beside what is timed
+        "PYTHONPATH": str(Path(fastbp.__file__).parents[1]),
+    }
+    command = [sys.executable, peers.__file__, "--threads", str(threads), *options]
+    done = subprocess.run(
+        command, env=environment, capture_output=True, text=True, timeout=TIMEOUT, check=False
+    )
+    assert done.returncode == 0, done.stderr
+    return json.loads(done.stdout.splitlines()[-1])
+
+
+@functools.cache
+def checked() -> dict[str, dict[str, float]]:
+    """Take a few steps on every path, once for all tests."""
+    return dict(run(THREADS[-1], "--check"))
+
+
+@pytest.mark.parametrize("path", [*peers.PATHS, FASTBP])
+def test_same_work(path: str) -> None:
+    """Hold a path to the naive one: the same loss, and parameters that moved to the same place."""
+    if path not in peers.installed():
+        pytest.skip(f"{path} is not installed")
+    off = checked()[path]
+    assert off["loss"] < 1e-5
+    assert off["params"] < 1e-3
+
+
+@pytest.mark.parametrize("threads", THREADS)
+def test_peers(benchmark: Any, threads: int) -> None:
+    """Time all paths on all rows of the grid; losses of an epoch must agree on each."""
+    if not benchmark.enabled:
+        pytest.skip("only where times are asked for")
+    benchmark.extra_info.update(subject="peers", threads=threads)
+    results: list[Any] = []
+    benchmark.pedantic(lambda: results.append(run(threads)), rounds=1)
+    benchmark.extra_info["rows"] = results[0]
