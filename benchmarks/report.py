@@ -321,6 +321,19 @@ def mean(column: list[float | None]) -> float | None:
     return statistics.geometric_mean(there) if there and len(there) == len(column) else None
 
 
+def many(results: Results) -> str:
+    """Show what two fits in two Python threads take, against one."""
+    rows = []
+    for one in select(results, "many"):
+        info = one["extra_info"]
+        if "ratio" in info:
+            name = f"{info['network']}, {info['batch']}"
+            rows.append([name, *(digits(info[key]) for key in ("one_s", "two_s"))])
+            rows[-1].append(digits(info["ratio"], TIMES))
+    head = ["network, batch", "one fit, s", "two fits in two threads, s", "two over one"]
+    return markdown(head, rows)
+
+
 def compile_times(results: Results) -> str:
     """Show what a new process costs: imports, the first compilation, the cache."""
     rows = [
@@ -361,6 +374,7 @@ TABLES: dict[str, Callable[[Results], str]] = {
     "scripts": scripts,
     "per sample": per_sample,
     "peers": peers,
+    "many": many,
     "compile": compile_times,
     "machine": machine,
 }

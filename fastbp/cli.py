@@ -12,6 +12,7 @@ import statistics
 import sys
 import tempfile
 import threading
+import time
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import NoReturn
@@ -20,9 +21,9 @@ from fastbp import __version__, checks, datasets, kernels, plotting
 from fastbp.choices import ACTIVATIONS, choose, unknown
 from fastbp.datasets import Dataset
 from fastbp.history import History
-from fastbp.network import Network
+from fastbp.network import DTYPES, Network
 from fastbp.optimizers import LARGEST_RATE, OPTIMIZERS, CosineSchedule, Optimizer
-from fastbp.training import DivergedError, train
+from fastbp.training import DivergedError, train, warmup
 
 DONE, FAILED, WRONG_USE, INTERRUPTED = 0, 1, 2, 130
 TEST_FRACTION = 0.2
@@ -87,6 +88,11 @@ def _run(argv: Sequence[str] | None) -> int:
     if options.command is None:
         parser.print_help(sys.stderr)
         return WRONG_USE
+    if options.command == "warmup":
+        start = time.perf_counter()
+        warmup(options.dtype)
+        print(f"compiled for {options.dtype} in {time.perf_counter() - start:.1f} s")
+        return 0
     return _train(options)
 
 
@@ -138,6 +144,22 @@ def _parser() -> _Parser:
             ),
             allow_abbrev=False,
         )
+    )
+    warm = commands.add_parser(
+        "warmup",
+        help="compile ahead, when an image or a batch node is built",
+        description=(
+            "Compile what classifiers and regressors need, and keep it on disk, so that the first "
+            "training need not. NUMBA_CACHE_DIR names another folder to keep it in."
+        ),
+        allow_abbrev=False,
+    )
+    warm.add_argument(
+        "--dtype",
+        default="float32",
+        type=_one_of("dtype", dict.fromkeys(DTYPES)),
+        metavar="NAME",
+        help="precision of the networks: float32 (the default) or float64",
     )
     return parser
 

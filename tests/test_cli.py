@@ -342,3 +342,18 @@ def test_ctrl_c_ends_early_and_keeps_what_was_learnt(tmp_path: Path) -> None:
     _, held_out = datasets.split(datasets.digits(), 0.2, 0)
     measured = float(np.mean(net.predict(held_out.X) == held_out.y))
     assert measured == pytest.approx(accuracy(log_text), abs=1e-4)
+
+
+def test_warmup_compiles_and_says_so(tmp_path: Path) -> None:
+    done = run("warmup", cwd=tmp_path)
+    assert done.returncode == 0, done.stderr
+    assert re.fullmatch(r"compiled for float32 in \d+\.\d s\n", done.stdout)
+    assert left_in(tmp_path) == []
+
+
+def test_warmup_names_a_precision_it_does_not_know(tmp_path: Path) -> None:
+    done = run("warmup", "--dtype", "float16", cwd=tmp_path)
+    assert done.returncode == 2
+    assert "float16" in done.stderr
+    assert "float32" in done.stderr
+    assert "Traceback" not in done.stderr

@@ -134,9 +134,10 @@ def test_nobody_waits_for_a_thread_that_fails(monkeypatch):
 
 def test_threads_are_chosen_by_the_work(monkeypatch):
     monkeypatch.setattr(steps, "processors", lambda: 8)
-    assert steps.suitable_threads(1e3, 32) == 1
-    assert steps.suitable_threads(1e9, 256) == 8
-    assert steps.suitable_threads(1e9, 5) == 5
+    assert steps.suitable_threads(np.array([4, 8, 4]), 32) == 1
+    assert steps.suitable_threads(np.array([784, 1024, 10]), 256) == 8
+    assert steps.suitable_threads(np.array([2, 64, 3]), 1_000_000) == 1
+    assert steps.suitable_threads(np.array([3000, 3000, 10]), 5) == 5
 
 
 def test_a_child_process_can_train_after_its_parent_did():

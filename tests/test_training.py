@@ -6,6 +6,7 @@ import re
 import signal
 import threading
 
+import numba
 import numpy as np
 import pytest
 
@@ -379,6 +380,15 @@ def test_progress_goes_to_stderr_only_when_asked(capsys):
     assert "accuracy" in captured.err
 
 
-def test_warmup_compiles_what_training_needs():
-    fastbp.warmup()
-    fastbp.warmup("float64")
+@pytest.mark.skipif(numba.config.DISABLE_JIT, reason="is about the compiler")
+@pytest.mark.parametrize("dtype", ["float32", "float64"])
+def test_warmup_compiles_what_training_needs(dtype):
+    fastbp.warmup(dtype)
+    compiled = (kernels.train_steps, kernels.infer, kernels.softmax_cross_entropy)
+    before = [len(kernel.signatures) for kernel in compiled]
+    for classes in (2, 10):
+        X, y = blobs(50, dtype=dtype)
+        net = fastbp.Network([4, 8, classes], dtype=dtype)
+        fastbp.train(net, X, y % classes, epochs=1, validation_data=(X, y % classes))
+        net.predict(X)
+    assert [len(kernel.signatures) for kernel in compiled] == before
