@@ -3,6 +3,7 @@
 import resource
 import subprocess
 import sys
+import tracemalloc
 
 import numpy as np
 import pytest
@@ -75,6 +76,24 @@ def test_bytes_in_any_order(form):
     np.testing.assert_array_equal(
         network().forward(given), network().forward(np.ascontiguousarray(given))
     )
+
+
+@pytest.mark.parametrize("threads", [1, 2])
+@pytest.mark.parametrize("kind", ["float32", "uint8"])
+@pytest.mark.parametrize("sizes", [[784, 1024, 10], [64, 100, 10], [784, 10]])
+def test_peak_memory_of_a_fit(sizes, kind, threads):
+    n, batch = 4_000, 256
+    X, y = np.ones((n, sizes[0]), kind), np.arange(n) % 10
+    net = fastbp.Network(sizes)
+    fastbp.train(net, X[:600], y[:600], epochs=1, batch_size=batch, n_threads=threads)  # compiles
+    tracemalloc.start()
+    fastbp.train(net, X, y, epochs=1, batch_size=batch, n_threads=threads)
+    peak = tracemalloc.get_traced_memory()[1]
+    tracemalloc.stop()
+    activations = batch * sum(sizes) * 4
+    order = n * 8  # one number for each row, which stays below a hundredth of rows of 784
+    small = 200_000  # labels and shares of a batch, the loss's scratch, and what Python has about
+    assert peak < 4 * net.params.nbytes * threads + 2 * activations + order + small
 
 
 # ---- Memory maps
