@@ -1997,13 +1997,12 @@ def last_columns(
     top = layers.weights_at.shape[0] - 1
     K, B = z.shape
     b = layer_biases(params, layers, top)
-    flipped = turned_weights(turned, layers, top)
     turn = turns(layers, top, turned)
     if turn:
-        transpose(layer_weights(params, layers, top), flipped)
+        transpose(layer_weights(params, layers, top), turned_weights(turned, layers, top))
     if turn and K * B <= TURNED_PRODUCT:
         below = layer_input(x, outputs, layers, top, share)
-        product(flipped, PLAIN, below, TRANSPOSED, z)
+        product(turned_weights(turned, layers, top), PLAIN, below, TRANSPOSED, z)
         for k in range(K):
             for i in range(B):
                 z[k, i] += b[k]
@@ -2204,8 +2203,8 @@ def infer(
     for begin in range(first, last, most):
         rows = min(most, last - begin)
         share = Share(rows, 0, rows)
-        source = matrix(x, 0, rows, M)
         if lies is None:
+            source = matrix(x, 0, rows, M)
             as_numbers(X, begin, source)
         else:
             source = matrix(lies, begin * M, rows, M)
@@ -2343,8 +2342,8 @@ def train_steps(
             skipped, rows = portion(share.rows, block, blocks)
             part = Share(share.B, share.first + skipped, rows)
             begin = start + part.first  # of these rows among all that are visited
-            x = matrix(work.x, 0, share.B, M)
             if gathers:
+                x = matrix(work.x, 0, share.B, M)
                 gather(X, order, begin, layer_input(x, outputs, layers, 0, part))
             if lies is not None:
                 if not gathers:
