@@ -9,7 +9,6 @@ from typing import Any
 import numba
 import pytest
 import report
-import scipy.linalg  # noqa: F401  the BLAS that Numba calls must be loaded to be limited
 from threadpoolctl import ThreadpoolController
 
 THREADS = 1

@@ -23,17 +23,18 @@ def products(
     """Make the products of ``steps`` steps on ``x`` (B, M), all into buffers made beforehand."""
     L = layers.sizes.shape[0] - 1
     B = x.shape[0]
+    batch = kernels.Share(B, 0, B)
     half = deltas.shape[0] // 2
     for _ in range(steps):
         below = x
         for layer in range(L):
-            out = kernels.layer_output(outputs, layers, layer, B)
+            out = kernels.layer_rows(outputs, layers, layer, batch)
             W = kernels.layer_weights(params, layers, layer)
             kernels.product(below, PLAIN, W, PLAIN, out)
             below = out
         delta = below
         for layer in range(L - 1, -1, -1):
-            below = kernels.layer_output(outputs, layers, layer - 1, B) if layer > 0 else x
+            below = kernels.layer_input(x, outputs, layers, layer, batch)
             dW = kernels.layer_weights(grads, layers, layer)
             kernels.product(below, TRANSPOSED, delta, PLAIN, dW)
             if layer > 0:

@@ -165,17 +165,14 @@ _STRETCH = 1 << 20
 def examples(name: str, values: Any, columns: int, dtype: Any) -> Array:
     """Take finite numbers of shape (rows, ``columns``), in the form kernels take.
 
-    uint8 and what is mapped into memory stay as they are; all else becomes ``dtype``.
+    uint8 stays what it is, and so does a memory map whose rows lie one after the other; all else
+    becomes ``dtype``.
     """
-    mapped = isinstance(values, np.memmap) and values.dtype in _MAPPED
-    if not (isinstance(values, np.ndarray) and (values.dtype == np.uint8 or mapped)):
+    mapped = isinstance(values, np.memmap) and values.flags.c_contiguous
+    lies = mapped and values.dtype in _MAPPED
+    if not (isinstance(values, np.ndarray) and (values.dtype == np.uint8 or lies)):
         return matrix(name, values, columns, dtype)
     array = np.asarray(values)
-    if not array.flags.c_contiguous and mapped:
-        raise ValueError(
-            f"{name} is a memory map whose rows do not lie one after the other, of which kernels "
-            f"would need a copy; its strides are {array.strides}"
-        )
     _is_table(name, array, columns)
     if array.dtype.kind == "f":
         rows = max(1, _STRETCH // max(columns, 1))

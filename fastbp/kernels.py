@@ -23,6 +23,7 @@ They stand in one file because Numba's disk cache follows changes in the file of
 in no other: a kernel cached here that called a helper elsewhere would keep the old helper.
 """
 
+import functools
 import math
 import time
 import warnings
@@ -93,12 +94,13 @@ class Part:
     """
 
     def __init__(self, compiled: Any) -> None:
-        self.compiled = compiled
+        functools.update_wrapper(self, compiled.py_func)
+        self.compiled = compiled  # of which Numba's type keeps a weak reference only
         self._numba_type_ = types.Dispatcher(compiled)  # what compiled code takes it for
 
     def __call__(self, *arguments: Any) -> Any:
         """Refuse to be called from Python."""
-        name = self.compiled.py_func.__name__
+        name = self.__wrapped__.__name__
         raise TypeError(f"kernels.{name} is called from functions under @numba.njit only")
 
 
@@ -1840,14 +1842,8 @@ def update_layer(
 
 
 @jit_part
-def layer_output(buffer: Array, layers: Layers, layer: int, B: int) -> Array:
-    """The (B, N) part of ``outputs`` or ``deltas`` that belongs to one layer."""
-    return matrix(buffer, layers.outputs_at[layer] * B, B, layers.sizes[layer + 1])
-
-
-@jit_part
 def layer_rows(buffer: Array, layers: Layers, layer: int, share: Share) -> Array:
-    """One thread's rows of ``layer_output``."""
+    """The (rows, N) part of ``outputs`` or ``deltas`` for one layer and the rows of ``share``."""
     N = layers.sizes[layer + 1]
     start = layers.outputs_at[layer] * share.B + share.first * N
     return matrix(buffer, start, share.rows, N)

@@ -23,6 +23,7 @@ THREADED_ROWS = 1e8
 EVALUATED_BYTES = 1 << 24
 # So many multiplications at most make a product small for OpenBLAS.
 SMALL_PRODUCT = 1e6
+# With fewer rows at a time, what is done once for each block would outweigh the gain.
 LEAST_ROWS = 40
 
 
@@ -291,7 +292,7 @@ class Network:
                 ]
             done = sum(part.result() - first for part, first in zip(parts, ends, strict=False))
         if done < n:
-            checks.matrix("X", X, self.sizes[0], self.dtype)  # says which number is not finite
+            self.inputs(X)  # says which number is not finite
         return out
 
     def _infer_rows(self, X: Array, link: int, out: Array, first: int, last: int, most: int) -> int:
@@ -309,7 +310,7 @@ class Network:
             np.empty(0 if ready else most * self.sizes[0], self.dtype),
             outputs,
             np.empty_like(outputs) if self._keeps_slopes else None,
-            self._narrow_buffer() if self._narrow else None,
+            self._narrow_buffer(),
             out,
         )
 
@@ -388,6 +389,8 @@ class Network:
             total += weight
         if rows is not None:
             y, weights = y[rows], None if weights is None else weights[rows]
+        if total == 0.0:  # no row that counts was held out
+            return float("nan"), float("nan")
         return loss / total, self.metric_of(score / total, spread(y, weights))
 
     def metric_of(self, score: float, variance: float) -> float:

@@ -145,8 +145,10 @@ class Steps:
         means : (epochs ended, 2) array
             Mean loss and score of each.
         """
-        if self._pool is None:
+        if self.threads == 1:
             return self._take(0, rates)
+        if self._pool is None:
+            raise RuntimeError(f"the {self.threads} threads of Steps run inside 'with' only")
         try:
             others = [self._pool.submit(self._take, rank, rates) for rank in range(1, self.threads)]
         except BaseException:
@@ -170,30 +172,27 @@ class Steps:
 
     def _call(self, rank: int, rates: Array) -> tuple[int, Array]:
         place = self.places[rank]
-        compiled = getattr(kernels.train_steps, "signatures", True)
-        with contextlib.nullcontext() if compiled else _no_collection():
-            return self._run_steps(place, rank, rates)
-
-    def _run_steps(self, place: kernels.Progress, rank: int, rates: Array) -> tuple[int, Array]:
         epochs = int(place.counts[1])
         ends = (int(place.counts[0]) // self.rows + len(rates)) // self.per_epoch
         means = np.empty((ends, 2), np.float64)
-        taken = kernels.train_steps(
-            self.params,
-            self.grads,
-            self.state,
-            self.layers,
-            self.objective,
-            self.rule,
-            self.data,
-            self._lies,
-            self.work,
-            self._teams[rank],
-            place,
-            self.shuffled,
-            rates,
-            means,
-        )
+        compiled = getattr(kernels.train_steps, "signatures", True)
+        with contextlib.nullcontext() if compiled else _no_collection():
+            taken = kernels.train_steps(
+                self.params,
+                self.grads,
+                self.state,
+                self.layers,
+                self.objective,
+                self.rule,
+                self.data,
+                self._lies,
+                self.work,
+                self._teams[rank],
+                place,
+                self.shuffled,
+                rates,
+                means,
+            )
         return taken, means[: int(place.counts[1]) - epochs]
 
 

@@ -160,3 +160,16 @@ def test_a_child_process_can_train_after_its_parent_did():
         [sys.executable, "-c", script], capture_output=True, text=True, timeout=120, check=False
     )
     assert (done.stdout, done.stderr) == ("0\n", "")
+
+
+def test_threads_that_were_not_started_are_not_waited_for():
+    X, y = examples(8, [2, 2], "softmax_cross_entropy", "float64")
+    net = fastbp.Network([2, 2], dtype="float64")
+    team = steps.Steps(
+        *(net.params, net._layers, net.objective(), fastbp.SGD(0.1).rule(0.0)),
+        *(kernels.State(None, None), kernels.Data(X, y, None)),
+        net.workspace(4, y, gathers=False),
+        n_threads=2,
+    )
+    with pytest.raises(RuntimeError, match="2 threads of Steps run inside 'with' only"):
+        team.take(np.full(2, 0.1))
