@@ -23,119 +23,23 @@ They stand in one file because Numba's disk cache follows changes in the file of
 in no other: a kernel cached here that called a helper elsewhere would keep the old helper.
 """
 
-import functools
 import math
 import time
-import warnings
-from collections.abc import Callable
-from typing import Any, NamedTuple, TypeVar
+from typing import Any, NamedTuple
 
 import numba
 import numpy as np
 import numpy.typing as npt
-from llvmlite.ir import MetaDataString
+from llvmlite import ir
 from numba import types
+from numba.core import cgutils
 from numba.extending import intrinsic
 from numba.np.arrayobj import make_array, populate_array
 
 from fastbp import native
+from fastbp.jit import jit, jit_inline, jit_part, jit_scalar, jit_single
 
 Array = npt.NDArray[Any]
-Function = TypeVar("Function", bound=Callable[..., Any])
-
-# Without "nnan" and "ninf", which would make isnan and isfinite lie; with "reassoc", without
-# which no sum is vectorised.
-RELAXED = {"nsz", "arcp", "contract", "afn", "reassoc"}
-# The scalar functions split their argument with additions that reassociation would undo.
-EXACT = {"contract"}
-
-
-def _nothing() -> None:
-    """Stand in for a kernel where ``_find_cache`` asks whether one can be cached."""
-
-
-def _find_cache() -> bool:
-    try:
-        numba.njit(cache=True)(_nothing)
-    except RuntimeError:
-        warnings.warn(
-            "fastbp can write its compiled code neither beside its source nor to the user's cache "
-            "folder and will compile anew in every process; set NUMBA_CACHE_DIR to a folder that "
-            "can be written",
-            RuntimeWarning,
-            stacklevel=3,
-        )
-        return False
-    return True
-
-
-CACHE = _find_cache()
-
-
-def jit(function: Function, **special: Any) -> Function:
-    """Compile with the options that all kernels share.
-
-    ``nogil`` lets fits run side by side in threads; ``error_model="numpy"`` drops the check for
-    division by zero that keeps loops from vectorising; ``cache`` keeps the machine code on disk.
-    Without Numba's runtime (``_nrt``) nothing counts references to arrays: a step would do so 250
-    times. Nothing can be allocated then, and no array returned but an argument.
-    """
-    options = {"nogil": True, "error_model": "numpy", "fastmath": RELAXED, "cache": CACHE}
-    options["no_cfunc_wrapper"] = True  # nothing calls a kernel from C; 15 ms of compiling for each
-    options["_nrt"] = False
-    return numba.njit(**options | special)(function)
-
-
-class Part:
-    """A function for compiled code alone.
-
-    It has no wrapper that calls it from Python: of a small part that would be most of what is
-    compiled. Python, which would fall into the void instead, is told so.
-    """
-
-    def __init__(self, compiled: Any) -> None:
-        functools.update_wrapper(self, compiled.py_func)
-        self.compiled = compiled  # of which Numba's type keeps a weak reference only
-        self._numba_type_ = types.Dispatcher(compiled)  # what compiled code takes it for
-
-    def __call__(self, *arguments: Any) -> Any:
-        """Refuse to be called from Python."""
-        name = self.__wrapped__.__name__
-        raise TypeError(f"kernels.{name} is called from functions under @numba.njit only")
-
-
-def _part(function: Function, **special: Any) -> Function:
-    if numba.config.DISABLE_JIT:
-        return function
-    options = {"forceinline": True, "cache": False, "no_cpython_wrapper": True}
-    return Part(jit(function, **options | special))  # type: ignore[return-value]
-
-
-def jit_single(function: Function) -> Function:
-    """Compile like ``jit``, always into the caller's code: for what one place calls."""
-    return _part(function)
-
-
-def jit_part(function: Function) -> Function:
-    """Compile like ``jit``, but always into the caller's code, and keep the order of additions.
-
-    Only these may return arrays, all of them views.
-    """
-    return _part(function, fastmath=EXACT, _nrt=True)
-
-
-def jit_scalar(function: Function) -> Function:
-    """Compile a function of numbers like ``jit_part``, but let Python call it too.
-
-    A call that is left in a loop keeps the loop from vectorising: softplus took 16 ns for 0.9.
-    """
-    return jit(function, fastmath=EXACT, forceinline=True, cache=False)
-
-
-def jit_inline(function: Function) -> Function:
-    """Compile like ``jit``, but give callers its source: what is used once is compiled once."""
-    return jit(function, inline="always")
-
 
 # --------------------------------------------------------------------------------------------
 # Codes: choices are strings outside and integers in here (choices.py holds the table)
@@ -151,6 +55,9 @@ IDENTITY, RELU, LEAKY_RELU, ELU, SIGMOID, TANH, SOFTPLUS, GELU, SILU = range(9)
     POISSON,
 ) = range(6)
 SGD, ADAM, ADAMW, RMSPROP, ADAGRAD = range(5)
+
+# A layer of at most so many inputs, or outputs, is narrow, and has kernels of its own.
+NARROW = 3
 
 # --------------------------------------------------------------------------------------------
 # Groups of arguments
@@ -195,11 +102,10 @@ class Rule(NamedTuple):
     clip: float  # largest norm of the gradient, 0: no limit
 
 
-class State(NamedTuple):
-    """What an optimizer keeps between steps; those that keep something else are not compiled."""
-
-    first: Array | None  # (P,) velocity, average of g, or of g^2; None: plain SGD
-    second: Array | None  # (P,) Adam's average of g^2; None: the others
+# What an optimizer keeps between steps, arrays of (P,): none; a velocity, or an average of g^2; or
+# Adam's averages of g and of g^2. Numba knows how many, and compiles no optimizer that keeps more,
+# or fewer: nine in a hundred of all that is compiled for Adam.
+State = tuple[Array, ...]
 
 
 class Workspace(NamedTuple):
@@ -382,9 +288,9 @@ def columns_product(
 def _mark(builder, instruction, scope):  # type: ignore[no-untyped-def]
     """Say that ``instruction`` touches nothing that one of another scope in its ten touches."""
     module, ten = builder.module, scope // 10
-    domain = module.add_metadata([MetaDataString(module, f"fastbp {ten}")])
+    domain = module.add_metadata([ir.MetaDataString(module, f"fastbp {ten}")])
     scopes = [
-        module.add_metadata([MetaDataString(module, f"fastbp {10 * ten + k}"), domain])
+        module.add_metadata([ir.MetaDataString(module, f"fastbp {10 * ten + k}"), domain])
         for k in range(10)
     ]
     own = scopes.pop(scope % 10)
@@ -432,6 +338,27 @@ def write(a: Array, i: int, value: Any, scope: int) -> None:
     a.reshape(-1)[i] = value
 
 
+LINE = 64  # bytes that come from memory together
+
+
+@intrinsic
+def _compiled_ask_for(typingctx, a, i):  # type: ignore[no-untyped-def]
+    def generate(context, builder, signature, arguments):  # type: ignore[no-untyped-def]
+        place = builder.gep(make_array(a)(context, builder, arguments[0]).data, [arguments[1]])
+        place = builder.bitcast(place, cgutils.voidptr_t)
+        number = ir.IntType(32)
+        shape = ir.FunctionType(ir.VoidType(), [place.type, number, number, number])
+        fetch = cgutils.get_or_insert_function(builder.module, shape, "llvm.prefetch.p0")
+        builder.call(fetch, [place, number(0), number(3), number(1)])  # to be read, and soon, data
+        return context.get_dummy_value()
+
+    return types.void(a, types.intp), generate
+
+
+def ask_for(a: Array, i: int) -> None:
+    """Have the processor fetch the memory around element ``i`` of a C-ordered array."""
+
+
 # What threads need to wait for each other: a count that all can raise, and see.
 
 
@@ -477,16 +404,56 @@ def give_way() -> None:
     time.sleep(0)
 
 
+# The bits of a number as a whole number, and back. Numba's ``view`` compiles a function for each.
+
+
+def _same_bits(target):  # type: ignore[no-untyped-def]
+    @intrinsic
+    def cast(typingctx, x):  # type: ignore[no-untyped-def]
+        def generate(context, builder, signature, arguments):  # type: ignore[no-untyped-def]
+            return builder.bitcast(arguments[0], context.get_value_type(target))
+
+        return target(x), generate
+
+    return cast
+
+
+def as_int32(x: Any) -> Any:
+    """The bits of a float32."""
+    return np.float32(x).view(np.int32)
+
+
+def as_int64(x: Any) -> Any:
+    """The bits of a float64."""
+    return np.float64(x).view(np.int64)
+
+
+def as_float32(x: Any) -> Any:
+    """The number that these bits are in float32."""
+    return np.int32(x).view(np.float32)
+
+
+def as_float64(x: Any) -> Any:
+    """The number that these bits are in float64."""
+    return np.int64(x).view(np.float64)
+
+
 if not numba.config.DISABLE_JIT:
     vector, matrix = _compiled_vector, _compiled_matrix
     product, columns_product = _compiled_product, _compiled_columns_product
-    read, write = _compiled_read, _compiled_write
+    read, write, ask_for = _compiled_read, _compiled_write, _compiled_ask_for
     arrive, look, give_way = _compiled_arrive, _compiled_look, _compiled_give_way
+    as_int32, as_int64 = _same_bits(types.int32), _same_bits(types.int64)
+    as_float32, as_float64 = _same_bits(types.float32), _same_bits(types.float64)
 
 
 # --------------------------------------------------------------------------------------------
 # Scalar mathematics: no branches, so that LLVM vectorises the loops that call it
 # --------------------------------------------------------------------------------------------
+
+# Whole numbers are cast back to 32 bits after each operation, which Numba does in 64: processors
+# without AVX-512 have no instructions that shift or convert those in vectors (exp took 1.7 ns for
+# 0.4 on one with AVX2).
 
 # Constants that float32 holds exactly leave the type of an expression alone; a bare literal, a
 # float64, would make float32 arithmetic into float64.
@@ -511,7 +478,7 @@ def exp_parts(x: Any) -> tuple[Any, Any, Any]:
     if isinstance(x, np.float32):
         x = x if x < np.float32(89.0) else np.float32(89.0)
         x = x if x > np.float32(-105.0) else np.float32(-105.0)
-        n = np.int32(x * np.float32(LOG2_E) + np.float32(256.5)) - np.int32(256)
+        n = np.int32(np.int32(x * np.float32(LOG2_E) + np.float32(256.5)) - np.int32(256))
         f = np.float32(n)
         r = (x - f * np.float32(LN2_HIGH_32)) - f * np.float32(LN2_LOW_32)
         p = np.float32(1 / 5040)
@@ -521,12 +488,13 @@ def exp_parts(x: Any) -> tuple[Any, Any, Any]:
         p = p * r + np.float32(1 / 6)
         p = p * r + np.float32(1 / 2)
         half = np.int32(n >> np.int32(1))
-        u = np.int32((half + np.int32(127)) << np.int32(23))
-        v = np.int32((n - half + np.int32(127)) << np.int32(23))
-        return p * r * r + r, u.view(np.float32), v.view(np.float32)
+        rest = np.int32(n - half)
+        u = np.int32(np.int32(half + np.int32(127)) << np.int32(23))
+        v = np.int32(np.int32(rest + np.int32(127)) << np.int32(23))
+        return p * r * r + r, as_float32(u), as_float32(v)
     x = x if x < 710.0 else 710.0
     x = x if x > -746.0 else -746.0
-    n = np.int64(np.int32(x * LOG2_E + 2048.5)) - np.int64(2048)
+    n = np.int32(np.int32(x * LOG2_E + 2048.5) - np.int32(2048))
     f = np.float64(n)
     r = (x - f * LN2_HIGH_64) - f * LN2_LOW_64
     p = 1 / 6227020800
@@ -541,10 +509,11 @@ def exp_parts(x: Any) -> tuple[Any, Any, Any]:
     p = p * r + 1 / 24
     p = p * r + 1 / 6
     p = p * r + 1 / 2
-    half = np.int64(n >> np.int64(1))
-    u = np.int64((half + np.int64(1023)) << np.int64(52))
-    v = np.int64((n - half + np.int64(1023)) << np.int64(52))
-    return p * r * r + r, u.view(np.float64), v.view(np.float64)
+    half = np.int32(n >> np.int32(1))
+    rest = np.int32(n - half)
+    u = np.int64(half + np.int32(1023)) << np.int64(52)
+    v = np.int64(rest + np.int32(1023)) << np.int64(52)
+    return p * r * r + r, as_float64(u), as_float64(v)
 
 
 @jit_scalar
@@ -575,10 +544,10 @@ def log(x: Any) -> Any:
         tiny = x < np.float32(2.0**-126)
         lift = np.float32(2.0**23) if tiny else np.float32(1)
         normal = np.float32(x * lift)
-        bits = normal.view(np.int32)
-        n = np.int32((bits - np.int32(SQRT_HALF_32)) >> np.int32(23))
-        mantissa = np.int32(bits - (n << np.int32(23)))
-        m = mantissa.view(np.float32)
+        bits = as_int32(normal)
+        n = np.int32(np.int32(bits - np.int32(SQRT_HALF_32)) >> np.int32(23))
+        mantissa = np.int32(bits - np.int32(n << np.int32(23)))
+        m = as_float32(mantissa)
         s = (m - np.float32(1)) / (m + np.float32(1))
         w = s * s
         q = np.float32(2 / 9)
@@ -592,10 +561,12 @@ def log(x: Any) -> Any:
         tiny = x < 2.0**-1022
         lift = 2.0**52 if tiny else 1.0
         normal = np.float64(x * lift)
-        bits = normal.view(np.int64)
-        n = np.int64((bits - np.int64(SQRT_HALF_64)) >> np.int64(52))
-        mantissa = np.int64(bits - (n << np.int64(52)))
-        m = mantissa.view(np.float64)
+        bits = as_int64(normal)
+        # The upper half has the exponent.
+        upper = np.int32((bits - np.int64(SQRT_HALF_64)) >> np.int64(32))
+        n = np.int32(upper >> np.int32(20))
+        mantissa = np.int64(bits - (np.int64(n) << np.int64(52)))
+        m = as_float64(mantissa)
         s = (m - 1.0) / (m + 1.0)
         w = s * s
         q = 2 / 21
@@ -852,34 +823,31 @@ def brightness(X: Array, out: Array) -> Any:
     return out.dtype.type(1.0 / 255.0 if X.itemsize == 1 else 1.0)
 
 
+# Bytes of rows that are on their way from memory while others are copied.
+ON_THE_WAY = 4096
+
+
 @jit
 def gather(X: Array, order: Array, start: int, out: Array) -> None:
     """Copy rows ``order[start:start + B]`` of ``X`` (n, M) into ``out`` (B, M), in its precision.
 
     Numbers of one byte are brightnesses, 0 to 255, which become 0 to 1.
 
-    Eight rows at a time: the processor then waits for eight places of memory at once, not for one
-    after the other (29 us for 42, for 100 rows of 784 out of 20,000; four at a time take 34).
+    Rows to come are asked for ahead, so that the processor waits for many places of memory at once
+    (3.1 us for 9.6, for 200 rows of 64 out of 20,000).
     """
     B, M = out.shape
     unit = brightness(X, out)
-    for i in range(0, B - 7, 8):
-        k = start + i
-        a, b, c, d = order[k], order[k + 1], order[k + 2], order[k + 3]
-        e, f, g, h = order[k + 4], order[k + 5], order[k + 6], order[k + 7]
+    line = LINE // X.itemsize
+    ahead = min(B - 1, max(1, ON_THE_WAY // (M * X.itemsize)))
+    for i in range(B):
+        if M > NARROW:
+            later = order[start + min(i + ahead, B - 1)] * M
+            for j in range(0, M, line):
+                ask_for(X, later + j)
+        row = order[start + i] * M
         for j in range(M):
-            out[i, j] = X[a, j] * unit
-            out[i + 1, j] = X[b, j] * unit
-            out[i + 2, j] = X[c, j] * unit
-            out[i + 3, j] = X[d, j] * unit
-            out[i + 4, j] = X[e, j] * unit
-            out[i + 5, j] = X[f, j] * unit
-            out[i + 6, j] = X[g, j] * unit
-            out[i + 7, j] = X[h, j] * unit
-    for i in range(B - B % 8, B):
-        row = order[start + i]
-        for j in range(M):
-            out[i, j] = X[row, j] * unit
+            write(out, i * M + j, out.dtype.type(read(X, row + j, 21)) * unit, 22)
 
 
 @jit_part
@@ -1085,10 +1053,9 @@ def dense_forward(
     activate(out, b, activation, slopes)
 
 
-# A layer of at most so many inputs, or outputs, is narrow. BLAS makes its products no faster than
+# A layer of at most NARROW inputs, or outputs, is narrow. BLAS makes its products no faster than
 # loops do, and leaves what follows them to passes of their own: for 300 rows, 64 units and three
 # outputs the way back took 12.5 us and takes 6.3 (float64; 6.3 and 4.0 in float32).
-NARROW = 3
 
 
 @jit_part
@@ -1724,28 +1691,27 @@ def update(
     rule: Rule,
     params: Array,
     grads: Array,
-    first: Array | None,
-    second: Array | None,
+    state: State,
     lr: float,
     powers: Array,
 ) -> None:
     """Move ``params`` (P,), or a part of them, by the optimizer that ``rule`` names.
 
-    ``first`` and ``second`` are the same part of its ``State``; ``powers`` (2,) are beta1^t and
-    beta2^t of Adam, t = 1 at the first step.
+    ``state`` holds the same part of what it keeps; ``powers`` (2,) are beta1^t and beta2^t of
+    Adam, t = 1 at the first step.
     """
     h = rule.hyper
-    if first is None:
+    if len(state) == 0:
         sgd(params, grads, lr)
-    elif second is None:
+    if len(state) == 1:
         if rule.optimizer == SGD:
-            sgd_momentum(params, grads, first, lr, h[0], h[1] != 0.0)
+            sgd_momentum(params, grads, state[0], lr, h[0], h[1] != 0.0)
         elif rule.optimizer == RMSPROP:
-            rmsprop(params, grads, first, lr, h[0], h[1])
+            rmsprop(params, grads, state[0], lr, h[0], h[1])
         elif rule.optimizer == ADAGRAD:
-            adagrad(params, grads, first, lr, h[0])
-    else:
-        adam(params, grads, first, second, lr, h[0], h[1], h[2], h[3], powers[0], powers[1])
+            adagrad(params, grads, state[0], lr, h[0])
+    if len(state) == 2:
+        adam(params, grads, state[0], state[1], lr, h[0], h[1], h[2], h[3], powers[0], powers[1])
 
 
 @jit
@@ -1770,30 +1736,39 @@ def penalise_layer(
 
 
 @jit_part
-def flat_state(a: Array | None) -> Array | None:
-    """A layer's part of a ``State``, as a vector; None stays None."""
-    if a is None:
-        return None
+def flat_state(state: State) -> State:
+    """Each array of a layer's ``state``, of any shape, as a vector."""
+    if len(state) == 0:
+        return ()
     else:
-        return flat(a)
+        if len(state) == 1:
+            return (flat(state[0]),)
+        else:
+            return flat(state[0]), flat(state[1])
 
 
 @jit_part
-def part_of(a: Array | None, start: int, size: int) -> Array | None:
-    """View part of a vector; None stays None."""
-    if a is None:
-        return None
+def state_of(state: State, start: int, size: int) -> State:
+    """View part of each vector of ``state``."""
+    if len(state) == 0:
+        return ()
     else:
-        return vector(a, start, size)
+        if len(state) == 1:
+            return (vector(state[0], start, size),)
+        else:
+            return vector(state[0], start, size), vector(state[1], start, size)
 
 
 @jit_part
-def fits(a: Array | None, like: Array) -> bool:
-    """Whether ``a``, if there is one, has the shape of ``like``."""
-    if a is None:
+def fits(state: State, like: Array) -> bool:
+    """Whether each array of a layer's ``state`` has the shape of ``like``."""
+    if len(state) == 0:
         return True
     else:
-        return a.shape == like.shape
+        if len(state) == 1:
+            return state[0].shape == like.shape
+        else:
+            return state[0].shape == like.shape and state[1].shape == like.shape
 
 
 @jit
@@ -1803,10 +1778,8 @@ def update_layer(
     b: Array,
     dW: Array,
     db: Array,
-    W_first: Array | None,
-    b_first: Array | None,
-    W_second: Array | None,
-    b_second: Array | None,
+    W_state: State,
+    b_state: State,
     lr: float,
     h0: float,
     h1: float,
@@ -1823,16 +1796,14 @@ def update_layer(
     ``power1`` and ``power2`` are beta^(t - 1) of Adam, t = 1 at the first step. ``scratch`` (8,)
     is overwritten.
     """
-    if not (fits(dW, W) and fits(W_first, W) and fits(W_second, W)):
-        return False
-    if not (fits(db, b) and fits(b_first, b) and fits(b_second, b)):
+    if not (fits((dW,), W) and fits(W_state, W) and fits((db,), b) and fits(b_state, b)):
         return False
     hyper, powers = vector(scratch, 0, 4), vector(scratch, 4, 2)
     hyper[0], hyper[1], hyper[2], hyper[3] = h0, h1, h2, h3
     rule = Rule(optimizer, hyper, 0.0)
     powers[0], powers[1] = power1 * h0, power2 * h1
-    update(rule, flat(W), flat(dW), flat_state(W_first), flat_state(W_second), lr, powers)
-    update(rule, flat(b), flat(db), flat_state(b_first), flat_state(b_second), lr, powers)
+    update(rule, flat(W), flat(dW), flat_state(W_state), lr, powers)
+    update(rule, flat(b), flat(db), flat_state(b_state), lr, powers)
     return True
 
 
@@ -2307,7 +2278,6 @@ def train_steps(
     X, y_all, weights = data.X, data.y, data.weights
     order, random, counts = progress.order, progress.random, progress.counts
     sums, powers = progress.sums, progress.powers
-    first, second = state.first, state.second
     outputs, slopes, narrow, deltas = work.outputs, work.slopes, work.narrow, work.deltas
     found, biases = (
         team.sums,
@@ -2394,7 +2364,7 @@ def train_steps(
         if not (math.isfinite(loss) and math.isfinite(length)):
             return step
         counts[2] += 1
-        if second is not None:
+        if len(state) == 2:
             powers[0] *= rule.hyper[0]
             powers[1] *= rule.hyper[1]
         for piece in range(pieces):
@@ -2402,8 +2372,7 @@ def train_steps(
             g = vector(grads, at, size)
             if rule.clip > 0.0:
                 clip_by_norm(g, length, rule.clip)
-            moments = part_of(first, at, size), part_of(second, at, size)
-            update(rule, vector(params, at, size), g, moments[0], moments[1], lrs[step], powers)
+            update(rule, vector(params, at, size), g, state_of(state, at, size), lrs[step], powers)
 
         random[1] += np.uint64(work.outputs.shape[0])
         counts[0] = stop

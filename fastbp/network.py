@@ -445,7 +445,7 @@ class Network:
             self._layers,
             objective,
             rule,
-            kernels.State(None, None),
+            (),
             data,
             self.workspace(len(X), y, gathers=X.dtype != self.dtype),
             seed=seed,

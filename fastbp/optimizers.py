@@ -52,8 +52,7 @@ class Optimizer:
 
     def state(self, size: int, dtype: Any) -> kernels.State:
         """Allocate what is kept for ``size`` parameters."""
-        kept = [aligned(size, dtype, 0.0) if k < self.buffers else None for k in range(2)]
-        return kernels.State(*kept)
+        return tuple(aligned(size, dtype, 0.0) for _ in range(self.buffers))
 
 
 @dataclass(frozen=True)
@@ -217,7 +216,7 @@ class Adagrad(Optimizer):
 
     def state(self, size: int, dtype: Any) -> kernels.State:
         """Allocate s at its initial value."""
-        return kernels.State(aligned(size, dtype, self.initial), None)
+        return (aligned(size, dtype, self.initial),)
 
 
 OPTIMIZERS: dict[str, type[Optimizer]] = {

@@ -185,7 +185,7 @@ class CompiledSteps:
             self.net._layers,
             self.objective,
             rule,
-            kernels.State(*state, *[None] * (2 - len(state))),
+            tuple(state),
             self.data,
             self.work,
             n_threads=None,

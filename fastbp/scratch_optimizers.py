@@ -94,10 +94,10 @@ class Optimizer:
     def _move(self, arrays: list[Array]) -> bool:
         """Call the kernel, for arrays in the form that it takes; False if sizes do not fit."""
         W, b, dW, db, *state = arrays
-        W1, b1, W2, b2 = state if len(state) == 4 else [*state, None, None, None, None][:4]
+        of_W, of_b = tuple(state[::2]), tuple(state[1::2])
         rate, hyper, scratch = self.current_learning_rate, self.hyper(), np.empty(8)
         return kernels.update_layer(
-            self.code, W, b, dW, db, W1, b1, W2, b2, rate, *hyper, *self.powers(), scratch
+            self.code, W, b, dW, db, of_W, of_b, rate, *hyper, *self.powers(), scratch
         )
 
     def _move_copies(self, arrays: list[Array]) -> None:

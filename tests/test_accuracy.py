@@ -4,7 +4,7 @@ import numba
 import numpy as np
 import pytest
 
-from fastbp import kernels
+from fastbp import jit, kernels
 
 pytestmark = pytest.mark.skipif(
     numba.config.DISABLE_JIT, reason="tens of millions of numbers, one at a time"
@@ -40,7 +40,7 @@ def loop(name):
     """Compile the scalar kernel into a loop, as it is used."""
     function = getattr(kernels, name)
 
-    @numba.njit(fastmath=kernels.RELAXED, error_model="numpy")
+    @numba.njit(fastmath=jit.RELAXED, error_model="numpy")
     def run(x, out):
         for k in range(x.shape[0]):
             out[k] = function(x[k])

@@ -232,7 +232,7 @@ def test_steps_visit_the_rows_they_are_given_and_no_other():
     net = fastbp.Network([2, 2], dtype="float64")
     steps = Steps(
         *(net.params, net._layers, net.objective(), fastbp.SGD(0.1).rule(0.0)),
-        *(kernels.State(None, None), kernels.Data(X, np.arange(30) % 2, None)),
+        *((), kernels.Data(X, np.arange(30) % 2, None)),
         net.workspace(3, np.arange(30), gathers=True),
         shuffled=True,
         order=rows,

@@ -24,7 +24,7 @@ from hypothesis.extra import numpy as st_numpy
 from rounding import assert_within, eps, normal, wide
 from scipy import special
 
-from fastbp import kernels, reference
+from fastbp import jit, kernels, reference
 
 needs_jit = pytest.mark.skipif(numba.config.DISABLE_JIT, reason="is about the compiled kernels")
 both = pytest.mark.parametrize("dtype", [np.float32, np.float64], ids=["float32", "float64"])
@@ -40,7 +40,7 @@ quick = settings(max_examples=40, deadline=None)
 def called(part):
     """Make a function that Python can call out of a part, which compiled code alone can."""
 
-    @numba.njit(error_model="numpy", fastmath=kernels.RELAXED)
+    @numba.njit(error_model="numpy", fastmath=jit.RELAXED)
     def caller(*arguments):
         return part(*arguments)
 
@@ -876,7 +876,7 @@ def test_update(dtype, name, size):
     want, *want_state = twin.move(*wide(params, grads), *(wide(buffer) for buffer in state))
     kept, moved = grads.copy(), params.copy()
     powers = chosen.hyper[:2] ** t
-    assert kernels.update(chosen, moved, grads, *as_state(state), lr, powers) is None
+    assert kernels.update(chosen, moved, grads, as_state(state), lr, powers) is None
     np.testing.assert_array_equal(grads, kept)
     # b v + (1 - b) g^2 may be compiled as g^2 + b (v - g^2), which rounds like g^2.
     rounded = np.abs(grads) + grads * grads
@@ -897,10 +897,9 @@ def test_update_layer_moves_weights_and_biases_like_update(dtype, name):
     for w, g, state in zip(params, grads, states, strict=True):
         moved, kept = w.flatten(), state.reshape(buffers, w.size).copy()
         powers_now = powers * chosen.hyper[:2]
-        kernels.update(chosen, moved, g.ravel(), *as_state(kept), 0.1, powers_now)
+        kernels.update(chosen, moved, g.ravel(), as_state(kept), 0.1, powers_now)
         want.append((moved, kept))
-    first, second = as_state(states[0]), as_state(states[1])
-    arrays = (*params, *grads, first.first, second.first, first.second, second.second)
+    arrays = (*params, *grads, as_state(states[0]), as_state(states[1]))
     scalars = (0.1, *chosen.hyper, *powers)
     short = (*arrays[:3], arrays[3][:, :-1].copy(), *arrays[4:])
     kept = [array.copy() for array in params]
@@ -930,7 +929,7 @@ def test_penalise_layer_has_a_derivative_of_one_at_zero(dtype):
 
 def as_state(buffers):
     """Views of (0 to 2, P) buffers, as the kernels take them."""
-    return kernels.State(*buffers, *[None] * (2 - len(buffers)))
+    return tuple(buffers)
 
 
 def alone(outputs, dtype):
@@ -1405,10 +1404,10 @@ def test_without_a_folder_for_the_cache_there_is_one_warning_and_it_works(tmp_pa
         import numpy as np
         with warnings.catch_warnings(record=True) as caught:
             warnings.simplefilter("always")
-            from fastbp import kernels
+            from fastbp import jit, kernels
             z = np.array([[-1, 2]], np.float32)
             kernels.relu(z)
-        print(kernels.__file__, z.sum(), kernels.CACHE)
+        print(kernels.__file__, z.sum(), jit.CACHE)
         for warning in caught:
             print(warning.category.__name__, "NUMBA_CACHE_DIR" in str(warning.message))
     """

@@ -368,7 +368,7 @@ def test_one_call_of_the_kernel_takes_all_the_steps():
         net._layers,
         net.objective(),
         kernels.Rule(kernels.SGD, np.zeros(4), 0.0),
-        kernels.State(None, None),
+        (),
         kernels.Data(X, y, None),
         net.workspace(1, y, gathers=False),
     )

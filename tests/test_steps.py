@@ -167,7 +167,7 @@ def test_threads_that_were_not_started_are_not_waited_for():
     net = fastbp.Network([2, 2], dtype="float64")
     team = steps.Steps(
         *(net.params, net._layers, net.objective(), fastbp.SGD(0.1).rule(0.0)),
-        *(kernels.State(None, None), kernels.Data(X, y, None)),
+        *((), kernels.Data(X, y, None)),
         net.workspace(4, y, gathers=False),
         n_threads=2,
     )
