@@ -27,7 +27,7 @@ from fastbp.steps import Steps
 Array = np.ndarray[Any, Any]
 
 STEPS = 10_001
-CHECKED = 30  # steps where nothing is timed
+CHECKED = 15  # steps where nothing is timed; after 30 NumPy's float32 is 3e-4 off its float64
 TURNS = 5
 
 
@@ -109,7 +109,7 @@ def test_script(benchmark: Any, precision: str, path: str) -> None:
     start, at = (quietly(name, X, y, CHECKED) for name in (NUMPY_CLASSES, path))
     # Both took the same steps: after so few, losses are apart by rounding only, and at most one of
     # the 300 points lies so near a border that rounding moves it.
-    assert at[0] == pytest.approx(start[0], rel=1e-3 if precision == "float32" else 1e-9)
+    assert at[0] == pytest.approx(start[0], rel=1e-5 if precision == "float32" else 1e-9)
     assert at[1] == pytest.approx(start[1], abs=1.5 / len(X))
     benchmark.group = f"a from-scratch script of {STEPS:,} steps, {precision}"
     benchmark.extra_info.update(subject="script", path=path, precision=precision, steps=STEPS)

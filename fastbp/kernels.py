@@ -109,9 +109,12 @@ State = tuple[Array, ...]
 
 
 class Workspace(NamedTuple):
-    """Everything a step writes besides parameters; allocated once for the largest batch B."""
+    """Everything a step writes besides parameters; allocated once for the largest batch B.
 
-    block: int  # rows that a thread alone works on at a time
+    Each thread writes to the places of its own rows; ``turned`` and ``narrow`` it has for itself.
+    """
+
+    block: int  # rows that a thread works on at a time
     x: Array  # (B * M,) gathered inputs
     y: Array  # (B,) gathered labels, or (K * B,) gathered targets
     shares: Array  # (B,) each row's weight over the sum of the batch's weights
@@ -120,23 +123,23 @@ class Workspace(NamedTuple):
     outputs: Array  # (B * sum N,) every layer's outputs, one layer after the other
     slopes: Array | None  # (B * sum N,) f'(z) of GELU and SiLU; None: neither is used
     deltas: Array  # (B * sum N,) delta of every hidden layer, where its outputs lie in outputs
-    turned: Array  # (P,) for W^T of layers with few outputs; (0,): no product gains from it
+    turned: Array | None  # (P,) for W^T of layers with few outputs; None: no product gains from it
     record: Array | None  # (n, K) receives z of the last layer for every row; None: not kept
     narrow: Array | None  # (6 * max N,) for narrow layers and ReLU; None: there are none such
+    tiles: int | None  # TILE if the first layer's products are made in tiles; None: by BLAS
 
 
 class Team(NamedTuple):
-    """The threads that take steps together: each works on some rows, then on some parameters."""
+    """The threads that take steps together: each works on some rows, then moves some parameters."""
 
     rank: int  # of this thread, from 0
     size: int  # how many there are
     gate: Array  # (16,) int64: [0] arrivals at meeting points, [8] not 0 if all are to leave
-    sums: Array  # (size, 8) float64 what each found: loss, score, squared gradient, penalties
-    biases: Array  # (size, sum N) each one's sums of the deltas of its rows
+    sums: Array  # (size, 8) float64 what each found: loss with penalties, score, squared gradient
 
 
 class Share(NamedTuple):
-    """The rows of a batch that one thread works on, or works on at a time."""
+    """The rows of a batch that one thread works on at a time."""
 
     B: int  # rows of the batch
     first: int  # the first of these
@@ -206,6 +209,12 @@ def vector(buffer: Array, start: int, size: int) -> Array:
 def matrix(buffer: Array, start: int, rows: int, columns: int) -> Array:
     """View elements of a C-ordered array from ``start`` as (rows, columns), like ``vector``."""
     return buffer.reshape(-1)[start : start + rows * columns].reshape(rows, columns)
+
+
+@jit_part
+def flat(a: Array) -> Array:
+    """All numbers of a C-ordered array of any shape, as a vector."""
+    return vector(a, 0, a.size)
 
 
 # The matrix product of BLAS, called directly. np.dot calls SciPy's (native.py says why that will
@@ -341,15 +350,18 @@ def write(a: Array, i: int, value: Any, scope: int) -> None:
 LINE = 64  # bytes that come from memory together
 
 
+def _fetch(builder, place):  # type: ignore[no-untyped-def]
+    place, number = builder.bitcast(place, cgutils.voidptr_t), ir.IntType(32)
+    shape = ir.FunctionType(ir.VoidType(), [place.type, number, number, number])
+    fetch = cgutils.get_or_insert_function(builder.module, shape, "llvm.prefetch.p0")
+    builder.call(fetch, [place, number(0), number(3), number(1)])  # to be read, and soon, data
+
+
 @intrinsic
 def _compiled_ask_for(typingctx, a, i):  # type: ignore[no-untyped-def]
     def generate(context, builder, signature, arguments):  # type: ignore[no-untyped-def]
-        place = builder.gep(make_array(a)(context, builder, arguments[0]).data, [arguments[1]])
-        place = builder.bitcast(place, cgutils.voidptr_t)
-        number = ir.IntType(32)
-        shape = ir.FunctionType(ir.VoidType(), [place.type, number, number, number])
-        fetch = cgutils.get_or_insert_function(builder.module, shape, "llvm.prefetch.p0")
-        builder.call(fetch, [place, number(0), number(3), number(1)])  # to be read, and soon, data
+        data = make_array(a)(context, builder, arguments[0]).data
+        _fetch(builder, builder.gep(data, [arguments[1]]))
         return context.get_dummy_value()
 
     return types.void(a, types.intp), generate
@@ -357,6 +369,154 @@ def _compiled_ask_for(typingctx, a, i):  # type: ignore[no-untyped-def]
 
 def ask_for(a: Array, i: int) -> None:
     """Have the processor fetch the memory around element ``i`` of a C-ordered array."""
+
+
+# A tile of a product: TILE rows, of at most two vectors of VECTOR bytes each, that stay in the
+# processor's registers while it runs through the depth. Every row of a has its numbers spread over
+# a vector in turn.
+TILE, VECTOR = 6, 32
+
+
+def _tile(asks):  # type: ignore[no-untyped-def]
+    """Make the function that computes a tile and, if it ``asks``, has rows of X fetched meanwhile.
+
+    Its ``step`` is how many numbers of a row of ``a`` lie between two that follow in the depth.
+    ``b`` (depth, N) and ``out`` (..., N) are C-ordered; N is one or two vectors or in between: the
+    second then overlaps the first. Rows asked for are ``order[later]`` and those that follow.
+    """
+
+    def generate(context, builder, signature, arguments):  # type: ignore[no-untyped-def]
+        kinds, size = signature.args, signature.args[4].dtype.bitwidth // 8
+        a, b, out = (make_array(kinds[k])(context, builder, arguments[k]).data for k in (0, 4, 6))
+        a_start, a_row, step, out_start, depth, N = (arguments[k] for k in (1, 2, 3, 7, 8, 5))
+        whole, lanes = depth.type, VECTOR // size
+        lane = ir.VectorType(a.type.pointee, lanes)
+        undefined = ir.Constant(lane, ir.Undefined)
+        first_lane = ir.Constant(ir.VectorType(ir.IntType(32), lanes), [0] * lanes)
+        name = f"llvm.fmuladd.v{lanes}f{8 * size}"
+        shape = ir.FunctionType(lane, [lane] * 3)
+        multiply_add = cgutils.get_or_insert_function(builder.module, shape, name)
+        vectors = whole(0), builder.sub(N, whole(lanes))
+        entry = builder.block
+        starts = [builder.add(a_start, builder.mul(a_row, whole(r))) for r in range(TILE)]
+        if asks:
+            X = make_array(kinds[9])(context, builder, arguments[9]).data
+            order = make_array(kinds[10])(context, builder, arguments[10]).data
+            later = [builder.add(arguments[11], whole(r)) for r in range(TILE)]
+            last = arguments[12]
+            later = [builder.select(builder.icmp_signed("<", k, last), k, last) for k in later]
+            rows = [builder.mul(builder.load(builder.gep(order, [k])), depth) for k in later]
+
+        # Stretches of the depth as long as a line of memory; at the start of each, the same stretch
+        # of the rows to come is asked for.
+        stretch, inner, after, end = (builder.append_basic_block(f"tile_{k}") for k in range(4))
+        builder.branch(stretch)
+        builder.position_at_end(stretch)
+        begin = builder.phi(whole)
+        begin.add_incoming(whole(0), entry)
+        sums = [builder.phi(lane) for _ in range(2 * TILE)]
+        for total in sums:
+            total.add_incoming(ir.Constant(lane, None), entry)
+        if asks:
+            for row in rows:
+                _fetch(builder, builder.gep(X, [builder.add(row, begin)]))
+        full = builder.add(begin, whole(LINE // size))
+        stop = builder.select(builder.icmp_signed("<", full, depth), full, depth)
+        builder.branch(inner)
+
+        builder.position_at_end(inner)
+        k = builder.phi(whole)
+        k.add_incoming(begin, stretch)
+        running = [builder.phi(lane) for _ in sums]
+        for one, total in zip(running, sums, strict=True):
+            one.add_incoming(total, stretch)
+        b_row = builder.mul(k, N)
+        ahead = builder.mul(k, step)
+        factors = [
+            builder.load(
+                builder.bitcast(builder.gep(b, [builder.add(b_row, at)]), lane.as_pointer()),
+                align=size,
+            )
+            for at in vectors
+        ]
+        added = []
+        for r in range(TILE):
+            number = builder.load(builder.gep(a, [builder.add(starts[r], ahead)]))
+            spread = builder.insert_element(undefined, number, ir.Constant(ir.IntType(32), 0))
+            spread = builder.shuffle_vector(spread, undefined, first_lane)
+            added += [
+                builder.call(multiply_add, [spread, factors[v], running[2 * r + v]])
+                for v in range(2)
+            ]
+        next_k = builder.add(k, whole(1))
+        k.add_incoming(next_k, inner)
+        for one, total in zip(running, added, strict=True):
+            one.add_incoming(total, inner)
+        builder.cbranch(builder.icmp_signed("<", next_k, stop), inner, after)
+
+        builder.position_at_end(after)
+        begin.add_incoming(stop, after)
+        for total, new in zip(sums, added, strict=True):
+            total.add_incoming(new, after)
+        builder.cbranch(builder.icmp_signed("<", stop, depth), stretch, end)
+
+        builder.position_at_end(end)
+        for r in range(TILE):
+            row = builder.add(out_start, builder.mul(N, whole(r)))
+            for v, at in enumerate(vectors):
+                place = builder.gep(out, [builder.add(row, at)])
+                builder.store(
+                    added[2 * r + v], builder.bitcast(place, lane.as_pointer()), align=size
+                )
+        return context.get_dummy_value()
+
+    return generate
+
+
+@intrinsic
+def _compiled_tile(typingctx, a, a_start, a_row, step, b, N, out, out_start, depth):  # type: ignore[no-untyped-def]
+    n = types.intp
+    return types.void(a, n, n, n, b, n, out, n, n), _tile(asks=False)
+
+
+@intrinsic
+def _compiled_asking_tile(  # type: ignore[no-untyped-def]
+    typingctx, a, a_start, a_row, step, b, N, out, out_start, depth, X, order, later, last
+):
+    n = types.intp
+    return types.void(a, n, n, n, b, n, out, n, n, X, order, n, n), _tile(asks=True)
+
+
+@jit_part
+def _compiled_tiled_product(
+    x: Array, W: Array, X: Array, order: Array, later: int, out: Array
+) -> None:
+    B, N = out.shape
+    M, last = W.shape[0], order.shape[0] - 1
+    for start in range(0, B, TILE):
+        i = min(start, B - TILE)
+        _compiled_asking_tile(x, i * M, M, 1, W, N, out, i * N, M, X, order, later + i, last)  # type: ignore[call-arg]
+
+
+@jit_part
+def _compiled_tiled_gradient(x: Array, delta: Array, dW: Array) -> None:
+    M, N = dW.shape
+    for start in range(0, M, TILE):
+        i = min(start, M - TILE)
+        _compiled_tile(x, i, 1, M, delta, N, dW, i * N, x.shape[0])  # type: ignore[call-arg]
+
+
+def tiled_product(x: Array, W: Array, X: Array, order: Array, later: int, out: Array) -> None:
+    """``out`` (B, N) = x W, and meanwhile rows ``order[later:later + B]`` of ``X`` are asked for.
+
+    B and M are at least TILE, and N is one to two vectors of VECTOR bytes.
+    """
+    np.dot(x, W, out)
+
+
+def tiled_gradient(x: Array, delta: Array, dW: Array) -> None:
+    """``dW`` (M, N) = x^T delta, with M and N as in ``tiled_product``."""
+    np.dot(x.T, delta, dW)
 
 
 # What threads need to wait for each other: a count that all can raise, and see.
@@ -441,6 +601,7 @@ def as_float64(x: Any) -> Any:
 if not numba.config.DISABLE_JIT:
     vector, matrix = _compiled_vector, _compiled_matrix
     product, columns_product = _compiled_product, _compiled_columns_product
+    tiled_product, tiled_gradient = _compiled_tiled_product, _compiled_tiled_gradient
     read, write, ask_for = _compiled_read, _compiled_write, _compiled_ask_for
     arrive, look, give_way = _compiled_arrive, _compiled_look, _compiled_give_way
     as_int32, as_int64 = _same_bits(types.int32), _same_bits(types.int64)
@@ -683,14 +844,13 @@ def dropout_backward(
             a[i, j] *= keep
 
 
-@jit
+@jit_part
 def rescale(a: Array, rate: float) -> None:
-    """Undo what ``dropout_backward`` does to ``a`` (B, N), whose product is still to be made."""
+    """Undo what ``dropout_backward`` does to ``a`` (B, N), if a product is still to be made."""
     keep = a.dtype.type(1.0 - rate)
-    B, N = a.shape
-    for i in range(B):
-        for j in range(N):
-            a[i, j] /= keep
+    a = flat(a)
+    for k in range(a.shape[0]):
+        a[k] /= keep
 
 
 # --------------------------------------------------------------------------------------------
@@ -937,12 +1097,6 @@ def activate(z: Array, b: Array, activation: int | None, slopes: Array | None) -
                     z[i, j] = t * s
 
 
-@jit_part
-def flat(a: Array) -> Array:
-    """All numbers of a C-ordered array of any shape, as a vector."""
-    return vector(a, 0, a.size)
-
-
 @jit
 def relu(z: Array) -> None:
     """max(0, z) of ``z``, of any shape, in place  (seed 001; seed 000, eq. 6); NaN stays NaN."""
@@ -1096,15 +1250,15 @@ def narrow_relu_backward(
 
     From ``z`` (K, B), the last layer's delta, ``W`` (N, K) and ``a`` (B, N), the ReLU's outputs:
     ``dW`` (N, K) = a^T z^T + kept dW, ``delta`` (B, N) = z^T W^T where a > 0, else 0, and ``db``
-    (N,), the sum of the rows of ``delta``. ``narrow`` (6 * N,) is overwritten: W^T and dW^T, three
-    rows each.
+    (N,), the sum of the rows of ``delta`` + kept db. ``narrow`` (6 * N,) is overwritten: W^T and
+    dW^T, three rows each.
     """
     B, N = a.shape
     K = z.shape[0]
     zero = a.dtype.type(0)
     r0, r1, r2 = 3 * N, 4 * N, 5 * N
     for j in range(N):
-        db[j] = zero
+        db[j] = db[j] if kept == 1 else zero
         for k in range(NARROW):
             narrow[k * N + j] = entry(W, j, k)
             narrow[r0 + k * N + j] = zero
@@ -1159,18 +1313,23 @@ def weight_gradient(X: Array, delta: Array, dW: Array) -> None:
     product(X, TRANSPOSED, delta, PLAIN, dW)
 
 
-@jit_inline
-def bias_gradient(delta: Array, db: Array) -> None:
-    """``db`` (N,) = sum over the rows of ``delta`` (B, N)  (seed 000, eq. 16)."""
+@jit_part
+def add_bias_gradient(delta: Array, db: Array) -> None:
+    """Add the rows of ``delta`` (B, N) to ``db`` (N,)."""
     B, N = delta.shape
-    for j in range(N):
-        db[j] = ZERO
     for i in range(0, B - 3, 4):  # four rows for each time that db is read and written
         for j in range(N):
             db[j] += (delta[i, j] + delta[i + 1, j]) + (delta[i + 2, j] + delta[i + 3, j])
     for i in range(B - B % 4, B):
         for j in range(N):
             db[j] += delta[i, j]
+
+
+@jit_inline
+def bias_gradient(delta: Array, db: Array) -> None:
+    """``db`` (N,) = sum over the rows of ``delta`` (B, N)  (seed 000, eq. 16)."""
+    db[:] = ZERO
+    add_bias_gradient(delta, db)
 
 
 @jit_inline
@@ -1443,9 +1602,9 @@ def predict(loss: int, z: Array) -> None:
 
 
 # --------------------------------------------------------------------------------------------
-# Several threads: each takes a share of the rows, forward and back; where all have met, each
-# makes the gradients of a part of the parameters, for all rows, and then moves that part. So
-# nothing is made twice and no gradients are added up.
+# Several threads: each takes a share of the rows, forward and back, and makes their gradients by
+# itself. Where all have met, each adds up a part of all these gradients, in the order of the
+# threads, and moves that part of the parameters.
 # --------------------------------------------------------------------------------------------
 
 
@@ -1483,13 +1642,6 @@ def portion(count: int, rank: int, size: int) -> tuple[int, int]:
 
 
 @jit_part
-def share_of(B: int, rank: int, size: int) -> Share:
-    """The rows of a batch of ``B`` that thread ``rank`` of ``size`` works on."""
-    first, rows = portion(B, rank, size)
-    return Share(B, first, rows)
-
-
-@jit_part
 def layer_part(layers: Layers, layer: int, team: Team) -> tuple[int, int]:
     """First row of one layer's W that belongs to this thread, and their number."""
     return portion(layers.sizes[layer], team.rank, team.size)
@@ -1508,6 +1660,18 @@ def parameters_of(layers: Layers, piece: int, team: Team) -> tuple[int, int]:
     first, rows = layer_part(layers, piece, team)
     more = N if team.rank == team.size - 1 else 0
     return layers.weights_at[piece] + first * N, rows * N + more
+
+
+# A matrix of so many weights is large. To add up the gradients that each thread has of it would
+# take longer than to meet once more, after which each makes its part of the sum from all rows.
+LARGE = 1 << 16
+
+
+@jit_part
+def divided(layers: Layers, layer: int, team: Team) -> bool:
+    """Whether the threads divide one layer's dW, not the last's, by the rows of W."""
+    large = layers.sizes[layer] * layers.sizes[layer + 1] >= LARGE
+    return team.size > 1 and large and layer < layers.weights_at.shape[0] - 1
 
 
 # --------------------------------------------------------------------------------------------
@@ -1546,8 +1710,8 @@ def add_penalties(
 ) -> float:
     """Add the gradient of every layer's ``penalties`` (L, 4) to ``grads`` (P,); returns their sum.
 
-    l1 sum |w| + l2 / 2 sum w^2, for weights and for biases (seed 004: weights only); all for this
-    thread's part of the parameters.
+    l1 sum |w| + l2 / 2 sum w^2, for weights and for biases (seed 004: weights only). Each thread
+    adds those of a part of the parameters.
     """
     if penalties is None:
         return 0.0
@@ -1874,19 +2038,44 @@ TURNED_ROW, TURNED_COLUMNS, TURNED_PRODUCT = 32, 16, 1200
 
 
 @jit_part
-def turns(layers: Layers, layer: int, turned: Array) -> bool:
-    """Whether products with one layer's W are made with W^T, which then has a place in ``turned``.
-
-    Its place is that of W in ``params``; the threads of a team write the same there.
-    """
-    M, N = layers.sizes[layer], layers.sizes[layer + 1]
-    return turned.shape[0] > 0 and M >= TURNED_ROW and N <= TURNED_COLUMNS
+def turns(layers: Layers, layer: int) -> bool:
+    """Whether products with one layer's W are made with W^T, if there is a place for it."""
+    return layers.sizes[layer] >= TURNED_ROW and layers.sizes[layer + 1] <= TURNED_COLUMNS
 
 
 @jit_part
 def turned_weights(turned: Array, layers: Layers, layer: int) -> Array:
-    """The (N, M) part of ``turned`` for one layer's W^T."""
+    """The (N, M) part of ``turned`` for one layer's W^T, where W lies in ``params``."""
     return matrix(turned, layers.weights_at[layer], layers.sizes[layer + 1], layers.sizes[layer])
+
+
+@jit_part
+def first_product(
+    params: Array,
+    layers: Layers,
+    tiles: int | None,
+    share: Share,
+    x: Array,
+    X: Array,
+    order: Array,
+    later: int,
+    outputs: Array,
+) -> bool:
+    """Begin ``forward`` with the product of the first layer, if it is to be made in ``tiles``.
+
+    The next step's rows of ``X`` (n, M), ``order[later + share.first:]``, come from memory
+    meanwhile (784-10-10 with 100 rows: 80 us for 107). Returns whether it was.
+    """
+    if tiles is None:
+        return False
+    else:
+        if share.rows < tiles:
+            return False
+        below = layer_input(x, outputs, layers, 0, share)
+        out = layer_rows(outputs, layers, 0, share)
+        W = layer_weights(params, layers, 0)
+        tiled_product(below, W, X, order, later + share.first, out)
+        return True
 
 
 @jit_single
@@ -1900,34 +2089,37 @@ def forward(
     outputs: Array,
     slopes: Array | None,
     narrow: Array | None,
-    turned: Array,
+    turned: Array | None,
     deltas: Array,
+    begun: bool,
 ) -> None:
     """Fill the rows of ``share`` in ``outputs`` with every hidden layer's output for ``x`` (B, M).
 
     ``rates`` (L,) are the dropout rates, or None; ``random`` (2,) their key and counter.
     ``narrow`` is not written; where it is None, narrow layers are not looked for. ``turned`` as in
     ``Workspace``; ``deltas``, of which nothing is needed yet, may be overwritten if it is not
-    empty.
+    empty. ``begun``: the first layer's product is there already.
     """
     for layer in range(layers.weights_at.shape[0] - 1):
         below = layer_input(x, outputs, layers, layer, share)
         out = layer_rows(outputs, layers, layer, share)
         W, b = layer_weights(params, layers, layer), layer_biases(params, layers, layer)
-        fused = False
+        fused, multiplied = False, begun and layer == 0
         if narrow is not None:
             if W.shape[0] <= NARROW:
                 narrow_relu(below, W, b, out)
                 fused = True
         if not fused:
-            if turns(layers, layer, turned) and W.shape[1] * share.rows <= TURNED_PRODUCT:
-                flipped = turned_weights(turned, layers, layer)
-                transpose(W, flipped)
-                columns = flat(layer_rows(deltas, layers, layer, share))
-                columns = matrix(columns, 0, W.shape[1], share.rows)
-                product(flipped, PLAIN, below, TRANSPOSED, columns)
-                transpose(columns, out)
-            else:
+            if turned is not None:
+                if turns(layers, layer) and W.shape[1] * share.rows <= TURNED_PRODUCT:
+                    flipped = turned_weights(turned, layers, layer)
+                    transpose(W, flipped)
+                    columns = flat(layer_rows(deltas, layers, layer, share))
+                    columns = matrix(columns, 0, W.shape[1], share.rows)
+                    product(flipped, PLAIN, below, TRANSPOSED, columns)
+                    transpose(columns, out)
+                    multiplied = True
+            if not multiplied:
                 product(below, PLAIN, W, PLAIN, out)
             slope = layer_slopes(slopes, layers, layer, share)
             activate(out, b, layer_activation(layers.activations, layer), slope)
@@ -1954,7 +2146,7 @@ def last_columns(
     share: Share,
     x: Array,
     outputs: Array,
-    turned: Array,
+    turned: Array | None,
     z: Array,
 ) -> None:
     """``z`` (K, rows) = W^T a^T + b of the last layer: features first, for the rows of ``share``.
@@ -1964,16 +2156,18 @@ def last_columns(
     top = layers.weights_at.shape[0] - 1
     K, B = z.shape
     b = layer_biases(params, layers, top)
-    turn = turns(layers, top, turned)
-    if turn:
-        transpose(layer_weights(params, layers, top), turned_weights(turned, layers, top))
-    if turn and K * B <= TURNED_PRODUCT:
-        below = layer_input(x, outputs, layers, top, share)
-        product(turned_weights(turned, layers, top), PLAIN, below, TRANSPOSED, z)
-        for k in range(K):
-            for i in range(B):
-                z[k, i] += b[k]
-    else:
+    multiplied = False
+    if turned is not None:
+        if turns(layers, top):
+            transpose(layer_weights(params, layers, top), turned_weights(turned, layers, top))
+            if K * B <= TURNED_PRODUCT:
+                below = layer_input(x, outputs, layers, top, share)
+                product(turned_weights(turned, layers, top), PLAIN, below, TRANSPOSED, z)
+                for k in range(K):
+                    for i in range(B):
+                        z[k, i] += b[k]
+                multiplied = True
+    if not multiplied:
         out = layer_rows(outputs, layers, top, share)
         last_product(params, layers, share, x, outputs, out)
         for k in range(K):
@@ -1988,117 +2182,109 @@ def backward(
     layers: Layers,
     rates: Array | None,
     random: Array,
-    share: Share,
-    outputs: Array,
-    slopes: Array | None,
-    narrow: Array | None,
-    deltas: Array,
-    z: Array,
-    biases: Array,
-    turned: Array,
-    kept: int,
-) -> bool:
-    """Fill the rows of ``share`` in ``deltas`` from the last layer's delta, ``z`` (K, rows).
-
-    Layer by layer downwards: delta of the layer below is (delta W^T) * f'(z)  (seed 000, eq. 17
-    to 20; its eq. 19 says DZ2 where DZ1 belongs). ``biases`` (sum N,) receives the sums of the
-    rows of each delta. ``narrow`` and ``turned`` as in ``Workspace``.
-
-    Returns whether the last layer's dW is made already, and stands in ``grads``, added to
-    ``kept`` (0 or 1) times what stood there.
-    """
-    top = layers.weights_at.shape[0] - 1
-    K = z.shape[0]
-    sums = vector(biases, layers.outputs_at[top], K)
-    for k in range(K):
-        total = z.dtype.type(0)
-        for i in range(z.shape[1]):
-            total += z[k, i]
-        sums[k] = total
-    fused = False
-    if narrow is not None:
-        if rates is None and K <= NARROW and share.rows == share.B:
-            below, sent = (
-                layer_rows(outputs, layers, top - 1, share),
-                layer_rows(deltas, layers, top - 1, share),
-            )
-            W, dW = layer_weights(params, layers, top), layer_weights(grads, layers, top)
-            sums = vector(biases, layers.outputs_at[top - 1], W.shape[0])
-            narrow_relu_backward(z, W, below, narrow, kept, sent, dW, sums)
-            fused = True
-    for layer in range(top - 1 if fused else top, 0, -1):
-        W = layer_weights(params, layers, layer)
-        M = W.shape[0]
-        sent = layer_rows(deltas, layers, layer - 1, share)
-        if layer < top:
-            input_gradient(layer_rows(deltas, layers, layer, share), W, sent)
-        elif turns(layers, layer, turned):
-            product(z, TRANSPOSED, turned_weights(turned, layers, layer), PLAIN, sent)
-        else:
-            product(z, TRANSPOSED, W, TRANSPOSED, sent)
-        below = layer_rows(outputs, layers, layer - 1, share)
-        slope = layer_slopes(slopes, layers, layer - 1, share)
-        activation = layer_activation(layers.activations, layer - 1)
-        sums = vector(biases, layers.outputs_at[layer - 1], M)
-        if rates is not None:
-            rate = rates[layer - 1]
-            if rate > 0.0:
-                draws = layer_draws(random, layers, layer - 1, share)
-                dropout_backward(sent, below, rate, random[0], draws)
-        activation_backward(sent, below, slope, activation)
-        if rates is not None:
-            if rate > 0.0:
-                rescale(below, rate)
-        bias_gradient(sent, sums)
-    return fused
-
-
-@jit_single
-def gradients(
-    grads: Array,
-    layers: Layers,
     team: Team,
     share: Share,
     x: Array,
     outputs: Array,
+    slopes: Array | None,
+    narrow: Array | None,
+    tiles: int | None,
+    turned: Array | None,
     deltas: Array,
     z: Array,
     kept: int,
-    fused: bool,
 ) -> None:
-    """Fill this thread's part of ``grads`` (P,): dW = a^T delta, db = the sum of the rows of delta.
+    """Fill ``grads`` (P,) from the last layer's delta, ``z`` (K, rows), for the rows of ``share``.
 
-    Seed 000, eq. 15 and 16; the 1/m is in delta. The rows of ``share`` count: in a team all of
-    the batch, whichever thread worked on them. What they give is added to ``kept`` (0 or 1) times
-    what stands in ``grads``. ``x`` (B, M), ``outputs``, ``deltas`` and ``z`` (K * B,), the last
-    layer's delta, for the rows that were worked on together (K, rows). The last thread takes the
-    biases too. ``fused``: the last layer's dW is there already.
+    Layer by layer downwards (seed 000, eq. 15 to 20; the 1/m is in delta):
+
+        dW = a^T delta, a the outputs of the layer below, or ``x`` (B, M); db = sum of delta's rows
+        delta of the layer below = (delta W^T) * f'(z); eq. 19 says DZ2 where DZ1 belongs
+
+    All is added to ``kept`` (0 or 1) times what stands in ``grads``. ``deltas`` receives what its
+    name says, ``narrow``, ``tiles`` and ``turned`` are as in ``Workspace``. The dW of layers that
+    the threads of ``team`` divide is left to ``add_up``.
     """
     top = layers.weights_at.shape[0] - 1
-    for layer in range(top, -1, -1):
-        N = layers.sizes[layer + 1]
-        first, columns = layer_part(layers, layer, team)
-        dW = matrix(grads, layers.weights_at[layer] + first * N, columns, N)
-        if layer < top:
-            below = layer_input(x, outputs, layers, layer, share)
+    K = z.shape[0]
+    db = layer_biases(grads, layers, top)
+    for k in range(K):
+        total = db[k] if kept == 1 else z.dtype.type(0)
+        for i in range(z.shape[1]):
+            total += z[k, i]
+        db[k] = total
+    fused = False
+    if narrow is not None:
+        if rates is None and K <= NARROW:
+            below = layer_rows(outputs, layers, top - 1, share)
+            sent = layer_rows(deltas, layers, top - 1, share)
+            W, dW = layer_weights(params, layers, top), layer_weights(grads, layers, top)
+            db = layer_biases(grads, layers, top - 1)
+            narrow_relu_backward(z, W, below, narrow, kept, sent, dW, db)
+            fused = True
+    for layer in range(top - 1 if fused else top, -1, -1):
+        W, dW = layer_weights(params, layers, layer), layer_weights(grads, layers, layer)
+        below = layer_input(x, outputs, layers, layer, share)
+        if layer == top:
+            columns_product(below, 0, z, TRANSPOSED, kept, dW)
+        else:
             delta = layer_rows(deltas, layers, layer, share)
-            columns_product(below, first, delta, PLAIN, kept, dW)
-        elif not fused:
-            for rank in range(team.size):
-                its = share if team.size == 1 else share_of(share.B, rank, team.size)
-                below = layer_input(x, outputs, layers, layer, its)
-                delta = matrix(z, its.first * N, N, its.rows)
-                more = kept if rank == 0 else 1
-                columns_product(below, first, delta, TRANSPOSED, more, dW)
-        if team.rank == team.size - 1:
-            db = layer_biases(grads, layers, layer)
-            start = layers.outputs_at[layer]
-            for j in range(N):
-                own = team.biases[0, start + j]
-                db[j] = db[j] + own if kept == 1 else own
-            for rank in range(1, team.size):
-                for j in range(N):
-                    db[j] += team.biases[rank, start + j]
+            made = divided(layers, layer, team)
+            if tiles is not None:
+                if layer == 0 and kept == 0 and not made:
+                    tiled_gradient(below, delta, dW)
+                    made = True
+            if not made:
+                columns_product(below, 0, delta, PLAIN, kept, dW)
+        if layer > 0:
+            sent = layer_rows(deltas, layers, layer - 1, share)
+            done = layer < top
+            if done:
+                input_gradient(delta, W, sent)
+            if turned is not None:
+                if not done and turns(layers, layer):
+                    product(z, TRANSPOSED, turned_weights(turned, layers, layer), PLAIN, sent)
+                    done = True
+            if not done:
+                product(z, TRANSPOSED, W, TRANSPOSED, sent)
+            if rates is not None:
+                if rates[layer - 1] > 0.0:
+                    draws = layer_draws(random, layers, layer - 1, share)
+                    dropout_backward(sent, below, rates[layer - 1], random[0], draws)
+            slope = layer_slopes(slopes, layers, layer - 1, share)
+            activation_backward(sent, below, slope, layer_activation(layers.activations, layer - 1))
+            if rates is not None:
+                if rates[layer - 1] > 0.0 and divided(layers, layer, team):
+                    rescale(below, rates[layer - 1])
+            db = layer_biases(grads, layers, layer - 1)
+            if kept == 0:
+                db[:] = ZERO
+            add_bias_gradient(sent, db)
+
+
+@jit_single
+def add_up(
+    grads: Array, layers: Layers, team: Team, B: int, x: Array, outputs: Array, deltas: Array
+) -> None:
+    """Bring this thread's part of the gradients, for all rows, into the first of ``grads``.
+
+    It is the sum over the rows of ``grads`` (threads, P), one for each thread, in their order. For
+    layers that are divided it is made of ``x`` (B, M), ``outputs`` and ``deltas``.
+    """
+    whole = Share(B, 0, B)
+    for layer in range(layers.weights_at.shape[0]):
+        start, size = parameters_of(layers, layer, team)
+        if divided(layers, layer, team):
+            first, rows = layer_part(layers, layer, team)
+            dW = matrix(grads, start, rows, layers.sizes[layer + 1])
+            below = layer_input(x, outputs, layers, layer, whole)
+            delta = layer_rows(deltas, layers, layer, whole)
+            columns_product(below, first, delta, PLAIN, 0, dW)
+            start, size = start + dW.size, size - dW.size
+        for rank in range(1, team.size):
+            other = rank * grads.shape[1]
+            for k in range(start, start + size):
+                write(grads, k, read(grads, k, 31) + read(grads, other + k, 32), 31)
 
 
 @jit_part
@@ -2179,7 +2365,7 @@ def infer(
             return begin
         forward(
             *(params, layers, None, nothing, share, source, outputs, slopes, narrow),
-            *(nothing, nothing),
+            *(None, nothing, False),
         )
         z = matrix(out, begin * K, rows, K)
         last_product(params, layers, share, source, outputs, z)
@@ -2264,7 +2450,10 @@ def train_steps(
 
     Parameters
     ----------
-    params, grads : (P,)
+    params : (P,)
+    grads : (threads, P or a little more)
+        A row for each thread; the sum of all, for the parameters that it moves, comes into the
+        first.
     state, layers, objective, rule, data, work, team, progress : the tuples above
     lies : (n, M) array or None
         ``data.X`` if steps that are not shuffled may take its rows where they lie, without a copy:
@@ -2279,13 +2468,15 @@ def train_steps(
     order, random, counts = progress.order, progress.random, progress.counts
     sums, powers = progress.sums, progress.powers
     outputs, slopes, narrow, deltas = work.outputs, work.slopes, work.narrow, work.deltas
-    found, biases = (
-        team.sums,
-        vector(team.biases, team.rank * team.biases.shape[1], team.biases.shape[1]),
-    )
-    rates = objective.dropout
-    n, M = order.shape[0], X.shape[1]
+    rates, turned, found = objective.dropout, work.turned, team.sums
+    n, M, P = order.shape[0], X.shape[1], params.shape[0]
     K = layers.sizes[layers.sizes.shape[0] - 1]
+    own = vector(grads, team.rank * grads.shape[1], P)
+    pieces = 1 if team.size == 1 else layers.weights_at.shape[0]
+    sums_first = rule.clip > 0.0  # gradients are added up before their length is taken
+    for layer in range(layers.weights_at.shape[0]):
+        sums_first = sums_first or divided(layers, layer, team)
+    sums_first = sums_first and team.size > 1
     gathers = shuffled or lies is None
     ended = 0
     for step in range(lrs.shape[0]):
@@ -2298,66 +2489,67 @@ def train_steps(
             if not meet(team):
                 return step
         stop = min(n, start + work.shares.shape[0])
-        share = share_of(stop - start, team.rank, team.size)
-        total = batch_weight(weights, order, start, share.B)
+        B = stop - start
+        total = batch_weight(weights, order, start, B)
         # Rows that all weigh 0 get shares of 0.
         factor = objective.scale / total if total > 0.0 else 0.0
         loss = score = 0.0
-        blocks = 1 if team.size > 1 else max(1, (share.rows + work.block - 1) // work.block)
+        ahead, mine = portion(B, team.rank, team.size)
+        blocks = max(1, (mine + work.block - 1) // work.block)
         for block in range(blocks):
-            skipped, rows = portion(share.rows, block, blocks)
-            part = Share(share.B, share.first + skipped, rows)
-            begin = start + part.first  # of these rows among all that are visited
+            skipped, rows = portion(mine, block, blocks)
+            kept = 0 if block == 0 else 1
+            share = Share(B, ahead + skipped, rows)
+            begin = start + share.first  # of these rows among all that are visited
             if gathers:
-                x = matrix(work.x, 0, share.B, M)
-                gather(X, order, begin, layer_input(x, outputs, layers, 0, part))
+                x = matrix(work.x, 0, B, M)
+                gather(X, order, begin, layer_input(x, outputs, layers, 0, share))
             if lies is not None:
                 if not gathers:
-                    x = matrix(lies, start * M, share.B, M)
-            y = batch_targets(y_all, work.y, part)
+                    x = matrix(lies, start * M, B, M)
+            y = batch_targets(y_all, work.y, share)
             gather_targets(y_all, order, begin, y)
-            shares = vector(work.shares, part.first, rows)
+            shares = vector(work.shares, share.first, rows)
             row_shares(weights, order, begin, factor, shares)
 
-            if not meet(team):  # all parameters have been moved
+            if block == 0 and not meet(team):  # all parameters have been moved
                 return step
-            z = matrix(work.z, part.first * K, K, rows)
-            scratch = vector(work.scratch, 4 * part.first, 4 * rows)
+            z = matrix(work.z, share.first * K, K, rows)
+            scratch = vector(work.scratch, 4 * share.first, 4 * rows)
+            begun = first_product(params, layers, work.tiles, share, x, X, order, stop, outputs)
             forward(
-                *(params, layers, rates, random, part, x, outputs, slopes, narrow),
-                *(work.turned, deltas),
+                *(params, layers, rates, random, share, x, outputs, slopes, narrow),
+                *(turned, deltas, begun),
             )
-            last_columns(params, layers, part, x, outputs, work.turned, z)
+            last_columns(params, layers, share, x, outputs, turned, z)
             keep_outputs(z, begin, work.record)
             more = batch_loss(objective, z, y, shares, scratch)
             loss += more[0]
             score += more[1]
-            kept = 0 if block == 0 else 1
-            fused = backward(
-                *(params, grads, layers, rates, random, part, outputs, slopes, narrow),
-                *(deltas, z, biases, work.turned, kept),
+            backward(
+                *(params, own, layers, rates, random, team, share, x, outputs, slopes, narrow),
+                *(work.tiles, turned, deltas, z, kept),
             )
-
+        if sums_first:
             if not meet(team):  # all deltas are made
                 return step
-            counted = part if team.size == 1 else Share(share.B, 0, share.B)
-            gradients(grads, layers, team, counted, x, outputs, deltas, work.z, kept, fused)
-        found[team.rank, 0], found[team.rank, 1] = loss, score
-        penalty, square = (
-            add_penalties(params, grads, layers, team, objective.penalties, objective.corner),
-            0.0,
-        )
-        pieces = 1 if team.size == 1 else layers.weights_at.shape[0]
-        for piece in range(pieces):
-            at, size = parameters_of(layers, piece, team)
-            square += square_sum(vector(grads, at, size))
-        found[team.rank, 2], found[team.rank, 3] = square, penalty
+            add_up(grads, layers, team, B, x, outputs, deltas)
+        g = vector(grads, 0, P) if sums_first else own
+        loss += add_penalties(params, g, layers, team, objective.penalties, objective.corner)
+        square = 0.0
+        if sums_first:
+            for piece in range(pieces):
+                at, size = parameters_of(layers, piece, team)
+                square += square_sum(vector(g, at, size))
+        else:
+            square = square_sum(g)
+        found[team.rank, 0], found[team.rank, 1], found[team.rank, 2] = loss, score, square
 
         if not meet(team):  # all gradients are made
             return step
         loss = score = square = 0.0
         for rank in range(team.size):
-            loss += found[rank, 0] + found[rank, 3]
+            loss += found[rank, 0]
             score += found[rank, 1]
             square += found[rank, 2]
         length = math.sqrt(square)
@@ -2367,12 +2559,15 @@ def train_steps(
         if len(state) == 2:
             powers[0] *= rule.hyper[0]
             powers[1] *= rule.hyper[1]
+        if team.size > 1 and not sums_first:
+            add_up(grads, layers, team, B, x, outputs, deltas)
         for piece in range(pieces):
             at, size = parameters_of(layers, piece, team)
             g = vector(grads, at, size)
             if rule.clip > 0.0:
                 clip_by_norm(g, length, rule.clip)
-            update(rule, vector(params, at, size), g, state_of(state, at, size), lrs[step], powers)
+            moved = vector(params, at, size)
+            update(rule, moved, g, state_of(state, at, size), lrs[step], powers)
 
         random[1] += np.uint64(work.outputs.shape[0])
         counts[0] = stop

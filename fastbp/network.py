@@ -23,6 +23,8 @@ THREADED_ROWS = 1e8
 EVALUATED_BYTES = 1 << 24
 # So many multiplications at most make a product small for OpenBLAS.
 SMALL_PRODUCT = 1e6
+# With fewer inputs, tiles of the first layer's products gain nothing.
+LEAST_INPUTS = 48
 # With fewer rows at a time, what is done once for each block would outweigh the gain.
 LEAST_ROWS = 40
 
@@ -257,10 +259,21 @@ class Network:
             outputs=aligned(outputs, self.dtype),
             slopes=aligned(outputs, self.dtype) if self._keeps_slopes else None,
             deltas=aligned(rows * int(widths[:-1].sum()), self.dtype),
-            turned=aligned(self.params.size if native.SMALL_PRODUCTS else 0, self.dtype),
+            turned=aligned(self.params.size, self.dtype) if native.SMALL_PRODUCTS else None,
             record=None,
             narrow=self._narrow_buffer(),
+            tiles=kernels.TILE if self._tiles() else None,
         )
+
+    def _tiles(self) -> bool:
+        """Choose whether the first layer's products are made in tiles.
+
+        Where OpenBLAS has no kernels for small products, tiles are faster if they are nearly as
+        wide as the outputs; the next batch can be fetched meanwhile if rows are long.
+        """
+        lanes = kernels.VECTOR // self.dtype.itemsize
+        fits = lanes < self.sizes[1] <= 2 * lanes and self.sizes[0] >= LEAST_INPUTS
+        return fits and len(self.sizes) > 2 and not native.SMALL_PRODUCTS
 
     def _block(self, rows: int) -> int:
         """Choose how many of a batch's ``rows`` are worked on at a time."""
@@ -451,7 +464,7 @@ class Network:
             seed=seed,
         )
         _, means = step.take(np.zeros(1, np.float64))
-        return float(means[0, 0]) if len(means) else float("nan"), step.grads
+        return float(means[0, 0]) if len(means) else float("nan"), step.gradients
 
     def save(self, path: str | PathLike[str]) -> None:
         """Write the network to a safetensors file.

@@ -15,8 +15,10 @@ from fastbp.kernels import Array
 
 # A compiled call lasts about so long, so that Ctrl-C, progress and callbacks are not kept waiting.
 CHUNK_SECONDS = 0.2
-# From so many multiplications a step, threads are worth their meetings.
-THREADED_WORK = 4e6
+# From so many multiplications a step, threads are worth their meetings: some 60 us.
+THREADED_WORK = 3e6
+# What else is done with a number that goes into a layer or comes out of one, in multiplications.
+WORK_OF_NUMBER = 14
 
 
 def processors() -> int:
@@ -27,14 +29,9 @@ def processors() -> int:
 
 
 def suitable_threads(sizes: Array, rows: int) -> int:
-    """Choose how many threads take steps of ``rows`` rows together in a network of ``sizes``.
-
-    Narrow layers do not count: a thread alone has passes of its own for them, which two without
-    did not beat (2-64-3 with 4,000 rows: 161 us a step for one, 192 for two).
-    """
-    fan_in, fan_out = sizes[:-1], sizes[1:]
-    wide = np.minimum(fan_in, fan_out) > kernels.NARROW
-    work = 3.0 * rows * float((fan_in * fan_out * wide).sum())
+    """Choose how many threads take steps of ``rows`` rows together in a network of ``sizes``."""
+    weights = float((sizes[:-1] * sizes[1:]).sum())
+    work = 3.0 * rows * (weights + WORK_OF_NUMBER * float(sizes.sum()))
     return min(processors(), rows) if work >= THREADED_WORK else 1
 
 
@@ -85,7 +82,7 @@ class Steps:
         order: Array | None = None,
     ) -> None:
         n, self.rows = len(data.X if order is None else order), len(work.shares)
-        self.params, self.grads = params, aligned(params.size, params.dtype)
+        self.params = params
         self.layers, self.objective, self.rule, self.state = layers, objective, rule, state
         self.data, self.work, self.shuffled = data, work, shuffled
         self._lies = data.X if order is None and data.X.dtype == params.dtype else None
@@ -104,10 +101,11 @@ class Steps:
         ]
         self._gate = np.zeros(16, np.int64)
         sums = np.zeros((n_threads, 8), np.float64)
-        biases = np.zeros((n_threads, int(layers.sizes[1:].sum())), params.dtype)
-        self._teams = [
-            kernels.Team(rank, n_threads, self._gate, sums, biases) for rank in range(n_threads)
-        ]
+        self._teams = [kernels.Team(rank, n_threads, self._gate, sums) for rank in range(n_threads)]
+        self._works = [work] + [_of_its_own(work) for _ in range(1, n_threads)]
+        # A row for each thread, each beginning on a line of the cache.
+        row = -(-params.size // kernels.LINE) * kernels.LINE
+        self._grads = aligned(n_threads * row, params.dtype).reshape(n_threads, row)
         self._pool: ThreadPoolExecutor | None = None
 
     def __enter__(self) -> "Steps":
@@ -123,6 +121,12 @@ class Steps:
     ) -> None:
         if self._pool is not None:
             self._pool.shutdown()
+
+    @property
+    def gradients(self) -> Array:
+        """Gradients (P,) of the last step, of one thread."""
+        gradients: Array = self._grads[0, : self.params.size]
+        return gradients
 
     @property
     def taken(self) -> int:
@@ -179,14 +183,14 @@ class Steps:
         with contextlib.nullcontext() if compiled else _no_collection():
             taken = kernels.train_steps(
                 self.params,
-                self.grads,
+                self._grads,
                 self.state,
                 self.layers,
                 self.objective,
                 self.rule,
                 self.data,
                 self._lies,
-                self.work,
+                self._works[rank],
                 self._teams[rank],
                 place,
                 self.shuffled,
@@ -194,6 +198,15 @@ class Steps:
                 means,
             )
         return taken, means[: int(place.counts[1]) - epochs]
+
+
+def _of_its_own(work: kernels.Workspace) -> kernels.Workspace:
+    """Give another thread what threads do not share of a workspace."""
+    turned, narrow = (
+        None if buffer is None else aligned(buffer.size, buffer.dtype)
+        for buffer in (work.turned, work.narrow)
+    )
+    return work._replace(turned=turned, narrow=narrow)
 
 
 def start(rows: int, seed: int | None) -> kernels.Progress:

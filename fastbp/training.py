@@ -250,7 +250,8 @@ def train(
     callbacks : iterable of callables
         Each is called as ``callback(net, history)`` after each epoch; True ends training.
     n_threads : int, optional
-        Threads of matrix products; by default one for small steps, every processor for large.
+        Threads that take each step together; by default one for small steps, every processor for
+        large.
     verbose : int
         1 shows progress on the terminal.
 

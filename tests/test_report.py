@@ -88,6 +88,20 @@ def peer() -> list[dict[str, Any]]:
     ]
 
 
+def together() -> list[dict[str, Any]]:
+    case = {"subject": "threads", "network": "2-64-3", "batch": 32, "all": 4, "taken": 1}
+    lost = case | {"network": "9-9-9"}
+    rated = {"subject": "rate", "network": "9-9-9", "batch": 7, "threads": 4}
+    row = {"subject": "predict", "network": "9-9-9", "rows": 1000}
+    return [
+        measured(1.0, **case, one_us=30.0, all_us=10.0, ratio=3.0),
+        measured(1.0, **lost, one_us=30.0, all_us=60.0, ratio=0.5),
+        measured(1.0, **rated, product_gflops=200.0, steps_gflops=181.0),
+        measured(30e-6, **row, path=report.NUMPY),
+        measured(60e-6, **row, path=report.FASTBP),
+    ]
+
+
 def sweep(K: int, *ratios: float) -> dict[str, Any]:
     sizes = ("1", "2", "16")
     by_size = dict(zip(sizes, ratios, strict=True))
@@ -104,7 +118,7 @@ def results() -> dict[str, Any]:
     return {
         "benchmarks": [
             *(*fused(), *sweeps, *step(), *epoch(), *kernel(), *script(), *sample()),
-            *(*peer(), *compilation),
+            *(*peer(), *together(), *compilation),
         ],
         "datetime": "2031-02-03T04:05:06+00:00",
         "machine_info": {
@@ -232,6 +246,23 @@ def test_a_mean_over_fewer_rows_than_the_others_is_not_given(results: dict[str, 
     assert row(four, "geometric mean")[9] == "-"
 
 
+def test_threads_that_lose_stay_in(results: dict[str, Any]) -> None:
+    table = report.threads(results)
+    assert "| 4 threads |" in table
+    assert row(table, "2-64-3")[1:] == ["30.0", "10.0", f"3.00{report.TIMES}", "1"]
+    assert row(table, "9-9-9")[1:] == ["30.0", "60.0", f"0.50{report.TIMES}", "1"]
+
+
+def test_the_rate_is_a_share_of_a_product_s(results: dict[str, Any]) -> None:
+    table = report.rate(results)
+    assert "steps of 9-9-9, 7" in table
+    assert row(table, "4 threads")[1:] == ["200", "181", "90 %"]
+
+
+def test_predictions_are_compared_with_numpy(results: dict[str, Any]) -> None:
+    assert row(report.predict(results), "1,000")[1:] == ["30.0", "60.0", f"0.50{report.TIMES}"]
+
+
 def test_compile_times_stand_apart(results: dict[str, Any]) -> None:
     table = report.compile_times(results)
     assert row(table, "first ever")[1:] == ["9.00", "0.40", "8.25"]
@@ -258,6 +289,7 @@ def test_what_was_not_measured_is_a_dash_or_no_table(results: dict[str, Any]) ->
     results["benchmarks"] = [one for one in step() if one["extra_info"]["path"] == "floor"]
     assert row(report.steps(results), "2-64-3")[1:] == ["2.50", *"------"]
     assert report.fused(results) == report.kernels(results) == report.compile_times(results) == ""
+    assert report.threads(results) == report.rate(results) == report.predict(results) == ""
     assert report.scripts(results) == report.per_sample(results) == report.peers(results) == ""
 
 

@@ -58,6 +58,11 @@ CASES = {
     "adamw": {"optimizer": fastbp.AdamW(1e-2, weight_decay=0.1)},
     "rmsprop": {"optimizer": "rmsprop"},
     "weights": {"sample_weight": np.arange(50) % 4},
+    "large layers": {"sizes": [9, 260, 256, 4], "epochs": 1},
+    "large layers, with dropout": {"sizes": [9, 260, 256, 4], "epochs": 1, "dropout": 0.3},
+    "large layers, clipped and penalised": {
+        **{"sizes": [270, 260, 3], "epochs": 1, "clip_norm": 0.05, "l2": 0.01, "dropout": 0.3},
+    },
 }
 
 
@@ -72,6 +77,15 @@ def test_threads_come_to_the_same_result(name, threads):
     np.testing.assert_allclose(other.params, net.params, rtol=1e-6, atol=1e-8)
     np.testing.assert_allclose(others_history.loss, history.loss, rtol=1e-9)
     np.testing.assert_allclose(others_history.metric, history.metric, rtol=1e-9, atol=1e-12)
+
+
+@pytest.mark.parametrize("sizes", [[7, 10, 4], [2, 9, 3]])
+def test_threads_that_work_on_blocks_of_rows_come_to_the_same_result(sizes, monkeypatch):
+    whole = trained(sizes, 50, 1)[0]
+    monkeypatch.setattr(fastbp.Network, "_block", lambda net, rows: 3)
+    for threads in (1, 2, 3):
+        in_blocks = trained(sizes, 50, threads)[0]
+        np.testing.assert_allclose(in_blocks.params, whole.params, rtol=1e-6, atol=1e-8)
 
 
 @pytest.mark.parametrize("threads", [1, 2, 3])
@@ -136,7 +150,8 @@ def test_threads_are_chosen_by_the_work(monkeypatch):
     monkeypatch.setattr(steps, "processors", lambda: 8)
     assert steps.suitable_threads(np.array([4, 8, 4]), 32) == 1
     assert steps.suitable_threads(np.array([784, 1024, 10]), 256) == 8
-    assert steps.suitable_threads(np.array([2, 64, 3]), 1_000_000) == 1
+    assert steps.suitable_threads(np.array([2, 64, 3]), 300) == 1
+    assert steps.suitable_threads(np.array([2, 64, 3]), 4000) == 8
     assert steps.suitable_threads(np.array([3000, 3000, 10]), 5) == 5
 
 
