@@ -334,6 +334,45 @@ def many(results: Results) -> str:
     return markdown(head, rows)
 
 
+def threads(results: Results) -> str:
+    """Show what all threads take for a step, against one."""
+    rows = []
+    for one in select(results, "threads"):
+        info = one["extra_info"]
+        if "ratio" in info:
+            name = f"{info['network']}, {info['batch']}"
+            rows.append([name, *(digits(info[key]) for key in ("one_us", "all_us"))])
+            rows[-1] += [digits(info["ratio"], TIMES), str(info["taken"])]
+    count = next((one["extra_info"]["all"] for one in select(results, "threads")), 0)
+    head = ["a step, µs: network, batch", "one thread", f"{count} threads", "one over all"]
+    return markdown([*head, "threads taken by itself"], rows)
+
+
+def rate(results: Results) -> str:
+    """Show how near the products of large steps come to one large product."""
+    rows, network = [], ""
+    for one in select(results, "rate"):
+        info = one["extra_info"]
+        if "steps_gflops" in info:
+            network = f"{info['network']}, {info['batch']}"
+            product, taken = info["product_gflops"], info["steps_gflops"]
+            share = f"{100 * taken / product:.0f} %"
+            name = count_of_threads(info["threads"])
+            rows.append([name, digits(product), digits(taken), share])
+    head = ["GFLOP/s", "a product of 3,000 rows and columns", f"steps of {network}", "share"]
+    return markdown(head, rows)
+
+
+def predict(results: Results) -> str:
+    """Show what a call of ``Network.forward`` takes, against NumPy."""
+    rows = []
+    for (count,), ways in by_path(results, "predict", "rows").items():
+        times = [microseconds(ways.get(path)) for path in (NUMPY, FASTBP)]
+        rows.append([f"{count:,}", *(digits(time) for time in times), digits(over(*times), TIMES)])
+    head = ["rows", "NumPy, µs", "`net.forward`, µs", "NumPy over fastbp"]
+    return markdown(head, rows)
+
+
 def compile_times(results: Results) -> str:
     """Show what a new process costs: imports, the first compilation, the cache."""
     rows = [
@@ -374,7 +413,10 @@ TABLES: dict[str, Callable[[Results], str]] = {
     "scripts": scripts,
     "per sample": per_sample,
     "peers": peers,
+    "threads": threads,
+    "rate": rate,
     "many": many,
+    "predict": predict,
     "compile": compile_times,
     "machine": machine,
 }

@@ -1,0 +1,105 @@
+"""Steps taken by one thread and by all, and how near the largest come to a large product.
+
+Paths take turns in one process. How many threads fastbp takes by itself is noted beside them.
+"""
+
+import math
+import statistics
+from concurrent.futures import ThreadPoolExecutor
+from typing import Any
+
+import numba
+import numpy as np
+import pytest
+from cases import GRID, Case, Compiled, Row, timed
+
+from fastbp import kernels
+from fastbp.kernels import PLAIN
+from fastbp.steps import processors, suitable_threads
+
+pytestmark = [
+    pytest.mark.benchmark(disable_gc=True),
+    pytest.mark.skipif(processors() < 2, reason="needs two processors"),
+]
+
+TURNS = 9
+ROUND_SECONDS = 0.05
+LARGE = 3000  # rows and columns of the product that the largest steps are held against
+
+
+@pytest.mark.parametrize("row", GRID, ids=[f"{row}x{row.batch}" for row in GRID])
+def test_threads(benchmark: Any, row: Row) -> None:
+    """Time epochs by one thread and by all in turn; both must come to the same loss."""
+    case = Case(row, row.rows if benchmark.enabled else 4 * row.batch)
+    ways = {threads: Compiled(case, threads) for threads in (1, processors())}
+    losses = [way.run() for way in ways.values()]
+    assert losses[1] == pytest.approx(losses[0], rel=1e-4)
+    benchmark.group = f"threads, {case.label}"
+    benchmark.extra_info.update(
+        subject="threads",
+        network=str(row),
+        batch=row.batch,
+        all=processors(),
+        taken=suitable_threads(np.array(row.sizes), row.batch),
+    )
+    benchmark.pedantic(ways[processors()].run, setup=ways[processors()].reset, rounds=1)
+    if not benchmark.enabled:
+        return
+    times: dict[int, list[float]] = {threads: [] for threads in ways}
+    repeats = math.ceil(ROUND_SECONDS / benchmark.stats.stats.median)
+    for _ in range(TURNS):
+        for threads, way in ways.items():
+            way.reset()
+            spent = sum(timed(way.run) for _ in range(repeats))
+            times[threads].append(spent / repeats / case.steps * 1e6)
+    one, together = (statistics.median(kept) for kept in times.values())
+    benchmark.extra_info.update(one_us=one, all_us=together, ratio=one / together)
+
+
+@numba.njit(nogil=True)
+def multiply(a: Any, b: Any, out: Any) -> None:
+    """Call the product that steps call."""
+    kernels.product(a, PLAIN, b, PLAIN, out)
+
+
+@pytest.mark.parametrize("threads", sorted({1, processors()}))
+def test_rate(benchmark: Any, threads: int) -> None:
+    """Time the largest steps and a large product, each thread its share of the rows, in turn."""
+    row, size = GRID[-1], LARGE if benchmark.enabled else 60
+    case = Case(row, row.rows if benchmark.enabled else row.batch)
+    way = Compiled(case, threads)
+    way.run()
+    random = np.random.default_rng(0)
+    a, b = random.standard_normal((2, size, size), dtype=np.float32)
+    out = np.empty_like(a)
+    edges = [size * k // threads for k in range(threads + 1)]
+    parts = [slice(*edges[k : k + 2]) for k in range(threads)]
+    multiply(a[:2], b, out[:2])
+
+    with ThreadPoolExecutor(threads) as pool:
+
+        def product() -> None:
+            list(pool.map(lambda part: multiply(a[part], b, out[part]), parts))
+
+        product()
+        np.testing.assert_allclose(out[-1], a[-1] @ b, rtol=1e-3, atol=1e-2)
+        benchmark.group = f"products, {threads} threads"
+        benchmark.extra_info.update(subject="rate", network=str(row), batch=row.batch)
+        benchmark.extra_info["threads"] = threads
+        benchmark.pedantic(product, rounds=1)
+        if not benchmark.enabled:
+            return
+        times: dict[str, list[float]] = {"product": [], "steps": []}
+        for _ in range(TURNS):
+            times["product"].append(timed(product))
+            way.reset()
+            times["steps"].append(timed(way.run))
+    work = {"product": 2.0 * size**3, "steps": case.steps * work_of_products(row)}
+    for name, kept in times.items():
+        benchmark.extra_info[f"{name}_gflops"] = work[name] / statistics.median(kept) / 1e9
+
+
+def work_of_products(row: Row) -> float:
+    """Count the operations of a step's matrix products; the first layer sends nothing back."""
+    weights = [M * N for M, N in zip(row.sizes[:-1], row.sizes[1:], strict=True)]
+    return 2.0 * row.batch * (3 * sum(weights) - weights[0])
