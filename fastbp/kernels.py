@@ -1243,6 +1243,43 @@ def narrow_relu(X: Array, W: Array, b: Array, out: Array) -> None:
 
 
 @jit
+def narrow_columns(a: Array, W: Array, b: Array, narrow: Array, z: Array) -> None:
+    """``z`` (K, B) = W^T a^T + b of a last layer of at most NARROW outputs, ``a`` (B, N).
+
+    ``narrow`` (3 * N,) is overwritten: W^T, three rows.
+    """
+    B, N = a.shape
+    K = z.shape[0]
+    zero = a.dtype.type(0)
+    for j in range(N):
+        for k in range(NARROW):
+            narrow[k * N + j] = entry(W, j, k)
+    for i in range(0, B - 1, 2):
+        o = i * N
+        p0 = q0 = s0 = p1 = q1 = s1 = zero
+        for j in range(N):
+            u, v, w = read(narrow, j, 41), read(narrow, N + j, 41), read(narrow, 2 * N + j, 41)
+            a0, a1 = read(a, o + j, 42), read(a, o + N + j, 42)
+            p0 += a0 * u
+            q0 += a0 * v
+            s0 += a0 * w
+            p1 += a1 * u
+            q1 += a1 * v
+            s1 += a1 * w
+        z[0, i], z[0, i + 1] = p0 + b[0], p1 + b[0]
+        if K > 1:
+            z[1, i], z[1, i + 1] = q0 + b[1], q1 + b[1]
+        if K > 2:
+            z[2, i], z[2, i + 1] = s0 + b[2], s1 + b[2]
+    if B % 2:
+        for k in range(K):
+            total = zero
+            for j in range(N):
+                total += a[B - 1, j] * narrow[k * N + j]
+            z[k, B - 1] = total + b[k]
+
+
+@jit
 def narrow_relu_backward(
     z: Array, W: Array, a: Array, narrow: Array, kept: int, delta: Array, dW: Array, db: Array
 ) -> None:
@@ -1262,36 +1299,27 @@ def narrow_relu_backward(
         for k in range(NARROW):
             narrow[k * N + j] = entry(W, j, k)
             narrow[r0 + k * N + j] = zero
-    for i in range(0, B - 3, 4):
+    for i in range(0, B - 1, 2):
         o = i * N
-        p0, p1, p2, p3 = z[0, i], z[0, i + 1], z[0, i + 2], z[0, i + 3]
-        q0 = q1 = q2 = q3 = s0 = s1 = s2 = s3 = zero
+        p0, p1 = z[0, i], z[0, i + 1]
+        q0 = q1 = s0 = s1 = zero
         if K > 1:
-            q0, q1, q2, q3 = z[1, i], z[1, i + 1], z[1, i + 2], z[1, i + 3]
+            q0, q1 = z[1, i], z[1, i + 1]
         if K > 2:
-            s0, s1, s2, s3 = z[2, i], z[2, i + 1], z[2, i + 2], z[2, i + 3]
+            s0, s1 = z[2, i], z[2, i + 1]
         for j in range(N):
             u, v, w = read(narrow, j, 11), read(narrow, N + j, 11), read(narrow, 2 * N + j, 11)
             a0, a1 = read(a, o + j, 12), read(a, o + N + j, 12)
-            a2, a3 = read(a, o + 2 * N + j, 12), read(a, o + 3 * N + j, 12)
             d0 = p0 * u + q0 * v + s0 * w if a0 > ZERO else zero
             d1 = p1 * u + q1 * v + s1 * w if a1 > ZERO else zero
-            d2 = p2 * u + q2 * v + s2 * w if a2 > ZERO else zero
-            d3 = p3 * u + q3 * v + s3 * w if a3 > ZERO else zero
             write(delta, o + j, d0, 13)
             write(delta, o + N + j, d1, 13)
-            write(delta, o + 2 * N + j, d2, 13)
-            write(delta, o + 3 * N + j, d3, 13)
-            first = p0 * a0 + p1 * a1 + (p2 * a2 + p3 * a3)
-            second = q0 * a0 + q1 * a1 + (q2 * a2 + q3 * a3)
-            third = s0 * a0 + s1 * a1 + (s2 * a2 + s3 * a3)
-            write(narrow, r0 + j, read(narrow, r0 + j, 14) + first, 14)
-            write(narrow, r1 + j, read(narrow, r1 + j, 15) + second, 15)
-            write(narrow, r2 + j, read(narrow, r2 + j, 16) + third, 16)
-        for j in range(N):
-            d01 = delta[i, j] + delta[i + 1, j]
-            db[j] += d01 + (delta[i + 2, j] + delta[i + 3, j])
-    for i in range(B - B % 4, B):
+            write(db, j, read(db, j, 17) + (d0 + d1), 17)
+            write(narrow, r0 + j, read(narrow, r0 + j, 14) + (p0 * a0 + p1 * a1), 14)
+            write(narrow, r1 + j, read(narrow, r1 + j, 15) + (q0 * a0 + q1 * a1), 15)
+            write(narrow, r2 + j, read(narrow, r2 + j, 16) + (s0 * a0 + s1 * a1), 16)
+    if B % 2:
+        i = B - 1
         p = z[0, i]
         q, s = z[1, i] if K > 1 else zero, z[2, i] if K > 2 else zero
         for j in range(N):
@@ -1305,6 +1333,33 @@ def narrow_relu_backward(
         for k in range(K):
             total = narrow[r0 + k * N + j]
             dW[j, k] = dW[j, k] + total if kept == 1 else total
+
+
+@jit
+def narrow_gradient(x: Array, delta: Array, narrow: Array, kept: int, dW: Array) -> None:
+    """``dW`` (M, N) = x^T delta + kept dW of a layer of at most NARROW inputs, ``x`` (B, M).
+
+    ``narrow`` (3 * N,) is overwritten: dW, three rows.
+    """
+    M, N = dW.shape
+    B = x.shape[0]
+    for j in range(3 * N):
+        narrow[j] = ZERO
+    for i in range(0, B - 1, 2):
+        o = i * N
+        x0, x1, x2 = x[i, 0], entry(x, i, 1), entry(x, i, 2)
+        y0, y1, y2 = x[i + 1, 0], entry(x, i + 1, 1), entry(x, i + 1, 2)
+        for j in range(N):
+            d, e = read(delta, o + j, 51), read(delta, o + N + j, 51)
+            write(narrow, j, read(narrow, j, 52) + (x0 * d + y0 * e), 52)
+            write(narrow, N + j, read(narrow, N + j, 53) + (x1 * d + y1 * e), 53)
+            write(narrow, 2 * N + j, read(narrow, 2 * N + j, 54) + (x2 * d + y2 * e), 54)
+    for m in range(M):
+        for j in range(N):
+            total = narrow[m * N + j]
+            if B % 2:
+                total += x[B - 1, m] * delta[B - 1, j]
+            dW[m, j] = dW[m, j] + total if kept == 1 else total
 
 
 @jit_inline
@@ -2146,21 +2201,27 @@ def last_columns(
     share: Share,
     x: Array,
     outputs: Array,
+    narrow: Array | None,
     turned: Array | None,
     z: Array,
 ) -> None:
     """``z`` (K, rows) = W^T a^T + b of the last layer: features first, for the rows of ``share``.
 
-    ``turned`` as in ``Workspace``.
+    ``narrow`` and ``turned`` as in ``Workspace``.
     """
     top = layers.weights_at.shape[0] - 1
     K, B = z.shape
     b = layer_biases(params, layers, top)
     multiplied = False
+    if narrow is not None:
+        if K <= NARROW:
+            below = layer_input(x, outputs, layers, top, share)
+            narrow_columns(below, layer_weights(params, layers, top), b, narrow, z)
+            multiplied = True
     if turned is not None:
         if turns(layers, top):
             transpose(layer_weights(params, layers, top), turned_weights(turned, layers, top))
-            if K * B <= TURNED_PRODUCT:
+            if K * B <= TURNED_PRODUCT and not multiplied:
                 below = layer_input(x, outputs, layers, top, share)
                 product(turned_weights(turned, layers, top), PLAIN, below, TRANSPOSED, z)
                 for k in range(K):
@@ -2230,6 +2291,10 @@ def backward(
         else:
             delta = layer_rows(deltas, layers, layer, share)
             made = divided(layers, layer, team)
+            if narrow is not None:
+                if W.shape[0] <= NARROW and not made:
+                    narrow_gradient(below, delta, narrow, kept, dW)
+                    made = True
             if tiles is not None:
                 if layer == 0 and kept == 0 and not made:
                     tiled_gradient(below, delta, dW)
@@ -2521,7 +2586,7 @@ def train_steps(
                 *(params, layers, rates, random, share, x, outputs, slopes, narrow),
                 *(turned, deltas, begun),
             )
-            last_columns(params, layers, share, x, outputs, turned, z)
+            last_columns(params, layers, share, x, outputs, narrow, turned, z)
             keep_outputs(z, begin, work.record)
             more = batch_loss(objective, z, y, shares, scratch)
             loss += more[0]

@@ -197,6 +197,16 @@ def narrow_relu(X: Array, W: Array, b: Array) -> Array:
     return dense_forward(X, W, b, "relu")
 
 
+def narrow_columns(a: Array, W: Array, b: Array) -> Array:
+    """W^T a^T + b: the last layer's z (K, B), features first."""
+    return W.T @ a.T + b[:, None]
+
+
+def narrow_gradient(x: Array, delta: Array) -> Array:
+    """DW (M, N) = x^T delta."""
+    return x.T @ delta
+
+
 def narrow_relu_backward(z: Array, W: Array, a: Array) -> tuple[Array, Array, Array]:
     """Return dW (N, K), delta (B, N) and its sum over the rows (N,), of the layer below.
 

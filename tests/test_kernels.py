@@ -545,6 +545,19 @@ def test_narrow_layers(B, few, N, dtype):
     bound = 2 * len(delta) * eps(db) * (np.abs(sums) + np.abs(wide(delta)).sum(axis=0))
     assert_within(db, 2 * wide(sums), bound)
 
+    b, columns = normal(few, dtype, 5), np.full((few, B), np.nan, dtype)
+    assert kernels.narrow_columns(a, W, b, narrow, columns) is None
+    bound = (N + 3) * eps(X) * (np.abs(Ww.T) @ np.abs(aw.T) + np.abs(wide(b))[:, None])
+    assert_within(columns, reference.narrow_columns(aw, Ww, wide(b)), bound)
+
+    delta, dW = normal((B, N), dtype, 6), np.full((few, N), np.nan, dtype)
+    assert kernels.narrow_gradient(X, delta, narrow, 0, dW) is None
+    bound = (B + 3) * eps(X) * (np.abs(Xw.T) @ np.abs(wide(delta)))
+    assert_within(dW, reference.narrow_gradient(Xw, wide(delta)), bound)
+    once = dW.copy()
+    kernels.narrow_gradient(X, delta, narrow, 1, dW)
+    np.testing.assert_array_equal(dW, once + once)
+
 
 def test_a_layer_without_rows():
     X, W, delta = np.empty((0, 3)), np.ones((3, 2)), np.empty((0, 2))
