@@ -125,6 +125,7 @@ class Network:
         few = min(self.sizes[0], self.sizes[-1]) <= kernels.NARROW
         self._narrow = few and hidden > 0 and self._layers.activations is None
         self._per_row = sum(self.sizes[1:])
+        self._nothing = np.empty(0, self.dtype)
         self.params = aligned(int(ends[-1]), self.dtype, 0.0)
         self._set_views()
 
@@ -291,6 +292,10 @@ class Network:
         """Compute what the network makes of ``X`` (n, M), under the link of a loss; -1: z."""
         n, per_row = len(X), self._per_row
         out = np.empty((n, self.sizes[-1]), self.dtype)
+        if n == 1:  # as often as somebody asks for one: nothing is to be thought about
+            if self._infer_rows(X, link, out, 0, 1, 1) == 0:
+                self.inputs(X)  # says which number is not finite
+            return out
         most = max(16, BLOCK_BYTES // (per_row * self.dtype.itemsize))
         work = float(n) * self.params.size
         threads = min(processors(), n // most) if work >= THREADED_ROWS else 1
@@ -320,10 +325,10 @@ class Network:
             X if ready else None,
             first,
             last,
-            np.empty(0 if ready else most * self.sizes[0], self.dtype),
+            self._nothing if ready else np.empty(most * self.sizes[0], self.dtype),
             outputs,
             np.empty_like(outputs) if self._keeps_slopes else None,
-            self._narrow_buffer(),
+            self._narrow_buffer() if self._narrow else None,
             out,
         )
 
