@@ -321,29 +321,34 @@ def mean(column: list[float | None]) -> float | None:
     return statistics.geometric_mean(there) if there and len(there) == len(column) else None
 
 
+def against_one(results: Results, subject: str, *keys: str) -> list[list[str]]:
+    """Write a row for each network of a subject: the two times under ``keys``, and their ratio."""
+    infos = [one["extra_info"] for one in select(results, subject)]
+    return [
+        [
+            f"{info['network']}, {info['batch']}",
+            *(digits(info[key]) for key in keys),
+            digits(info["ratio"], TIMES),
+        ]
+        for info in infos
+        if "ratio" in info
+    ]
+
+
 def many(results: Results) -> str:
     """Show what two fits in two Python threads take, against one."""
-    rows = []
-    for one in select(results, "many"):
-        info = one["extra_info"]
-        if "ratio" in info:
-            name = f"{info['network']}, {info['batch']}"
-            rows.append([name, *(digits(info[key]) for key in ("one_s", "two_s"))])
-            rows[-1].append(digits(info["ratio"], TIMES))
+    rows = against_one(results, "many", "one_s", "two_s")
     head = ["network, batch", "one fit, s", "two fits in two threads, s", "two over one"]
     return markdown(head, rows)
 
 
 def threads(results: Results) -> str:
     """Show what all threads take for a step, against one."""
-    rows = []
-    for one in select(results, "threads"):
-        info = one["extra_info"]
-        if "ratio" in info:
-            name = f"{info['network']}, {info['batch']}"
-            rows.append([name, *(digits(info[key]) for key in ("one_us", "all_us"))])
-            rows[-1] += [digits(info["ratio"], TIMES), str(info["taken"])]
-    count = next((one["extra_info"]["all"] for one in select(results, "threads")), 0)
+    infos = [one["extra_info"] for one in select(results, "threads")]
+    infos = [info for info in infos if "ratio" in info]
+    rows = against_one(results, "threads", "one_us", "all_us")
+    rows = [[*row, str(info["taken"])] for row, info in zip(rows, infos, strict=True)]
+    count = infos[0]["all"] if infos else 0
     head = ["a step, µs: network, batch", "one thread", f"{count} threads", "one over all"]
     return markdown([*head, "threads taken by itself"], rows)
 
@@ -485,9 +490,11 @@ def draw_bars(axes: Any, times: list[dict[str, float | None]]) -> None:
         drawn = [(i + BAR * (place - 1), t) for i, row in enumerate(times) if (t := row[name])]
         heights, values = [h for h, _ in drawn], [t for _, t in drawn]
         axes.barh(heights, values, BAR, label=name, edgecolor="black", **look)
-        for height, value in drawn:
+        for (height, value), row in zip(drawn, [row for row in times if row[name]], strict=True):
+            # The number stands beyond the floor's mark, where that is beyond the bar.
+            end = max(value, row[FLOOR] or 0.0) if name == FASTBP else value
             axes.annotate(
-                *(digits(value), (value, height), (3, 0)),
+                *(digits(value), (end, height), (5, 0)),
                 textcoords="offset points",
                 va="center",
                 fontsize=7,
