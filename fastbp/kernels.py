@@ -515,7 +515,7 @@ def tiled_product(x: Array, W: Array, X: Array, order: Array, later: int, out: A
 
 
 def tiled_gradient(x: Array, delta: Array, dW: Array) -> None:
-    """``dW`` (M, N) = x^T delta, with M and N as in ``tiled_product``."""
+    """``dW`` (M, N) = x^T delta, with M and N as in ``tiled_product``, and one row at least."""
     np.dot(x.T, delta, dW)
 
 
@@ -2320,7 +2320,7 @@ def backward(
                     narrow_gradient(below, delta, narrow, kept, dW)
                     made = True
             if tiles is not None:
-                if layer == 0 and kept == 0 and not made:
+                if layer == 0 and kept == 0 and share.rows >= tiles and not made:
                     tiled_gradient(below, delta, dW)
                     made = True
             if not made:

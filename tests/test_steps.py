@@ -89,6 +89,32 @@ def test_threads_that_work_on_blocks_of_rows_come_to_the_same_result(sizes, monk
 
 
 @pytest.mark.parametrize("threads", [1, 2, 3])
+@pytest.mark.parametrize("kind", ["float32", "float64", "uint8", "float16 mapped"])
+@pytest.mark.parametrize(
+    "how", [{}, {"shuffle": False}, {"batch_size": 3}, {"dropout": 0.4}], ids=str
+)
+def test_tiles_give_what_blas_gives(threads, kind, how, tmp_path, monkeypatch):
+    dtype = "float64" if kind == "float64" else "float32"
+    sizes = [50, 7 if dtype == "float64" else 10, 4]
+    X, y = examples(41, sizes, "softmax_cross_entropy", "float64")
+    X = np.abs(100 * X).astype("uint8") if kind == "uint8" else X.astype(kind.split()[0])
+    if "mapped" in kind:
+        there = np.memmap(tmp_path / "X", X.dtype, "w+", shape=X.shape)
+        there[:] = X
+        X = there
+    nets = []
+    for tiles in (True, False):
+        monkeypatch.setattr(fastbp.Network, "_tiles", lambda net, tiles=tiles: tiles)
+        net = fastbp.Network(sizes, dtype=dtype, seed=1)
+        how = {"epochs": 3, "batch_size": 16, "optimizer": fastbp.SGD(0.05), "seed": 2} | how
+        fastbp.train(net, X, y, n_threads=threads, **how)
+        nets.append(net.params)
+    bound = 1e-9 if dtype == "float64" else 2e-5
+    np.testing.assert_allclose(*nets, rtol=0, atol=bound)
+    assert np.abs(nets[0] - fastbp.Network(sizes, dtype=dtype, seed=1).params).max() > 100 * bound
+
+
+@pytest.mark.parametrize("threads", [1, 2, 3])
 def test_the_same_seed_and_threads_give_the_same_bits(threads):
     nets = [trained([20, 30, 10], 200, threads, dtype="float32")[0] for _ in range(5)]
     for net in nets[1:]:
