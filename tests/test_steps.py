@@ -88,20 +88,14 @@ def test_threads_that_work_on_blocks_of_rows_come_to_the_same_result(sizes, monk
         np.testing.assert_allclose(in_blocks.params, whole.params, rtol=1e-6, atol=1e-8)
 
 
-@pytest.mark.parametrize("threads", [1, 2, 3])
-@pytest.mark.parametrize("kind", ["float32", "float64", "uint8", "float16 mapped"])
-@pytest.mark.parametrize(
-    "how", [{}, {"shuffle": False}, {"batch_size": 3}, {"dropout": 0.4}], ids=str
-)
-def test_tiles_give_what_blas_gives(threads, kind, how, tmp_path, monkeypatch):
+@pytest.mark.parametrize("threads", [1, 3])
+@pytest.mark.parametrize("kind", ["float32", "float64", "uint8"])
+@pytest.mark.parametrize("how", [{}, {"shuffle": False}, {"batch_size": 3}], ids=str)
+def test_tiles_give_what_blas_gives(threads, kind, how, monkeypatch):
     dtype = "float64" if kind == "float64" else "float32"
     sizes = [50, 7 if dtype == "float64" else 10, 4]
     X, y = examples(41, sizes, "softmax_cross_entropy", "float64")
-    X = np.abs(100 * X).astype("uint8") if kind == "uint8" else X.astype(kind.split()[0])
-    if "mapped" in kind:
-        there = np.memmap(tmp_path / "X", X.dtype, "w+", shape=X.shape)
-        there[:] = X
-        X = there
+    X = np.abs(100 * X).astype("uint8") if kind == "uint8" else X.astype(kind)
     nets = []
     for tiles in (True, False):
         monkeypatch.setattr(fastbp.Network, "_tiles", lambda net, tiles=tiles: tiles)
