@@ -51,6 +51,8 @@ def run(code: str, cache: Path) -> dict[str, Any]:
         "OPENBLAS_NUM_THREADS": "1",
         "PYTHONPATH": str(Path(fastbp.__file__).parents[1]),
     }
+    # Python may keep its byte code on disk, as it is kept for a package that was installed.
+    environment.pop("PYTHONDONTWRITEBYTECODE", None)
     command = [sys.executable, "-c", code]
     done = subprocess.run(command, env=environment, capture_output=True, text=True, check=False)
     assert done.returncode == 0, done.stderr
