@@ -13,6 +13,7 @@ import numba
 import numpy as np
 import pytest
 from cases import GRID, Case, Compiled, Row, timed
+from report import LARGE
 
 from fastbp import kernels
 from fastbp.kernels import PLAIN
@@ -25,7 +26,6 @@ pytestmark = [
 
 TURNS = 15
 ROUND_SECONDS = 0.05
-LARGE = 3000  # rows and columns of the product that the largest steps are held against
 
 
 @pytest.mark.parametrize("row", GRID, ids=[f"{row}x{row.batch}" for row in GRID])

@@ -2243,9 +2243,9 @@ def last_columns(
             narrow_columns(below, layer_weights(params, layers, top), b, narrow, z)
             multiplied = True
     if turned is not None:
-        if turns(layers, top):
+        if turns(layers, top) and not multiplied:
             transpose(layer_weights(params, layers, top), turned_weights(turned, layers, top))
-            if K * B <= TURNED_PRODUCT and not multiplied:
+            if K * B <= TURNED_PRODUCT:
                 below = layer_input(x, outputs, layers, top, share)
                 product(turned_weights(turned, layers, top), PLAIN, below, TRANSPOSED, z)
                 for k in range(K):
@@ -2298,8 +2298,9 @@ def backward(
         for i in range(z.shape[1]):
             total += z[k, i]
         db[k] = total
-    fused = False
+    fused, turn = False, True
     if narrow is not None:
+        turn = K > NARROW  # of a narrow last layer nobody has made W^T
         if rates is None and K <= NARROW:
             below = layer_rows(outputs, layers, top - 1, share)
             sent = layer_rows(deltas, layers, top - 1, share)
@@ -2331,7 +2332,7 @@ def backward(
             if done:
                 input_gradient(delta, W, sent)
             if turned is not None:
-                if not done and turns(layers, layer):
+                if not done and turn and turns(layers, layer):
                     product(z, TRANSPOSED, turned_weights(turned, layers, layer), PLAIN, sent)
                     done = True
             if not done:

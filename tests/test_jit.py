@@ -36,7 +36,11 @@ def test_the_forms_for_compiled_code_have_no_machine_code():
     doubled.part.compile((numba.float32[::1], numba.float32[::1]))
     compiled = doubled.part.overloads[numba.float32[::1], numba.float32[::1]]
     assert isinstance(compiled.library, jit._Linked)
-    assert compiled.library.get_pointer_to_function(compiled.fndesc.llvm_func_name) == 0
+    engine = compiled.library._codegen._engine
+    assert not engine.is_symbol_defined(compiled.fndesc.llvm_func_name)
+    doubled(np.arange(3.0, dtype=np.float32), np.empty(3, np.float32))
+    for_python = doubled.overloads[numba.float32[::1], numba.float32[::1]]
+    assert engine.is_symbol_defined(for_python.fndesc.llvm_cpython_wrapper_name)
 
 
 def test_callers_own_functions_take_kernels():
