@@ -1,5 +1,7 @@
 """Train dense neural networks on a CPU as fast as the processor allows."""
 
+from typing import TYPE_CHECKING, Any
+
 from fastbp.history import History
 from fastbp.network import Network, gradient_check
 from fastbp.optimizers import (
@@ -16,6 +18,9 @@ from fastbp.optimizers import (
 )
 from fastbp.training import DivergedError, EarlyStopping, train, warmup
 
+if TYPE_CHECKING:
+    from fastbp.estimators import MLPClassifier, MLPRegressor
+
 __version__ = "0.1.0"
 
 load = Network.load
@@ -31,6 +36,8 @@ __all__ = [
     "EarlyStopping",
     "ExponentialSchedule",
     "History",
+    "MLPClassifier",
+    "MLPRegressor",
     "Network",
     "OneCycleSchedule",
     "RMSprop",
@@ -40,3 +47,12 @@ __all__ = [
     "train",
     "warmup",
 ]
+
+
+def __getattr__(name: str) -> Any:
+    """Import the estimators, and scikit-learn with them, when they are first asked for."""
+    if name in ("MLPClassifier", "MLPRegressor"):
+        from fastbp import estimators
+
+        return getattr(estimators, name)
+    raise AttributeError(f"module {__name__!r} has no attribute {name!r}")

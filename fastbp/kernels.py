@@ -54,7 +54,7 @@ IDENTITY, RELU, LEAKY_RELU, ELU, SIGMOID, TANH, SOFTPLUS, GELU, SILU = range(9)
     HUBER,
     POISSON,
 ) = range(6)
-SGD, ADAM, ADAMW, RMSPROP, ADAGRAD = range(5)
+SGD, ADAM, ADAMW, RMSPROP, ADAGRAD, ADAM_UNCORRECTED = range(6)
 
 # A layer of at most so many inputs, or outputs, is narrow, and has kernels of its own.
 NARROW = 3
@@ -72,6 +72,15 @@ class Layers(NamedTuple):
     biases_at: Array  # (L,) start of b in params and grads
     outputs_at: Array  # (L,) start of the layer's outputs per batch row; times B: in outputs
     activations: Array | None  # (L - 1,) codes of the hidden layers; None: all are ReLU
+    last: int | None = None  # code of the last layer's activation, before the loss; None: identity
+
+
+class Sparse(NamedTuple):
+    """Examples of which most numbers are 0, in compressed rows (CSR)."""
+
+    values: Array  # (stored numbers,) of the parameters' type
+    columns: Array  # (stored numbers,) int32, in which of the M columns each of them stands
+    starts: Array  # (n + 1,) int64, where each row begins in both
 
 
 class Data(NamedTuple):
@@ -80,6 +89,8 @@ class Data(NamedTuple):
     X: Array  # (n, M) of any type of real numbers; of one byte: brightnesses, 0 to 255
     y: Array  # (n,) int64 class indices, or (n, K) probabilities or values like X
     weights: Array | None  # (n,) sample weights like X; None: all 1
+    # The examples, instead of X, which is (0, 0) then; None: X holds them.
+    sparse: Sparse | None = None
 
 
 class Objective(NamedTuple):
@@ -92,6 +103,9 @@ class Objective(NamedTuple):
     penalties: Array | None  # (L, 4) float64: l1 and l2 of each layer's W, and of b; None: all 0
     corner: float  # what l1 takes for the derivative of |w| at 0: 0, or 1 as the notes' classes do
     dropout: Array | None  # (L,) float64 share of each layer's outputs dropped; None: none
+    # As scikit-learn has it: penalties are divided by the batch's weight, and in an epoch's mean
+    # loss batches count by their rows, not by their weight.
+    by_rows: bool = False
 
 
 class Rule(NamedTuple):
@@ -136,6 +150,7 @@ class Team(NamedTuple):
     size: int  # how many there are
     gate: Array  # (16,) int64: [0] arrivals at meeting points, [8] not 0 if all are to leave
     sums: Array  # (size, 8) float64 what each found: loss with penalties, score, squared gradient
+    whole: int = 0  # so many layers, the first ones, are not divided, however large they are
 
 
 class Share(NamedTuple):
@@ -152,9 +167,9 @@ class Progress(NamedTuple):
     Each thread has its own, but for the order, which they share.
     """
 
-    order: Array  # (n,) int64 the order in which the rows are visited
+    order: Array  # (n,) int64 the order in which the rows are visited; or of so many epochs
     random: Array  # (2,) uint64 key and counter of the generator
-    counts: Array  # (3,) int64: rows done in this epoch, epochs done, steps done
+    counts: Array  # (4,) int64: rows done in this epoch, epochs done, steps done; rows of an epoch
     sums: Array  # (3,) float64 over this epoch: weight * loss, weight * score, weight
     powers: Array  # (2,) float64 beta1^t and beta2^t of Adam, 1 at the start
 
@@ -1362,6 +1377,44 @@ def narrow_gradient(x: Array, delta: Array, narrow: Array, kept: int, dW: Array)
             dW[m, j] = dW[m, j] + total if kept == 1 else total
 
 
+@jit
+def sparse_product(sparse: Sparse, order: Array, start: int, W: Array, out: Array) -> None:
+    """``out`` (rows, N) = X W for the rows ``order[start:start + rows]`` of ``sparse`` (n, M).
+
+    ``W`` (M, N). Only the rows of W that meet a number that is not 0 are read.
+    """
+    N = W.shape[1]
+    for i in range(out.shape[0]):
+        row = order[start + i]
+        for j in range(N):
+            out[i, j] = ZERO
+        for k in range(sparse.starts[row], sparse.starts[row + 1]):
+            x, at = sparse.values[k], N * np.int64(sparse.columns[k])
+            for j in range(N):
+                write(out, i * N + j, read(out, i * N + j, 61) + x * read(W, at + j, 62), 61)
+
+
+@jit
+def sparse_gradient(
+    sparse: Sparse, order: Array, start: int, delta: Array, kept: int, dW: Array
+) -> None:
+    """``dW`` (M, N) = ``kept`` (0 or 1) dW + X^T delta, for X as in ``sparse_product``.
+
+    ``delta`` (rows, N).
+    """
+    N = dW.shape[1]
+    if kept == 0:
+        all_dW = flat(dW)
+        for k in range(all_dW.shape[0]):
+            all_dW[k] = ZERO
+    for i in range(delta.shape[0]):
+        row = order[start + i]
+        for k in range(sparse.starts[row], sparse.starts[row + 1]):
+            x, at = sparse.values[k], N * np.int64(sparse.columns[k])
+            for j in range(N):
+                write(dW, at + j, read(dW, at + j, 61) + x * read(delta, i * N + j, 62), 61)
+
+
 @jit_inline
 def weight_gradient(X: Array, delta: Array, dW: Array) -> None:
     """``dW`` (M, N) = X^T delta  (seed 000, eq. 15; the 1/m is in delta)."""
@@ -1726,7 +1779,8 @@ LARGE = 1 << 16
 def divided(layers: Layers, layer: int, team: Team) -> bool:
     """Whether the threads divide one layer's dW, not the last's, by the rows of W."""
     large = layers.sizes[layer] * layers.sizes[layer + 1] >= LARGE
-    return team.size > 1 and large and layer < layers.weights_at.shape[0] - 1
+    between = team.whole <= layer < layers.weights_at.shape[0] - 1
+    return team.size > 1 and large and between
 
 
 # --------------------------------------------------------------------------------------------
@@ -1762,11 +1816,12 @@ def add_penalties(
     team: Team,
     penalties: Array | None,
     corner: float,
+    factor: float,
 ) -> float:
     """Add the gradient of every layer's ``penalties`` (L, 4) to ``grads`` (P,); returns their sum.
 
-    l1 sum |w| + l2 / 2 sum w^2, for weights and for biases (seed 004: weights only). Each thread
-    adds those of a part of the parameters.
+    ``factor`` times l1 sum |w| + l2 / 2 sum w^2, for weights and for biases (seed 004: weights
+    only). Each thread adds those of a part of the parameters.
     """
     if penalties is None:
         return 0.0
@@ -1775,11 +1830,11 @@ def add_penalties(
         for layer in range(penalties.shape[0]):
             N = layers.sizes[layer + 1]
             first, rows = layer_part(layers, layer, team)
-            l1, l2 = penalties[layer, 0], penalties[layer, 1]
+            l1, l2 = factor * penalties[layer, 0], factor * penalties[layer, 1]
             if l1 > 0.0 or l2 > 0.0:
                 start = layers.weights_at[layer] + first * N
                 total += penalise(params, grads, start, rows * N, l1, l2, corner)
-            l1, l2 = penalties[layer, 2], penalties[layer, 3]
+            l1, l2 = factor * penalties[layer, 2], factor * penalties[layer, 3]
             if (l1 > 0.0 or l2 > 0.0) and team.rank == team.size - 1:
                 total += penalise(params, grads, layers.biases_at[layer], N, l1, l2, corner)
         return total
@@ -1856,18 +1911,20 @@ def adam(
     decay: float,
     power1: float,
     power2: float,
+    uncorrected: bool,
 ) -> None:
     """Adam (Kingma and Ba 2015) and, with ``decay``, AdamW (Loshchilov and Hutter 2019).
 
     m = beta1 m + (1 - beta1) g;  v = beta2 v + (1 - beta2) g^2;
     params = (1 - lr decay) params - lr m' / (sqrt(v') + epsilon), with m' = m / (1 - beta1^t) and
     v' = v / (1 - beta2^t). All (P,). ``power1`` = beta1^t, ``power2`` = beta2^t, t = 1 at the
-    first step.
+    first step. ``uncorrected``: epsilon is added to sqrt(v), not sqrt(v'), the paper's own faster
+    form (end of its section 2), which scikit-learn takes.
     """
     T = params.dtype.type
     root = math.sqrt(1.0 - power2)
     rate = T(lr * root / (1.0 - power1))
-    small = T(epsilon * root)
+    small = T(epsilon if uncorrected else epsilon * root)
     kept = T(1.0 - lr * decay)
     b1, c1, b2, c2 = T(beta1), T(1.0 - beta1), T(beta2), T(1.0 - beta2)
     for k in range(params.shape[0]):
@@ -1930,7 +1987,11 @@ def update(
         elif rule.optimizer == ADAGRAD:
             adagrad(params, grads, state[0], lr, h[0])
     if len(state) == 2:
-        adam(params, grads, state[0], state[1], lr, h[0], h[1], h[2], h[3], powers[0], powers[1])
+        uncorrected = rule.optimizer == ADAM_UNCORRECTED
+        adam(
+            *(params, grads, state[0], state[1], lr, h[0], h[1], h[2], h[3]),
+            *(powers[0], powers[1], uncorrected),
+        )
 
 
 @jit
@@ -2044,7 +2105,7 @@ def layer_input(x: Array, outputs: Array, layers: Layers, layer: int, share: Sha
     """What one layer was given for the rows of ``share``: ``x`` (B, M), or outputs from below."""
     if layer > 0:
         return layer_rows(outputs, layers, layer - 1, share)
-    M = layers.sizes[0]
+    M = x.shape[1]
     return matrix(x, share.first * M, share.rows, M)
 
 
@@ -2127,19 +2188,26 @@ def first_product(
     params: Array,
     layers: Layers,
     tiles: int | None,
+    sparse: Sparse | None,
     share: Share,
     x: Array,
     X: Array,
     order: Array,
+    begin: int,
     later: int,
     outputs: Array,
 ) -> bool:
-    """Begin ``forward`` with the product of the first layer, if it is to be made in ``tiles``.
+    """Begin ``forward`` with the product of the first layer, where it is not BLAS that makes it.
 
-    The next step's rows of ``X`` (n, M), ``order[later + share.first:]``, come from memory
-    meanwhile (784-10-10 with 100 rows: 80 us for 107). Returns whether it was.
+    That is of the rows ``order[begin:]`` of ``sparse``; or it is made in ``tiles``, while the next
+    step's rows of ``X`` (n, M), ``order[later + share.first:]``, come from memory (784-10-10 with
+    100 rows: 80 us for 107). Returns whether it was made.
     """
-    if tiles is None:
+    if sparse is not None:
+        out = layer_rows(outputs, layers, 0, share)
+        sparse_product(sparse, order, begin, layer_weights(params, layers, 0), out)
+        return True
+    elif tiles is None:
         return False
     else:
         if share.rows < tiles:
@@ -2195,7 +2263,7 @@ def forward(
                     transpose(columns, out)
                     multiplied = True
             if loops is not None:
-                if share.rows <= loops:
+                if share.rows <= loops and not multiplied:
                     product_of_rows(below, W, out)
                     multiplied = True
             if not multiplied:
@@ -2210,12 +2278,73 @@ def forward(
 
 @jit_part
 def last_product(
-    params: Array, layers: Layers, share: Share, x: Array, outputs: Array, out: Array
+    params: Array, layers: Layers, share: Share, x: Array, outputs: Array, begun: bool, out: Array
 ) -> None:
-    """``out`` (rows, K) = a W of the last layer, without its bias, for the rows of ``share``."""
+    """``out`` (rows, K) = a W of the last layer, without its bias, for the rows of ``share``.
+
+    ``begun``: if it is the first layer too, its product stands in ``outputs`` already.
+    """
     top = layers.weights_at.shape[0] - 1
-    below = layer_input(x, outputs, layers, top, share)
-    product(below, PLAIN, layer_weights(params, layers, top), PLAIN, out)
+    if begun and top == 0:
+        made = layer_rows(outputs, layers, top, share)
+        for i in range(out.shape[0]):
+            for k in range(out.shape[1]):
+                out[i, k] = made[i, k]
+    else:
+        below = layer_input(x, outputs, layers, top, share)
+        product(below, PLAIN, layer_weights(params, layers, top), PLAIN, out)
+
+
+@jit_part
+def last_activation(
+    z: Array,
+    scratch: Array,
+    layers: Layers,
+    activation: int | None,
+    share: Share,
+    outputs: Array,
+    slopes: Array | None,
+) -> None:
+    """Let the last layer's ``activation``, if it has one, act on its ``z`` (K, rows), in place.
+
+    Its outputs are kept in ``outputs``, features first; ``scratch`` (4 * rows,) is overwritten.
+    """
+    if activation is not None:
+        K, B = z.shape
+        top = layers.weights_at.shape[0] - 1
+        added_already = vector(scratch, 0, B)  # the biases
+        added_already[:] = ZERO
+        activate(z, added_already, activation, turned_slopes(slopes, layers, share, K))
+        kept = flat(layer_rows(outputs, layers, top, share))
+        for k in range(z.size):
+            kept[k] = flat(z)[k]
+
+
+@jit_part
+def turned_slopes(slopes: Array | None, layers: Layers, share: Share, K: int) -> Array | None:
+    """The last layer's part of ``slopes``, features first, or None."""
+    if slopes is None:
+        return None
+    else:
+        top = layers.weights_at.shape[0] - 1
+        return matrix(flat(layer_rows(slopes, layers, top, share)), 0, K, share.rows)
+
+
+@jit_part
+def last_activation_backward(
+    delta: Array,
+    layers: Layers,
+    activation: int | None,
+    share: Share,
+    outputs: Array,
+    slopes: Array | None,
+) -> None:
+    """``delta`` (K, rows), of what ``last_activation`` made, becomes that of z, in place."""
+    if activation is not None:
+        K = delta.shape[0]
+        top = layers.weights_at.shape[0] - 1
+        a = matrix(flat(layer_rows(outputs, layers, top, share)), 0, K, share.rows)
+        activation_backward(delta, a, turned_slopes(slopes, layers, share, K), activation)
 
 
 @jit_single
@@ -2227,11 +2356,12 @@ def last_columns(
     outputs: Array,
     narrow: Array | None,
     turned: Array | None,
+    begun: bool,
     z: Array,
 ) -> None:
     """``z`` (K, rows) = W^T a^T + b of the last layer: features first, for the rows of ``share``.
 
-    ``narrow`` and ``turned`` as in ``Workspace``.
+    ``narrow`` and ``turned`` as in ``Workspace``, ``begun`` as in ``last_product``.
     """
     top = layers.weights_at.shape[0] - 1
     K, B = z.shape
@@ -2254,7 +2384,8 @@ def last_columns(
                 multiplied = True
     if not multiplied:
         out = layer_rows(outputs, layers, top, share)
-        last_product(params, layers, share, x, outputs, out)
+        if not (begun and top == 0):
+            last_product(params, layers, share, x, outputs, False, out)
         for k in range(K):
             for i in range(B):
                 z[k, i] = out[i, k] + b[k]
@@ -2269,6 +2400,9 @@ def backward(
     random: Array,
     team: Team,
     share: Share,
+    sparse: Sparse | None,
+    order: Array,
+    begin: int,
     x: Array,
     outputs: Array,
     slopes: Array | None,
@@ -2287,8 +2421,9 @@ def backward(
         delta of the layer below = (delta W^T) * f'(z); eq. 19 says DZ2 where DZ1 belongs
 
     All is added to ``kept`` (0 or 1) times what stands in ``grads``. ``deltas`` receives what its
-    name says, ``narrow``, ``tiles`` and ``turned`` are as in ``Workspace``. The dW of layers that
-    the threads of ``team`` divide is left to ``add_up``.
+    name says, ``narrow``, ``tiles`` and ``turned`` are as in ``Workspace``. The rows
+    ``order[begin:]`` of ``sparse``, if it is given, stand for ``x``. The dW of layers that the
+    threads of ``team`` divide is left to ``add_up``.
     """
     top = layers.weights_at.shape[0] - 1
     K = z.shape[0]
@@ -2311,7 +2446,17 @@ def backward(
     for layer in range(top - 1 if fused else top, -1, -1):
         W, dW = layer_weights(params, layers, layer), layer_weights(grads, layers, layer)
         below = layer_input(x, outputs, layers, layer, share)
-        if layer == top:
+        done = False
+        if sparse is not None:
+            if layer == 0:
+                delta = layer_rows(deltas, layers, 0, share)
+                if top == 0:
+                    transpose(z, delta)
+                sparse_gradient(sparse, order, begin, delta, kept, dW)
+                done = True
+        if done:
+            pass
+        elif layer == top:
             columns_product(below, 0, z, TRANSPOSED, kept, dW)
         else:
             delta = layer_rows(deltas, layers, layer, share)
@@ -2417,9 +2562,12 @@ def infer(
     biases_at: Array,
     outputs_at: Array,
     activations: Array | None,
+    last_code: int | None,
     link: int,
     X: Array,
     lies: Array | None,
+    sparse: Sparse | None,
+    order: Array | None,
     first: int,
     last: int,
     x: Array,
@@ -2432,14 +2580,16 @@ def infer(
 
     In blocks of as many rows as ``outputs`` (rows * sum N,) holds. ``link`` is the code of the
     loss whose link is put on top, or -1: z. ``lies`` is ``X``, or None if it is of another type
-    than ``out``: ``x`` (rows * M,) then receives its numbers. The fields of ``Layers`` come one
-    by one, which spares a call from Python 0.7 us.
+    than ``out``: ``x`` (rows * M,) then receives its numbers. Or the rows are those of ``sparse``,
+    ``order`` (n,) is 0 to n - 1, and the others are empty. The fields of ``Layers`` come one by
+    one, which spares a call from Python 0.7 us.
 
     Returns ``last``, or the first row of the first block that holds something not finite.
     """
-    layers = Layers(sizes, weights_at, biases_at, outputs_at, activations)
+    layers = Layers(sizes, weights_at, biases_at, outputs_at, activations, last_code)
     top = weights_at.shape[0] - 1
-    M, K = sizes[0], sizes[top + 1]
+    K = sizes[top + 1]
+    M = sizes[0] if sparse is None else 0
     most = outputs.shape[0] // (outputs_at[top] + K)
     nothing = vector(outputs, 0, 0)
     b = layer_biases(params, layers, top)
@@ -2453,19 +2603,27 @@ def infer(
             source = matrix(lies, begin * M, rows, M)
         if not all_finite(source):
             return begin
+        begun = False
+        if sparse is not None:
+            begun = first_product(
+                *(params, layers, None, sparse, share, source, X, order, begin, 0, outputs)  # type: ignore[arg-type]
+            )
         forward(
             *(params, layers, None, nothing, share, source, outputs, slopes, narrow),
-            *(None, nothing, False, FEW_ROWS),
+            *(None, nothing, begun, FEW_ROWS),
         )
         z = matrix(out, begin * K, rows, K)
-        if rows <= FEW_ROWS:
+        if rows <= FEW_ROWS and not begun:
             below = layer_input(source, outputs, layers, top, share)
             product_of_rows(below, layer_weights(params, layers, top), z)
         else:
-            last_product(params, layers, share, source, outputs, z)
-        for i in range(rows):
-            for k in range(K):
-                z[i, k] += b[k]
+            last_product(params, layers, share, source, outputs, begun, z)
+        if last_code is None:
+            for i in range(rows):
+                for k in range(K):
+                    z[i, k] += b[k]
+        else:
+            activate(z, b, last_code, layer_slopes(slopes, layers, top, share))
         if link >= 0:
             predict(link, z)
     return last
@@ -2537,7 +2695,8 @@ def train_steps(
 
     Every step takes the next ``work.shares.shape[0]`` rows of ``progress.order`` (the last batch
     of an epoch may be smaller), which is shuffled at each epoch's start if ``shuffled``; rows that
-    are not in it are not visited. Nothing is allocated between steps. It stops before the update
+    are not in it are not visited. It may hold the orders of several epochs, one after the other,
+    which are then taken in turn. Nothing is allocated between steps. It stops before the update
     of a step whose loss or gradient is not finite, so that ``params`` stay finite. Every thread of
     ``team`` calls this at the same time, with a rank and a ``progress`` of its own, and comes to
     the same numbers.
@@ -2563,7 +2722,9 @@ def train_steps(
     sums, powers = progress.sums, progress.powers
     outputs, slopes, narrow, deltas = work.outputs, work.slopes, work.narrow, work.deltas
     rates, turned, found = objective.dropout, work.turned, team.sums
-    n, M, P = order.shape[0], X.shape[1], params.shape[0]
+    sparse = data.sparse
+    n, M, P = counts[3], X.shape[1], params.shape[0]
+    orders = order.shape[0] // n
     K = layers.sizes[layers.sizes.shape[0] - 1]
     own = vector(grads, team.rank * grads.shape[1], P)
     pieces = 1 if team.size == 1 else layers.weights_at.shape[0]
@@ -2584,7 +2745,8 @@ def train_steps(
                 return step
         stop = min(n, start + work.shares.shape[0])
         B = stop - start
-        total = batch_weight(weights, order, start, B)
+        turn = n * (counts[1] % orders)  # where this epoch's order begins
+        total = batch_weight(weights, order, turn + start, B)
         # Rows that all weigh 0 get shares of 0.
         factor = objective.scale / total if total > 0.0 else 0.0
         loss = score = 0.0
@@ -2594,10 +2756,11 @@ def train_steps(
             skipped, rows = portion(mine, block, blocks)
             kept = 0 if block == 0 else 1
             share = Share(B, ahead + skipped, rows)
-            begin = start + share.first  # of these rows among all that are visited
+            begin = turn + start + share.first  # of these rows among all that are visited
             if gathers:
                 x = matrix(work.x, 0, B, M)
-                gather(X, order, begin, layer_input(x, outputs, layers, 0, share))
+                if sparse is None:
+                    gather(X, order, begin, layer_input(x, outputs, layers, 0, share))
             if lies is not None:
                 if not gathers:
                     x = matrix(lies, start * M, B, M)
@@ -2610,26 +2773,34 @@ def train_steps(
                 return step
             z = matrix(work.z, share.first * K, K, rows)
             scratch = vector(work.scratch, 4 * share.first, 4 * rows)
-            begun = first_product(params, layers, work.tiles, share, x, X, order, stop, outputs)
+            begun = first_product(
+                *(params, layers, work.tiles, sparse, share, x, X, order, begin, turn + stop),
+                *(outputs,),
+            )
             forward(
                 *(params, layers, rates, random, share, x, outputs, slopes, narrow),
                 *(turned, deltas, begun, None),
             )
-            last_columns(params, layers, share, x, outputs, narrow, turned, z)
+            last_columns(params, layers, share, x, outputs, narrow, turned, begun, z)
             keep_outputs(z, begin, work.record)
+            last_activation(z, scratch, layers, layers.last, share, outputs, slopes)
             more = batch_loss(objective, z, y, shares, scratch)
+            last_activation_backward(z, layers, layers.last, share, outputs, slopes)
             loss += more[0]
             score += more[1]
             backward(
-                *(params, own, layers, rates, random, team, share, x, outputs, slopes, narrow),
-                *(work.tiles, turned, deltas, z, kept),
+                *(params, own, layers, rates, random, team, share, sparse, order, begin),
+                *(x, outputs, slopes, narrow, work.tiles, turned, deltas, z, kept),
             )
         if sums_first:
             if not meet(team):  # all deltas are made
                 return step
             add_up(grads, layers, team, B, x, outputs, deltas)
         g = vector(grads, 0, P) if sums_first else own
-        loss += add_penalties(params, g, layers, team, objective.penalties, objective.corner)
+        shared = factor if objective.by_rows else 1.0
+        loss += add_penalties(
+            *(params, g, layers, team, objective.penalties, objective.corner, shared)
+        )
         square = 0.0
         if sums_first:
             for piece in range(pieces):
@@ -2665,9 +2836,10 @@ def train_steps(
 
         random[1] += np.uint64(work.outputs.shape[0])
         counts[0] = stop
-        sums[0] += total * loss
-        sums[1] += total * score
-        sums[2] += total
+        counted = np.float64(B) if objective.by_rows else total
+        sums[0] += counted * loss
+        sums[1] += counted * score
+        sums[2] += counted
         if stop == n:
             mean = 1.0 / sums[2] if sums[2] > 0.0 else 0.0
             epochs[ended, 0] = sums[0] * mean

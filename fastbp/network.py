@@ -1,6 +1,7 @@
 """A network: layer sizes, one flat buffer of parameters, and what can be computed from it."""
 
 import itertools
+import math
 from collections.abc import Sequence
 from concurrent.futures import ThreadPoolExecutor
 from os import PathLike
@@ -21,6 +22,8 @@ BLOCK_BYTES = 1 << 19
 THREADED_ROWS = 1e8
 # Rows are evaluated in stretches of about so many bytes of X.
 EVALUATED_BYTES = 1 << 24
+# Losses under which the last layer may have an activation of the user's choice.
+FREE_OUTPUTS = ("squared_error", "absolute_error", "huber")
 # So many multiplications at most make a product small for OpenBLAS.
 SMALL_PRODUCT = 1e6
 # With fewer inputs, tiles of the first layer's products gain nothing.
@@ -50,6 +53,9 @@ class Network:
         Of the initial weights; None draws a new seed.
     huber_delta : float
         Residual at which ``huber`` turns from square to linear.
+    out_activation : str, optional
+        Of the last layer, under ``squared_error``, ``absolute_error`` and ``huber``: ``sigmoid``
+        keeps predictions between 0 and 1, ``softplus`` above 0. None: the values themselves.
 
     Attributes
     ----------
@@ -78,6 +84,7 @@ class Network:
         seed: int | np.random.Generator | None = 0,
         *,
         huber_delta: float = 1.0,
+        out_activation: str | None = None,
     ) -> None:
         if isinstance(sizes, str) or not isinstance(sizes, Sequence | np.ndarray):
             raise TypeError(f"sizes must be a sequence of whole numbers, not {sizes!r}")
@@ -109,6 +116,15 @@ class Network:
         if self.dtype.name not in DTYPES:
             raise ValueError(f"dtype must be one of {', '.join(DTYPES)}, not {dtype!r}")
         self.huber_delta = checks.real("huber_delta", huber_delta, 0.0, open_ends="low")
+        self.out_activation = out_activation
+        last = None
+        if out_activation not in (None, "identity"):
+            last = choose("out_activation", out_activation, ACTIVATIONS)
+            if loss not in FREE_OUTPUTS:
+                raise ValueError(
+                    f"out_activation={out_activation!r} goes with {', '.join(FREE_OUTPUTS)}, not "
+                    f"with {loss}, which has its own"
+                )
 
         fan_in, fan_out = np.array(self.sizes[:-1], np.int64), np.array(self.sizes[1:], np.int64)
         ends = np.cumsum(fan_in * fan_out + fan_out)
@@ -119,18 +135,19 @@ class Network:
             biases_at=ends - fan_out,
             outputs_at=np.cumsum(fan_out) - fan_out,
             # Nothing but ReLU is compiled for a network that has nothing else.
-            activations=None if (codes == kernels.RELU).all() else codes,
+            activations=None if (codes == kernels.RELU).all() and last is None else codes,
+            last=None if last is None else last.code,
         )
-        self._keeps_slopes = any(row.keeps_slope for row in rows)
+        self._keeps_slopes = any(row.keeps_slope for row in [*rows, *([last] if last else [])])
         few = min(self.sizes[0], self.sizes[-1]) <= kernels.NARROW
         self._narrow = few and hidden > 0 and self._layers.activations is None
         self._per_row = sum(self.sizes[1:])
-        self._nothing = np.empty(0, self.dtype)
+        self._nothing, self._no_rows = np.empty(0, self.dtype), np.empty((0, 0), self.dtype)
         self.params = aligned(int(ends[-1]), self.dtype, 0.0)
         self._set_views()
 
         random = np.random.default_rng(seed)
-        rectifies = [row.rectifies for row in rows] + [False]
+        rectifies = [row.rectifies for row in rows] + [last is not None and last.rectifies]
         for W, he in zip(self.weights, rectifies, strict=True):
             if he:
                 W[:] = random.normal(0.0, np.sqrt(2.0 / W.shape[0]), W.shape)
@@ -160,10 +177,16 @@ class Network:
     def __repr__(self) -> str:
         kinds = set(self.activations)
         activation = kinds.pop() if len(kinds) == 1 else list(self.activations)
+        out = f", out_activation={self.out_activation!r}" if self.out_activation else ""
         return (
             f"Network({list(self.sizes)}, activation={activation!r}, loss={self.loss!r}, "
-            f"dtype={self.dtype.name!r})"
+            f"dtype={self.dtype.name!r}{out})"
         )
+
+    @property
+    def link(self) -> int:
+        """Code of the loss, whose link turns z into predictions in ``infer_checked``."""
+        return self._loss.code
 
     @property
     def metric(self) -> str:
@@ -178,6 +201,7 @@ class Network:
             self.loss,
             self.dtype if dtype is None else dtype,
             huber_delta=self.huber_delta,
+            out_activation=self.out_activation,
         )
         twin.params[:] = self.params
         return twin
@@ -245,25 +269,32 @@ class Network:
             dropout=np.array([*checked, 0.0]) if any(checked) else None,
         )
 
-    def workspace(self, rows: int, y: Array, *, gathers: bool) -> kernels.Workspace:
-        """Allocate what ``kernels.train_steps`` writes for batches of ``rows`` rows of ``y``."""
+    def workspace(
+        self, rows: int, y: Array, *, gathers: bool, sparse: bool = False
+    ) -> kernels.Workspace:
+        """Allocate what ``kernels.train_steps`` writes for batches of ``rows`` rows of ``y``.
+
+        ``gathers``: there is a place for rows that do not lie where they are needed; ``sparse``
+        rows take none, and no product that is made other than by BLAS.
+        """
         widths = np.array(self.sizes[1:])
         outputs = rows * int(widths.sum())
         K = self.sizes[-1]
+        turns = native.SMALL_PRODUCTS and not sparse
         return kernels.Workspace(
             block=self._block(rows),
-            x=aligned(rows * self.sizes[0] if gathers else 0, self.dtype),
+            x=aligned(rows * self.sizes[0] if gathers and not sparse else 0, self.dtype),
             y=aligned(rows if y.ndim == 1 else rows * K, y.dtype),
             shares=aligned(rows, self.dtype),
             scratch=aligned(4 * rows, self.dtype),
             z=aligned(rows * K, self.dtype),
             outputs=aligned(outputs, self.dtype),
             slopes=aligned(outputs, self.dtype) if self._keeps_slopes else None,
-            deltas=aligned(rows * int(widths[:-1].sum()), self.dtype),
-            turned=aligned(self.params.size, self.dtype) if native.SMALL_PRODUCTS else None,
+            deltas=aligned(rows * int(widths[:-1].sum() or sparse * widths[0]), self.dtype),
+            turned=aligned(self.params.size, self.dtype) if turns else None,
             record=None,
-            narrow=self._narrow_buffer(),
-            tiles=kernels.TILE if self._tiles() else None,
+            narrow=None if sparse else self._narrow_buffer(),
+            tiles=kernels.TILE if self._tiles() and not sparse else None,
         )
 
     def _tiles(self) -> bool:
@@ -288,9 +319,12 @@ class Network:
 
     # ------------------------------------------------------------------ what users ask for
 
-    def _infer(self, X: Array, link: int) -> Array:
-        """Compute what the network makes of ``X`` (n, M), under the link of a loss; -1: z."""
-        n, per_row = len(X), self._per_row
+    def infer_checked(self, X: Array | kernels.Sparse, link: int) -> Array:
+        """Compute what the network makes of ``X`` (n, M), under the link of a loss; -1: z.
+
+        Of dense rows those that are not finite are found here; all else was checked before.
+        """
+        n, per_row = row_count(X), self._per_row
         out = np.empty((n, self.sizes[-1]), self.dtype)
         if n == 1:  # as often as somebody asks for one: nothing is to be thought about
             if self._infer_rows(X, link, out, 0, 1, 1) == 0:
@@ -313,9 +347,17 @@ class Network:
             self.inputs(X)  # says which number is not finite
         return out
 
-    def _infer_rows(self, X: Array, link: int, out: Array, first: int, last: int, most: int) -> int:
+    def _infer_rows(
+        self, X: Array | kernels.Sparse, link: int, out: Array, first: int, last: int, most: int
+    ) -> int:
         """Compute rows ``first`` to ``last`` of ``out``, ``most`` at a time; returns those done."""
         outputs = np.empty(most * self._per_row, self.dtype)
+        narrow = self._narrow_buffer() if self._narrow else None
+        sparse: kernels.Sparse | None = None
+        order: Array | None = None
+        if isinstance(X, kernels.Sparse):
+            sparse, order, narrow = X, np.arange(len(out)), None
+            X = self._no_rows
         ready = X.dtype == self.dtype
         return kernels.infer(
             self.params,
@@ -323,12 +365,14 @@ class Network:
             link,
             X,
             X if ready else None,
+            sparse,
+            order,
             first,
             last,
             self._nothing if ready else np.empty(most * self.sizes[0], self.dtype),
             outputs,
             np.empty_like(outputs) if self._keeps_slopes else None,
-            self._narrow_buffer() if self._narrow else None,
+            narrow,
             out,
         )
 
@@ -347,7 +391,7 @@ class Network:
         ValueError, TypeError
             If ``X`` has the wrong shape or holds anything but finite numbers.
         """
-        return self._infer(self._table(X), self._loss.code)
+        return self.infer_checked(self._table(X), self._loss.code)
 
     def predict(self, X: Any) -> Array:
         """Decide for ``X`` (n, M): class indices (n,), or values (n, K).
@@ -356,7 +400,7 @@ class Network:
         """
         if self._loss.output == "values":
             return self.forward(X)
-        z = self._infer(self._table(X), -1)
+        z = self.infer_checked(self._table(X), -1)
         decided = z.argmax(axis=1) if self.loss == "softmax_cross_entropy" else z > 0
         return decided.astype(np.int64)
 
@@ -385,14 +429,33 @@ class Network:
 
         Of all their rows or, without a copy of them all, of those whose indices ``rows`` holds.
         """
-        n = len(X) if rows is None else len(rows)
-        most = max(16, EVALUATED_BYTES // (X.itemsize * X.shape[1]))
+        loss, score = self.loss_and_score(X, y, weights, rows)
+        if rows is not None:
+            y, weights = y[rows], None if weights is None else weights[rows]
+        if math.isnan(loss):  # no row that counts was held out
+            return loss, loss
+        return loss, self.metric_of(score, spread(y, weights))
+
+    def loss_and_score(
+        self,
+        X: Array | kernels.Sparse,
+        y: Array,
+        weights: Array | None,
+        rows: Array | None = None,
+    ) -> tuple[float, float]:
+        """Compute the means of what the loss kernels return, of checked arrays as above.
+
+        NaN, both, if all weights are 0.
+        """
+        n = row_count(X) if rows is None else len(rows)
+        width = self._per_row if isinstance(X, kernels.Sparse) else self.sizes[0]
+        most = max(16, EVALUATED_BYTES // (self.dtype.itemsize * width))
         objective = self.objective()
         loss = score = total = 0.0
         for start in range(0, n, most):
             part = slice(start, start + most)
             these = part if rows is None else rows[part]
-            z = self._infer(X[these], -1)
+            z = self.infer_checked(rows_of(X, these), -1)
             shares = np.full(len(z), 1.0, self.dtype) if weights is None else weights[these]
             weight = float(shares.sum(dtype=np.float64))
             shares = shares / self.dtype.type(weight if weight > 0.0 else 1.0)
@@ -405,11 +468,7 @@ class Network:
             loss += weight * found[0]
             score += weight * found[1]
             total += weight
-        if rows is not None:
-            y, weights = y[rows], None if weights is None else weights[rows]
-        if total == 0.0:  # no row that counts was held out
-            return float("nan"), float("nan")
-        return loss / total, self.metric_of(score / total, spread(y, weights))
+        return (loss / total, score / total) if total > 0.0 else (float("nan"), float("nan"))
 
     def metric_of(self, score: float, variance: float) -> float:
         """Turn a mean score of the kernels into the metric; ``variance`` is ``spread(y)``."""
@@ -492,6 +551,7 @@ class Network:
             "loss": self.loss,
             "dtype": self.dtype.name,
             "huber_delta": self.huber_delta,
+            "out_activation": self.out_activation,
         }
 
     @classmethod
@@ -518,6 +578,19 @@ class Network:
         except (KeyError, TypeError, ValueError) as error:
             raise ValueError(f"{path} does not hold a network as described: {error}") from None
         return net
+
+
+def row_count(X: Array | kernels.Sparse) -> int:
+    """Count the rows of dense or sparse examples."""
+    return len(X.starts) - 1 if isinstance(X, kernels.Sparse) else len(X)
+
+
+def rows_of(X: Array | kernels.Sparse, part: slice | Array) -> Array | kernels.Sparse:
+    """Take some rows; of sparse ones a slice, whose numbers are not copied."""
+    if isinstance(X, kernels.Sparse):
+        first, stop, _ = part.indices(row_count(X))  # type: ignore[union-attr]
+        return X._replace(starts=X.starts[first : stop + 1])
+    return X[part]
 
 
 def spread(y: Array, weights: Array | None) -> float:

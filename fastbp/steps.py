@@ -64,6 +64,9 @@ class Steps:
         None: as many as suit the work.
     order : (rows,) int64 array or None
         The rows of ``data`` to visit, each once in an epoch; None: all, as they lie.
+    orders : int
+        For so many epochs there is a place in ``self.orders`` (orders, rows), that of the k-th
+        in row k modulo ``orders``: others than ``order`` may be written there.
     """
 
     def __init__(
@@ -80,20 +83,23 @@ class Steps:
         seed: int | None = 0,
         n_threads: int | None = 1,
         order: Array | None = None,
+        orders: int = 1,
     ) -> None:
-        n, self.rows = len(data.X if order is None else order), len(work.shares)
+        n, self.rows = len(data.y if order is None else order), len(work.shares)
         self.params = params
         self.layers, self.objective, self.rule, self.state = layers, objective, rule, state
         self.data, self.work, self.shuffled = data, work, shuffled
-        self._lies = data.X if order is None and data.X.dtype == params.dtype else None
+        lie = order is None and data.X.dtype == params.dtype
+        self._lies = data.X if lie and data.sparse is None else None
         self.examples = n
         self.per_epoch = -(-n // self.rows)
         if n_threads is None:
             n_threads = suitable_threads(layers.sizes, self.rows)
         self.threads = n_threads
-        first = start(n, seed)
+        first = start(n, seed, orders)
+        self.orders = first.order.reshape(orders, n)
         if order is not None:
-            first.order[:] = order
+            self.orders[:] = order
         # Each thread moves its own account of where the run stands; the order is for all.
         self.places = [
             kernels.Progress(first.order, *(part.copy() for part in first[1:]))
@@ -101,7 +107,11 @@ class Steps:
         ]
         self._gate = np.zeros(16, np.int64)
         sums = np.zeros((n_threads, 8), np.float64)
-        self._teams = [kernels.Team(rank, n_threads, self._gate, sums) for rank in range(n_threads)]
+        # What sparse rows give to the first layer is added up like small layers' gradients.
+        whole = 0 if data.sparse is None else 1
+        self._teams = [
+            kernels.Team(rank, n_threads, self._gate, sums, whole) for rank in range(n_threads)
+        ]
         self._works = [work] + [_of_its_own(work) for _ in range(1, n_threads)]
         # A row for each thread, each beginning on a line of the cache.
         row = -(-params.size // kernels.LINE) * kernels.LINE
@@ -132,6 +142,16 @@ class Steps:
     def taken(self) -> int:
         """Steps taken."""
         return int(self.places[0].counts[2])
+
+    @property
+    def epochs_done(self) -> int:
+        """Epochs that have ended."""
+        return int(self.places[0].counts[1])
+
+    @property
+    def powers(self) -> list[float]:
+        """Adam's beta1^t and beta2^t after the last step."""
+        return [float(power) for power in self.places[0].powers]
 
     def go_to(self, row: int, powers: Sequence[float]) -> None:
         """Let the next step begin at ``row`` of its epoch, with beta1^t and beta2^t of Adam."""
@@ -209,13 +229,16 @@ def _of_its_own(work: kernels.Workspace) -> kernels.Workspace:
     return work._replace(turned=turned, narrow=narrow)
 
 
-def start(rows: int, seed: int | None) -> kernels.Progress:
-    """Make the state of a run that has not begun, with all its randomness from ``seed``."""
+def start(rows: int, seed: int | None, orders: int = 1) -> kernels.Progress:
+    """Make the state of a run that has not begun, with all its randomness from ``seed``.
+
+    Each epoch visits ``rows`` rows; there is a place for the ``orders`` of so many epochs.
+    """
     key = np.random.default_rng(seed).integers(0, 1 << 64, dtype=np.uint64)
     return kernels.Progress(
-        order=np.arange(rows, dtype=np.int64),
+        order=np.tile(np.arange(rows, dtype=np.int64), orders),
         random=np.array([key, 0], np.uint64),
-        counts=np.zeros(3, np.int64),
+        counts=np.array([0, 0, 0, rows], np.int64),
         sums=np.zeros(3, np.float64),
         powers=np.ones(2, np.float64),
     )

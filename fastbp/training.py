@@ -74,7 +74,7 @@ class _Best:
 
 
 @contextlib.contextmanager
-def _interrupts() -> Iterator[threading.Event]:
+def interrupts() -> Iterator[threading.Event]:
     """Turn the first Ctrl-C into an event; a second one raises as ever."""
     pressed = threading.Event()
     if threading.current_thread() is not threading.main_thread():
@@ -324,7 +324,7 @@ def train(
     each_epoch = bool(callbacks) or validation is not None
     chunk = 1
     reporter = _reporter(verbose, run.total, run.per_epoch)
-    with run, reporter, _interrupts() as interrupted:
+    with run, reporter, interrupts() as interrupted:
         begin = time.perf_counter()
         while run.taken < run.total and history.stopped is None:
             left = run.total - run.taken
