@@ -181,6 +181,7 @@ class MLPClassifier(ClassifierMixin, BasePerceptron):  # type: ignore[misc]
     True
     """
 
+    loss: ClassVar[str] = "log_loss"
     _numeric: ClassVar[bool] = False
     _parameter_constraints: ClassVar[dict[str, Any]] = {
         **BasePerceptron._parameter_constraints,
@@ -299,8 +300,8 @@ class MLPClassifier(ClassifierMixin, BasePerceptron):  # type: ignore[misc]
 
     def _decide(self, z: Array) -> Array:
         """Choose from the outputs z (n, K): class indices (n,), or 0 and 1 (n, K)."""
-        if self._kind == BINARY:
-            return np.asarray(z[:, 0] > 0)
+        if self._kind == BINARY:  # of one class alone all are
+            return np.asarray((z[:, 0] > 0) & (len(self.classes_) > 1))
         return z > 0 if self._kind == MULTILABEL else z.argmax(axis=1)
 
     def _score_of(self, held: Held) -> float:

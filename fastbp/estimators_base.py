@@ -504,11 +504,12 @@ class BasePerceptron(BaseEstimator):  # type: ignore[misc]
                 "consecutive epochs."
             )
             assert self._optimizer is not None
-            if self._slows_down() and self._optimizer.slow_down():
+            slows_down = self._slows_down()
+            if slows_down and self._optimizer.slow_down():
                 self._say(f" Setting learning rate to {self._optimizer.learning_rate:f}\n")
                 self._no_improvement_count = 0
             else:
-                self._say(" Stopping.\n")
+                self._say(" Learning rate too small. Stopping.\n" if slows_down else " Stopping.\n")
                 self.stopped_ = stopped = True
         elif self.n_iter_ == self.max_iter and not incremental and not stopped:
             warnings.warn(

@@ -177,7 +177,7 @@ class Epochs:
             begun = self.steps.epochs_done
             for k in range(count):
                 self.steps.orders[(begun + k) % len(self.steps.orders)] = self.order()
-        found, finite, start = [], True, 0
+        found, finite, start = [np.empty((0, 2))], True, 0
         while start < len(rates) and finite and not pressed.is_set():
             stop = min(start + self._chunk(), len(rates))
             before = time.perf_counter()

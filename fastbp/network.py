@@ -13,7 +13,7 @@ from fastbp import checks, kernels, native, persistence
 from fastbp.buffers import aligned
 from fastbp.choices import ACTIVATIONS, LOSSES, choose
 from fastbp.kernels import Array
-from fastbp.steps import Steps, processors
+from fastbp.steps import Steps, own_processors
 
 DTYPES = ("float32", "float64")
 # Rows are evaluated in blocks whose outputs fit into the second-level cache.
@@ -332,7 +332,7 @@ class Network:
             return out
         most = max(16, BLOCK_BYTES // (per_row * self.dtype.itemsize))
         work = float(n) * self.params.size
-        threads = min(processors(), n // most) if work >= THREADED_ROWS else 1
+        threads = min(own_processors(), n // most) if work >= THREADED_ROWS else 1
         if threads <= 1:
             done = self._infer_rows(X, link, out, 0, n, max(1, min(n, most)))
         else:

@@ -3,6 +3,7 @@
 import contextlib
 import gc
 import os
+import threading
 from collections.abc import Iterator, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from types import TracebackType
@@ -22,17 +23,35 @@ WORK_OF_NUMBER = 14
 
 
 def processors() -> int:
-    """Count the processors this process may use."""
+    """Count the processors this process may use; OMP_NUM_THREADS, if it is set, may say fewer.
+
+    That is how users, clusters and joblib's worker processes tell numerical libraries.
+    """
     if hasattr(os, "sched_getaffinity"):  # not everywhere: macOS and Windows have none
-        return len(os.sched_getaffinity(0))
-    return os.cpu_count() or 1
+        count = len(os.sched_getaffinity(0))
+    else:
+        count = os.cpu_count() or 1
+    allowed = os.environ.get("OMP_NUM_THREADS", "").split(",")[0]
+    return max(1, min(count, int(allowed))) if allowed.isdecimal() else count
 
 
-def suitable_threads(sizes: Array, rows: int) -> int:
-    """Choose how many threads take steps of ``rows`` rows together in a network of ``sizes``."""
+def own_processors() -> int:
+    """Count the processors for what was called: one in a thread that is not the main one.
+
+    There it is likely that others fit side by side, as in grid searches.
+    """
+    alone = threading.current_thread() is threading.main_thread()
+    return processors() if alone else 1
+
+
+def suitable_threads(sizes: Array, rows: int, itemsize: int = 4) -> int:
+    """Choose how many threads take steps of ``rows`` rows together in a network of ``sizes``.
+
+    Numbers of ``itemsize`` 8 take twice the time of 4 bytes.
+    """
     weights = float((sizes[:-1] * sizes[1:]).sum())
-    work = 3.0 * rows * (weights + WORK_OF_NUMBER * float(sizes.sum()))
-    return min(processors(), rows) if work >= THREADED_WORK else 1
+    work = 3.0 * rows * (weights + WORK_OF_NUMBER * float(sizes.sum())) * itemsize / 4
+    return min(own_processors(), rows) if work >= THREADED_WORK else 1
 
 
 @contextlib.contextmanager
@@ -94,7 +113,7 @@ class Steps:
         self.examples = n
         self.per_epoch = -(-n // self.rows)
         if n_threads is None:
-            n_threads = suitable_threads(layers.sizes, self.rows)
+            n_threads = suitable_threads(layers.sizes, self.rows, params.itemsize)
         self.threads = n_threads
         first = start(n, seed, orders)
         self.orders = first.order.reshape(orders, n)
@@ -199,7 +218,7 @@ class Steps:
         epochs = int(place.counts[1])
         ends = (int(place.counts[0]) // self.rows + len(rates)) // self.per_epoch
         means = np.empty((ends, 2), np.float64)
-        compiled = getattr(kernels.train_steps, "signatures", True)
+        compiled = getattr(kernels.train_steps, "overloads", True)
         with contextlib.nullcontext() if compiled else _no_collection():
             taken = kernels.train_steps(
                 self.params,

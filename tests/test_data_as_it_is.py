@@ -270,7 +270,7 @@ def test_threads_predict_what_one_does(activation, monkeypatch):
     monkeypatch.setattr(fastbp.network, "THREADED_ROWS", np.inf)
     alone = net.forward(X)
     monkeypatch.setattr(fastbp.network, "THREADED_ROWS", 1)
-    monkeypatch.setattr(fastbp.network, "processors", lambda: 3)
+    monkeypatch.setattr(fastbp.network, "own_processors", lambda: 3)
     np.testing.assert_allclose(net.forward(X), alone, rtol=1e-5, atol=1e-7)
     X[20_000, 2] = np.nan
     with pytest.raises(ValueError, match=r"X\[20000, 2\]"):

@@ -4,6 +4,7 @@ import os
 import subprocess
 import sys
 import threading
+from concurrent.futures import ThreadPoolExecutor
 
 import numba
 import numpy as np
@@ -173,6 +174,19 @@ def test_threads_are_chosen_by_the_work(monkeypatch):
     assert steps.suitable_threads(np.array([2, 64, 3]), 300) == 1
     assert steps.suitable_threads(np.array([2, 64, 3]), 4000) == 8
     assert steps.suitable_threads(np.array([3000, 3000, 10]), 5) == 5
+    assert steps.suitable_threads(np.array([64, 100, 10]), 64) == 1
+    assert steps.suitable_threads(np.array([64, 100, 10]), 64, itemsize=8) == 8
+    with ThreadPoolExecutor(1) as pool:  # where others are likely to run side by side
+        assert pool.submit(steps.suitable_threads, np.array([784, 1024, 10]), 256).result() == 1
+
+
+@pytest.mark.parametrize(
+    ("said", "found"), [("1", 1), ("3", 3), ("99", 4), ("0", 1), ("2,1", 2), ("", 4)]
+)
+def test_fewer_processors_are_used_if_the_environment_says_so(said, found, monkeypatch):
+    monkeypatch.setattr(steps.os, "sched_getaffinity", lambda pid: {0, 1, 2, 3}, raising=False)
+    monkeypatch.setenv("OMP_NUM_THREADS", said)
+    assert steps.processors() == found
 
 
 def test_a_child_process_can_train_after_its_parent_did():
