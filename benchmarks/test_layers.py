@@ -132,7 +132,7 @@ def adam(P: int) -> Ways:
         return np.subtract(params, scratch, out=params), first, second
 
     def compiled() -> tuple[Array, Array, Array]:
-        kernels.adam(params, grads, first, second, *HYPER, 0.0, beta1**t, beta2**t)
+        kernels.adam(params, grads, first, second, *HYPER, 0.0, beta1**t, beta2**t, False)
         return params, first, second
 
     return {

@@ -217,6 +217,16 @@ def narrow_relu_backward(z: Array, W: Array, a: Array) -> tuple[Array, Array, Ar
     return dW, delta, bias_gradient(delta)
 
 
+def sparse_product(X: Array, order: Array, start: int, W: Array, rows: int) -> Array:
+    """X W, (rows, N), for the rows ``order[start:start + rows]`` of ``X`` (n, M), dense here."""
+    return np.asarray(X[order[start : start + rows]] @ W)
+
+
+def sparse_gradient(X: Array, order: Array, start: int, delta: Array) -> Array:
+    """X^T delta, (M, N), for the rows of ``X`` as above that ``delta`` (rows, N) belongs to."""
+    return np.asarray(X[order[start : start + len(delta)]].T @ delta)
+
+
 def weight_gradient(X: Array, delta: Array) -> Array:
     """Return dW = X^T delta, (M, N)  (seed 000, eq. 15; the 1/m is in delta)."""
     return np.asarray(X.T @ delta)
@@ -415,18 +425,22 @@ def adam(
     epsilon: float,
     decay: float,
     t: int,
+    uncorrected: bool = False,
 ) -> tuple[Array, Array, Array]:
     """Return (1 - lr decay) w - lr m_hat / (sqrt(v_hat) + epsilon), and m and v.
 
     m = beta1 m_before + (1 - beta1) g;  v = beta2 v_before + (1 - beta2) g^2;
     m_hat = m / (1 - beta1^t);  v_hat = v / (1 - beta2^t);  t = 1 at the first step.
     Adam (Kingma and Ba 2015), and with ``decay`` AdamW (Loshchilov and Hutter 2019).
+    ``uncorrected``: the denominator is (sqrt(v) + epsilon) / sqrt(1 - beta2^t).
     """
     m = beta1 * first + (1 - beta1) * g
     v = beta2 * second + (1 - beta2) * (g * g)
     m_hat = m / (1 - beta1**t)
     v_hat = v / (1 - beta2**t)
     kept = (1 - lr * decay) * w if decay else w
+    if uncorrected:
+        epsilon = epsilon / np.sqrt(1 - beta2**t)
     return kept - lr * m_hat / (np.sqrt(v_hat) + epsilon), m, v
 
 
@@ -485,18 +499,26 @@ class AdamW(Optimizer):
         beta2: float = 0.999,
         epsilon: float = 1e-8,
         decay: float = 1e-2,
+        *,
+        uncorrected: bool = False,
     ) -> None:
         hyper = lr, beta1, beta2, epsilon, decay
-        super().__init__(2, lambda w, g, m, v: adam(w, g, m, v, *hyper, self.t))
+        super().__init__(2, lambda w, g, m, v: adam(w, g, m, v, *hyper, self.t, uncorrected))
 
 
 class Adam(AdamW):
     """Adam; see ``adam``."""
 
     def __init__(
-        self, lr: float = 1e-3, beta1: float = 0.9, beta2: float = 0.999, epsilon: float = 1e-8
+        self,
+        lr: float = 1e-3,
+        beta1: float = 0.9,
+        beta2: float = 0.999,
+        epsilon: float = 1e-8,
+        *,
+        uncorrected: bool = False,
     ) -> None:
-        super().__init__(lr, beta1, beta2, epsilon, decay=0.0)
+        super().__init__(lr, beta1, beta2, epsilon, decay=0.0, uncorrected=uncorrected)
 
 
 class RMSprop(Optimizer):

@@ -23,6 +23,7 @@ from hypothesis import strategies as st
 from hypothesis.extra import numpy as st_numpy
 from rounding import assert_within, eps, normal, wide
 from scipy import special
+from scipy.sparse import csr_array
 
 from fastbp import jit, kernels, reference
 
@@ -559,6 +560,30 @@ def test_narrow_layers(B, few, N, dtype):
     np.testing.assert_array_equal(dW, once + once)
 
 
+@both
+@pytest.mark.parametrize("shape", [(1, 1, 1), (5, 3, 4), (40, 33, 7), (9, 2, 70)])
+@pytest.mark.parametrize("density", [0.0, 0.2, 1.0])
+def test_products_of_sparse_rows(dtype, shape, density):
+    B, M, N = shape
+    X = normal((B + 3, M), dtype) * (np.random.default_rng(7).random((B + 3, M)) < density)
+    rows = csr_array(X)
+    sparse = kernels.Sparse(rows.data, rows.indices.astype("i4"), rows.indptr.astype("i8"))
+    order = np.random.default_rng(8).permutation(B + 3)
+    taken = order[2 : 2 + B]
+    W, delta = normal((M, N), dtype, 2), normal((B, N), dtype, 3)
+    out, dW = np.full((B, N), np.nan, dtype), np.full((M, N), np.nan, dtype)
+    assert kernels.sparse_product(sparse, order, 2, W, out) is None
+    bound = (M + 3) * eps(W) * (np.abs(wide(X)) @ np.abs(wide(W)))[taken]
+    want = reference.sparse_product(wide(X), order, 2, wide(W), B)
+    assert_within(out, want, bound)
+    assert kernels.sparse_gradient(sparse, order, 2, delta, 0, dW) is None
+    bound = (B + 3) * eps(W) * (np.abs(wide(X)[taken]).T @ np.abs(wide(delta)))
+    assert_within(dW, reference.sparse_gradient(wide(X), order, 2, wide(delta)), bound)
+    kernels.sparse_gradient(sparse, order, 2, delta, 1, dW)
+    want = 2 * reference.sparse_gradient(wide(X), order, 2, wide(delta))
+    assert_within(dW, want, 3 * bound)
+
+
 def test_a_layer_without_rows():
     X, W, delta = np.empty((0, 3)), np.ones((3, 2)), np.empty((0, 2))
     out, dX = np.empty((0, 2)), np.empty((0, 3))
@@ -854,6 +879,12 @@ OPTIMIZERS = {  # name: (code, buffers, hyperparameters as the kernels take them
     "momentum": ("sgd", 1, (0.9, 0.0), lambda lr: reference.SGD(lr, 0.9)),
     "nesterov": ("sgd", 1, (0.8, 1.0), lambda lr: reference.SGD(lr, 0.8, nesterov=True)),
     "adam": ("adam", 2, (0.9, 0.99, 1e-6), lambda lr: reference.Adam(lr, 0.9, 0.99, 1e-6)),
+    "adam_uncorrected": (
+        "adam_uncorrected",
+        2,
+        (0.9, 0.99, 1e-3),
+        lambda lr: reference.Adam(lr, 0.9, 0.99, 1e-3, uncorrected=True),
+    ),
     "adamw": (
         "adamw",
         2,
@@ -1476,7 +1507,7 @@ def test_averages_that_fade_become_zero_not_subnormal(dtype):
     faded = np.full(size, 1.1e-38, dtype)
     params, first, second, velocity, total = (faded.copy() for _ in range(5))
     params[:] = 1
-    kernels.adam(params, zeros, first, second, 0.1, 0.9, 0.999, 1e-8, 0.0, 0.9**t, 0.999**t)
+    kernels.adam(params, zeros, first, second, 0.1, 0.9, 0.999, 1e-8, 0.0, 0.9**t, 0.999**t, False)
     kernels.sgd_momentum(params, zeros, velocity, 0.1, 0.9, False)
     kernels.rmsprop(params, zeros, total, 0.1, 0.9, 1e-8)
     for state in (first, second, velocity, total):

@@ -6,6 +6,7 @@ import numpy as np
 import pytest
 
 import fastbp
+from fastbp import reference
 from fastbp.choices import ACTIVATIONS, LOSSES
 
 
@@ -294,3 +295,35 @@ def test_pickle_and_copy_keep_views_of_their_own_buffer():
         assert twin.params[0] == 99.0
         assert net.params[0] != 99.0
     assert net.copy("float64").forward(np.ones((1, 4))).dtype == np.float64
+
+
+@pytest.mark.parametrize("out", ["relu", "sigmoid", "softplus", "gelu"])
+@pytest.mark.parametrize(("activation", "loss"), [("tanh", "squared_error"), ("silu", "huber")])
+def test_an_activation_of_the_output(out, activation, loss, tmp_path):
+    rng = np.random.default_rng(3)
+    X, y = rng.normal(size=(7, 5)), rng.uniform(size=(7, 2))
+    net = fastbp.Network([5, 6, 2], activation, loss, "float64", seed=2, out_activation=out)
+    net.params += rng.normal(scale=0.3, size=net.params.shape)
+    plain = fastbp.Network([5, 6, 2], activation, loss, "float64")
+    plain.params[:] = net.params
+    want = reference.activate(plain.forward(X), np.zeros(2), out)
+    np.testing.assert_allclose(net.forward(X), want, rtol=1e-12)
+    np.testing.assert_allclose(net.forward(X[:1]), want[:1], rtol=1e-12)
+    assert fastbp.gradient_check(net, X, y, rng.uniform(0.1, 3.0, 7), dropout=0.3) < 2e-6
+    losses = {"squared_error": reference.squared_error, "huber": reference.huber}
+    assert net.evaluate(X, y)[0] == pytest.approx(losses[loss](want, y)[0], rel=1e-12)
+    net.save(tmp_path / "net.safetensors")
+    twin = fastbp.load(tmp_path / "net.safetensors")
+    np.testing.assert_array_equal(twin.forward(X), net.forward(X))
+    assert f"out_activation={out!r}" in repr(twin)
+
+
+def test_an_activation_of_the_output_goes_with_some_losses_only():
+    for loss in ("softmax_cross_entropy", "sigmoid_cross_entropy", "poisson"):
+        with pytest.raises(ValueError, match=f"not with {loss}, which has its own"):
+            fastbp.Network([3, 4, 2], loss=loss, out_activation="tanh")
+    with pytest.raises(ValueError, match="unknown out_activation 'tan'; did you mean 'tanh'"):
+        fastbp.Network([3, 4, 2], loss="huber", out_activation="tan")
+    assert fastbp.Network([3, 2], loss="huber", out_activation="identity").forward(
+        np.ones((1, 3))
+    ).shape == (1, 2)
