@@ -41,6 +41,12 @@ def one_thread() -> Any:
 
 
 @pytest.fixture
+def blas_threads() -> Any:
+    """Give a context in which every BLAS has so many threads."""
+    return lambda threads: threadpools().limit(limits=threads, user_api="blas")
+
+
+@pytest.fixture
 def benchmark(benchmark: Any, request: pytest.FixtureRequest) -> Any:
     """Time only if asked to; a plain ``pytest`` calls each function once, as a check."""
     option = request.config.option

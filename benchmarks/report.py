@@ -34,6 +34,7 @@ LOOPS = "loops over samples and weights"
 PER_SAMPLE = "a loop over samples"
 ONE_CALL = "one compiled call"
 TIMES = "\N{MULTIPLICATION SIGN}"
+FLOAT32 = "float32"
 LARGE = 3000  # rows and columns of the product that the largest steps are held against
 
 # What the notes (seed 003) measured for three rows of three classes: separate over fused.
@@ -379,6 +380,41 @@ def predict(results: Results) -> str:
     return markdown(head, rows)
 
 
+def estimators(results: Results) -> str:
+    """Show what a fit takes, and what it scores, against scikit-learn, for each data set."""
+    ways = (SCIKIT_LEARN, FASTBP, FLOAT32)
+    infos = [one["extra_info"] for one in select(results, "estimators")]
+    infos = sorted((info for info in infos if "ratio" in info), key=lambda info: info["threads"])
+    rows = []
+    for threads in dict.fromkeys(info["threads"] for info in infos):
+        part = [info for info in infos if info["threads"] == threads]
+        for info in part:
+            scores = [f"{info['score'][w]:.3f} ± {info['error'][w]:.3f}" for w in ways]
+            times = [digits(1e3 * info["fit_s"][way]) for way in ways]
+            ratios = [digits(info["ratio"][way], TIMES) for way in ways[1:]]
+            rows.append([f"{info['data']}, {count_of_threads(threads)}", *times, *ratios, *scores])
+        means = [digits(mean([info["ratio"][way] for info in part]), TIMES) for way in ways[1:]]
+        rows.append([f"geometric mean, {count_of_threads(threads)}", *"---", *means, *"---"])
+    names = [SCIKIT_LEARN, FASTBP, "fastbp in float32"]
+    head = ["a fit, ms: data", *names, *(f"{SCIKIT_LEARN} over {name}" for name in names[1:])]
+    return markdown([*head, *(f"score, {name}" for name in names)], rows)
+
+
+def searches(results: Results) -> str:
+    """Show what searches take with one job and with more."""
+    rows = []
+    for one in select(results, "searches"):
+        info = one["extra_info"]
+        times = [info.get(f"{way}, {n}") for way in (SCIKIT_LEARN, FASTBP) for n in (1, 2)]
+        ratios = over(times[2], times[3]), over(times[1], times[3])
+        rows.append(
+            [info["search"], *(digits(t) for t in times), *(digits(r, TIMES) for r in ratios)]
+        )
+    head = ["seconds", "scikit-learn, one job", "scikit-learn, 2 processes", "fastbp, one job"]
+    head += ["fastbp, 2 threads", "fastbp: one over two", "scikit-learn over fastbp, two"]
+    return markdown(head, rows)
+
+
 def compile_times(results: Results) -> str:
     """Show what a new process costs: imports, the first compilation, the cache."""
     rows = [
@@ -423,6 +459,8 @@ TABLES: dict[str, Callable[[Results], str]] = {
     "rate": rate,
     "many": many,
     "predict": predict,
+    "estimators": estimators,
+    "searches": searches,
     "compile": compile_times,
     "machine": machine,
 }

@@ -22,7 +22,8 @@ from sklearn.utils.multiclass import (
 )
 from sklearn.utils.validation import check_is_fitted
 
-from fastbp.estimators_base import ACTIVATION_NAMES, NAMES, BasePerceptron, Held
+from fastbp.estimators_base import ACTIVATION_NAMES, NAMES, BasePerceptron
+from fastbp.fitting import Examples
 from fastbp.kernels import Array
 
 BINARY, MULTICLASS, ONE_VS_REST, MULTILABEL = "binary", "multiclass", "one-vs-rest", "multilabel"
@@ -34,6 +35,13 @@ def _learns_in_parts(estimator: BasePerceptron) -> bool:
             "partial_fit is only available for stochastic optimizers. lbfgs is not stochastic."
         )
     return True
+
+
+def _mean(values: Array, held: Examples) -> Array:
+    """Average ``values`` (n, K) over the rows, by their weights."""
+    if held.weights is None:
+        return np.asarray(values.mean(axis=0))
+    return np.asarray(np.average(values, axis=0, weights=held.weights))
 
 
 class MLPClassifier(ClassifierMixin, BasePerceptron):  # type: ignore[misc]
@@ -244,8 +252,7 @@ class MLPClassifier(ClassifierMixin, BasePerceptron):  # type: ignore[misc]
         if y.ndim == 2 and y.shape[1] == 1:
             y = column_or_1d(y, warn=True)
         if "classes_" not in vars(self) or not (self.warm_start or incremental):
-            check_classification_targets(y)
-            self._set_classes(y, y)
+            self._set_classes(y, type_of_target(y, input_name="y"))
         else:
             self._compare_classes(unique_labels(y), incremental)
         if self._kind == MULTILABEL:
@@ -257,18 +264,18 @@ class MLPClassifier(ClassifierMixin, BasePerceptron):  # type: ignore[misc]
             return np.asarray(indices[:, None] == np.arange(len(self.classes_)))
         return np.asarray((indices == 1)[:, None])
 
-    def _set_classes(self, classes: Any, y: Any) -> None:
-        """Take the classes that ``classes`` holds, and how many outputs go with them."""
-        kind = type_of_target(y if type_of_target(y).startswith("multilabel") else classes)
+    def _set_classes(self, y: Any, kind: str) -> None:
+        """Take the classes that ``y``, which is of a ``kind``, holds, and the number of outputs."""
         if kind.startswith("multilabel"):
-            self.classes_, self._kind = np.arange(y.shape[1]), MULTILABEL
+            self.classes_, self._kind = np.arange(np.shape(y)[1]), MULTILABEL
             return
-        if "multioutput" in kind:
+        if kind not in ("binary", "multiclass"):
+            check_classification_targets(y)
             raise ValueError(
                 "Multioutput target data is not supported with label binarization: y must hold "
                 f"one class per row, or 0 and 1 for each of several labels; it is {kind}"
             )
-        self.classes_ = unique_labels(classes)
+        self.classes_ = unique_labels(y) if np.asarray(y).dtype.kind == "O" else np.unique(y)
         several = len(self.classes_) > 2
         if several:
             self._kind = ONE_VS_REST if self.out_activation == "logistic" else MULTICLASS
@@ -304,16 +311,17 @@ class MLPClassifier(ClassifierMixin, BasePerceptron):  # type: ignore[misc]
             return np.asarray((z[:, 0] > 0) & (len(self.classes_) > 1))
         return z > 0 if self._kind == MULTILABEL else z.argmax(axis=1)
 
-    def _score_of(self, held: Held) -> float:
-        X, y, weights = held.examples
-        decided = self._decide(self._net.infer_checked(X, -1))
+    def _score_of(self, z: Array, held: Examples) -> float:
+        decided, y = self._decide(z), held.y
         if self._kind == MULTILABEL:
             right = (decided == (y > 0)).all(axis=1)
         elif self._kind == ONE_VS_REST:
             right = decided == y.argmax(axis=1)
         else:
             right = decided == y.ravel()
-        return float(np.average(right, weights=weights))
+        return float(
+            right.mean() if held.weights is None else np.average(right, weights=held.weights)
+        )
 
     # ------------------------------------------------------------------ what users call
 
@@ -375,7 +383,11 @@ class MLPClassifier(ClassifierMixin, BasePerceptron):  # type: ignore[misc]
         """
         self._validate_params()
         if _check_partial_fit_first_call(self, classes):
-            self._set_classes(classes, y)
+            kind = type_of_target(y)
+            parts = (
+                (y, kind) if kind.startswith("multilabel") else (classes, type_of_target(classes))
+            )
+            self._set_classes(*parts)
         self._fit(X, y, sample_weight, validation_data, incremental=True)
         return self
 
@@ -624,16 +636,13 @@ class MLPRegressor(RegressorMixin, BasePerceptron):  # type: ignore[misc]
         self._columns = y.shape[1]
         return np.asarray(y)
 
-    def _score_of(self, held: Held) -> float:
+    def _score_of(self, z: Array, held: Examples) -> float:
         """R^2, averaged over the outputs, as ``score`` has it; NaN for predictions that are not."""
-        X, y, weights = held.examples
-        predicted = self._net.infer_checked(X, self._net.link)
-        if not np.isfinite(predicted).all():
+        predicted = np.exp(z) if self.loss == "poisson" else z
+        if not np.isfinite(predicted.sum()):
             return float("nan")
-        y = y.astype(np.float64)
-        left = np.average((y - predicted) ** 2, axis=0, weights=weights)
-        mean = np.average(y, axis=0, weights=weights)
-        spread = np.average((y - mean) ** 2, axis=0, weights=weights)
+        y = held.y.astype(np.float64)
+        left, spread = _mean((y - predicted) ** 2, held), _mean((y - _mean(y, held)) ** 2, held)
         same = spread == 0
         shares = np.where(same, left != 0, left / np.where(same, 1, spread))
         return float(1.0 - shares.mean())

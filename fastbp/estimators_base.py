@@ -105,8 +105,8 @@ class BasePerceptron(BaseEstimator):  # type: ignore[misc]
         """Count the outputs that the network needs for the targets seen."""
         raise NotImplementedError
 
-    def _score_of(self, held: Held) -> float:
-        """Score the network on rows held out, without the checks of ``score``."""
+    def _score_of(self, z: Array, held: Examples) -> float:
+        """Score the last layer's ``z`` (n, K) for rows held out, without ``score``'s checks."""
         raise NotImplementedError
 
     def _weights(self, y: Any, sample_weight: Array | None) -> Array | None:
@@ -527,9 +527,10 @@ class BasePerceptron(BaseEstimator):  # type: ignore[misc]
     def _note_score(self, held: Held) -> None:
         assert self.validation_scores_ is not None
         assert self.validation_loss_curve_ is not None
-        loss = validation_loss(self._net, held.examples)
+        z = self._net.infer_checked(held.examples.X, -1)
+        loss = validation_loss(self._net, z, held.examples)
         if self.scoring is None:
-            score = self._score_of(held)
+            score = self._score_of(z, held.examples)
         elif self.scoring == "loss":
             score = -loss
         else:

@@ -150,6 +150,7 @@ class Epochs:
             n_threads=n_threads,
             order=None if order is None else np.arange(rows),
             orders=1 if order is None else self.ahead,
+            together=self.ahead * -(-rows // batch_size),
         )
         self.steps.go_to(0, descent.powers)
         self.per_epoch = self.steps.per_epoch
@@ -238,9 +239,9 @@ def _mean_over_batches(values: Array, weights: Array, order: Array, batch_size: 
     return float((rows * means).sum() / len(order))
 
 
-def validation_loss(net: Network, held: Examples) -> float:
-    """Compute the mean loss, without penalties, as ``Epochs.take`` counts it."""
-    loss, score = net.loss_and_score(held.X, held.y, held.weights)
+def validation_loss(net: Network, z: Array, held: Examples) -> float:
+    """Compute the mean loss of ``z`` (n, K), without penalties, as ``Epochs.take`` counts it."""
+    loss, score = net.loss_of(z, held.y, held.weights)
     if net.loss == "squared_error":
         loss = 0.5 * score / net.sizes[-1]
     constant = _constant(net, held)
@@ -288,7 +289,9 @@ def minimise(
     reported = np.inf
     workspace = net.workspace(row_count(examples.X), examples.y, gathers=sparse, sparse=sparse)
     with Steps(
-        *(net.params, net._layers, objective, still, (), data, workspace), n_threads=n_threads
+        *(net.params, net._layers, objective, still, (), data, workspace),
+        n_threads=n_threads,
+        together=1,
     ) as steps:
 
         def loss_and_gradients(params: Array) -> tuple[float, Array]:

@@ -4,7 +4,7 @@ The product is that of an OpenBLAS of fastbp's own. Numba calls SciPy's, and how
 takes is one setting for the whole process: a fit that sets it to one, as small products need,
 slows what others do meanwhile, and when the first of two fits ends and sets it back, the second is
 slowed. So fastbp loads a copy for itself, from the package ``scipy-openblas32``, which has one
-thread for good, leaves NumPy's and SciPy's copies as they are, and spares a process the import of
+thread, leaves NumPy's and SciPy's copies as they are, and spares a process the import of
 ``scipy.linalg``. As everywhere, OpenBLAS takes the kernels that suit the processor it finds, or
 those that the variable OPENBLAS_CORETYPE names.
 """
@@ -59,6 +59,15 @@ if sys.platform == "win32":
     _register(YIELD, ctypes.windll.kernel32.SwitchToThread)
 else:
     _register(YIELD, ctypes.CDLL(None).sched_yield)
+
+
+def one_thread() -> None:
+    """Take one thread for a product, whatever ``threadpool_limits`` in other code has said.
+
+    That acts on every OpenBLAS in the process: a fit of 64-100-10 in two threads of its own took
+    twice as long inside ``threadpool_limits(2)``.
+    """
+    _OPENBLAS.scipy_openblas_set_num_threads(1)
 
 
 def _core_name() -> str:

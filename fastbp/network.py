@@ -1,5 +1,6 @@
 """A network: layer sizes, one flat buffer of parameters, and what can be computed from it."""
 
+import functools
 import itertools
 import math
 from collections.abc import Sequence
@@ -330,6 +331,7 @@ class Network:
             if self._infer_rows(X, link, out, 0, 1, 1) == 0:
                 self.inputs(X)  # says which number is not finite
             return out
+        native.one_thread()
         most = max(16, BLOCK_BYTES // (per_row * self.dtype.itemsize))
         work = float(n) * self.params.size
         threads = min(own_processors(), n // most) if work >= THREADED_ROWS else 1
@@ -450,25 +452,42 @@ class Network:
         n = row_count(X) if rows is None else len(rows)
         width = self._per_row if isinstance(X, kernels.Sparse) else self.sizes[0]
         most = max(16, EVALUATED_BYTES // (self.dtype.itemsize * width))
-        objective = self.objective()
         loss = score = total = 0.0
         for start in range(0, n, most):
             part = slice(start, start + most)
             these = part if rows is None else rows[part]
             z = self.infer_checked(rows_of(X, these), -1)
-            shares = np.full(len(z), 1.0, self.dtype) if weights is None else weights[these]
-            weight = float(shares.sum(dtype=np.float64))
-            shares = shares / self.dtype.type(weight if weight > 0.0 else 1.0)
-            columns, scratch = np.ascontiguousarray(z.T), aligned(4 * len(z), self.dtype)
-            if y.ndim == 1:  # what training has compiled already
-                found = kernels.softmax_cross_entropy(columns, y[these], shares, 0.0, scratch)
-            else:
-                targets = np.ascontiguousarray(y[these].T)
-                found = kernels.loss_and_delta(objective, columns, targets, shares, scratch)
-            loss += weight * found[0]
-            score += weight * found[1]
-            total += weight
+            own = None if weights is None else weights[these]
+            weight = float(len(z) if own is None else own.sum(dtype=np.float64))
+            if weight > 0.0:
+                found = self.loss_of(z, y[these], own)
+                loss += weight * found[0]
+                score += weight * found[1]
+                total += weight
         return (loss / total, score / total) if total > 0.0 else (float("nan"), float("nan"))
+
+    def loss_of(self, z: Array, y: Array, weights: Array | None) -> tuple[float, float]:
+        """Compute mean loss and score of the last layer's ``z`` (n, K) for checked targets.
+
+        NaN, both, if all weights are 0.
+        """
+        if weights is None:
+            shares = np.full(len(z), 1.0 / len(z), self.dtype)
+        else:
+            weight = float(weights.sum(dtype=np.float64))
+            if weight == 0.0:
+                return float("nan"), float("nan")
+            shares = weights / self.dtype.type(weight)
+        columns, scratch = np.array(z.T, order="C"), np.empty(4 * len(z), self.dtype)
+        if y.ndim == 1:  # what training has compiled already
+            return kernels.softmax_cross_entropy(columns, y, shares, 0.0, scratch)
+        targets = np.ascontiguousarray(y.T)
+        return kernels.loss_and_delta(self._bare, columns, targets, shares, scratch)
+
+    @functools.cached_property
+    def _bare(self) -> kernels.Objective:
+        """The loss without penalties."""
+        return self.objective()
 
     def metric_of(self, score: float, variance: float) -> float:
         """Turn a mean score of the kernels into the metric; ``variance`` is ``spread(y)``."""

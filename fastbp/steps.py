@@ -10,7 +10,7 @@ from types import TracebackType
 
 import numpy as np
 
-from fastbp import kernels
+from fastbp import kernels, native
 from fastbp.buffers import aligned
 from fastbp.kernels import Array
 
@@ -18,6 +18,8 @@ from fastbp.kernels import Array
 CHUNK_SECONDS = 0.2
 # From so many multiplications a step, threads are worth their meetings: some 60 us.
 THREADED_WORK = 3e6
+# From so many in a call, they are worth being woken: some 400 us.
+THREADED_CALL = 2e7
 # What else is done with a number that goes into a layer or comes out of one, in multiplications.
 WORK_OF_NUMBER = 14
 
@@ -44,14 +46,19 @@ def own_processors() -> int:
     return processors() if alone else 1
 
 
-def suitable_threads(sizes: Array, rows: int, itemsize: int = 4) -> int:
+def suitable_threads(
+    sizes: Array, rows: int, itemsize: int = 4, together: int | None = None
+) -> int:
     """Choose how many threads take steps of ``rows`` rows together in a network of ``sizes``.
 
-    Numbers of ``itemsize`` 8 take twice the time of 4 bytes.
+    Numbers of ``itemsize`` 8 take twice the time of 4 bytes. ``together``: how many steps are taken
+    in a call, for which threads are to be woken; None: many.
     """
     weights = float((sizes[:-1] * sizes[1:]).sum())
     work = 3.0 * rows * (weights + WORK_OF_NUMBER * float(sizes.sum())) * itemsize / 4
-    return min(own_processors(), rows) if work >= THREADED_WORK else 1
+    if work < THREADED_WORK or (together is not None and work * together < THREADED_CALL):
+        return 1
+    return min(own_processors(), rows)
 
 
 @contextlib.contextmanager
@@ -86,6 +93,8 @@ class Steps:
     orders : int
         For so many epochs there is a place in ``self.orders`` (orders, rows), that of the k-th
         in row k modulo ``orders``: others than ``order`` may be written there.
+    together : int or None
+        How many steps a call will take, if that is known; it matters for the choice of threads.
     """
 
     def __init__(
@@ -103,7 +112,9 @@ class Steps:
         n_threads: int | None = 1,
         order: Array | None = None,
         orders: int = 1,
+        together: int | None = None,
     ) -> None:
+        native.one_thread()
         n, self.rows = len(data.y if order is None else order), len(work.shares)
         self.params = params
         self.layers, self.objective, self.rule, self.state = layers, objective, rule, state
@@ -113,7 +124,7 @@ class Steps:
         self.examples = n
         self.per_epoch = -(-n // self.rows)
         if n_threads is None:
-            n_threads = suitable_threads(layers.sizes, self.rows, params.itemsize)
+            n_threads = suitable_threads(layers.sizes, self.rows, params.itemsize, together)
         self.threads = n_threads
         first = start(n, seed, orders)
         self.orders = first.order.reshape(orders, n)

@@ -5,8 +5,11 @@ import os
 import subprocess
 import sys
 
+import numpy as np
 import pytest
+from threadpoolctl import ThreadpoolController, threadpool_info, threadpool_limits
 
+import fastbp
 from fastbp import native
 
 ASK = """
@@ -45,6 +48,24 @@ def test_the_threads_of_other_libraries_are_left_alone(variable):
     own = [count for path, count in after.items() if path not in before]
     assert own == [1]
     assert left == variable.get("OPENBLAS_NUM_THREADS")
+
+
+def test_limits_of_others_do_not_give_it_threads():
+    own = [lib for lib in ThreadpoolController().info() if "scipy_openblas32" in lib["filepath"]]
+    assert own
+    path = own[0]["filepath"]
+
+    def threads():
+        return [lib["num_threads"] for lib in threadpool_info() if lib["filepath"] == path]
+
+    with threadpool_limits(2):
+        assert threads() == [2]
+        fastbp.Network([3, 4, 2]).loss_and_gradients(np.ones((5, 3)), np.zeros(5, int))
+        assert threads() == [1]
+    assert threads() == [1]
+    with threadpool_limits(2):
+        fastbp.Network([3, 4, 2]).forward(np.ones((5, 3)))
+        assert threads() == [1]
 
 
 def test_the_kernels_of_openblas_have_a_name():

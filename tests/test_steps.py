@@ -176,6 +176,8 @@ def test_threads_are_chosen_by_the_work(monkeypatch):
     assert steps.suitable_threads(np.array([3000, 3000, 10]), 5) == 5
     assert steps.suitable_threads(np.array([64, 100, 10]), 64) == 1
     assert steps.suitable_threads(np.array([64, 100, 10]), 64, itemsize=8) == 8
+    assert steps.suitable_threads(np.array([64, 100, 10]), 64, itemsize=8, together=2) == 1
+    assert steps.suitable_threads(np.array([64, 100, 10]), 64, itemsize=8, together=9) == 8
     with ThreadPoolExecutor(1) as pool:  # where others are likely to run side by side
         assert pool.submit(steps.suitable_threads, np.array([784, 1024, 10]), 256).result() == 1
 

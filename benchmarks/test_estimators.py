@@ -1,0 +1,164 @@
+"""The estimators against scikit-learn's: its bundled data sets, ten seeds; and searches in threads.
+
+Both get the same parameters, the same rows and the same seed; fits are timed in turn. A fit before
+has compiled what they need.
+"""
+
+import statistics
+import time
+import warnings
+from collections.abc import Callable
+from typing import Any
+
+import joblib
+import numpy as np
+import pytest
+from report import FASTBP, FLOAT32, SCIKIT_LEARN
+from sklearn import datasets, ensemble, model_selection, neural_network
+from sklearn.preprocessing import StandardScaler
+
+import fastbp
+from fastbp.steps import processors
+
+pytestmark = [
+    pytest.mark.benchmark(group="estimators", disable_gc=True),
+    pytest.mark.filterwarnings("ignore::sklearn.exceptions.ConvergenceWarning"),
+]
+
+DATA = {
+    "iris": datasets.load_iris,
+    "wine": datasets.load_wine,
+    "breast cancer": datasets.load_breast_cancer,
+    "diabetes": datasets.load_diabetes,
+    "digits": datasets.load_digits,
+}
+SEEDS = 10
+THREADS = sorted({1, processors()})
+WAYS = {SCIKIT_LEARN: {}, FASTBP: {"dtype": "auto"}, FLOAT32: {"dtype": "float32"}}
+
+
+def rows(name: str, seed: int) -> tuple[Any, ...]:
+    """Split a data set into scaled rows to learn from and to be scored on."""
+    X, y = DATA[name](return_X_y=True)
+    if name == "diabetes":
+        X, y = X, (y - y.mean()) / y.std()
+    strata = None if name == "diabetes" else y
+    X, Xv, y, yv = model_selection.train_test_split(X, y, random_state=seed, stratify=strata)
+    scaler = StandardScaler().fit(X)
+    return scaler.transform(X), y, scaler.transform(Xv), yv
+
+
+def make(way: str, name: str, seed: int, threads: int, **more: Any) -> Any:
+    """Make an estimator with default parameters."""
+    kind = "MLPRegressor" if name == "diabetes" else "MLPClassifier"
+    if way == SCIKIT_LEARN:
+        return getattr(neural_network, kind)(random_state=seed, **more)
+    own = threads if threads == 1 else None  # as many as suit
+    how = WAYS[way] | {"n_threads": own, "random_state": seed} | more
+    return getattr(fastbp, kind)(**how)
+
+
+def timed(work: Callable[[], Any]) -> tuple[float, Any]:
+    """Call; returns the seconds it took, and its answer."""
+    start = time.perf_counter()
+    answer = work()
+    return time.perf_counter() - start, answer
+
+
+def same(name: str) -> None:
+    """Hold what both come to against each other: epochs, losses, predictions."""
+    X, y, Xv, _ = rows(name, 0)
+    theirs, ours = (make(way, name, 0, 1).fit(X, y) for way in (SCIKIT_LEARN, FASTBP))
+    assert ours.n_iter_ == theirs.n_iter_
+    np.testing.assert_allclose(ours.loss_curve_, theirs.loss_curve_, rtol=1e-6)
+    np.testing.assert_allclose(ours.predict(Xv), theirs.predict(Xv), rtol=1e-6)
+
+
+@pytest.mark.parametrize("threads", THREADS)
+@pytest.mark.parametrize("name", DATA)
+def test_fits(benchmark: Any, blas_threads: Any, name: str, threads: int) -> None:
+    """Time fits with default parameters, in turn, and keep the scores."""
+    if not benchmark.enabled:
+        benchmark.pedantic(same, args=(name,), rounds=1)
+        return
+    same(name)
+    benchmark.extra_info.update(subject="estimators", data=name, threads=threads)
+    taken: dict[str, list[float]] = {way: [] for way in WAYS}
+    scores: dict[str, list[float]] = {way: [] for way in WAYS}
+    with blas_threads(threads):
+        for way in WAYS:
+            make(way, name, 0, threads, max_iter=2).fit(*rows(name, 0)[:2])
+        for seed in range(SEEDS):
+            X, y, Xv, yv = rows(name, seed)
+            for way in WAYS:
+                seconds, fitted = timed(lambda: make(way, name, seed, threads).fit(X, y))  # noqa: B023
+                taken[way].append(seconds)
+                scores[way].append(fitted.score(Xv, yv))
+        X, y, *_ = rows(name, 0)
+        benchmark.pedantic(lambda: make(FASTBP, name, 0, threads).fit(X, y), rounds=1)
+    ratios = {
+        way: statistics.median(a / b for a, b in zip(taken[SCIKIT_LEARN], ours, strict=True))
+        for way, ours in taken.items()
+    }
+    benchmark.extra_info.update(
+        fit_s={way: statistics.median(kept) for way, kept in taken.items()},
+        ratio=ratios,
+        score={way: statistics.fmean(kept) for way, kept in scores.items()},
+        error={way: statistics.stdev(kept) / SEEDS**0.5 for way, kept in scores.items()},
+    )
+
+
+def grid(net: Any, X: Any, y: Any) -> Any:
+    """Search four settings by three folds."""
+    settings = {"alpha": [1e-4, 1e-2], "learning_rate_init": [1e-3, 1e-2]}
+    return model_selection.GridSearchCV(net, settings, cv=3, refit=False).fit(X, y)
+
+
+def folds(net: Any, X: Any, y: Any) -> Any:
+    """Score by ten folds."""
+    return model_selection.cross_val_score(net, X, y, cv=10)
+
+
+def bag(net: Any, X: Any, y: Any) -> Any:
+    """Fit an ensemble of ten."""
+    return ensemble.BaggingClassifier(net, 10, random_state=0).fit(X, y)
+
+
+SEARCHES = {
+    "GridSearchCV, 12 fits": grid,
+    "cross_val_score, 10": folds,
+    "BaggingClassifier, 10": bag,
+}
+TURNS = 3
+
+
+@pytest.mark.parametrize("search", SEARCHES)
+def test_searches(benchmark: Any, search: str) -> None:
+    """Time searches on digits: processes for scikit-learn's, threads for ours, or one at a time."""
+    if processors() < 2:
+        pytest.skip("needs two processors")
+    X, y = datasets.load_digits(return_X_y=True)
+    epochs = 40 if benchmark.enabled else 2
+    backends = {SCIKIT_LEARN: "loky", FASTBP: "threading"}
+    times: dict[tuple[str, int], list[float]] = {(w, n): [] for w in backends for n in (1, 2)}
+
+    def run(way: str, jobs: int) -> None:
+        net = make(way, "digits", 0, 1, max_iter=epochs)
+        with joblib.parallel_config(backends[way], n_jobs=jobs), warnings.catch_warnings():
+            warnings.simplefilter("ignore")
+            times[way, jobs].append(timed(lambda: SEARCHES[search](net, X, y))[0])
+
+    for way, jobs in times:  # compiled, and processes started
+        run(way, jobs)
+    if not benchmark.enabled:
+        benchmark.pedantic(run, args=(FASTBP, 2), rounds=1)
+        return
+    for kept in times.values():
+        kept.clear()
+    for _ in range(TURNS):
+        for way, jobs in times:
+            run(way, jobs)
+    benchmark.extra_info.update(subject="searches", search=search, jobs=2)
+    benchmark.pedantic(run, args=(FASTBP, 2), rounds=1)
+    for (way, jobs), kept in times.items():
+        benchmark.extra_info[f"{way}, {jobs}"] = min(kept[:TURNS])
