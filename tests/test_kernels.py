@@ -1306,6 +1306,8 @@ def test_the_same_seed_gives_the_same_bits_however_the_steps_are_called(dropout)
 def test_blocks_of_rows_give_what_whole_batches_give(sizes, loss, block, dtype):
     if loss == "softmax_cross_entropy" and sizes[-1] == 1:
         pytest.skip("needs two outputs")
+    if dtype == np.float32 and sizes != [2, 9, 3]:
+        pytest.skip("in float64, which takes as long to compile")
     X, y = examples(11, dtype, loss, sizes)
     record, weights = np.full((2, 11, sizes[-1]), np.nan, dtype), normal(11, dtype) ** 2
     dropout = np.full(len(sizes) - 1, 0.3) if sizes == SIZES else None
