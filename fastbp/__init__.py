@@ -16,7 +16,8 @@ from fastbp.optimizers import (
     RMSprop,
     StepSchedule,
 )
-from fastbp.training import DivergedError, EarlyStopping, train, warmup
+from fastbp.training import DivergedError, EarlyStopping, train
+from fastbp.warming import warmup
 
 if TYPE_CHECKING:
     from fastbp.estimators import MLPClassifier, MLPRegressor

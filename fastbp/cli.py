@@ -23,7 +23,8 @@ from fastbp.datasets import Dataset
 from fastbp.history import History
 from fastbp.network import DTYPES, Network
 from fastbp.optimizers import LARGEST_RATE, OPTIMIZERS, CosineSchedule, Optimizer
-from fastbp.training import DivergedError, train, warmup
+from fastbp.training import DivergedError, train
+from fastbp.warming import warmup
 
 DONE, FAILED, WRONG_USE, INTERRUPTED = 0, 1, 2, 130
 TEST_FRACTION = 0.2
@@ -90,7 +91,7 @@ def _run(argv: Sequence[str] | None) -> int:
         return WRONG_USE
     if options.command == "warmup":
         start = time.perf_counter()
-        warmup(options.dtype)
+        warmup(options.dtype, estimators=options.estimators)
         print(f"compiled for {options.dtype} in {time.perf_counter() - start:.1f} s")
         return 0
     return _train(options)
@@ -160,6 +161,11 @@ def _parser() -> _Parser:
         type=_one_of("dtype", dict.fromkeys(DTYPES)),
         metavar="NAME",
         help="precision of the networks: float32 (the default) or float64",
+    )
+    warm.add_argument(
+        "--estimators",
+        action="store_true",
+        help="also what MLPClassifier and MLPRegressor need for data of that precision",
     )
     return parser
 

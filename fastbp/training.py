@@ -395,25 +395,3 @@ class _Silence(contextlib.nullcontext[None]):
 
     def update(self, steps: int, history: History) -> None:
         """Say nothing."""
-
-
-def warmup(dtype: Any = "float32") -> None:
-    """Compile ahead of the first training: classifiers and regressors of one precision.
-
-    What is compiled is kept on disk; images and batch nodes call this once when they are built.
-    It is what networks of ReLU need that are trained by Adam, with few outputs or many.
-
-    Parameters
-    ----------
-    dtype : {"float32", "float64"}
-    """
-    X = np.zeros((4, 4), dtype)
-    for sizes, loss, y in (
-        ((4, 4, 4), "softmax_cross_entropy", np.arange(4)),
-        ((4, 4, 2), "softmax_cross_entropy", np.arange(4) % 2),
-        ((4, 4, 1), "squared_error", np.zeros((4, 1), dtype)),
-    ):
-        net = Network(sizes, loss=loss, dtype=dtype)
-        train(net, X, y, epochs=1, batch_size=2)
-        net.evaluate(X, y)
-        net.forward(X)

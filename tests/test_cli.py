@@ -14,7 +14,7 @@ import numpy as np
 import pytest
 
 import fastbp
-from fastbp import datasets
+from fastbp import cli, datasets
 from fastbp.cli import LEARNING_RATES, main
 from fastbp.optimizers import OPTIMIZERS
 
@@ -349,6 +349,14 @@ def test_warmup_compiles_and_says_so(tmp_path: Path) -> None:
     assert done.returncode == 0, done.stderr
     assert re.fullmatch(r"compiled for float32 in \d+\.\d s\n", done.stdout)
     assert left_in(tmp_path) == []
+
+
+def test_warmup_hands_on_what_it_is_told(monkeypatch: pytest.MonkeyPatch) -> None:
+    asked: list[object] = []
+    monkeypatch.setattr(cli, "warmup", lambda dtype, **more: asked.append((dtype, more)))
+    assert cli.main(["warmup", "--dtype", "float64", "--estimators"]) == 0
+    assert cli.main(["warmup"]) == 0
+    assert asked == [("float64", {"estimators": True}), ("float32", {"estimators": False})]
 
 
 def test_warmup_names_a_precision_it_does_not_know(tmp_path: Path) -> None:

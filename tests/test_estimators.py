@@ -21,6 +21,7 @@ from sklearn.model_selection import GridSearchCV, cross_val_score
 from sklearn.preprocessing import scale
 
 import fastbp
+from fastbp import kernels
 
 pytestmark = pytest.mark.filterwarnings("ignore::sklearn.exceptions.ConvergenceWarning")
 
@@ -538,6 +539,18 @@ def test_threads_come_to_the_same_and_a_pool_gets_one_each():
         fits = [pool.submit(fastbp.MLPRegressor(**how).fit, X, y) for _ in range(2)]
     for each in fits:
         np.testing.assert_array_equal(each.result().coefs_[0], one.coefs_[0])
+
+
+def test_warmup_compiles_what_estimators_need():
+    fastbp.warmup("float64", estimators=True)
+    compiled = (kernels.train_steps, kernels.infer, kernels.loss_and_delta, kernels.predict)
+    before = [len(getattr(kernel, "signatures", ())) for kernel in compiled]
+    for kind in ("three classes", "two classes", "one output"):
+        X, y = data(kind)
+        for early_stopping in (False, True):
+            net = pair(kind, max_iter=2, early_stopping=early_stopping)[1].fit(X, y)
+            net.predict_proba(X) if hasattr(net, "classes_") else net.predict(X)
+    assert [len(getattr(kernel, "signatures", ())) for kernel in compiled] == before
 
 
 # ---- As users of scikit-learn expect

@@ -1,0 +1,54 @@
+"""Compiling ahead of the first training."""
+
+import warnings
+from typing import Any
+
+import numpy as np
+
+from fastbp.network import Network
+from fastbp.training import train
+
+
+def warmup(dtype: Any = "float32", *, estimators: bool = False) -> None:
+    """Compile ahead of the first training: classifiers and regressors of one precision.
+
+    What is compiled is kept on disk; images and batch nodes call this once when they are built.
+    It is what networks of ReLU need that are trained by Adam, with few outputs or many.
+
+    Parameters
+    ----------
+    dtype : {"float32", "float64"}
+    estimators : bool
+        Also what ``MLPClassifier`` and ``MLPRegressor`` need with default parameters for data of
+        that precision (float64 unless ``X`` is float32), with and without ``early_stopping``.
+    """
+    X = np.zeros((4, 4), dtype)
+    for sizes, loss, y in (
+        ((4, 4, 4), "softmax_cross_entropy", np.arange(4)),
+        ((4, 4, 2), "softmax_cross_entropy", np.arange(4) % 2),
+        ((4, 4, 1), "squared_error", np.zeros((4, 1), dtype)),
+    ):
+        net = Network(sizes, loss=loss, dtype=dtype)
+        train(net, X, y, epochs=1, batch_size=2)
+        net.evaluate(X, y)
+        net.forward(X)
+    if estimators:
+        _warm_estimators(dtype)
+
+
+def _warm_estimators(dtype: Any) -> None:
+    """Fit as estimators do: several classes, of many inputs and of few; two classes; numbers."""
+    from fastbp.estimators import MLPClassifier, MLPRegressor
+
+    y = np.arange(40)
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore")  # that an epoch is not enough is known
+        for estimator, columns, targets in (
+            (MLPClassifier, 4, y % 4),
+            (MLPClassifier, 2, y % 4),
+            (MLPClassifier, 4, y % 2),
+            (MLPRegressor, 4, y.astype(dtype)),
+        ):
+            X = np.zeros((40, columns), dtype)
+            fitted = estimator(hidden_layer_sizes=(4,), max_iter=1, early_stopping=True)
+            fitted.fit(X, targets).predict(X)
