@@ -325,34 +325,6 @@ class MLPClassifier(ClassifierMixin, BasePerceptron):  # type: ignore[misc]
 
     # ------------------------------------------------------------------ what users call
 
-    def fit(
-        self, X: Any, y: Any, sample_weight: Any = None, *, validation_data: Any = None
-    ) -> "MLPClassifier":
-        """Fit the network to ``X`` and ``y``.
-
-        Parameters
-        ----------
-        X : {array-like, sparse matrix} of shape (n_samples, n_features)
-            Sparse rows (CSR; CSC is converted) are never made dense.
-        y : array-like of shape (n_samples,) or (n_samples, n_labels)
-            Classes of any type that can be sorted, or 0 and 1 for each of several labels.
-        sample_weight : array-like of shape (n_samples,), optional
-        validation_data : tuple (X, y) or (X, y, sample_weight), optional
-            Scored after each epoch; with ``early_stopping=True`` it decides when to stop, instead
-            of rows held out.
-
-        Returns
-        -------
-        self : object
-
-        Raises
-        ------
-        ValueError
-            If an argument is not as described, or the loss stops being finite.
-        """
-        self._fit(X, y, sample_weight, validation_data, incremental=False)
-        return self
-
     @available_if(_learns_in_parts)  # type: ignore[untyped-decorator]
     def partial_fit(
         self,
@@ -646,33 +618,6 @@ class MLPRegressor(RegressorMixin, BasePerceptron):  # type: ignore[misc]
         same = spread == 0
         shares = np.where(same, left != 0, left / np.where(same, 1, spread))
         return float(1.0 - shares.mean())
-
-    def fit(
-        self, X: Any, y: Any, sample_weight: Any = None, *, validation_data: Any = None
-    ) -> "MLPRegressor":
-        """Fit the network to ``X`` and ``y``.
-
-        Parameters
-        ----------
-        X : {array-like, sparse matrix} of shape (n_samples, n_features)
-            Sparse rows (CSR; CSC is converted) are never made dense.
-        y : array-like of shape (n_samples,) or (n_samples, n_outputs)
-        sample_weight : array-like of shape (n_samples,), optional
-        validation_data : tuple (X, y) or (X, y, sample_weight), optional
-            Scored after each epoch; with ``early_stopping=True`` it decides when to stop, instead
-            of rows held out.
-
-        Returns
-        -------
-        self : object
-
-        Raises
-        ------
-        ValueError
-            If an argument is not as described, or the loss stops being finite.
-        """
-        self._fit(X, y, sample_weight, validation_data, incremental=False)
-        return self
 
     @available_if(_learns_in_parts)  # type: ignore[untyped-decorator]
     def partial_fit(

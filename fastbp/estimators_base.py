@@ -150,6 +150,35 @@ class BasePerceptron(BaseEstimator):  # type: ignore[misc]
         for view, value in zip(views, given, strict=True):
             view[:] = value
 
+    def fit(
+        self, X: Any, y: Any, sample_weight: Any = None, *, validation_data: Any = None
+    ) -> "BasePerceptron":
+        """Fit the network to ``X`` and ``y``.
+
+        Parameters
+        ----------
+        X : {array-like, sparse matrix} of shape (n_samples, n_features)
+            Sparse rows (CSR; CSC is converted) are never made dense.
+        y : array-like of shape (n_samples,) or (n_samples, n_outputs)
+            For a classifier, classes of any type that can be sorted, or 0 and 1 for each of
+            several labels; for a regressor, numbers.
+        sample_weight : array-like of shape (n_samples,), optional
+        validation_data : tuple (X, y) or (X, y, sample_weight), optional
+            Scored after each epoch; with ``early_stopping=True`` it decides when to stop, instead
+            of rows held out.
+
+        Returns
+        -------
+        self : object
+
+        Raises
+        ------
+        ValueError
+            If an argument is not as described, or the loss stops being finite.
+        """
+        self._fit(X, y, sample_weight, validation_data, incremental=False)
+        return self
+
     def initialize(self, X: Any, y: Any) -> "BasePerceptron":
         """Draw the weights that ``fit`` would start from, and learn nothing.
 
