@@ -9,6 +9,7 @@ from numbers import Real
 from typing import Any, ClassVar
 
 import numpy as np
+from scipy.sparse import csr_matrix, issparse
 from scipy.special import log_softmax
 from sklearn.base import ClassifierMixin, RegressorMixin
 from sklearn.utils import column_or_1d, compute_sample_weight
@@ -235,7 +236,7 @@ class MLPClassifier(ClassifierMixin, BasePerceptron):  # type: ignore[misc]
         n_threads: int | None = None,
     ) -> None:
         given = locals()
-        for name in self._get_param_names():
+        for name in MLPClassifier._get_param_names():
             setattr(self, name, given[name])
 
     # ------------------------------------------------------------------ what the base asks for
@@ -246,6 +247,8 @@ class MLPClassifier(ClassifierMixin, BasePerceptron):  # type: ignore[misc]
 
     def _outputs(self) -> int:
         self.out_activation_ = "softmax" if self._kind == MULTICLASS else "logistic"
+        if self._kind == MULTILABEL:
+            return int(self._labels)
         return 1 if self._kind == BINARY else len(self.classes_)
 
     def _targets(self, y: Any, *, incremental: bool, reset: bool) -> Array:
@@ -254,9 +257,20 @@ class MLPClassifier(ClassifierMixin, BasePerceptron):  # type: ignore[misc]
         if "classes_" not in vars(self) or not (self.warm_start or incremental):
             self._set_classes(y, type_of_target(y, input_name="y"))
         else:
-            self._compare_classes(unique_labels(y), incremental)
+            several = type_of_target(y, input_name="y").startswith("multilabel")
+            if several != (self._kind == MULTILABEL):
+                raise ValueError(
+                    f"y must be as at the first fit, which had {self._kind} targets; it has "
+                    f"{type_of_target(y)} ones"
+                )
+            if several and y.shape[1] != self._labels:
+                raise ValueError(
+                    f"y has {y.shape[1]} labels; at the first fit it had {self._labels}"
+                )
+            if not several:
+                self._compare_classes(unique_labels(y), incremental)
         if self._kind == MULTILABEL:
-            return np.asarray(y.toarray() if hasattr(y, "toarray") else y) > 0
+            return np.asarray((y.toarray() if issparse(y) else y) != 0)
         indices = np.searchsorted(self.classes_, y)
         if self._kind == MULTICLASS:
             return np.asarray(indices, np.int64)
@@ -267,7 +281,8 @@ class MLPClassifier(ClassifierMixin, BasePerceptron):  # type: ignore[misc]
     def _set_classes(self, y: Any, kind: str) -> None:
         """Take the classes that ``y``, which is of a ``kind``, holds, and the number of outputs."""
         if kind.startswith("multilabel"):
-            self.classes_, self._kind = np.arange(np.shape(y)[1]), MULTILABEL
+            self._kind, self._labels, self._sparse_labels = MULTILABEL, np.shape(y)[1], issparse(y)
+            self.classes_ = np.arange(self._labels)
             return
         if kind not in ("binary", "multiclass"):
             check_classification_targets(y)
@@ -284,7 +299,7 @@ class MLPClassifier(ClassifierMixin, BasePerceptron):  # type: ignore[misc]
             self._kind = MULTICLASS if two else BINARY
 
     def _compare_classes(self, classes: Array, incremental: bool) -> None:
-        if self.warm_start and set(classes) != set(self.classes_):
+        if not incremental and set(classes) != set(self.classes_):
             raise ValueError(
                 "warm_start can only be used where `y` has the same classes as in the previous "
                 f"call to fit. Previously got {self.classes_}, `y` has {classes}"
@@ -299,6 +314,10 @@ class MLPClassifier(ClassifierMixin, BasePerceptron):  # type: ignore[misc]
         if self.class_weight is None:
             return sample_weight
         weights = compute_sample_weight(self.class_weight, y)
+        if not (np.isfinite(weights).all() and weights.any()):
+            raise ValueError(
+                f"class_weight must be finite, and not 0 for all rows; it is {self.class_weight!r}"
+            )
         return np.asarray(weights if sample_weight is None else weights * sample_weight)
 
     def _strata(self, targets: Array) -> Array | None:
@@ -353,22 +372,25 @@ class MLPClassifier(ClassifierMixin, BasePerceptron):  # type: ignore[misc]
         -------
         self : object
         """
-        self._validate_params()
+        self._fit(X, y, sample_weight, validation_data, classes, incremental=True)
+        return self
+
+    def _first_part(self, y: Any, classes: Any) -> None:
+        """Take the classes at the first call of ``partial_fit``."""
         if _check_partial_fit_first_call(self, classes):
             kind = type_of_target(y)
             parts = (
                 (y, kind) if kind.startswith("multilabel") else (classes, type_of_target(classes))
             )
             self._set_classes(*parts)
-        self._fit(X, y, sample_weight, validation_data, incremental=True)
-        return self
 
     def predict(self, X: Any) -> Array:
         """Predict the classes of ``X`` (n, M): (n,), or 0 and 1 (n, K) for several labels."""
         check_is_fitted(self)
         decided = self._decide(self._infer(X, -1))
         if self._kind == MULTILABEL:
-            return decided.astype(int)
+            labels = decided.astype(int)
+            return csr_matrix(labels) if self._sparse_labels else labels
         return np.asarray(self.classes_[decided.astype(np.intp)])
 
     def predict_proba(self, X: Any) -> Array:
@@ -583,7 +605,7 @@ class MLPRegressor(RegressorMixin, BasePerceptron):  # type: ignore[misc]
         n_threads: int | None = None,
     ) -> None:
         given = locals()
-        for name in self._get_param_names():
+        for name in MLPRegressor._get_param_names():
             setattr(self, name, given[name])
 
     @property
@@ -605,7 +627,10 @@ class MLPRegressor(RegressorMixin, BasePerceptron):  # type: ignore[misc]
         y = y.reshape(len(y), -1)
         if self.loss == "poisson" and (y < 0).any():
             raise ValueError(f"loss='poisson' needs y >= 0; the smallest is {y.min()}")
-        self._columns = y.shape[1]
+        if reset:
+            self._columns = y.shape[1]
+        elif y.shape[1] != self._columns:
+            raise ValueError(f"y has {y.shape[1]} outputs; the network has {self._columns}")
         return np.asarray(y)
 
     def _score_of(self, z: Array, held: Examples) -> float:

@@ -1,18 +1,20 @@
 """What the two estimators share: scikit-learn's parameters, and its rules of when to stop."""
 
+import contextlib
+import functools
 import warnings
-from collections.abc import Callable, Iterable
+from collections.abc import Callable, Iterable, Iterator
 from numbers import Integral, Real
-from typing import Any, ClassVar
+from typing import Any, ClassVar, NamedTuple
 
 import numpy as np
 from scipy import sparse
 from sklearn.base import BaseEstimator
 from sklearn.exceptions import ConvergenceWarning
-from sklearn.metrics import check_scoring
+from sklearn.metrics import check_scoring, get_scorer
 from sklearn.model_selection import train_test_split
 from sklearn.utils import _safe_indexing, check_random_state
-from sklearn.utils._param_validation import HasMethods, Interval, Options, StrOptions
+from sklearn.utils._param_validation import Interval, Options, StrOptions
 from sklearn.utils.validation import _check_sample_weight, check_is_fitted, validate_data
 
 from fastbp import checks, kernels
@@ -31,8 +33,12 @@ from fastbp.optimizers import (
     Schedule,
     as_schedule,
 )
-from fastbp.training import interrupts
+from fastbp.training import interrupts, said_stop
 
+NOT_FINITE = (
+    "Solver produced non-finite parameter weights. The input data may contain large values and "
+    "need to be preprocessed."
+)
 NAMES = {"logistic": "sigmoid"}  # scikit-learn's name, and the one in ``choices``
 ACTIVATION_NAMES = {*ACTIVATIONS, *NAMES}
 
@@ -43,11 +49,22 @@ class UncorrectedAdam(Adam):
     code: ClassVar[int] = kernels.ADAM_UNCORRECTED
 
 
-class Held:
+class Held(NamedTuple):
     """Rows that are not learned from: the network is scored on them after each epoch."""
 
-    def __init__(self, examples: Examples, X: Any, y: Any, weights: Array | None) -> None:
-        self.examples, self.X, self.y, self.weights = examples, X, y, weights
+    examples: Examples
+    X: Any  # as they were given, for scorers
+    y: Any
+
+
+class Views(list[Array]):
+    """Arrays of a network; to assign one writes into it."""
+
+    def __setitem__(self, place: Any, value: Any) -> None:
+        several = isinstance(place, slice)
+        views, values = (self[place], value) if several else ([self[place]], [value])
+        for view, new in zip(views, values, strict=True):
+            view[...] = new
 
 
 class BasePerceptron(BaseEstimator):  # type: ignore[misc]
@@ -86,7 +103,7 @@ class BasePerceptron(BaseEstimator):  # type: ignore[misc]
         "dropout": [Interval(Real, 0, 1, closed="left"), "array-like"],
         "clip_norm": [Interval(Real, 0, None, closed="neither"), None],
         "scoring": [str, callable, None],
-        "callbacks": [HasMethods("__iter__"), callable, None],
+        "callbacks": [list, tuple, callable, None],
         "dtype": [StrOptions({"auto", "float32", "float64"})],
         "n_threads": [Interval(Integral, 1, None, closed="left"), None],
     }
@@ -100,6 +117,9 @@ class BasePerceptron(BaseEstimator):  # type: ignore[misc]
     def _targets(self, y: Any, *, incremental: bool, reset: bool) -> Array:
         """Turn checked ``y`` into what the network is to put out, (n,) or (n, K)."""
         raise NotImplementedError
+
+    def _first_part(self, y: Any, classes: Any) -> None:
+        """Take what only the first call of ``partial_fit`` says."""
 
     def _outputs(self) -> int:
         """Count the outputs that the network needs for the targets seen."""
@@ -118,7 +138,7 @@ class BasePerceptron(BaseEstimator):  # type: ignore[misc]
     @property
     def coefs_(self) -> list[Array]:
         """Weights of each layer, (fan-in, fan-out): views of one flat buffer."""
-        return self._fitted().weights
+        return Views(self._fitted().weights)
 
     @coefs_.setter
     def coefs_(self, values: Iterable[Any]) -> None:
@@ -127,7 +147,7 @@ class BasePerceptron(BaseEstimator):  # type: ignore[misc]
     @property
     def intercepts_(self) -> list[Array]:
         """Biases of each layer, (fan-out,): views of one flat buffer."""
-        return self._fitted().biases
+        return Views(self._fitted().biases)
 
     @intercepts_.setter
     def intercepts_(self, values: Iterable[Any]) -> None:
@@ -197,8 +217,12 @@ class BasePerceptron(BaseEstimator):  # type: ignore[misc]
         self : object
         """
         self._validate_params()
-        self._checked(X, y, None, incremental=False, reset=True)
+        with self._unchanged_if_refused():
+            self._checked(X, y, None, incremental=False, reset=True)
         return self
+
+    def __sklearn_is_fitted__(self) -> bool:
+        return "_net" in vars(self)
 
     def __sklearn_tags__(self) -> Any:
         tags = super().__sklearn_tags__()
@@ -217,34 +241,45 @@ class BasePerceptron(BaseEstimator):  # type: ignore[misc]
             checks.for_kernels(np.asarray(X.indptr, np.int64)),
         )
 
-    def _checked(
-        self, X: Any, y: Any, sample_weight: Any, *, incremental: bool, reset: bool
-    ) -> Examples:
-        """Check what a fit is given; if ``reset``, also make the network that is to learn it."""
-        sizes = self._hidden_sizes()
-        dtype = [np.float64, np.float32] if self.dtype == "auto" else np.dtype(self.dtype)
-        X, y = validate_data(
+    def _arrays(self, X: Any, y: Any, *, reset: bool) -> tuple[Any, Any]:
+        """Check that ``X`` and ``y`` hold finite numbers, and as many rows."""
+        checked: tuple[Any, Any] = validate_data(
             *(self, X, y),
             accept_sparse="csr",
             multi_output=True,
             y_numeric=self._numeric,
-            dtype=dtype,
+            dtype=[np.float64, np.float32],
             order="C",
             reset=reset,
         )
-        if sample_weight is not None:
-            sample_weight = _check_sample_weight(sample_weight, X)
-        targets = self._targets(y, incremental=incremental, reset=reset)
-        self.n_outputs_ = self._outputs()
-        self._random_state = check_random_state(self.random_state)
-        self._set_network([X.shape[1], *sizes, self.n_outputs_], X.dtype, reset)
+        return checked
+
+    def _examples(self, X: Any, targets: Array, weights: Any) -> Examples:
+        """Give checked arrays the form that kernels take."""
         number = self._net.dtype
-        weights = self._weights(y, sample_weight)
         return Examples(
             self._rows(X, number),
             checks.for_kernels(targets if targets.ndim == 1 else targets.astype(number)),
             None if weights is None else checks.for_kernels(weights.astype(number)),
         )
+
+    def _checked(
+        self, X: Any, y: Any, sample_weight: Any, *, incremental: bool, reset: bool
+    ) -> tuple[Examples, Array | None]:
+        """Check what a fit is given; if ``reset``, also make the network that is to learn it.
+
+        Returns the examples, and the weights of their rows without those of the classes.
+        """
+        sizes = self._hidden_sizes()
+        X, y = self._arrays(X, y, reset=reset)
+        if sample_weight is not None:
+            sample_weight = _check_sample_weight(sample_weight, X)
+        targets = self._targets(y, incremental=incremental, reset=reset)
+        self.n_outputs_ = self._outputs()
+        self._random_state = check_random_state(self.random_state)
+        dtype = X.dtype if self.dtype == "auto" else self.dtype
+        self._set_network([X.shape[1], *sizes, self.n_outputs_], dtype, reset)
+        return self._examples(X, targets, self._weights(y, sample_weight)), sample_weight
 
     def _hidden_sizes(self) -> list[int]:
         sizes = np.ravel(self.hidden_layer_sizes).tolist()
@@ -316,30 +351,63 @@ class BasePerceptron(BaseEstimator):  # type: ignore[misc]
     # ------------------------------------------------------------------ fitting
 
     def _fit(
-        self, X: Any, y: Any, sample_weight: Any, validation_data: Any, *, incremental: bool
+        self,
+        X: Any,
+        y: Any,
+        sample_weight: Any,
+        validation_data: Any,
+        classes: Any = None,
+        *,
+        incremental: bool,
     ) -> None:
         self._validate_params()
-        given = X, y
+        with self._unchanged_if_refused():
+            if incremental:
+                self._first_part(y, classes)
+            learn = self._prepared(X, y, sample_weight, validation_data, incremental)
+        learn()
+        if not np.isfinite(self._net.params).all():
+            raise ValueError(NOT_FINITE)
+
+    @contextlib.contextmanager
+    def _unchanged_if_refused(self) -> Iterator[None]:
+        """Let an error take back all that was set meanwhile: what was fitted before stays so."""
+        before = vars(self).copy()
+        try:
+            yield
+        except BaseException:
+            vars(self).clear()  # type: ignore[attr-defined]
+            vars(self).update(before)  # type: ignore[attr-defined]
+            raise
+
+    def _prepared(
+        self, X: Any, y: Any, sample_weight: Any, validation_data: Any, incremental: bool
+    ) -> Callable[[], None]:
+        """Check everything and set up what is to learn; returns the call that does."""
         going_on = "_net" in vars(self) and (self.warm_start or incremental)
-        examples = self._checked(X, y, sample_weight, incremental=incremental, reset=not going_on)
+        examples, weights = self._checked(
+            *(X, y, sample_weight), incremental=incremental, reset=not going_on
+        )
         held = self._held_from(validation_data)
+        if isinstance(self.scoring, str) and self.scoring != "loss":
+            get_scorer(self.scoring)
+        if not incremental:
+            self.stopped_ = False
         if self.solver == "lbfgs":
-            self._fit_lbfgs(examples)
-        else:
-            if incremental and self.early_stopping and held is None:
+            return self._lbfgs(examples)
+        if incremental and self.early_stopping:
+            if held is None:
                 raise ValueError(
                     "partial_fit does not support early_stopping=True without validation_data"
                 )
-            if incremental and self.early_stopping and self.stopped_:
-                return
-            if self.early_stopping and held is None:
-                examples, held = self._split(examples, *given)
-            self._fit_stochastic(examples, held, incremental)
-        if not np.isfinite(self._net.params).all():
-            raise ValueError(
-                "Solver produced non-finite parameter weights. The input data may contain large "
-                "values and need to be preprocessed."
-            )
+            if self.stopped_:
+                return lambda: None
+        if self.early_stopping and held is None:
+            examples, held = self._split(examples, weights, X, y)
+        if self.early_stopping and going_on and not incremental:
+            # As in scikit-learn: a fit that goes on and finds no better score keeps what it learns.
+            self._best_params = self._net.params
+        return self._stochastic(examples, held, incremental)
 
     def _held_from(self, validation_data: Any) -> Held | None:
         """Check ``(X, y)`` or ``(X, y, sample_weight)`` to be scored on."""
@@ -353,32 +421,20 @@ class BasePerceptron(BaseEstimator):  # type: ignore[misc]
                 f"{validation_data!r:.80}"
             )
         X, y, *more = validation_data
-        weights = more[0] if more else None
-        checked_X, checked_y = validate_data(
-            *(self, X, y),
-            accept_sparse="csr",
-            multi_output=True,
-            y_numeric=self._numeric,
-            dtype=self._net.dtype,
-            order="C",
-            reset=False,
-        )
-        if weights is not None:
-            weights = _check_sample_weight(weights, checked_X)
+        checked_X, checked_y = self._arrays(X, y, reset=False)
+        weights = _check_sample_weight(more[0], checked_X) if more else None
         targets = self._targets(checked_y, incremental=True, reset=False)
-        number = self._net.dtype
-        examples = Examples(
-            self._rows(checked_X, number),
-            checks.for_kernels(targets if targets.ndim == 1 else targets.astype(number)),
-            None if weights is None else checks.for_kernels(weights.astype(number)),
-        )
-        return Held(examples, X, y, weights)
+        return Held(self._examples(checked_X, targets, weights), X, y)
 
-    def _split(self, examples: Examples, X: Any, y: Any) -> tuple[Examples, Held]:
-        """Hold ``validation_fraction`` of the rows out, the very rows that scikit-learn would."""
-        rows = np.arange(row_count(examples.X))
+    def _split(
+        self, examples: Examples, weights: Array | None, X: Any, y: Any
+    ) -> tuple[Examples, Held]:
+        """Hold ``validation_fraction`` of the rows out, the very rows that scikit-learn would.
+
+        They are scored by ``weights``, in which those of the classes do not count.
+        """
         kept, out = train_test_split(
-            rows,
+            np.arange(row_count(examples.X)),
             random_state=self._random_state,
             test_size=self.validation_fraction,
             stratify=self._strata(examples.y),
@@ -388,8 +444,15 @@ class BasePerceptron(BaseEstimator):  # type: ignore[misc]
                 "The validation set is too small. Increase 'validation_fraction' or the size of "
                 "your dataset."
             )
-        left, held = (_rows_at(examples, part) for part in (kept, out))
-        return left, Held(held, _safe_indexing(X, out), _safe_indexing(y, out), held.weights)
+        left, held = (_rows_at(examples, part, self._net.sizes[0]) for part in (kept, out))
+        own = None if weights is None else weights[out].astype(self._net.dtype)
+        given = X, y
+        if self.scoring not in (None, "loss"):  # a scorer wants them as they came
+            given = tuple(
+                _safe_indexing(part.tocsr() if sparse.issparse(part) else part, out)
+                for part in given
+            )
+        return left, Held(held._replace(weights=own), *given)
 
     def _strata(self, targets: Array) -> Array | None:
         """Give what the rows held out are to have in the proportions of all; None: nothing."""
@@ -402,7 +465,7 @@ class BasePerceptron(BaseEstimator):  # type: ignore[misc]
             warnings.warn(
                 "Got `batch_size` less than 1 or larger than sample size. It is going to be "
                 "clipped.",
-                stacklevel=5,
+                stacklevel=6,
             )
         return min(int(self.batch_size), rows)
 
@@ -445,17 +508,24 @@ class BasePerceptron(BaseEstimator):  # type: ignore[misc]
         if self._net.sizes[1:-1] == () and not np.ndim(dropout):
             dropout = 0.0
         objective = self._net.objective(0.0, self.alpha, dropout, self.label_smoothing)
-        return objective._replace(by_rows=True)
+        return objective._replace(by_rows=True, most=self._most(self._net.dtype))
 
-    def _fit_stochastic(self, examples: Examples, held: Held | None, incremental: bool) -> None:
-        """Run epochs until the loss, or the score on rows held out, no longer gets better."""
+    def _most(self, dtype: Any) -> float:
+        """Give what a wrong label adds to the loss at most: scikit-learn clips probabilities."""
+        return np.inf if self.label_smoothing else -float(np.log(np.finfo(dtype).eps))
+
+    def _stochastic(
+        self, examples: Examples, held: Held | None, incremental: bool
+    ) -> Callable[[], None]:
+        """Set up what takes the epochs; returns the call that runs them."""
         rows = row_count(examples.X)
         batch_size = self._batch_size(rows)
         if not incremental or self._optimizer is None:
             self._optimizer = self._new_descent()
-        descent = self._optimizer
         if self.early_stopping and self.best_validation_score_ is None:
             self.best_validation_score_, self.best_loss_ = -np.inf, None
+        elif not self.early_stopping and self.best_loss_ is None:
+            self.best_loss_ = np.inf
         if held is not None and self.validation_scores_ is None:
             self.validation_scores_, self.validation_loss_curve_ = [], []
         objective, callbacks = self._objective(), self._callbacks()
@@ -465,11 +535,22 @@ class BasePerceptron(BaseEstimator):  # type: ignore[misc]
         seed = 0 if objective.dropout is None else int(self._random_state.randint(1 << 31))
         clip = 0.0 if self.clip_norm is None else float(self.clip_norm)
         epochs = Epochs(
-            *(self._net, examples, objective, descent, batch_size),
+            *(self._net, examples, objective, self._optimizer, batch_size),
             *(self._new_orders(rows) if self.shuffle else None, int(ahead), clip, seed),
             self.n_threads,
         )
-        total = most * epochs.per_epoch
+        return functools.partial(self._run, epochs, held, callbacks, most, incremental)
+
+    def _run(
+        self,
+        epochs: Epochs,
+        held: Held | None,
+        callbacks: list[Callable[[Any], object]],
+        most: int,
+        incremental: bool,
+    ) -> None:
+        """Take ``most`` epochs, or until loss or score are no longer better."""
+        descent, rows, total = epochs.descent, epochs.rows, self.max_iter * epochs.per_epoch
         self.n_iter_, stopped = 0, False
         with epochs, interrupts() as pressed:
             while self.n_iter_ < most and not stopped:
@@ -482,7 +563,7 @@ class BasePerceptron(BaseEstimator):  # type: ignore[misc]
                     self._note_epoch(float(loss), rows)
                 descent.epochs_end(self.t_)
                 if not finite:
-                    stopped = self._diverged(held)
+                    stopped = self._diverged()
                 elif pressed.is_set():
                     warnings.warn("Training interrupted by user.", stacklevel=4)
                     stopped = True
@@ -525,7 +606,7 @@ class BasePerceptron(BaseEstimator):  # type: ignore[misc]
             print(f"Iteration {self.n_iter_}, loss = {self.loss_:.8f}")
         if held is not None:
             self._note_score(held)
-        stopped = _ask(callbacks, self)
+        stopped = said_stop([callback(self) for callback in callbacks])
         if self._no_improvement_count > self.n_iter_no_change:
             what = "Validation score" if self.early_stopping else "Training loss"
             self._say(
@@ -563,7 +644,8 @@ class BasePerceptron(BaseEstimator):  # type: ignore[misc]
         elif self.scoring == "loss":
             score = -loss
         else:
-            weighted = {} if held.weights is None else {"sample_weight": held.weights}
+            weights = held.examples.weights
+            weighted = {} if weights is None else {"sample_weight": weights}
             score = float(check_scoring(self, self.scoring)(self, held.X, held.y, **weighted))
         self.validation_loss_curve_.append(loss)
         self.validation_scores_.append(score)
@@ -576,39 +658,50 @@ class BasePerceptron(BaseEstimator):  # type: ignore[misc]
                 self.best_validation_score_ = score
                 self._best_params = self._net.params.copy()
 
-    def _diverged(self, held: Held | None) -> bool:
+    def _diverged(self) -> bool:
         """End a fit whose loss is no longer finite, without losing the best weights."""
-        if not self.early_stopping:
+        epoch = len(self.loss_curve_) + 1
+        if not (self.early_stopping and self.validation_scores_):
             raise ValueError(
-                "Solver produced non-finite parameter weights. The input data may contain large "
-                "values and need to be preprocessed. The weights are those before the first step "
-                f"whose loss or gradient was not finite, in epoch {self.n_iter_ + 1}."
+                f"{NOT_FINITE} The weights are those before the first step whose loss or gradient "
+                f"was not finite, in epoch {epoch}."
             )
-        assert self.validation_scores_ is not None
+        assert self.validation_loss_curve_ is not None
+        self.loss_curve_.append(float("nan"))
         self.validation_scores_.append(float("nan"))
+        self.validation_loss_curve_.append(float("nan"))
         warnings.warn(
-            f"The loss or its gradient was not finite in epoch {self.n_iter_ + 1}; training ended "
-            "with the best weights before it.",
+            f"The loss or its gradient was not finite in epoch {epoch}; training ended with the "
+            "best weights before it.",
             ConvergenceWarning,
             stacklevel=4,
         )
         return True
 
-    def _fit_lbfgs(self, examples: Examples) -> None:
-        """Minimise over all rows at once, in float64: line searches see float32's rounding."""
-        number, net = self._net.dtype, self._net.copy("float64")
+    def _lbfgs(self, examples: Examples) -> Callable[[], None]:
+        """Set up a fit over all rows at once; returns the call that runs it.
+
+        It computes in float64: line searches see the rounding of float32.
+        """
+        for name in ("dropout", "clip_norm"):
+            if np.any(getattr(self, name)):
+                raise ValueError(f"{name} has no meaning for solver='lbfgs'")
+        self.loss_curve_ = []
+        net, callbacks = self._net.copy("float64"), self._callbacks()
+        objective = self._objective()._replace(most=self._most(net.dtype))
         X, y, weights = examples
-        wide = X._replace(values=X.values.astype("d")) if isinstance(X, kernels.Sparse) else X
-        if not isinstance(X, kernels.Sparse):
-            wide = checks.for_kernels(X.astype("d", copy=False))
-        examples = Examples(
-            wide,
-            y if y.ndim == 1 else checks.for_kernels(y.astype("d", copy=False)),
-            None if weights is None else checks.for_kernels(weights.astype("d", copy=False)),
-        )
-        if any(np.ravel(self.dropout)):
-            raise ValueError("dropout has no meaning for solver='lbfgs', which needs one loss")
-        callbacks, narrow = self._callbacks(), self._net
+        y = y if y.ndim == 1 else _doubles(y)
+        examples = Examples(_wide(X), y, None if weights is None else _doubles(weights))
+        return functools.partial(self._minimise, net, examples, objective, callbacks)
+
+    def _minimise(
+        self,
+        net: Network,
+        examples: Examples,
+        objective: kernels.Objective,
+        callbacks: list[Callable[[Any], object]],
+    ) -> None:
+        """Let ``net`` learn by L-BFGS, and take its weights."""
 
         def note(iteration: int, loss: float) -> bool:
             self.n_iter_, self.loss_ = iteration, loss
@@ -616,24 +709,23 @@ class BasePerceptron(BaseEstimator):  # type: ignore[misc]
             if self.verbose:
                 print(f"Iteration {iteration}, loss = {loss:.8f}")
             if not callbacks:
-                return False
-            narrow.params[:] = net.params
-            return _ask(callbacks, self)
+                return pressed.is_set()
+            self._net.params[:] = net.params
+            return said_stop([callback(self) for callback in callbacks]) or pressed.is_set()
 
         with interrupts() as pressed:
             result, self.loss_ = minimise(
-                *(net, examples, self._objective()),
+                *(net, examples, objective),
                 max_iter=self.max_iter,
                 max_fun=self.max_fun,
                 tol=self.tol,
                 n_threads=self.n_threads,
-                note=lambda iteration, loss: note(iteration, loss) or pressed.is_set(),
+                note=note,
             )
         self._net.params[:] = net.params
-        assert self._net.dtype == number
         self.n_iter_ = min(int(result.nit), self.max_iter)
         if pressed.is_set():
-            warnings.warn("Training interrupted by user.", stacklevel=3)
+            warnings.warn("Training interrupted by user.", stacklevel=4)
         elif result.status not in (0, 99):  # 99: a callback said so
             more = ""
             if self.n_iter_ == self.max_iter:
@@ -643,7 +735,7 @@ class BasePerceptron(BaseEstimator):  # type: ignore[misc]
                 f"(status={result.status}):\n{result.message}\n{more}\nYou might also want to "
                 "scale the data.",
                 ConvergenceWarning,
-                stacklevel=3,
+                stacklevel=4,
             )
 
     # ------------------------------------------------------------------ predicting
@@ -651,24 +743,28 @@ class BasePerceptron(BaseEstimator):  # type: ignore[misc]
     def _infer(self, X: Any, link: int | None = None) -> Array:
         """Compute the network's outputs (n, K) for ``X``, checked; ``link`` -1: before its link."""
         check_is_fitted(self)
-        X = validate_data(
-            self, X, accept_sparse="csr", dtype=self._net.dtype, order="C", reset=False
-        )
+        numbers = [np.float64, np.float32]
+        X = validate_data(self, X, accept_sparse="csr", dtype=numbers, order="C", reset=False)
         code = self._net.link if link is None else link
         return self._net.infer_checked(self._rows(X, self._net.dtype), code)
 
 
-def _ask(callbacks: list[Callable[[Any], object]], estimator: BasePerceptron) -> bool:
-    """Call each; tell whether one of them answered True."""
-    answers = [callback(estimator) for callback in callbacks]
-    return any(answer is True for answer in answers)
+def _doubles(array: Array) -> Array:
+    """Give an array in float64, in the form that kernels take."""
+    return checks.for_kernels(array.astype(np.float64, copy=False))
 
 
-def _rows_at(examples: Examples, rows: Array) -> Examples:
-    """Copy the rows of ``examples`` whose indices are given."""
+def _wide(X: Array | kernels.Sparse) -> Array | kernels.Sparse:
+    """Give dense or sparse rows in float64."""
+    return X._replace(values=_doubles(X.values)) if isinstance(X, kernels.Sparse) else _doubles(X)
+
+
+def _rows_at(examples: Examples, rows: Array, columns: int) -> Examples:
+    """Copy the rows of ``examples``, of so many ``columns``, whose indices are given."""
     X, y, weights = examples
     if isinstance(X, kernels.Sparse):
-        matrix = sparse.csr_array((X.values, X.columns, X.starts))[rows]
+        shape = row_count(X), columns
+        matrix = sparse.csr_array((X.values, X.columns, X.starts), shape=shape)[rows]
         picked: Array | kernels.Sparse = kernels.Sparse(
             matrix.data, np.asarray(matrix.indices, np.int32), np.asarray(matrix.indptr, np.int64)
         )

@@ -14,6 +14,7 @@ import scipy.optimize
 from scipy.special import xlogy
 
 from fastbp import kernels
+from fastbp.buffers import aligned
 from fastbp.kernels import Array
 from fastbp.network import Network, row_count
 from fastbp.optimizers import Optimizer, Schedule
@@ -62,6 +63,14 @@ class Descent:
         self.state = optimizer.state(net.params.size, net.dtype)
         self.powers = [1.0, 1.0]  # beta1^t and beta2^t of Adam
         self.taken = 0
+
+    def __setstate__(self, state: dict[str, Any]) -> None:
+        self.__dict__.update(state)
+        # joblib may hand over maps of a file that cannot be written; kernels do not look.
+        copies = tuple(aligned(len(buffer), buffer.dtype) for buffer in self.state)
+        for copy, buffer in zip(copies, self.state, strict=True):
+            copy[:] = buffer
+        self.state = copies
 
     def rates(self, epochs: int, rows: int, seen: int, per_epoch: int, total: int) -> Array:
         """Give the learning rate of each step (epochs * per_epoch,) of the next ``epochs``.

@@ -7,6 +7,7 @@ a new array is made and no argument is changed. NaN and infinity pass through as
 Code that is itself compiled by Numba calls ``fastbp.kernels`` directly.
 """
 
+import math
 from collections.abc import Callable
 from typing import Any
 
@@ -324,7 +325,7 @@ def softmax_cross_entropy(
     smoothing = checks.real("label_smoothing", label_smoothing, 0.0, 1.0, open_ends="high")
     scratch = np.empty((4, len(np.atleast_1d(z))), checks.floats("z", z).dtype)
     kernel = kernels.softmax_cross_entropy
-    return _loss(kernel, z, y, sample_weight, out, smoothing, scratch, labels=True)
+    return _loss(kernel, z, y, sample_weight, out, smoothing, scratch, math.inf, labels=True)
 
 
 def softmax_cross_entropy_backward(p: Any, y: Any, *, out: Array | None = None) -> Array:
@@ -372,7 +373,8 @@ def sigmoid_cross_entropy(
     z = checks.floats("z", z, 2)
     checks.values(targets, z.shape[0], z.shape[1], z.dtype, 0.0, 1.0)
     scratch = np.empty((4, len(z)), z.dtype)
-    return _loss(kernels.sigmoid_cross_entropy, z, targets, sample_weight, out, 0.0, scratch)
+    kernel = kernels.sigmoid_cross_entropy
+    return _loss(kernel, z, targets, sample_weight, out, 0.0, scratch, math.inf)
 
 
 def squared_error(

@@ -106,6 +106,7 @@ class Objective(NamedTuple):
     # As scikit-learn has it: penalties are divided by the batch's weight, and in an epoch's mean
     # loss batches count by their rows, not by their weight.
     by_rows: bool = False
+    most: float = math.inf  # what one label's cross-entropy counts at most in the loss
 
 
 class Rule(NamedTuple):
@@ -1522,7 +1523,7 @@ def maxima(z: Array, top: Array, which: Array) -> None:
 
 @jit
 def softmax_cross_entropy(
-    z: Array, y: Array, shares: Array, smoothing: float, scratch: Array
+    z: Array, y: Array, shares: Array, smoothing: float, scratch: Array, most: float
 ) -> tuple[float, float]:
     """Softmax, cross-entropy and its gradient together, of ``z`` (K, B).
 
@@ -1530,31 +1531,39 @@ def softmax_cross_entropy(
     (seed 000, eq. 14; seed 003; seed 004, eq. 1). The Jacobian of the softmax never appears.
 
     ``y``: class indices (B,) or probabilities (K, B) whose columns sum to 1; t is (1 - smoothing)
-    times that plus smoothing / K. Only the loops for the kind that is given are compiled.
+    times that plus smoothing / K. Only the loops for the kind that is given are compiled. A row
+    adds ``most`` to the loss at most, whatever its delta: so much remains where others clip
+    probabilities; infinity: there is no such limit.
     """
     K, B = z.shape
     top, which = vector(scratch, 0, B), vector(scratch, B, B)
     total, answer = vector(scratch, 2 * B, B), vector(scratch, 3 * B, B)
     on = z.dtype.type(1.0 - smoothing)
     off = z.dtype.type(smoothing / K)
+    limit = z.dtype.type(most)
     loss = z.dtype.type(0)
     score = z.dtype.type(0)
     maxima(z, top, which)
     if y.ndim == 1:
         for i in range(B):
-            loss -= shares[i] * on * (z[y[i], i] - top[i])
             score += shares[i] if np.int64(which[i]) == y[i] else ZERO
+        fit = which  # sum_k t_ki (z_ki - top_i)
+        for i in range(B):
+            fit[i] = on * (z[y[i], i] - top[i])
         if smoothing > 0.0:
             for k in range(K):
                 for i in range(B):
-                    loss -= shares[i] * off * (z[k, i] - top[i])
+                    fit[i] += off * (z[k, i] - top[i])
     else:
         maxima(y, total, answer)
         for i in range(B):
             score += shares[i] if which[i] == answer[i] else ZERO
+        fit = which
+        for i in range(B):
+            fit[i] = ZERO
         for k in range(K):
             for i in range(B):
-                loss -= shares[i] * (on * y[k, i] + off) * (z[k, i] - top[i])
+                fit[i] += (on * y[k, i] + off) * (z[k, i] - top[i])
     for i in range(B):
         total[i] = ZERO
     for k in range(K):
@@ -1562,7 +1571,8 @@ def softmax_cross_entropy(
             z[k, i] = exp(z[k, i] - top[i])
             total[i] += z[k, i]
     for i in range(B):
-        loss += shares[i] * log(total[i])
+        part = log(total[i]) - fit[i]
+        loss += shares[i] * (limit if part > limit else part)
         total[i] = shares[i] / total[i]
     for k in range(K):
         for i in range(B):
@@ -1579,17 +1589,19 @@ def softmax_cross_entropy(
 
 @jit
 def sigmoid_cross_entropy(
-    z: Array, targets: Array, shares: Array, smoothing: float, scratch: Array
+    z: Array, targets: Array, shares: Array, smoothing: float, scratch: Array, most: float
 ) -> tuple[float, float]:
     """loss_i = sum_k softplus(z_ki) - t_ki z_ki;  delta_ki = share_i (sigmoid(z_ki) - t_ki).
 
     ``targets`` (K, B) in [0, 1]; t = (1 - smoothing) target + smoothing / 2. A row is right if
-    every output is on the target's side of one half.
+    every output is on the target's side of one half. ``most`` limits what an output adds to the
+    loss, as in ``softmax_cross_entropy``.
     """
     K, B = z.shape
     wrong = vector(scratch, 0, B)
     on = z.dtype.type(1.0 - smoothing)
     off = z.dtype.type(0.5 * smoothing)
+    limit = z.dtype.type(most)
     loss = z.dtype.type(0)
     score = z.dtype.type(0)
     for i in range(B):
@@ -1598,7 +1610,8 @@ def sigmoid_cross_entropy(
         for i in range(B):
             wrong[i] = wrong[i] if (z[k, i] > ZERO) == (targets[k, i] > HALF) else ONE
             t = on * targets[k, i] + off
-            loss += shares[i] * (softplus(z[k, i]) - t * z[k, i])
+            part = softplus(z[k, i]) - t * z[k, i]
+            loss += shares[i] * (limit if part > limit else part)
             z[k, i] = shares[i] * (sigmoid(z[k, i]) - t)
     for i in range(B):
         score += shares[i] * (ONE - wrong[i])
@@ -1678,12 +1691,13 @@ def loss_and_delta(
     ``y`` are class indices (B,) or targets (K, B); only the losses for its kind are compiled.
     """
     if y.ndim == 1:
-        return softmax_cross_entropy(z, y, shares, objective.smoothing, scratch)
+        return softmax_cross_entropy(z, y, shares, objective.smoothing, scratch, objective.most)
     else:
+        smoothing, most = objective.smoothing, objective.most
         if objective.loss == SOFTMAX_CROSS_ENTROPY:
-            return softmax_cross_entropy(z, y, shares, objective.smoothing, scratch)
+            return softmax_cross_entropy(z, y, shares, smoothing, scratch, most)
         if objective.loss == SIGMOID_CROSS_ENTROPY:
-            return sigmoid_cross_entropy(z, y, shares, objective.smoothing, scratch)
+            return sigmoid_cross_entropy(z, y, shares, smoothing, scratch, most)
         if objective.loss == SQUARED_ERROR:
             return squared_error(z, y, shares)
         if objective.loss == ABSOLUTE_ERROR:
@@ -1831,11 +1845,11 @@ def add_penalties(
             N = layers.sizes[layer + 1]
             first, rows = layer_part(layers, layer, team)
             l1, l2 = factor * penalties[layer, 0], factor * penalties[layer, 1]
-            if l1 > 0.0 or l2 > 0.0:
+            if l1 != 0.0 or l2 != 0.0:
                 start = layers.weights_at[layer] + first * N
                 total += penalise(params, grads, start, rows * N, l1, l2, corner)
             l1, l2 = factor * penalties[layer, 2], factor * penalties[layer, 3]
-            if (l1 > 0.0 or l2 > 0.0) and team.rank == team.size - 1:
+            if (l1 != 0.0 or l2 != 0.0) and team.rank == team.size - 1:
                 total += penalise(params, grads, layers.biases_at[layer], N, l1, l2, corner)
         return total
 
@@ -2657,7 +2671,7 @@ def batch_loss(
 ) -> tuple[float, float]:
     """Call ``loss_and_delta``, or for class indices at once what it would call: a level less."""
     if y.ndim == 1:
-        return softmax_cross_entropy(z, y, shares, objective.smoothing, scratch)
+        return softmax_cross_entropy(z, y, shares, objective.smoothing, scratch, objective.most)
     else:
         return loss_and_delta(objective, z, y, shares, scratch)
 
@@ -2748,7 +2762,7 @@ def train_steps(
         turn = n * (counts[1] % orders)  # where this epoch's order begins
         total = batch_weight(weights, order, turn + start, B)
         # Rows that all weigh 0 get shares of 0.
-        factor = objective.scale / total if total > 0.0 else 0.0
+        factor = objective.scale / total if total != 0.0 else 0.0
         loss = score = 0.0
         ahead, mine = portion(B, team.rank, team.size)
         blocks = max(1, (mine + work.block - 1) // work.block)

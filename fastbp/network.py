@@ -480,7 +480,7 @@ class Network:
             shares = weights / self.dtype.type(weight)
         columns, scratch = np.array(z.T, order="C"), np.empty(4 * len(z), self.dtype)
         if y.ndim == 1:  # what training has compiled already
-            return kernels.softmax_cross_entropy(columns, y, shares, 0.0, scratch)
+            return kernels.softmax_cross_entropy(columns, y, shares, 0.0, scratch, math.inf)
         targets = np.ascontiguousarray(y.T)
         return kernels.loss_and_delta(self._bare, columns, targets, shares, scratch)
 

@@ -66,7 +66,7 @@ class SGD(Optimizer):
     ----------
     learning_rate : float
     momentum : float
-        From 0 to below 1.
+        From 0 to 1, with which nothing slows down.
     nesterov : bool
         Needs a momentum above 0.
     """
@@ -79,7 +79,7 @@ class SGD(Optimizer):
 
     def __post_init__(self) -> None:
         super().__post_init__()
-        _share("momentum", self.momentum)
+        checks.real("momentum", self.momentum, 0.0, 1.0)
         if self.nesterov and not self.momentum:
             raise ValueError("nesterov=True needs a momentum above 0; momentum is 0")
 

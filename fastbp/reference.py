@@ -258,12 +258,17 @@ def _column(z: Array, shares: Array | None) -> Array:
 
 
 def softmax_cross_entropy(
-    z: Array, y: Array, shares: Array | None = None, smoothing: float = 0.0
+    z: Array,
+    y: Array,
+    shares: Array | None = None,
+    smoothing: float = 0.0,
+    most: float = np.inf,
 ) -> tuple[float, Array]:
     """loss_i = ln(sum_k e^z_ik) - sum_k t_ik z_ik;  delta_ik = share_i (softmax(z)_ik - t_ik).
 
     ``y``: class indices (B,) or probabilities (B, K) whose rows sum to 1; t is (1 - smoothing)
-    times that plus smoothing / K  (seed 000, eq. 11 and 14; seed 003; seed 004, eq. 1).
+    times that plus smoothing / K  (seed 000, eq. 11 and 14; seed 003; seed 004, eq. 1). No loss_i
+    counts more than ``most``.
     """
     B, K = z.shape
     share = _column(z, shares)
@@ -280,7 +285,7 @@ def softmax_cross_entropy(
         fit = (t * shifted).sum(axis=1)
         delta -= t
     delta *= share
-    return float(share[:, 0] @ (np.log(total[:, 0]) - fit)), delta
+    return float(share[:, 0] @ np.minimum(np.log(total[:, 0]) - fit, most)), delta
 
 
 def softmax_cross_entropy_by_jacobian(
@@ -302,15 +307,21 @@ def softmax_cross_entropy_by_jacobian(
 
 
 def sigmoid_cross_entropy(
-    z: Array, targets: Array, shares: Array | None = None, smoothing: float = 0.0
+    z: Array,
+    targets: Array,
+    shares: Array | None = None,
+    smoothing: float = 0.0,
+    most: float = np.inf,
 ) -> tuple[float, Array]:
     """loss_i = sum_k ln(1 + e^z_ik) - t_ik z_ik;  delta_ik = share_i (sigmoid(z_ik) - t_ik).
 
-    ``targets`` in [0, 1]; t = (1 - smoothing) target + smoothing / 2.
+    ``targets`` in [0, 1]; t = (1 - smoothing) target + smoothing / 2. No term of the sum counts
+    more than ``most``.
     """
     share = _column(z, shares)
     t = (1.0 - smoothing) * targets + 0.5 * smoothing
-    return float((share * (softplus(z) - t * z)).sum()), share * (sigmoid(z) - t)
+    terms = np.minimum(softplus(z) - t * z, most)
+    return float((share * terms).sum()), share * (sigmoid(z) - t)
 
 
 def squared_error(z: Array, targets: Array, shares: Array | None = None) -> tuple[float, Array]:

@@ -95,6 +95,11 @@ def interrupts() -> Iterator[threading.Event]:
             signal.signal(signal.SIGINT, before)
 
 
+def said_stop(answers: list[object]) -> bool:
+    """Tell whether a callback's answer is True, Python's or NumPy's; others mean nothing."""
+    return any(isinstance(answer, bool | np.bool_) and bool(answer) for answer in answers)
+
+
 def split(X: Array, y: Array, fraction: float, seed: int | None) -> tuple[Array, Array]:
     """Choose rows to hold out, each class with its share; returns (rows kept, rows held out)."""
     n = len(y)
@@ -346,10 +351,8 @@ def train(
             reporter.update(run.taken, history)
             if len(means) and best is not None and best.stale_after(net, history):
                 history.stopped = "early stopping"
-            if len(means):
-                answers = [callback(net, history) for callback in callbacks]
-                if any(answer is True for answer in answers):
-                    history.stopped = "callback"
+            if len(means) and said_stop([callback(net, history) for callback in callbacks]):
+                history.stopped = "callback"
             if interrupted.is_set():
                 history.stopped = "interrupt"
     if best is not None and best.epoch:

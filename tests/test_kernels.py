@@ -648,7 +648,7 @@ def test_no_variable_of_a_float32_kernel_is_float64(kernel, arrays):
 # ---- Losses
 
 LOSSES = {  # name: what its kernel takes after the shares
-    "sigmoid_cross_entropy": ("smoothing", "scratch"),
+    "sigmoid_cross_entropy": ("smoothing", "scratch", "most"),
     "squared_error": (),
     "absolute_error": (),
     "huber": ("transition",),
@@ -696,15 +696,16 @@ def check_loss(z, y, shares, got, columns, want, score, terms):
 @shapes
 @pytest.mark.parametrize("smoothing", [0.0, 0.1])
 @pytest.mark.parametrize("kind", ["indices", "one-hot", "soft"])
-def test_softmax_cross_entropy(shape, dtype, smoothing, kind):
+@pytest.mark.parametrize("most", [np.inf, 1.5])
+def test_softmax_cross_entropy(shape, dtype, smoothing, kind, most):
     B, K = shape
     z, soft, shares = rows_of(shape, dtype, "softmax_cross_entropy")
     labels = np.random.default_rng(6).integers(0, K, B)
     y = {"indices": labels, "one-hot": np.eye(K, dtype=dtype)[labels], "soft": soft}[kind]
     columns, scratch = z.T.copy(), np.full(4 * B, np.nan, dtype)
-    got = kernels.softmax_cross_entropy(columns, y.T.copy(), shares, smoothing, scratch)
+    got = kernels.softmax_cross_entropy(columns, y.T.copy(), shares, smoothing, scratch, most)
     y = y if kind == "indices" else wide(y)
-    want = reference.softmax_cross_entropy(wide(z), y, wide(shares), smoothing)
+    want = reference.softmax_cross_entropy(wide(z), y, wide(shares), smoothing, most)
     right = z.argmax(axis=1) == (labels if kind == "indices" else y.argmax(axis=1))
     terms = 2.0 + np.ptp(wide(z), axis=1, keepdims=True) + np.zeros(shape)
     check_loss(z, y, shares, got, columns, want, shares[right].sum(dtype=float), terms)
@@ -712,10 +713,11 @@ def test_softmax_cross_entropy(shape, dtype, smoothing, kind):
 
 @both
 @shapes
-@pytest.mark.parametrize("name", LOSSES)
+@pytest.mark.parametrize("name", [*LOSSES, "sigmoid_cross_entropy, limited"])
 def test_loss_of_values(shape, dtype, name):
+    name, _, limited = name.partition(", ")
     z, targets, shares = rows_of(shape, dtype, name)
-    hyper = {"smoothing": 0.2, "transition": 0.7}
+    hyper = {"smoothing": 0.2, "transition": 0.7, "most": 0.8 if limited else np.inf}
     more = {**hyper, "scratch": np.full(4 * shape[0], np.nan, dtype)}
     columns = z.T.copy()
     got = getattr(kernels, name)(
@@ -744,7 +746,7 @@ def test_softmax_cross_entropy_holds_for_large_logits(z, smoothing, seed):
 
     def run(y, smoothing):
         columns, scratch = z.T.copy(), np.empty(4 * B, dtype)
-        loss, _ = kernels.softmax_cross_entropy(columns, y, shares, smoothing, scratch)
+        loss, _ = kernels.softmax_cross_entropy(columns, y, shares, smoothing, scratch, np.inf)
         return loss, columns.T
 
     loss, delta = run(labels, smoothing)

@@ -79,7 +79,7 @@ def test_names_give_the_defaults(name):
         (lambda: fastbp.SGD(-1), "learning_rate.*-1"),
         (lambda: fastbp.SGD(float("nan")), "learning_rate.*nan"),
         (lambda: fastbp.SGD(1e7), "learning_rate.*at most 1e"),
-        (lambda: fastbp.SGD(0.1, 1.0), "momentum.*below 1, not 1.0"),
+        (lambda: fastbp.SGD(0.1, 1.1), "momentum.*at most 1, not 1.1"),
         (lambda: fastbp.SGD(0.1, nesterov=True), "needs a momentum"),
         (lambda: fastbp.Adam(beta1=-0.1), "beta1.*-0.1"),
         (lambda: fastbp.Adam(beta2=1.5), "beta2.*1.5"),
