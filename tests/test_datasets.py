@@ -41,7 +41,11 @@ def test_the_file_and_scikit_learn_give_the_same(monkeypatch: pytest.MonkeyPatch
     assert (slow.X.dtype, slow.y.dtype) == (quick.X.dtype, quick.y.dtype)
 
 
-@pytest.mark.parametrize("content", [None, b"not a gzip file", gzip.compress(b"1,2\n")])
+@pytest.mark.parametrize(
+    "content",
+    [None, b"not a gzip file", gzip.compress(b"1,2\n")],
+    ids=["no file", "not gzip", "other rows"],
+)
 def test_a_file_not_as_expected_is_left_alone(
     content: bytes | None, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:

@@ -387,7 +387,9 @@ def rows_scored(estimator, X, y):
 
 
 @pytest.mark.parametrize(
-    "scoring", ["balanced_accuracy", "neg_log_loss", "loss", rows_scored], ids=str
+    "scoring",
+    ["balanced_accuracy", "neg_log_loss", "loss", rows_scored],
+    ids=["balanced_accuracy", "neg_log_loss", "loss", "a function"],
 )
 def test_any_scorer_watches(scoring):
     frame_like = np.asarray(IRIS_X)
