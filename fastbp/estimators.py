@@ -122,8 +122,8 @@ class MLPClassifier(ClassifierMixin, BasePerceptron):  # type: ignore[misc]
     dtype : {'auto', 'float32', 'float64'}, default='auto'
         Precision. ``'auto'`` follows X, as in scikit-learn: float64 for anything but float32.
         That is the default because it makes an exchanged import change nothing but the time: the
-        same epochs, scores and predictions, to 1e-12 or so. ``'float32'`` takes about half the
-        time and memory, and trains as well: noise of batches is far above its rounding. L-BFGS
+        same epochs, scores and predictions, to rounding. ``'float32'`` takes less time and half
+        the memory, and trains as well: the noise of batches is far above its rounding. L-BFGS
         computes in float64 whatever it is given.
     n_threads : int, optional
         Threads that take each step together. None: one for small steps, every processor for
@@ -497,8 +497,8 @@ class MLPRegressor(RegressorMixin, BasePerceptron):  # type: ignore[misc]
     dtype : {'auto', 'float32', 'float64'}, default='auto'
         Precision. ``'auto'`` follows X, as in scikit-learn: float64 for anything but float32.
         That is the default because it makes an exchanged import change nothing but the time: the
-        same epochs, scores and predictions, to 1e-12 or so. ``'float32'`` takes about half the
-        time and memory, and trains as well: noise of batches is far above its rounding. L-BFGS
+        same epochs, scores and predictions, to rounding. ``'float32'`` takes less time and half
+        the memory, and trains as well: the noise of batches is far above its rounding. L-BFGS
         computes in float64 whatever it is given.
     n_threads : int, optional
         Threads that take each step together. None: one for small steps, every processor for

@@ -741,6 +741,16 @@ def test_one_class_is_always_that_class():
     np.testing.assert_array_equal(net.predict_proba(IRIS_X), np.ones((150, 1)))
 
 
+@pytest.mark.parametrize("name", ["MLPClassifier", "MLPRegressor"])
+def test_examples_in_docstrings_run(name):
+    import doctest
+
+    (example,) = doctest.DocTestFinder(recurse=False).find(getattr(fastbp, name), name)
+    results = doctest.DocTestRunner().run(example)
+    assert results.failed == 0
+    assert results.attempted > 5
+
+
 def test_importing_fastbp_leaves_scikit_learn_alone():
     import subprocess
     import sys
