@@ -21,6 +21,13 @@ RESULTS = pytest.StashKey[list[dict[str, Any]]]()
 collect_ignore_glob = ["test_*.py"] if numba.config.DISABLE_JIT else []
 
 
+def pytest_xdist_auto_num_workers(config: pytest.Config) -> int | None:
+    """Take no time while something else runs."""
+    timed = config.option.benchmark_only or config.option.benchmark_enable
+    whole = config.args_source is pytest.Config.ArgsSource.TESTPATHS
+    return None if whole and not timed else 0
+
+
 def pytest_configure(config: pytest.Config) -> None:
     """Show the columns that are read, unless others are asked for."""
     if config.option.benchmark_columns is None:

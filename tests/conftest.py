@@ -7,6 +7,11 @@ import numpy as np
 import pytest
 
 
+def pytest_xdist_auto_num_workers(config: pytest.Config) -> int | None:
+    """Give the whole suite, which mostly compiles, a process for each processor; parts of it one."""
+    return None if config.args_source is pytest.Config.ArgsSource.TESTPATHS else 0
+
+
 @pytest.fixture(autouse=True)
 def _overflow_is_silent_without_the_compiler() -> Iterator[None]:
     """Kernels run by Python count modulo 2^64 and overflow to inf, of which NumPy would warn."""

@@ -262,7 +262,9 @@ def test_14_of_the_loss_kernel_lies_as_the_notes_write_it(rows):
     c = rows.columns
     z = c.Z2.copy(order="C")  # as it is overwritten
     shares, scratch_space = np.full(m, 1 / m, z.dtype), rows.empty(4, m)
-    loss, right = kernels.softmax_cross_entropy(z, rows.labels, shares, 0.0, scratch_space)
+    loss, right = kernels.softmax_cross_entropy(
+        *(z, rows.labels, shares, 0.0, scratch_space, np.inf)
+    )
     assert_same(z, c.DZ2() / z.dtype.type(m))  # in place of Z2, (n, m)
     assert loss == pytest.approx(c.loss().mean(dtype=np.float64), rel=20 * eps(z))
     assert right == pytest.approx(np.mean(c.Y_hat.argmax(axis=0) == rows.labels), abs=20 * eps(z))
