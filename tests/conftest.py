@@ -8,7 +8,7 @@ import pytest
 
 
 def pytest_xdist_auto_num_workers(config: pytest.Config) -> int | None:
-    """Give the whole suite, which mostly compiles, a process for each processor; parts of it one."""
+    """Give the whole suite, which mostly compiles, every processor; parts of it one."""
     return None if config.args_source is pytest.Config.ArgsSource.TESTPATHS else 0
 
 
