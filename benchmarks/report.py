@@ -3,6 +3,8 @@
     pytest --benchmark-only --benchmark-json=results.json
     python benchmarks/report.py results.json --readme README.md --picture grid.svg --peers peers.svg
 
+Of several files, the first that has a subject gives all of its rows.
+
 Every number comes from the JSON. Nothing is sorted out: a row that fastbp loses looks like any
 other.
 """
@@ -58,6 +60,16 @@ def load(path: Path) -> Results:
     if "benchmarks" not in results or "versions" not in results.get("machine_info", {}):
         raise ValueError(f"{path} was not written by this project's pytest --benchmark-json")
     return dict(results)
+
+
+def together(parts: list[Results]) -> Results:
+    """Join results: each subject's from the first that has it, the machine from the first."""
+    whole = {**parts[0], "benchmarks": []}
+    for part in parts:
+        known = {one["extra_info"].get("subject") for one in whole["benchmarks"]}
+        more = [b for b in part["benchmarks"] if b["extra_info"].get("subject") not in known]
+        whole["benchmarks"] = whole["benchmarks"] + more
+    return whole
 
 
 def select(results: Results, subject: str) -> list[Results]:
@@ -603,13 +615,15 @@ def draw_marks(axes: Any, rows: list[Results]) -> None:
 def main(arguments: list[str] | None = None) -> int:
     """Print the tables, and put them into a README and into pictures if asked to."""
     parser = argparse.ArgumentParser(description="Tables and a picture of benchmark results.")
-    parser.add_argument("results", type=Path, help="JSON written by pytest --benchmark-json")
+    parser.add_argument(
+        "results", type=Path, nargs="+", help="JSON written by pytest --benchmark-json"
+    )
     parser.add_argument("--readme", type=Path, help="file whose marked places are filled in")
     parser.add_argument("--picture", type=Path, help="SVG or PNG to draw the grid into")
     parser.add_argument("--peers", type=Path, help="SVG or PNG to draw the other libraries into")
     given = parser.parse_args(arguments)
     try:
-        results = load(given.results)
+        results = together([load(path) for path in given.results])
         tables = {name: table(results) for name, table in TABLES.items()}
         if given.readme:
             filled = fill(given.readme.read_text(encoding="utf-8"), tables)

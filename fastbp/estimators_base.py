@@ -343,7 +343,7 @@ class BasePerceptron(BaseEstimator):  # type: ignore[misc]
         self.validation_scores_: list[float] | None = None
         self.best_validation_score_: float | None = None
         self.best_loss_: float | None = np.inf
-        self.stopped_ = False
+        self.stopped_ = self._in_parts = False
         self._no_improvement_count = 0
         self._best_params = self._net.params.copy()
         self._optimizer: Descent | None = None
@@ -400,8 +400,11 @@ class BasePerceptron(BaseEstimator):  # type: ignore[misc]
                 raise ValueError(
                     "partial_fit does not support early_stopping=True without validation_data"
                 )
+            if not self._in_parts:  # that a fit before was ended does not end this
+                self.stopped_, self._no_improvement_count = False, 0
             if self.stopped_:
                 return lambda: None
+        self._in_parts = incremental
         if self.early_stopping and held is None:
             examples, held = self._split(examples, weights, X, y)
         if self.early_stopping and going_on and not incremental:
@@ -621,7 +624,7 @@ class BasePerceptron(BaseEstimator):  # type: ignore[misc]
             else:
                 self._say(" Learning rate too small. Stopping.\n" if slows_down else " Stopping.\n")
                 self.stopped_ = stopped = True
-        elif self.n_iter_ == self.max_iter and not incremental and not stopped:
+        if self.n_iter_ == self.max_iter and not incremental and not stopped:
             warnings.warn(
                 f"Stochastic Optimizer: Maximum iterations ({self.max_iter}) reached and the "
                 "optimization hasn't converged yet.",

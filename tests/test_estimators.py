@@ -479,6 +479,10 @@ def test_partial_fit_with_early_stopping_on_given_data():
     kept = net._net.params.copy()
     net.partial_fit(SUGAR_X[:300], SUGAR_Y[:300], validation_data=held)
     np.testing.assert_array_equal(net._net.params, kept)
+    assert net.fit(SUGAR_X, SUGAR_Y).stopped_
+    kept = net._net.params.copy()
+    assert not net.partial_fit(SUGAR_X, SUGAR_Y, validation_data=held).stopped_
+    assert (net._net.params != kept).any()
 
 
 @BOTH

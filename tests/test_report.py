@@ -299,6 +299,18 @@ def test_digits() -> None:
     ]
 
 
+def test_each_subject_comes_from_the_first_file_that_has_it() -> None:
+    def results(machine: str, *rows: tuple[str | None, int]) -> report.Results:
+        marks = [{"extra_info": {"subject": s, "k": k} if s else {"k": k}} for s, k in rows]
+        return {"machine_info": machine, "benchmarks": marks}
+
+    parts = [results("a", ("x", 1), ("x", 2)), results("b", ("x", 3), ("y", 4), (None, 5))]
+    whole = report.together(parts)
+    assert whole["machine_info"] == "a"
+    assert [one["extra_info"]["k"] for one in whole["benchmarks"]] == [1, 2, 4, 5]
+    assert len(parts[0]["benchmarks"]) == 2
+
+
 def test_tables_go_between_their_markers(
     path: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
