@@ -28,6 +28,7 @@ from fastbp.optimizers import (
     SGD,
     Adagrad,
     Adam,
+    AdamW,
     Optimizer,
     RMSprop,
     Schedule,
@@ -483,7 +484,7 @@ class BasePerceptron(BaseEstimator):  # type: ignore[misc]
         elif self.solver == "adam":
             optimizer = UncorrectedAdam(rate, self.beta_1, self.beta_2, self.epsilon)
         elif self.solver == "adamw":
-            optimizer = OPTIMIZERS["adamw"](rate, self.beta_1, self.beta_2, self.epsilon)  # type: ignore[call-arg]
+            optimizer = AdamW(rate, self.beta_1, self.beta_2, self.epsilon)
         elif self.solver == "rmsprop":
             optimizer = RMSprop(rate, self.beta_2, self.epsilon)
         else:

@@ -2796,7 +2796,7 @@ def train_steps(
                 *(turned, deltas, begun, None),
             )
             last_columns(params, layers, share, x, outputs, narrow, turned, begun, z)
-            keep_outputs(z, begin, work.record)
+            keep_outputs(z, start + share.first, work.record)
             last_activation(z, scratch, layers, layers.last, share, outputs, slopes)
             more = batch_loss(objective, z, y, shares, scratch)
             last_activation_backward(z, layers, layers.last, share, outputs, slopes)

@@ -933,11 +933,14 @@ def test_weights_whose_sum_is_negative_count_as_there():
 
 
 def test_labels_other_than_0_are_there():
-    signs = np.where(LABELS == 1, 1, 0)
+    signs = np.where(LABELS == 1, 1, -1)
     both = [each.fit(IRIS_X, signs) for each in pair("labels", max_iter=4)]
     assert_alike(*both, IRIS_X)
-    momentum = [e.fit(IRIS_X, IRIS_Y) for e in pair("three classes", solver="sgd", momentum=1.0)]
-    assert_alike(*momentum, IRIS_X)
+
+
+def test_a_momentum_of_1_is_taken_as_there():
+    both = [e.fit(IRIS_X, IRIS_Y) for e in pair("three classes", solver="sgd", momentum=1.0)]
+    assert_alike(*both, IRIS_X)
 
 
 def test_a_loss_that_is_never_finite_is_an_error_with_early_stopping_too():
