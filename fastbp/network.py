@@ -549,18 +549,29 @@ class Network:
         _, means = step.take(np.zeros(1, np.float64))
         return float(means[0, 0]) if len(means) else float("nan"), step.gradients
 
-    def save(self, path: str | PathLike[str]) -> None:
+    def save(self, path: str | PathLike[str], *, preparation: dict[str, Any] | None = None) -> None:
         """Write the network to a safetensors file.
 
         Tensors are named and laid out as ``torch.nn.Sequential`` has them, ``0.weight`` (fan-out,
         fan-in), ``0.bias``, ``2.weight`` and so on, an activation counting as a layer; the
         description stands in the file's metadata. The file appears whole or not at all.
+
+        Parameters
+        ----------
+        path : path
+        preparation : dict, optional
+            What JSON can hold, to be kept beside the description: see ``fastbp.Model``.
         """
         tensors = {}
         for i, (W, b) in enumerate(zip(self.weights, self.biases, strict=True)):
             tensors[f"{2 * i}.weight"] = np.ascontiguousarray(W.T)
             tensors[f"{2 * i}.bias"] = b
-        persistence.write(path, tensors, self.description())
+        description = self.description()
+        if preparation is None:
+            persistence.write(path, tensors, description)
+        else:
+            description["preparation"] = preparation
+            persistence.write(path, tensors, description, version=2)
 
     def description(self) -> dict[str, Any]:
         """Say, in what JSON can hold, all that ``Network`` was told."""
@@ -584,7 +595,15 @@ class Network:
         ValueError
             If the file is not one of ours, is damaged, or was written by a newer version.
         """
+        return cls.load_with_preparation(path)[0]
+
+    @classmethod
+    def load_with_preparation(
+        cls, path: str | PathLike[str]
+    ) -> tuple["Network", dict[str, Any] | None]:
+        """Read a network as ``load`` does, and the preparation that was saved with it, if any."""
         tensors, description = persistence.read(path)
+        preparation = description.pop("preparation", None)
         try:
             net = cls(**description)
             for i, (W, b) in enumerate(zip(net.weights, net.biases, strict=True)):
@@ -596,7 +615,7 @@ class Network:
                 raise ValueError(f"it holds {min(tensors)!r}, which belongs to no layer")
         except (KeyError, TypeError, ValueError) as error:
             raise ValueError(f"{path} does not hold a network as described: {error}") from None
-        return net
+        return net, preparation
 
 
 def row_count(X: Array | kernels.Sparse) -> int:

@@ -1,5 +1,6 @@
 """Model files: safetensors with a description in the metadata. Knows files, not networks."""
 
+import contextlib
 import json
 import os
 import tempfile
@@ -13,7 +14,8 @@ import numpy as np
 from fastbp.kernels import Array
 
 FORMAT = "fastbp"
-VERSION = 1
+# 2 came with a preparation of the data beside the network; files without are still of 1.
+VERSION = 2
 
 
 def write_whole(path: str | PathLike[str], write: Callable[[IO[bytes]], object]) -> None:
@@ -37,6 +39,17 @@ def write_whole(path: str | PathLike[str], write: Callable[[IO[bytes]], object])
     except BaseException:
         os.unlink(temporary)
         raise
+    _sync_folder(path.parent)
+
+
+def _sync_folder(folder: Path) -> None:
+    """Let a name that was put in its place outlive a loss of power, where systems allow it."""
+    with contextlib.suppress(OSError):
+        handle = os.open(folder, os.O_RDONLY)
+        try:
+            os.fsync(handle)
+        finally:
+            os.close(handle)
 
 
 def write(
@@ -44,15 +57,17 @@ def write(
     tensors: dict[str, Array],
     description: dict[str, Any],
     kind: str = "network",
+    version: int = 1,
 ) -> None:
     """Write ``tensors`` and their ``description`` to ``path``, whole or not at all.
 
-    ``kind`` says what is described; ``read`` gives it to nobody who asks for another.
+    ``kind`` says what is described; ``read`` gives it to nobody who asks for another. ``version``
+    is the first of this format that knows all that is in it.
     """
     from safetensors.numpy import save
 
     # One key: safetensors writes several in any order, and the same network would give other bytes.
-    metadata = {FORMAT: json.dumps({"version": VERSION, kind: description})}
+    metadata = {FORMAT: json.dumps({"version": version, kind: description})}
     data = save(tensors, metadata=metadata)
     write_whole(path, lambda file: file.write(data))
 

@@ -1,0 +1,342 @@
+"""Columns of a table as inputs of a network.
+
+Numbers are standardised; what is missing becomes the mean and, where the rows to learn from had
+gaps, is flagged in a column of its own; categories become a column each. All is fitted once.
+"""
+
+import math
+from collections.abc import Sequence
+from dataclasses import dataclass, field
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+
+from fastbp.choices import unknown
+from fastbp.kernels import Array
+
+if TYPE_CHECKING:
+    import polars as pl
+
+# Of a column's categories the most frequent so many get columns; the others share "none of these".
+MOST_CATEGORIES = 100
+# Text of which so large a share are numbers was meant to be numbers.
+MEANT_AS_NUMBERS = 0.5
+# Arrays are prepared so many rows at a time.
+ROWS_AT_A_TIME = 8192
+
+
+class UnusableDataError(ValueError):
+    """The data cannot be used as they are; the message says where and why."""
+
+
+@dataclass(frozen=True, eq=False)
+class Columns:
+    """How columns become the network's inputs: numbers, then flags, then categories.
+
+    x = (number - mean) / scale, 0 where it is missing; 1 in a flag's column where that number is
+    missing; 1 in the column of the row's category, and nowhere if it is none that was learnt.
+
+    Attributes
+    ----------
+    numbers : tuple of str
+        Names of the n columns of numbers.
+    means, scales : (n,) float64 arrays
+    flagged : tuple of int
+        Which of them have a flag.
+    categories : dict of str to tuple of str
+        The categories of each column of text; the empty text is a missing one.
+    """
+
+    numbers: tuple[str, ...]
+    means: Array
+    scales: Array
+    flagged: tuple[int, ...] = ()
+    categories: dict[str, tuple[str, ...]] = field(default_factory=dict)
+
+    @property
+    def width(self) -> int:
+        """Count the network's inputs."""
+        return len(self.numbers) + len(self.flagged) + sum(map(len, self.categories.values()))
+
+    @property
+    def names(self) -> list[str]:
+        """Name the network's inputs."""
+        flags = [f"{self.numbers[k]} is missing" for k in self.flagged]
+        texts = [
+            f"{name} = {value}" for name, values in self.categories.items() for value in values
+        ]
+        return [*self.numbers, *flags, *texts]
+
+    def apply(self, data: "pl.DataFrame | Array", dtype: Any = "float32") -> Array:
+        """Prepare rows.
+
+        Parameters
+        ----------
+        data : polars.DataFrame, or (n, M) array of numbers
+            Columns of a frame are found by name; others than those that were learnt are not
+            looked at. An array has the columns of numbers, in order.
+        dtype : {"float32", "float64"}
+
+        Returns
+        -------
+        (n, width) array
+
+        Raises
+        ------
+        UnusableDataError
+            If a column is missing, or a number is not one: row (from 1) and column are named.
+        """
+        if isinstance(data, np.ndarray):
+            return self._apply_array(data, dtype)
+        names = [*self.numbers, *self.categories]
+        _demand(data, names)
+        out = np.zeros((data.height, self.width), dtype)
+        missing: dict[int, Array] = {}
+        for k, name in enumerate(self.numbers):
+            values = numbers_of(data[name])
+            gaps = np.isnan(values)
+            if gaps.any():
+                missing[k] = gaps
+                values[gaps] = self.means[k]
+            out[:, k] = (values - self.means[k]) / self.scales[k]
+        self._set_flags(out, missing)
+        at = len(self.numbers) + len(self.flagged)
+        for name, known in self.categories.items():
+            codes = codes_of(texts_of(data[name]), known)
+            rows = np.flatnonzero(codes >= 0)
+            out[rows, at + codes[rows]] = 1.0
+            at += len(known)
+        return out
+
+    def _apply_array(self, X: Array, dtype: Any) -> Array:
+        if self.categories:
+            raise UnusableDataError(
+                f"an array has no categories, as column {next(iter(self.categories))!r} has; a "
+                "table has"
+            )
+        if X.ndim != 2 or X.shape[1] != len(self.numbers):
+            raise UnusableDataError(
+                f"the data must have {len(self.numbers)} columns; their shape is {X.shape}"
+            )
+        out = np.zeros((len(X), self.width), dtype)
+        for start in range(0, len(X), ROWS_AT_A_TIME):
+            block = X[start : start + ROWS_AT_A_TIME].astype(np.float64)
+            if np.isinf(block).any():
+                row, column = np.argwhere(np.isinf(block))[0]
+                raise UnusableDataError(
+                    f"row {start + row + 1}, column {self.numbers[column]!r}: "
+                    f"{block[row, column]} is not a finite number"
+                )
+            gaps = np.isnan(block)
+            part = out[start : start + ROWS_AT_A_TIME]
+            part[:, : len(self.numbers)] = np.where(gaps, 0.0, (block - self.means) / self.scales)
+            self._set_flags(part, {k: gaps[:, k] for k in self.flagged})
+        return out
+
+    def _set_flags(self, out: Array, missing: dict[int, Array]) -> None:
+        for place, k in enumerate(self.flagged, start=len(self.numbers)):
+            if k in missing:
+                out[:, place] = missing[k]
+
+
+def fit_columns(
+    data: "pl.DataFrame | Array",
+    rows: Array | slice = slice(None),
+    *,
+    categories: Sequence[str] = (),
+) -> tuple[Columns, list[str]]:
+    """Learn from ``rows`` of the data how their columns are to be prepared.
+
+    Parameters
+    ----------
+    data : polars.DataFrame, or (n, M) array of numbers
+        Every column is used. NaN and null are missing.
+    rows : array of int, or slice
+        The rows to learn from.
+    categories : sequence of str
+        Columns of categories, whatever they look like; text is categories by itself.
+
+    Returns
+    -------
+    columns : Columns
+    notes : list of str
+        What a user should know.
+
+    Raises
+    ------
+    UnusableDataError
+        If a column is not what networks can learn from, or text stands among numbers.
+    """
+    if isinstance(data, np.ndarray):
+        return _fit_array(data, rows), []
+    _demand(data, categories)
+    numbers: list[str] = []
+    texts: dict[str, tuple[str, ...]] = {}
+    found: list[tuple[float, float]] = []
+    flagged: list[int] = []
+    notes: list[str] = []
+    for name in data.columns:
+        column = data[name]
+        if name in categories or (is_text(column) and not _is_numbers(column)):
+            texts[name], left_out = _most_frequent(texts_of(column), rows)
+            if left_out:
+                notes.append(
+                    f"column {name!r} has {len(texts[name]) + left_out:,} categories; the "
+                    f"{len(texts[name])} most frequent are told apart"
+                )
+            continue
+        values = numbers_of(column)[rows]
+        known = values[~np.isnan(values)]
+        if len(known) < len(values):
+            flagged.append(len(numbers))
+        if len(known) == 0:
+            notes.append(f"column {name!r} has no values")
+        found.append(moments(name, known))
+        numbers.append(name)
+    means, scales = np.array(found, np.float64).reshape(-1, 2).T
+    return Columns(tuple(numbers), means, scales, tuple(flagged), texts), notes
+
+
+def _fit_array(X: Array, rows: Array | slice) -> Columns:
+    """Learn from rows of an array, whose columns are named x0, x1 and so on."""
+    names = tuple(f"x{k}" for k in range(X.shape[1]))
+    index = np.arange(len(X))[rows]
+    total, count = np.zeros(len(names)), np.zeros(len(names))
+    blocks = [index[at : at + ROWS_AT_A_TIME] for at in range(0, len(index), ROWS_AT_A_TIME)]
+    for block in blocks:
+        part = X[block].astype(np.float64)
+        count += (~np.isnan(part)).sum(axis=0)
+        total += np.nansum(part, axis=0)
+    means = total / np.maximum(count, 1)
+    squares = np.zeros(len(names))
+    for block in blocks:
+        with np.errstate(over="ignore", invalid="ignore"):
+            squares += np.nansum((X[block].astype(np.float64) - means) ** 2, axis=0)
+    scales = np.sqrt(squares / np.maximum(count, 1))
+    for name, mean, scale in zip(names, means, scales, strict=True):
+        _finite(name, mean, scale)
+    flagged = tuple(int(k) for k in np.flatnonzero(count < len(index)))
+    return Columns(names, means, np.where(_constant(means, scales), 1.0, scales), flagged)
+
+
+def moments(name: str, values: Array) -> tuple[float, float]:
+    """Compute mean and standard deviation; 0 and 1 where there is nothing to compute."""
+    if len(values) == 0:
+        return 0.0, 1.0
+    with np.errstate(over="ignore", invalid="ignore"):
+        mean, scale = float(values.mean()), float(values.std())
+    _finite(name, mean, scale)
+    return mean, 1.0 if _constant(np.array(mean), np.array(scale)) else scale
+
+
+def _constant(mean: Array, scale: Array) -> Array:
+    """Tell which deviations are nothing but the rounding of equal numbers."""
+    return np.asarray(scale <= 1e-14 * np.abs(mean))
+
+
+def _finite(name: str, mean: float, scale: float) -> None:
+    if not (math.isfinite(mean) and math.isfinite(scale)):
+        raise UnusableDataError(f"column {name!r} holds numbers too large to compute their spread")
+
+
+def _demand(data: "pl.DataFrame", names: Sequence[str]) -> None:
+    """Make sure that a frame has the columns."""
+    for name in names:
+        if name not in data.columns:
+            raise UnusableDataError(str(unknown("column", name, data.columns)))
+
+
+# ---------------------------------------------------------------------- columns of a frame
+
+
+def is_text(column: "pl.Series") -> bool:
+    """Tell whether a column holds text or categories."""
+    import polars as pl
+
+    return column.dtype in (pl.String, pl.Categorical, pl.Enum)
+
+
+def texts_of(column: "pl.Series") -> "pl.Series":
+    """Give a column as text, without blanks around it; what is missing is empty."""
+    import polars as pl
+
+    return column.cast(pl.String).str.strip_chars().fill_null("")
+
+
+def numbers_of(column: "pl.Series") -> Array:
+    """Give a column as (n,) float64, NaN where it is missing; dates count from 1970.
+
+    Raises
+    ------
+    UnusableDataError
+        If something in it is not a finite number.
+    """
+    import polars as pl
+
+    if is_text(column):
+        bare = texts_of(column)
+        numbers = bare.cast(pl.Float64, strict=False)
+        wrong = numbers.is_null() & (bare != "")
+        if wrong.any():
+            row = int(wrong.arg_max() or 0)
+            raise UnusableDataError(
+                f"row {row + 1}, column {column.name!r}: {bare[row]!r} is not a number"
+            )
+    elif column.dtype.is_numeric() or column.dtype in (pl.Boolean, pl.Null):
+        numbers = column.cast(pl.Float64)
+    elif column.dtype.is_temporal():
+        numbers = column.to_physical().cast(pl.Float64)
+    else:
+        raise UnusableDataError(
+            f"column {column.name!r} holds {column.dtype}, neither numbers nor categories; it can "
+            "be ignored"
+        )
+    values: Array = np.array(numbers.fill_null(float("nan")).to_numpy(), np.float64)
+    infinite = np.isinf(values)
+    if infinite.any():
+        row = int(infinite.argmax())
+        raise UnusableDataError(
+            f"row {row + 1}, column {column.name!r}: {values[row]} is not a finite number"
+        )
+    return values
+
+
+def _is_numbers(column: "pl.Series") -> bool:
+    """Tell whether text is numbers: if most of it is, all of it has to be."""
+    import polars as pl
+
+    bare = texts_of(column)
+    given = bare != ""
+    numbers = bare.cast(pl.Float64, strict=False).is_not_null()
+    wrong = given & ~numbers
+    if not wrong.any():
+        return bool(given.any())
+    if int(numbers.sum()) > MEANT_AS_NUMBERS * int(given.sum()):
+        row = int(wrong.arg_max() or 0)
+        raise UnusableDataError(
+            f"row {row + 1}, column {column.name!r}: {bare[row]!r} is not a number, and most of "
+            "the column are. If it means a missing value, or the column holds categories, say so"
+        )
+    return False
+
+
+def _most_frequent(texts: "pl.Series", rows: Array | slice) -> tuple[tuple[str, ...], int]:
+    """Find the categories that get columns, and how many do not."""
+    import polars as pl
+
+    learnt = texts.gather(np.arange(len(texts))[rows])
+    counts = learnt.value_counts().sort(
+        [pl.col("count"), pl.col(texts.name)], descending=[True, False]
+    )
+    names = counts[texts.name].to_list()
+    return tuple(sorted(names[:MOST_CATEGORIES])), max(0, len(names) - MOST_CATEGORIES)
+
+
+def codes_of(texts: "pl.Series", known: Sequence[str]) -> Array:
+    """Find each text (n,) among the known; -1 for what is not."""
+    import polars as pl
+
+    found = texts.replace_strict(
+        list(known), list(range(len(known))), default=-1, return_dtype=pl.Int64
+    )
+    return np.asarray(found.to_numpy())

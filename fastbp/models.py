@@ -1,0 +1,85 @@
+"""A model: a network with the preparation of its data, from table to predictions."""
+
+from dataclasses import dataclass
+from os import PathLike
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+
+from fastbp.columns import UnusableDataError
+from fastbp.kernels import Array
+from fastbp.network import Network
+from fastbp.preparation import Preparation
+
+if TYPE_CHECKING:
+    import polars as pl
+
+
+@dataclass(frozen=True, eq=False)
+class Model:
+    """A network that takes data as users have them, and answers in their terms.
+
+    Attributes
+    ----------
+    net : Network
+    preparation : Preparation
+    """
+
+    net: Network
+    preparation: Preparation
+
+    def inputs(self, data: "pl.DataFrame | Array") -> Array:
+        """Prepare data for the network: (n, M).
+
+        Raises
+        ------
+        UnusableDataError, ValueError, TypeError
+            If the data are not of the kind that was learnt.
+        """
+        columns = self.preparation.columns
+        if columns is not None:
+            return columns.apply(data, self.net.dtype)
+        if not isinstance(data, np.ndarray):
+            raise UnusableDataError(
+                f"this model takes an array of {self.net.sizes[0]} columns, not a table"
+            )
+        return self.net.inputs(data)
+
+    def outputs(self, data: "pl.DataFrame | Array") -> Array:
+        """Compute the network's outputs (n, K) for data: probabilities, or values as learnt."""
+        return self.net.forward(self.inputs(data))
+
+    def predict(self, data: "pl.DataFrame | Array") -> Array:
+        """Predict for data: class names (n,), or values (n, K) in their own units."""
+        return self.preparation.target.decode(self.outputs(data))
+
+    def save(self, path: str | PathLike[str]) -> None:
+        """Write both to one safetensors file, as ``Network.save`` does."""
+        self.net.save(path, preparation=self.preparation.description())
+
+    @classmethod
+    def load(cls, path: str | PathLike[str]) -> "Model":
+        """Read a model; nothing in the file is executed.
+
+        Raises
+        ------
+        FileNotFoundError
+            If there is no such file.
+        ValueError
+            If it is none of ours, is damaged, has no preparation, or comes from a newer version.
+        """
+        net, description = Network.load_with_preparation(path)
+        if description is None:
+            raise ValueError(
+                f"{path} holds a network without a description of its data; fastbp.load reads it"
+            )
+        try:
+            preparation = Preparation.from_description(description)
+            columns, target = preparation.columns, preparation.target
+            if columns is not None and columns.width != net.sizes[0]:
+                raise ValueError(f"{columns.width} inputs are prepared for {net.sizes[0]}")
+            if target.outputs != net.sizes[-1]:
+                raise ValueError(f"{net.sizes[-1]} outputs stand for {target.outputs} targets")
+        except (KeyError, TypeError, ValueError, AttributeError, IndexError) as error:
+            raise ValueError(f"{path} does not hold a model as described: {error}") from None
+        return cls(net, preparation)
