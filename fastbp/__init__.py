@@ -2,6 +2,7 @@
 
 from typing import TYPE_CHECKING, Any
 
+from fastbp.checkpoints import Checkpoints
 from fastbp.history import History
 from fastbp.network import Network, gradient_check
 from fastbp.optimizers import (
@@ -31,6 +32,7 @@ __all__ = [
     "Adagrad",
     "Adam",
     "AdamW",
+    "Checkpoints",
     "ConstantSchedule",
     "CosineSchedule",
     "DivergedError",

@@ -20,6 +20,7 @@ from sklearn.utils.validation import _check_sample_weight, check_is_fitted, vali
 from fastbp import checks, kernels
 from fastbp.choices import ACTIVATIONS
 from fastbp.fitting import Descent, Epochs, Examples, minimise, validation_loss
+from fastbp.interruption import interrupts
 from fastbp.kernels import Array
 from fastbp.network import Network, row_count
 from fastbp.optimizers import (
@@ -34,7 +35,7 @@ from fastbp.optimizers import (
     Schedule,
     as_schedule,
 )
-from fastbp.training import interrupts, said_stop
+from fastbp.training import said_stop
 
 NOT_FINITE = (
     "Solver produced non-finite parameter weights. The input data may contain large values and "

@@ -7,6 +7,7 @@ from dataclasses import dataclass, field
 from os import PathLike
 from typing import Any
 
+from fastbp.kernels import Array
 from fastbp.persistence import write_whole
 
 
@@ -29,9 +30,12 @@ class History:
     samples_per_second : list of float
     stopped : str or None
         Why training ended before its last epoch: ``"early stopping"``, ``"interrupt"``,
-        ``"callback"``, or None.
+        ``"terminate"``, ``"callback"``, or None.
     best_epoch : int or None
-        Epoch, from 1, whose weights early stopping restored.
+        Epoch, from 1, with the lowest validation loss, where that was asked for; early stopping
+        restores its weights.
+    best_params : (P,) array or None
+        Its weights.
     """
 
     metric_name: str
@@ -44,6 +48,7 @@ class History:
     samples_per_second: list[float] = field(default_factory=list)
     stopped: str | None = None
     best_epoch: int | None = None
+    best_params: Array | None = field(default=None, repr=False, compare=False)
 
     def __len__(self) -> int:
         """Count the epochs done."""

@@ -189,6 +189,53 @@ class Steps:
             place.counts[0] = row
             place.powers[:] = powers
 
+    def snapshot(self) -> dict[str, Array]:
+        """Give all that the next step depends on, but for what never changes; copies."""
+        place = self.places[0]
+        arrays = {
+            "params": self.params,
+            "order": place.order,
+            "random": place.random,
+            "counts": place.counts,
+            "sums": place.sums,
+            "powers": place.powers,
+            **{f"state.{k}": buffer for k, buffer in enumerate(self.state)},
+        }
+        return {name: array.copy() for name, array in arrays.items()}
+
+    def restore(self, arrays: dict[str, Array]) -> None:
+        """Go on from a ``snapshot`` of steps like these, which may come from a file.
+
+        Raises
+        ------
+        ValueError
+            If it is not one; nothing has changed then.
+        """
+        own = self.snapshot()
+        for name, array in own.items():
+            found = arrays.get(name)
+            if found is None or found.shape != array.shape or found.dtype != array.dtype:
+                raise ValueError(f"{name!r} is missing or has another shape or type")
+        row, epochs, steps, rows = (int(count) for count in arrays["counts"])
+        steps_in_epoch, over = divmod(row, self.rows)
+        if (
+            rows != self.examples
+            or over
+            or not 0 <= steps_in_epoch < self.per_epoch
+            or epochs < 0
+            or steps != epochs * self.per_epoch + steps_in_epoch
+        ):
+            raise ValueError("the counts of rows, epochs and steps contradict each other")
+        if not np.array_equal(np.sort(arrays["order"]), np.sort(own["order"])):
+            raise ValueError("'order' does not hold each row once")  # kernels trust it
+        self.params[:] = arrays["params"]
+        for k, buffer in enumerate(self.state):
+            buffer[:] = arrays[f"state.{k}"]
+        self.places[0].order[:] = arrays["order"]
+        for place in self.places:
+            for name in ("random", "counts", "sums", "powers"):
+                getattr(place, name)[:] = arrays[name]
+
     def take(self, rates: Array) -> tuple[int, Array]:
         """Take a step for each of the learning ``rates`` (steps,), a float64 array.
 

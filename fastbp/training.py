@@ -1,18 +1,17 @@
 """Training: buffers allocated once, then chunks of compiled steps, with Python only in between."""
 
 import contextlib
-import signal
-import threading
 import time
-from collections.abc import Callable, Iterable, Iterator, Sequence
+from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass
-from types import FrameType
 from typing import Any
 
 import numpy as np
 
-from fastbp import checks, kernels
+from fastbp import checks, kernels, resuming
+from fastbp.checkpoints import Checkpoints
 from fastbp.history import History
+from fastbp.interruption import Interruption, interrupts
 from fastbp.kernels import Array
 from fastbp.network import Network, spread
 from fastbp.optimizers import Optimizer, Schedule, as_optimizer, as_schedule
@@ -45,54 +44,17 @@ class EarlyStopping:
         Epochs without a better validation loss that are waited for.
     min_delta : float
         By how much the loss must fall to count as better.
+    restores : bool
+        Whether the best weights are restored; without, they are in ``History.best_params``.
     """
 
     patience: int = 10
     min_delta: float = 0.0
+    restores: bool = True
 
     def __post_init__(self) -> None:
         checks.whole("patience", self.patience, 1)
         checks.real("min_delta", self.min_delta, 0.0)
-
-
-class _Best:
-    """The best weights so far."""
-
-    def __init__(self, net: Network, rule: EarlyStopping) -> None:
-        self.rule = rule
-        self.loss = float("inf")
-        self.epoch = 0
-        self.params = net.params.copy()
-
-    def stale_after(self, net: Network, history: History) -> bool:
-        """Note the epoch just done; tell whether patience is at its end."""
-        if history.validation_loss[-1] < self.loss - self.rule.min_delta:
-            self.loss = history.validation_loss[-1]
-            self.epoch = len(history)
-            self.params[:] = net.params
-        return len(history) - self.epoch >= self.rule.patience
-
-
-@contextlib.contextmanager
-def interrupts() -> Iterator[threading.Event]:
-    """Turn the first Ctrl-C into an event; a second one raises as ever."""
-    pressed = threading.Event()
-    if threading.current_thread() is not threading.main_thread():
-        yield pressed  # only the main thread is told of signals
-        return
-    before = signal.getsignal(signal.SIGINT)
-
-    def note(number: int, frame: FrameType | None) -> None:
-        pressed.set()
-        signal.signal(signal.SIGINT, before)
-
-    if before is not None:
-        signal.signal(signal.SIGINT, note)
-    try:
-        yield pressed
-    finally:
-        if before is not None:
-            signal.signal(signal.SIGINT, before)
 
 
 def said_stop(answers: list[object]) -> bool:
@@ -210,6 +172,10 @@ def train(
     callbacks: Iterable[Callback] = (),
     n_threads: int | None = None,
     verbose: int = 0,
+    checkpoints: Checkpoints | None = None,
+    resume: bool = False,
+    keep_best: bool = False,
+    interruption: Interruption | None = None,
 ) -> History:
     """Train ``net`` in place.
 
@@ -259,6 +225,17 @@ def train(
         large.
     verbose : int
         1 shows progress on the terminal.
+    checkpoints : Checkpoints, optional
+        Where all that the run depends on is written now and then, at its end, and when it is
+        ended by Ctrl-C or SIGTERM, which is then caught as well.
+    resume : bool
+        Whether to go on from the newest checkpoint, if there is one: to the same bits as a run
+        that was never stopped, given the same arguments, data, versions and processor. ``epochs``
+        may be another number; the schedule is then that of so many.
+    keep_best : bool
+        Whether ``History.best_params`` keeps the weights of the lowest validation loss.
+    interruption : Interruption, optional
+        Ends training as Ctrl-C does, when another thread sets it.
 
     Returns
     -------
@@ -269,7 +246,8 @@ def train(
     Raises
     ------
     ValueError, TypeError
-        If an argument is not as described; nothing has changed then.
+        If an argument is not as described, if checkpoints are of another run, or if there are
+        those of an unfinished run and ``resume`` is False; nothing has changed then.
     DivergedError
         If the loss or its gradient stops being finite; the network keeps its last finite weights.
     """
@@ -289,23 +267,15 @@ def train(
         raise ValueError(f"X has no rows to train on; its shape is {X.shape}")
     if not np.isfinite(net.params).all():
         raise ValueError("the network's params are not all finite")
-    validation: tuple[Array, Array, Array | None, Array | None] | None = None
-    kept: Array | None = None
-    if validation_data is not None:
-        if validation_fraction:
-            raise ValueError("validation_data and validation_fraction exclude each other")
-        Xv = net.inputs(validation_data[0])
-        validation = Xv, net.targets(validation_data[1], len(Xv)), None, None
-        if len(Xv) == 0:
-            raise ValueError(f"validation_data has no rows; the shape of its X is {Xv.shape}")
-    elif validation_fraction:
-        checks.real("validation_fraction", validation_fraction, 0.0, 1.0, open_ends="low high")
-        kept, held = split(X, y, validation_fraction, seed)
-        validation = X, y, weights, held  # X is not split: a copy might not fit into memory
     if isinstance(early_stopping, int):
         early_stopping = EarlyStopping(early_stopping)
-    if early_stopping is not None and validation is None:
-        raise ValueError("early_stopping needs validation_data or validation_fraction")
+    given_seed = seed
+    keeper = resuming.Keeper(checkpoints, resume)
+    seed = keeper.seed(seed)
+    validation, kept = _validation(net, X, y, weights, validation_data, validation_fraction, seed)
+    if validation is None and (early_stopping is not None or keep_best):
+        what = "early_stopping" if early_stopping is not None else "keep_best"
+        raise ValueError(f"{what} needs validation_data or validation_fraction")
 
     run = _Run(
         net,
@@ -318,19 +288,43 @@ def train(
         clip,
         shuffle,
         seed,
-        n_threads,
+        keeper.threads(n_threads),
         kept,
     )
     history = History(net.metric)
-    best = _Best(net, early_stopping) if early_stopping is not None else None
+    best = None
+    if early_stopping is not None or keep_best:
+        best = resuming.Best(net.params, early_stopping.min_delta if early_stopping else 0.0)
+    settings: dict[str, Any] = {}
+    if checkpoints is not None:
+        settings = {
+            "network": net.description(),
+            "optimizer": repr(optimizer),
+            "schedule": repr(schedule),
+            "batch_size": batch_size,
+            "penalties": repr((float(l1), float(l2), np.ravel(dropout).tolist())),
+            "label_smoothing": float(label_smoothing),
+            "clip_norm": clip,
+            "shuffle": bool(shuffle),
+            "early_stopping": repr(early_stopping),
+            "keep_best": bool(keep_best),
+            "seed": repr(given_seed),
+            "threads": run.threads,
+            "data": resuming.fingerprint(X, y, weights, *(validation or ())),
+        }
+    before = keeper.begin(run, history, best, settings)
+    if run.taken > run.total:
+        raise ValueError(f"epochs={epochs}: {run.epochs_done} are done already")
     if kept is not None:
         y, weights = y[kept], None if weights is None else weights[kept]
     variance = spread(y, weights)
     each_epoch = bool(callbacks) or validation is not None
+    each_epoch |= checkpoints is not None and checkpoints.epochs is not None
     chunk = 1
     reporter = _reporter(verbose, run.total, run.per_epoch)
-    with run, reporter, interrupts() as interrupted:
-        begin = time.perf_counter()
+    signals = interrupts(terminates=checkpoints is not None, event=interruption)
+    with run, reporter, signals as interrupted:
+        begin = time.perf_counter() - before
         while run.taken < run.total and history.stopped is None:
             left = run.total - run.taken
             if each_epoch:
@@ -349,16 +343,45 @@ def train(
                 history.validation_metric.append(metric)
                 history.seconds[-1] = time.perf_counter() - begin
             reporter.update(run.taken, history)
-            if len(means) and best is not None and best.stale_after(net, history):
-                history.stopped = "early stopping"
+            if len(means) and best is not None:
+                waited = best.note(net.params, history)
+                if early_stopping is not None and waited >= early_stopping.patience:
+                    history.stopped = "early stopping"
             if len(means) and said_stop([callback(net, history) for callback in callbacks]):
                 history.stopped = "callback"
-            if interrupted.is_set():
-                history.stopped = "interrupt"
+            done = run.taken == run.total
+            if interrupted.is_set() and history.stopped is None and not done:
+                history.stopped = interrupted.reason
+            keeper.note(run, history, best, begin, done=done)
     if best is not None and best.epoch:
-        net.params[:] = best.params
-        history.best_epoch = best.epoch
+        history.best_epoch, history.best_params = best.epoch, best.params
+        if early_stopping is not None and early_stopping.restores:
+            net.params[:] = best.params
     return history
+
+
+def _validation(
+    net: Network,
+    X: Array,
+    y: Array,
+    weights: Array | None,
+    data: tuple[Any, Any] | None,
+    fraction: float,
+    seed: Any,
+) -> tuple[tuple[Array, Array, Array | None, Array | None] | None, Array | None]:
+    """Check what the network is evaluated on: arguments of ``evaluate_checked``, and rows kept."""
+    if data is not None:
+        if fraction:
+            raise ValueError("validation_data and validation_fraction exclude each other")
+        Xv = net.inputs(data[0])
+        if len(Xv) == 0:
+            raise ValueError(f"validation_data has no rows; the shape of its X is {Xv.shape}")
+        return (Xv, net.targets(data[1], len(Xv)), None, None), None
+    if not fraction:
+        return None, None
+    checks.real("validation_fraction", fraction, 0.0, 1.0, open_ends="low high")
+    kept, held = split(X, y, fraction, seed)
+    return (X, y, weights, held), kept  # X is not split: a copy might not fit into memory
 
 
 def _note_epochs(

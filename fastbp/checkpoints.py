@@ -1,0 +1,121 @@
+"""Checkpoints: files from which a run that was stopped at any moment goes on to the same bits.
+
+Knows files, not training: what is in them is put together and taken apart by ``training``.
+"""
+
+import contextlib
+import re
+import warnings
+from collections.abc import Iterator
+from dataclasses import dataclass
+from os import PathLike
+from pathlib import Path
+from typing import Any
+
+from fastbp import checks, persistence
+from fastbp.kernels import Array
+
+NAME = re.compile(r"checkpoint-(\d{12})\.safetensors")
+
+
+class DamagedCheckpointWarning(UserWarning):
+    """A checkpoint could not be read; an older one is taken."""
+
+
+class CheckpointWarning(UserWarning):
+    """A checkpoint could not be written; training goes on, and tries again."""
+
+
+@dataclass(frozen=True)
+class Checkpoints:
+    """Where checkpoints are written, how often, and how many are kept.
+
+    A checkpoint is written to a temporary file, synced and renamed, and older ones are removed only
+    then: whatever happens, the newest is whole.
+
+    Parameters
+    ----------
+    folder : path
+        Is made if there is none.
+    seconds : float or None
+        One is written when so many seconds have passed since the last one.
+    epochs : int or None
+        One is written when so many epochs have passed. With both, whichever comes first.
+    keep : int
+        So many of the last are kept.
+    """
+
+    folder: str | PathLike[str]
+    seconds: float | None = 60.0
+    epochs: int | None = None
+    keep: int = 3
+
+    def __post_init__(self) -> None:
+        if self.seconds is not None:
+            checks.real("seconds", self.seconds, 0.0)
+        if self.epochs is not None:
+            checks.whole("epochs", self.epochs, 1)
+        checks.whole("keep", self.keep, 1)
+
+    def due(self, seconds: float, epochs: int) -> bool:
+        """Tell whether one is to be written, so long after the last."""
+        timed = self.seconds is not None and seconds >= self.seconds
+        return timed or (self.epochs is not None and epochs >= self.epochs)
+
+    def write(self, snapshot: "Snapshot", step: int) -> None:
+        """Write a checkpoint after ``step`` steps; if that fails, warn, and keep the older ones."""
+        path = Path(self.folder, f"checkpoint-{step:012d}.safetensors")
+        try:
+            path.parent.mkdir(parents=True, exist_ok=True)
+            persistence.write(path, snapshot.tensors, snapshot.facts, "checkpoint", version=2)
+        except OSError as error:
+            warnings.warn(
+                f"no checkpoint could be written to {self.folder}: {error.strerror or error}; "
+                "training goes on",
+                CheckpointWarning,
+                stacklevel=3,
+            )
+            return
+        newer_first = sorted(paths(self.folder), reverse=True)
+        # Those of a later step belong to a run that was given up.
+        kept = [old for old in newer_first if old <= path][: self.keep]
+        for old in newer_first:
+            if old not in kept:
+                with contextlib.suppress(OSError):
+                    old.unlink()
+
+    def newest(self) -> "Snapshot | None":
+        """Read the newest checkpoint that can be read; warn of those that cannot."""
+        for path in sorted(paths(self.folder), reverse=True):
+            try:
+                return Snapshot(*persistence.read(path, "checkpoint"))
+            except ValueError as error:
+                if "newer" in str(error) or "upgrade" in str(error):
+                    raise
+                warnings.warn(
+                    f"{error}; the checkpoint before it is taken",
+                    DamagedCheckpointWarning,
+                    stacklevel=3,
+                )
+        return None
+
+    def clean(self) -> None:
+        """Remove what a write that was killed has left."""
+        for path in Path(self.folder).glob(".checkpoint-*.safetensors.*"):
+            with contextlib.suppress(OSError):
+                path.unlink()
+
+
+@dataclass(frozen=True)
+class Snapshot:
+    """What is in a checkpoint: arrays, and facts that JSON can hold."""
+
+    tensors: dict[str, Array]
+    facts: dict[str, Any]
+
+
+def paths(folder: str | PathLike[str]) -> Iterator[Path]:
+    """Find the checkpoints in a folder."""
+    folder = Path(folder)
+    if folder.is_dir():
+        yield from (path for path in folder.iterdir() if NAME.fullmatch(path.name))
