@@ -144,6 +144,7 @@ def fit_columns(
     rows: Array | slice = slice(None),
     *,
     categories: Sequence[str] = (),
+    names: Sequence[str] = (),
 ) -> tuple[Columns, list[str]]:
     """Learn from ``rows`` of the data how their columns are to be prepared.
 
@@ -155,6 +156,8 @@ def fit_columns(
         The rows to learn from.
     categories : sequence of str
         Columns of categories, whatever they look like; text is categories by itself.
+    names : sequence of str
+        Of the columns of an array; by default x0, x1 and so on.
 
     Returns
     -------
@@ -168,7 +171,7 @@ def fit_columns(
         If a column is not what networks can learn from, or text stands among numbers.
     """
     if isinstance(data, np.ndarray):
-        return _fit_array(data, rows), []
+        return _fit_array(data, rows, names), []
     _demand(data, categories)
     numbers: list[str] = []
     texts: dict[str, tuple[str, ...]] = {}
@@ -197,9 +200,9 @@ def fit_columns(
     return Columns(tuple(numbers), means, scales, tuple(flagged), texts), notes
 
 
-def _fit_array(X: Array, rows: Array | slice) -> Columns:
-    """Learn from rows of an array, whose columns are named x0, x1 and so on."""
-    names = tuple(f"x{k}" for k in range(X.shape[1]))
+def _fit_array(X: Array, rows: Array | slice, given: Sequence[str]) -> Columns:
+    """Learn from rows of an array."""
+    names = tuple(given) or tuple(f"x{k}" for k in range(X.shape[1]))
     index = np.arange(len(X))[rows]
     total, count = np.zeros(len(names)), np.zeros(len(names))
     blocks = [index[at : at + ROWS_AT_A_TIME] for at in range(0, len(index), ROWS_AT_A_TIME)]

@@ -16,19 +16,24 @@ from fastbp.kernels import Array
 
 @dataclass(frozen=True, eq=False)
 class Dataset:
-    """Examples with their classes.
+    """Examples with their classes or values.
 
     Attributes
     ----------
     name : str
-    X : (n, M) float32 array
+    X : (n, M) float32 or float64 array
         One example per row.
-    y : (n,) int64 array
-        Class indices.
+    y : (n,) int64 array, or float
+        Class indices, or values.
     class_names : tuple of str
-        One name per class.
+        One name per class; none if ``y`` holds values.
     image_shape : (rows, columns) or None
         What a row of ``X`` is, read line by line, if it is a picture.
+    feature_names : tuple of str
+        One name per column of ``X``, or none.
+    target_name : str
+    scaled : bool
+        Whether networks learn from ``X`` as it is, without standardising.
     """
 
     name: str
@@ -36,6 +41,9 @@ class Dataset:
     y: Array
     class_names: tuple[str, ...]
     image_shape: tuple[int, int] | None = None
+    feature_names: tuple[str, ...] = ()
+    target_name: str = "class"
+    scaled: bool = False
 
     def __len__(self) -> int:
         """Count the examples."""
@@ -58,7 +66,7 @@ def digits() -> Dataset:
         table = _digits_from_sklearn()
     X = np.ascontiguousarray(table[:, :-1] / np.float32(16))
     y = table[:, -1].astype(np.int64)
-    return Dataset("digits", X, y, tuple("0123456789"), (8, 8))
+    return Dataset("digits", X, y, tuple("0123456789"), (8, 8), scaled=True)
 
 
 def _bundled_digits() -> Array | None:
@@ -86,7 +94,59 @@ def _digits_from_sklearn() -> Array:
     return np.column_stack([X, y]).astype(np.float32)
 
 
-DATASETS = {"digits": digits}
+def _from_sklearn(name: str) -> Dataset:
+    """Load one of the small tables that come with scikit-learn."""
+    from sklearn import datasets as bundled
+
+    table = getattr(bundled, f"load_{name}")()
+    names = tuple(str(feature) for feature in table.feature_names)
+    if name == "diabetes":
+        return Dataset(name, table.data, table.target, (), None, names, "progression")
+    classes = tuple(str(label) for label in table.target_names)
+    return Dataset(name, table.data, table.target.astype(np.int64), classes, None, names)
+
+
+def iris() -> Dataset:
+    """Load 150 irises of three species: four lengths of petals and sepals each (Fisher 1936)."""
+    return _from_sklearn("iris")
+
+
+def wine() -> Dataset:
+    """Load 178 wines of three vineyards: 13 chemical measurements each."""
+    return _from_sklearn("wine")
+
+
+def breast_cancer() -> Dataset:
+    """Load 569 tumours, benign or malignant: 30 measurements of cell nuclei each."""
+    return _from_sklearn("breast_cancer")
+
+
+def diabetes() -> Dataset:
+    """Load 442 patients, ten measurements each, and how far their disease went in a year."""
+    return _from_sklearn("diabetes")
+
+
+def spiral() -> Dataset:
+    """Make 3,000 points on the three arms of ``spiral_data``, always the same."""
+    X, y = spiral_data(1000, 3, seed=0)
+    return Dataset("spiral", X, y.astype(np.int64), tuple("012"), None, ("x", "y"), "arm", True)
+
+
+def sine() -> Dataset:
+    """Make the 1,000 points of ``sine_data``."""
+    X, y = sine_data()
+    return Dataset("sine", X, y[:, 0], (), None, ("x",), "y")
+
+
+DATASETS: dict[str, Callable[[], Dataset]] = {
+    "digits": digits,
+    "iris": iris,
+    "wine": wine,
+    "breast_cancer": breast_cancer,
+    "diabetes": diabetes,
+    "spiral": spiral,
+    "sine": sine,
+}
 
 
 def load(name: str) -> Dataset:
@@ -94,7 +154,7 @@ def load(name: str) -> Dataset:
 
     Parameters
     ----------
-    name : {"digits"}
+    name : {"digits", "iris", "wine", "breast_cancer", "diabetes", "spiral", "sine"}
 
     Raises
     ------

@@ -2,9 +2,12 @@
 
 import csv
 import io
+import json
+import math
 from collections.abc import Iterator
 from dataclasses import dataclass, field
 from os import PathLike
+from pathlib import Path
 from typing import Any
 
 from fastbp.kernels import Array
@@ -75,9 +78,17 @@ class History:
             yield dict(zip(columns, values, strict=True))
 
     def save(self, path: str | PathLike[str]) -> None:
-        """Write the columns to a CSV file, whole or not at all."""
+        """Write the columns to a CSV file, or to JSON lines if the name ends so; whole or not."""
         text = io.StringIO()
-        writer = csv.writer(text, lineterminator="\n")
-        writer.writerow(self.columns())
-        writer.writerows(row.values() for row in self.rows())
+        if Path(path).suffix == ".jsonl":
+            for row in self.rows():
+                # JSON knows no NaN.
+                known = {
+                    name: value if math.isfinite(value) else None for name, value in row.items()
+                }
+                text.write(json.dumps(known) + "\n")
+        else:
+            writer = csv.writer(text, lineterminator="\n")
+            writer.writerow(self.columns())
+            writer.writerows(row.values() for row in self.rows())
         write_whole(path, lambda file: file.write(text.getvalue().encode()))

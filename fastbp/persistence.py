@@ -1,10 +1,11 @@
 """Model files: safetensors with a description in the metadata. Knows files, not networks."""
 
 import contextlib
+import glob
 import json
 import os
 import tempfile
-from collections.abc import Callable
+from collections.abc import Callable, Iterable
 from os import PathLike
 from pathlib import Path
 from typing import IO, Any
@@ -40,6 +41,14 @@ def write_whole(path: str | PathLike[str], write: Callable[[IO[bytes]], object])
         os.unlink(temporary)
         raise
     _sync_folder(path.parent)
+
+
+def clean(folder: str | PathLike[str], names: Iterable[str]) -> None:
+    """Remove what ``write_whole`` left of files of these names when it was killed."""
+    for name in names:
+        for path in Path(folder).glob(f".{glob.escape(name)}.????????"):
+            with contextlib.suppress(OSError):
+                path.unlink()
 
 
 def _sync_folder(folder: Path) -> None:

@@ -1,0 +1,175 @@
+"""A run's data: read, rows held out, prepared by what the others show."""
+
+import contextlib
+import time
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass
+
+import numpy as np
+
+from fastbp import sources
+from fastbp.columns import UnusableDataError, fit_columns
+from fastbp.kernels import Array
+from fastbp.preparation import Preparation
+from fastbp.readers import MissingPolarsError
+from fastbp.settings import Settings
+from fastbp.sources import Examples
+from fastbp.targets import fit_target, missing_targets, told_task
+from fastbp.training import split
+
+
+class WrongUseError(ValueError):
+    """What was asked for cannot be done; the message says why, in one line."""
+
+
+class Clock:
+    """Seconds by what they were spent on."""
+
+    def __init__(self) -> None:
+        self.begin = time.perf_counter()
+        self.spent: dict[str, float] = {}
+
+    @contextlib.contextmanager
+    def on(self, what: str) -> Iterator[None]:
+        """Count the time inside as spent on ``what``."""
+        start = time.perf_counter()
+        try:
+            yield
+        finally:
+            self.spent[what] = self.spent.get(what, 0.0) + time.perf_counter() - start
+
+    @property
+    def total(self) -> float:
+        """Seconds since the start."""
+        return time.perf_counter() - self.begin
+
+
+@dataclass(frozen=True, eq=False)
+class Prepared:
+    """Data as a network takes them.
+
+    Attributes
+    ----------
+    name : str
+    X, y : arrays
+        All rows, prepared.
+    weights : (n,) array or None
+    learnt, held : (n,) int64 arrays
+        The rows to learn from, and those held out.
+    preparation : Preparation
+    examples : Examples
+        What was read.
+    test : (X, y) or None
+        Prepared in the same way.
+    notes : list of str
+        What the user should know.
+    """
+
+    name: str
+    X: Array
+    y: Array
+    weights: Array | None
+    learnt: Array
+    held: Array
+    preparation: Preparation
+    examples: Examples
+    test: tuple[Array, Array] | None
+    notes: list[str]
+
+
+@contextlib.contextmanager
+def wrong_use() -> Iterator[None]:
+    """Turn what is wrong with what was named into one kind of error."""
+    try:
+        yield
+    except (UnusableDataError, MissingPolarsError, FileNotFoundError) as error:
+        raise WrongUseError(str(error)) from None
+    except (PermissionError, IsADirectoryError) as error:
+        raise WrongUseError(f"cannot read {error.filename}: {error.strerror}") from None
+
+
+def prepare(settings: Settings, clock: Clock | None = None) -> Prepared:
+    """Read the data, hold rows out, and prepare them by what the others show.
+
+    Raises
+    ------
+    WrongUseError
+        If the data are not there, or cannot be used.
+    """
+    clock = clock or Clock()
+    with wrong_use():
+        with clock.on("reading"):
+            examples = _read(settings, settings.data, settings.target)
+            tested = None
+            if settings.test is not None:
+                beside = (settings.test_target,) if settings.test_target else settings.target
+                tested = _read(settings, settings.test, beside)
+        with clock.on("preparing"):
+            return _prepare(settings, examples, tested)
+
+
+def _read(settings: Settings, data: str, target: Sequence[str]) -> Examples:
+    return sources.read(
+        data,
+        target,
+        ignore=settings.ignore,
+        categories=settings.categories,
+        weight=settings.weight,
+        missing=settings.missing,
+    )
+
+
+def _prepare(settings: Settings, examples: Examples, tested: Examples | None) -> Prepared:
+    """Fit and apply the preparation."""
+    notes = []
+    told, reason = told_task(examples.y)
+    task = settings.task or told
+    if settings.task is None:
+        name = " ".join(examples.target_names)
+        notes.append(f"target {name!r} ({reason}) is taken for {task}; it can be set")
+    gaps = missing_targets(examples.y, examples.target_names, task)
+    if gaps.any():
+        if gaps.all():
+            raise UnusableDataError(f"target {examples.target_names[0]!r} has no values")
+        notes.append(f"{int(gaps.sum()):,} rows without a target are left out")
+        examples = examples.rows(~gaps)
+    if task == "regression":
+        y: Array = fit_target(examples.y, examples.target_names, task, scaled=False).encode(
+            examples.y
+        )
+        learnt, held = _split(examples, y, settings)
+        target = fit_target(
+            examples.y, examples.target_names, task, learnt, scaled=settings.loss != "poisson"
+        )
+        y = target.encode(examples.y)
+    else:
+        target = fit_target(examples.y, examples.target_names, task, scaled=False)
+        y = target.encode(examples.y)
+        learnt, held = _split(examples, y, settings)
+    columns = None
+    X = examples.X
+    if not isinstance(X, np.ndarray) or not (settings.as_is or examples.scaled):
+        columns, more = fit_columns(
+            X, learnt, categories=settings.categories, names=examples.feature_names
+        )
+        notes += more
+        X = columns.apply(X, settings.dtype)
+    preparation = Preparation(columns, target, examples.image_shape)
+    test = None
+    if tested is not None:
+        Xt = tested.X if columns is None else columns.apply(tested.X, settings.dtype)
+        test = np.asarray(Xt), target.encode(tested.y)
+    return Prepared(
+        examples.name, X, y, examples.weights, learnt, held, preparation, examples, test, notes
+    )
+
+
+def _split(examples: Examples, y: Array, settings: Settings) -> tuple[Array, Array]:
+    """Choose the rows to learn from and those to hold out, as ``train`` does."""
+    rows = np.arange(len(examples))
+    if settings.hold_out == 0.0:
+        return rows, rows[:0]
+    try:
+        return split(rows, y, settings.hold_out, settings.seed)
+    except ValueError as error:
+        raise UnusableDataError(str(error)) from None
