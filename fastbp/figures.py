@@ -95,6 +95,11 @@ def short(name: object, longest: int = LONGEST_NAME) -> str:
     return literal(text)
 
 
+def counted(number: int, thing: str) -> str:
+    """Write how many there are: ``1 unit``, ``2,000 units``."""
+    return f"{number:,} {thing}" if number == 1 else f"{number:,} {thing}s"
+
+
 def drawable(name: str, values: Any) -> Array:
     """Take numbers that an axis can show, as float64."""
     array = checks.numbers(name, values, np.float64)

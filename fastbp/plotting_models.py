@@ -7,7 +7,16 @@ from typing import Any
 import numpy as np
 
 from fastbp import checks
-from fastbp.figures import Target, drawable, ends, format_of, new_figure, short, write_figure
+from fastbp.figures import (
+    Target,
+    counted,
+    drawable,
+    ends,
+    format_of,
+    new_figure,
+    short,
+    write_figure,
+)
 from fastbp.kernels import Array
 
 # Points of a grid from side to side: finer than the marks upon it.
@@ -74,8 +83,9 @@ def decision_regions(
     _draw_regions(axes, regions, spans, K)
     _draw_examples(axes, X, y, y != decided)
     _legend(figure, class_names)
-    count = f"{given:,} points" if given == len(X) else f"{len(X):,} of {given:,} points"
-    axes.set_title(f"{count}; filled: decided otherwise ({np.sum(y != decided):,})", fontsize=10)
+    some = f"{len(X):,} of " if len(X) < given else ""
+    wrong = f"filled: decided otherwise ({np.sum(y != decided):,})"
+    axes.set_title(f"{some}{counted(given, 'point')}; {wrong}", fontsize=10)
     axes.set(xlabel=short(feature_names[0]), ylabel=short(feature_names[1]))
     axes.set(xlim=spans[0], ylim=spans[1])
     write_figure(figure, path)
@@ -228,8 +238,8 @@ def weight_images(path: Target, W: Any, image_shape: tuple[int, int], *, title: 
     axes.tick_params(length=0)
     axes.set_ylabel("first unit of the row")
     N = len(images)
-    count = f"{N:,} units" if len(shown) == N else f"the first {len(shown)} of {N:,} units"
-    axes.set_title(count, fontsize=10)
+    some = f"the first {len(shown)} of " if len(shown) < N else ""
+    axes.set_title(f"{some}{counted(N, 'unit')}", fontsize=10)
     figure.colorbar(drawn, ax=axes, label="weight", shrink=0.8)
     write_figure(figure, path)
 

@@ -137,8 +137,8 @@ def write(
         ``data`` is the file's bytes, ``kind`` ``"svg"`` or ``"png"``. The caption also stands for
         the picture where it is not seen.
     history : History
-        Becomes a table of its epochs; of more than 50, as many are listed, the first, the last
-        and the best among them.
+        Becomes a table of its epochs, at most 50 of them: the first, the last, the best, and
+        others between, evenly chosen.
 
     Raises
     ------
