@@ -1,24 +1,42 @@
-"""Pictures. Matplotlib is imported when one is drawn, and never its pyplot, which starts slowly."""
+"""Pictures of a training run and of what it predicts: one function, one file."""
 
+import math
 from collections.abc import Sequence
-from os import PathLike
-from pathlib import Path
 from typing import Any
 
 import numpy as np
 
 from fastbp import checks
-from fastbp.choices import unknown
+from fastbp.figures import (
+    FORMATS,
+    MissingMatplotlibError,
+    Target,
+    format_of,
+    new_figure,
+    short,
+    write_figure,
+)
 from fastbp.history import History
 from fastbp.kernels import Array
-from fastbp.persistence import write_whole
+from fastbp.panels import (
+    SHORT_NAME,
+    checked_matrix,
+    checked_pairs,
+    draw_matrix,
+    draw_predictions,
+    score,
+)
 
-FORMATS = ("png", "svg", "pdf")
+__all__ = [
+    "FORMATS",
+    "MissingMatplotlibError",
+    "confusion_matrix",
+    "confusion_picture",
+    "predicted_against_true",
+    "training_picture",
+]
+
 METRIC_LABELS = {"accuracy": "accuracy", "r2": "R²"}
-# Up to so many classes their numbers fit into the cells of a confusion matrix.
-LEGIBLE_CLASSES = 24
-# Class names up to this length fit beside a matrix; so many letters, spaces counted, below it.
-SHORT_NAME, LETTERS_ABREAST = 3, 45
 # Where the axes end, as shares of the figure, by the number of columns.
 MARGINS = {
     1: {"left": 0.12, "right": 0.97, "bottom": 0.1, "top": 0.92},
@@ -26,10 +44,8 @@ MARGINS = {
 }
 # Losses that span more than this factor are drawn on a logarithmic axis.
 WIDE_SPAN = 50.0
-
-
-class MissingMatplotlibError(ImportError):
-    """Matplotlib is not installed."""
+# Of more outputs, only so many are drawn: alone, and beside learning curves.
+OUTPUTS_ALONE, OUTPUTS_BESIDE = 9, 4
 
 
 def confusion_matrix(y_true: Any, y_pred: Any, classes: int) -> Array:
@@ -60,26 +76,30 @@ def confusion_matrix(y_true: Any, y_pred: Any, classes: int) -> Array:
 
 
 def training_picture(
-    path: str | PathLike[str],
+    path: Target,
     history: History,
     matrix: Array | None = None,
     class_names: Sequence[str] | None = None,
     *,
+    predictions: tuple[Any, Any] | None = None,
     title: str = "",
     training_label: str = "training",
 ) -> None:
-    """Draw learning curves, and a confusion matrix beside them, into one file.
+    """Draw learning curves, and beside them what was predicted of held-out rows.
 
     Parameters
     ----------
-    path : path
-        Its ending says what is written: ``.png``, ``.svg`` or ``.pdf``.
+    path : path or binary file
+        A path's ending says what is written: ``.png``, ``.svg`` or ``.pdf``. A file gets SVG.
     history : History
         Gives the curves of loss and metric.
     matrix : (K, K) array of int, optional
-        As ``confusion_matrix`` makes it.
+        Of classes: as ``confusion_matrix`` makes it.
     class_names : sequence of str, optional
         K names; by default the class indices.
+    predictions : (true, predicted), optional
+        Of values: two arrays as in ``predicted_against_true``; of several outputs the first four
+        are drawn.
     title : str
         Stands above all.
     training_label : str
@@ -89,62 +109,122 @@ def training_picture(
     ------
     MissingMatplotlibError
         If Matplotlib is not installed.
-    ValueError
-        If the ending, the matrix or the names are not as described.
+    ValueError, TypeError
+        If the ending, the matrix, the names or the values are not as described, or if both
+        ``matrix`` and ``predictions`` are given.
     """
-    path = Path(path)
-    kind = path.suffix.removeprefix(".").lower()
-    if kind not in FORMATS:
-        raise unknown("picture format", kind, FORMATS)
+    format_of(path)
+    names, pairs = [""], None
     if matrix is not None:
-        matrix, class_names = _checked(matrix, class_names)
-    figure = _new_figure(6.0 if matrix is None else 11.0, 5.2)
-    if title:
-        figure.suptitle(title)
-    if class_names is not None and max(map(len, class_names)) > SHORT_NAME:
-        figure.set_layout_engine("constrained")  # takes as long as all the rest of the drawing
-    columns = 1 if matrix is None else 2
+        matrix, names = checked_matrix(matrix, class_names)
+    if predictions is not None:
+        if matrix is not None:
+            raise ValueError("matrix and predictions exclude each other")
+        if len(predictions) != 2:
+            raise ValueError(f"predictions must be (true, predicted), not {len(predictions)} parts")
+        pairs = checked_pairs(*predictions)
+        shown = min(pairs[0].shape[1], OUTPUTS_BESIDE)
+        title = _with_count(title, shown, pairs[0].shape[1])
+    columns = 1 if matrix is None and pairs is None else 2
+    several = pairs is not None and pairs[0].shape[1] > 1
+    # The constrained layout takes as long as all the rest of the drawing.
+    spacious = pairs is None and max(map(len, names)) <= SHORT_NAME
+    size = (12.5, 6.8) if several else (11.0, 5.2) if columns == 2 else (6.0, 5.2)
+    figure = new_figure(*size, title, "none" if spacious else "constrained")
     grid = figure.add_gridspec(2, columns, **MARGINS[columns], hspace=0.08, wspace=0.12)
     loss_axes = figure.add_subplot(grid[0, 0])
     metric_axes = figure.add_subplot(grid[1, 0], sharex=loss_axes)
     _draw_curves(loss_axes, history.loss, history.validation_loss, training_label)
     _draw_curves(metric_axes, history.metric, history.validation_metric, training_label)
     _finish_curves(loss_axes, metric_axes, history)
-    if matrix is not None and class_names is not None:
-        _draw_matrix(figure.add_subplot(grid[:, 1]), matrix, class_names)
-    write_whole(path, lambda file: figure.savefig(file, format=kind, dpi=120))
+    if matrix is not None:
+        draw_matrix(figure.add_subplot(grid[:, 1]), matrix, names)
+    if pairs is not None:
+        columns = math.ceil(shown / 2)
+        _draw_outputs(figure, grid[:, 1], pairs, shown, columns, whose="Held out")
+    write_figure(figure, path)
 
 
-def _new_figure(width: float, height: float) -> Any:
-    """Make an empty figure, sizes in inches."""
-    try:
-        import matplotlib  # noqa: F401  so that nothing it needs is mistaken for it
-    except ModuleNotFoundError as error:
-        if error.name != "matplotlib":
-            raise
-        raise MissingMatplotlibError(
-            'pictures need Matplotlib, which is not installed: pip install "fastbp[plot]"'
-        ) from None
-    from matplotlib.backends.backend_agg import FigureCanvasAgg
-    from matplotlib.figure import Figure
+def confusion_picture(
+    path: Target, matrix: Array, class_names: Sequence[str] | None = None, *, title: str = ""
+) -> None:
+    """Draw a confusion matrix of held-out rows.
 
-    figure = Figure(figsize=(width, height))
-    FigureCanvasAgg(figure)
-    return figure
+    Parameters, errors as in ``training_picture``; ``matrix`` as ``confusion_matrix`` makes it.
+    """
+    format_of(path)
+    matrix, names = checked_matrix(matrix, class_names)
+    figure = new_figure(6.0, 5.6, title)
+    draw_matrix(figure.add_subplot(), matrix, names)
+    write_figure(figure, path)
 
 
-def _checked(matrix: Any, names: Sequence[str] | None) -> tuple[Array, Sequence[str]]:
-    """Check that ``matrix`` is (K, K) counts, with K ``names``."""
-    counts = np.asarray(matrix)
-    if counts.ndim != 2 or counts.shape[0] != counts.shape[1] or counts.size == 0:
-        raise ValueError(f"matrix must have the shape (K, K); its shape is {counts.shape}")
-    if counts.dtype.kind not in "iu" or counts.min() < 0:
-        raise ValueError("matrix must hold counts: whole numbers, none below 0")
-    if names is None:
-        names = [str(k) for k in range(len(counts))]
-    if len(names) != len(counts):
-        raise ValueError(f"class_names must hold {len(counts)} names, not {len(names)}")
-    return counts, names
+def predicted_against_true(
+    path: Target, true: Any, predicted: Any, *, name: str | Sequence[str] = "", title: str = ""
+) -> None:
+    """Draw what was predicted against what is, with R² and the root mean squared error.
+
+    Parameters
+    ----------
+    path : path or binary file
+        As in ``training_picture``.
+    true, predicted : (n,) or (n, K) array
+        Values: what is, and what was predicted. Each of the K outputs gets a panel, the first nine
+        if there are more. Beyond 2,000 rows, cells are drawn, darker the more rows are in them.
+    name : str or sequence of str
+        What is predicted, with its unit; K names for K outputs, or one for all.
+    title : str
+        Stands above all.
+
+    Raises
+    ------
+    MissingMatplotlibError
+        If Matplotlib is not installed.
+    ValueError, TypeError
+        If the ending is another, the arrays differ in shape, have no rows or hold anything but
+        finite numbers, or the names are not K.
+    """
+    format_of(path)
+    pairs = checked_pairs(true, predicted)
+    K = pairs[0].shape[1]
+    if not isinstance(name, str) and len(name) != K:
+        raise ValueError(f"name must hold {K} names, one per output, not {len(name)}")
+    shown = min(K, OUTPUTS_ALONE)
+    columns = math.ceil(math.sqrt(shown))
+    size = 5.6 if K == 1 else 3.9
+    height = size * math.ceil(shown / columns)
+    figure = new_figure(size * columns, height, _with_count(title, shown, K))
+    _draw_outputs(figure, figure.add_gridspec(1, 1)[0], pairs, shown, columns, name)
+    write_figure(figure, path)
+
+
+def _draw_outputs(
+    figure: Any,
+    place: Any,
+    pairs: tuple[Array, Array],
+    shown: int,
+    columns: int,
+    name: str | Sequence[str] = "",
+    whose: str = "",
+) -> None:
+    """Draw a panel for each of the first outputs of ``pairs`` (n, K) into a cell of a grid."""
+    K = pairs[0].shape[1]
+    panels = place.subgridspec(math.ceil(shown / columns), columns)
+    for k in range(shown):
+        true, predicted = pairs[0][:, k], pairs[1][:, k]
+        axes = figure.add_subplot(panels[k // columns, k % columns])
+        draw_predictions(figure, axes, true, predicted, scale=K == 1)
+        of = short(name if isinstance(name, str) else name[k])
+        axes.set_xlabel(f"true {of}".rstrip())
+        axes.set_ylabel(f"predicted {of}".rstrip())
+        heading = ", ".join(filter(None, [whose, f"output {k}" if K > 1 else ""]))
+        lines = [heading, *score(true, predicted)] if heading else score(true, predicted)
+        axes.set_title("\n".join(lines), fontsize=10 if K == 1 else 9)
+
+
+def _with_count(title: str, shown: int, K: int) -> str:
+    """Say below ``title`` that not all of K outputs are drawn, where that is so."""
+    return title if shown == K else f"{title}\nthe first {shown} of {K} outputs".lstrip()
 
 
 def _draw_curves(
@@ -208,34 +288,3 @@ def _finish_curves(loss_axes: Any, metric_axes: Any, history: History) -> None:
     if history.best_epoch is not None:
         for axes in (loss_axes, metric_axes):
             axes.axvline(history.best_epoch, color="black", linestyle=":")
-
-
-def _draw_matrix(axes: Any, matrix: Array, names: Sequence[str]) -> None:
-    """Draw counts (K, K); a cell is darker the larger its share of its row."""
-    K, total = len(matrix), int(matrix.sum())
-    share = matrix / np.maximum(matrix.sum(axis=1, keepdims=True), 1)
-    # The root makes a single mistake visible.
-    shade = np.sqrt(share)
-    axes.imshow(shade, cmap="Blues", vmin=0.0, vmax=1.3)
-    if K <= LEGIBLE_CLASSES:
-        size = min(10.0, 130.0 / K)
-        for row, column in np.argwhere(matrix):
-            axes.text(
-                column,
-                row,
-                str(matrix[row, column]),
-                ha="center",
-                va="center",
-                fontsize=size,
-                color="white" if shade[row, column] > 0.75 else "black",
-            )
-    ticks = range(0, K, -(-K // LEGIBLE_CLASSES))
-    shown = [names[k] for k in ticks]
-    letters = len(shown) * (1 + max(map(len, shown)))
-    axes.set_xticks(ticks, shown, rotation=0 if letters <= LETTERS_ABREAST else 90)
-    axes.set_yticks(ticks, shown)
-    axes.set_xlabel("predicted")
-    axes.set_ylabel("true")
-    right = int(np.trace(matrix))
-    rate = f"{right / total:.2%} right, {right:,} of {total:,}" if total else "no rows"
-    axes.set_title(f"Held out: {rate}")

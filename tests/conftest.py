@@ -1,6 +1,7 @@
 """Fixtures that all tests share."""
 
 from collections.abc import Iterator
+from typing import Any
 
 import numba
 import numpy as np
@@ -20,3 +21,19 @@ def _overflow_is_silent_without_the_compiler() -> Iterator[None]:
             yield
     else:
         yield
+
+
+@pytest.fixture
+def drawn(monkeypatch: pytest.MonkeyPatch) -> list[Any]:
+    """Every figure that is written while a test runs."""
+    from matplotlib.figure import Figure
+
+    figures = []
+    write = Figure.savefig
+
+    def savefig(figure: Any, *args: Any, **options: Any) -> None:
+        figures.append(figure)
+        write(figure, *args, **options)
+
+    monkeypatch.setattr(Figure, "savefig", savefig)
+    return figures
