@@ -1,38 +1,33 @@
-"""The command ``fastbp``.
+"""The command ``fastbp``: what was typed is read here, and what it asks for is done elsewhere.
 
-Exit codes: 0 done, 1 failed, 2 wrong use, 130 ended by Ctrl-C.
+Exit codes: 0 done, 1 failed, 2 wrong use, 130 ended by Ctrl-C, 143 ended by SIGTERM.
 """
 
 import argparse
 import contextlib
-import errno
 import gc
 import os
-import statistics
 import sys
-import tempfile
-import threading
 import time
-from collections.abc import Callable, Iterator, Mapping, Sequence
-from pathlib import Path
-from typing import NoReturn
+import warnings
+from collections.abc import Callable, Iterator, Sequence
+from typing import Any, NoReturn
 
-from fastbp import __version__, checks, datasets, kernels, plotting
-from fastbp.choices import ACTIVATIONS, choose, unknown
-from fastbp.datasets import Dataset
-from fastbp.history import History
-from fastbp.network import DTYPES, Network
-from fastbp.optimizers import LARGEST_RATE, OPTIMIZERS, CosineSchedule, Optimizer
-from fastbp.training import DivergedError, train
+from fastbp import __version__, cli_models, settings, sweeps
+from fastbp.checkpoints import CheckpointWarning, DamagedCheckpointWarning
+from fastbp.choices import ACTIVATIONS, unknown
+from fastbp.datasets import DATASETS
+from fastbp.network import DTYPES
+from fastbp.optimizers import OPTIMIZERS, SCHEDULES
+from fastbp.readers import MISSING
+from fastbp.run_data import WrongUseError, wrong_use
+from fastbp.run_files import BEST, DESCRIPTION, LAST, MODEL
+from fastbp.runs import run
+from fastbp.settings import CHECKS, LEARNING_RATES, PICTURES, VALUE_LOSSES, Settings
 from fastbp.warming import warmup
 
-DONE, FAILED, WRONG_USE, INTERRUPTED = 0, 1, 2, 130
-TEST_FRACTION = 0.2
-FILES = ("model.safetensors", "history.csv", "training.png")
-# Measured on digits held out from those to learn from, with no hidden layer to three.
-LEARNING_RATES = {"sgd": 0.5, "adam": 0.01, "adamw": 0.01, "rmsprop": 0.005, "adagrad": 0.05}
-# A run that is still silent after so many seconds says that it compiles.
-SILENT_SECONDS = 1.0
+DONE, FAILED, WRONG_USE, INTERRUPTED, TERMINATED = 0, 1, 2, 130, 143
+CODES = {"interrupt": INTERRUPTED, "terminate": TERMINATED}
 
 
 def main(argv: Sequence[str] | None = None) -> int:
@@ -54,9 +49,10 @@ def main(argv: Sequence[str] | None = None) -> int:
     collects = gc.isenabled()
     gc.disable()
     try:
-        code = _run(argv)
+        with _warnings_are_lines():
+            code = _run(argv)
         sys.stdout.flush()
-    except _WrongUseError as error:
+    except WrongUseError as error:
         _complain(str(error))
         return WRONG_USE
     except BrokenPipeError:
@@ -81,33 +77,46 @@ def _run(argv: Sequence[str] | None) -> int:
     parser = _parser()
     options, rest = parser.parse_known_args(argv)
     if rest and rest[0].startswith("-"):
-        names = vars(options).keys() - {"command", "dataset"} or {"version"}
-        known = sorted(f"--{name.replace('_', '-')}" for name in {"help", *names})
-        raise _WrongUseError(str(unknown("option", rest[0].partition("=")[0], known)))
+        raise WrongUseError(_unknown_option(parser, options, rest[0]))
     if rest:
-        raise _WrongUseError(f"there is no use for {' '.join(rest)!r} (see fastbp train --help)")
+        raise WrongUseError(f"there is no use for {' '.join(rest)!r} (see fastbp --help)")
     if options.command is None:
         parser.print_help(sys.stderr)
         return WRONG_USE
-    if options.command == "warmup":
-        start = time.perf_counter()
-        warmup(options.dtype, estimators=options.estimators)
-        print(f"compiled for {options.dtype} in {time.perf_counter() - start:.1f} s")
-        return 0
-    return _train(options)
+    code: int = options.do(options)
+    return code
 
 
-class _WrongUseError(Exception):
-    """The command was called with what it cannot do; the message is for the terminal."""
+def _unknown_option(parser: "_Parser", options: argparse.Namespace, given: str) -> str:
+    """Say that there is no such option, and which one is near."""
+    known = {name for action in parser._actions for name in action.option_strings}
+    if options.command is not None:
+        known = {name for action in options.parser._actions for name in action.option_strings}
+    names = sorted(name for name in known if name.startswith("--"))
+    return str(unknown("option", given.partition("=")[0], names))
 
 
 def _complain(message: str) -> None:
-    print(f"fastbp: {' '.join(message.split())}", file=sys.stderr)
+    print(f"fastbp: {' '.join(message.split())}", file=sys.stderr, flush=True)
 
 
 def _say(topic: str, text: str) -> None:
     # Flushed, so that in a log it stands where it belongs among the lines of progress.
     print(f"{topic:<18} {text}", flush=True)
+
+
+@contextlib.contextmanager
+def _warnings_are_lines() -> Iterator[None]:
+    """Let what users are warned of be a line of the command's own."""
+
+    def show(message: Any, category: type[Warning], *where: Any) -> None:
+        _complain(str(message))
+
+    with warnings.catch_warnings():
+        for category in (CheckpointWarning, DamagedCheckpointWarning):
+            warnings.simplefilter("always", category)
+        warnings.showwarning = show
+        yield
 
 
 # ---------------------------------------------------------------------- arguments
@@ -117,7 +126,7 @@ class _Parser(argparse.ArgumentParser):
     """A parser whose errors take one line."""
 
     def error(self, message: str) -> NoReturn:
-        raise _WrongUseError(f"{message} (see {self.prog} --help)")
+        raise WrongUseError(f"{message} (see {self.prog} --help)")
 
 
 def _parser() -> _Parser:
@@ -129,307 +138,333 @@ def _parser() -> _Parser:
     )
     parser.add_argument("--version", action="version", version=f"fastbp {__version__}")
     commands = parser.add_subparsers(dest="command", metavar="COMMAND", parser_class=_Parser)
+
+    def command(
+        name: str, do: Callable[[argparse.Namespace], int], text: str, more: str, epilog: str = ""
+    ) -> _Parser:
+        made = commands.add_parser(
+            name, help=text, description=more, epilog=epilog, allow_abbrev=False
+        )
+        made.set_defaults(do=do, parser=made)
+        return made
+
     _add_train(
-        commands.add_parser(
+        command(
             "train",
-            help="train a network on a data set and write it to a folder",
-            description=(
-                "Train a network to tell the classes of a data set apart. A fifth of the data is "
-                "held out: the network never learns from it, and is judged by it. Written to a "
-                f"folder are {FILES[0]} (the network), {FILES[1]} (how training went) and "
-                f"{FILES[2]} (the same as a picture, with the mistakes)."
-            ),
-            epilog=(
-                "Ctrl-C ends training early; what was learnt until then is written. In Python, "
-                f"fastbp.load('runs/digits/{FILES[0]}') gives the network back."
-            ),
-            allow_abbrev=False,
+            _train,
+            "train a network on data and write it to a folder",
+            "Train a network on a table, on arrays or images, or on a bundled set. A part of the "
+            "data is held out: the network never learns from it, and is judged by it. The run's "
+            f"folder gets the network ({MODEL}), those of the last and of the best epoch ({LAST}, "
+            f"{BEST}), the history as CSV and JSON lines, pictures, report.html, checkpoints, and "
+            f"{DESCRIPTION}, which describes the run.",
+            "Ctrl-C ends training early; what was learnt until then is written. After that, after "
+            "SIGTERM, kill -9 or a loss of power, the same command with --resume goes on.",
         )
     )
-    warm = commands.add_parser(
-        "warmup",
-        help="compile ahead, when an image or a batch node is built",
-        description=(
+    _add_evaluate(
+        command(
+            "evaluate",
+            cli_models.evaluate,
+            "measure a trained network on data",
+            "Measure a trained network on data whose targets are known.",
+        )
+    )
+    _add_predict(
+        command(
+            "predict",
+            cli_models.predict,
+            "predict with a trained network",
+            "Predict for each row of the data: the same preparation is applied as in training.",
+        )
+    )
+    info = command(
+        "info",
+        cli_models.info,
+        "describe a model, a checkpoint or a run's folder",
+        "Describe a model, a checkpoint or a run's folder.",
+    )
+    info.add_argument("model", metavar="FILE", help="a model, a checkpoint, or a run's folder")
+    _add_export(
+        command(
+            "export",
+            cli_models.export,
+            "hand a model on as ONNX or C",
+            "Write a model, its preparation included, for those who have no fastbp.",
+        )
+    )
+    _add_warmup(
+        command(
+            "warmup",
+            _warmup,
+            "compile ahead, when an image or a batch node is built",
             "Compile what classifiers and regressors need, and keep it on disk, so that the first "
-            "training need not. NUMBA_CACHE_DIR names another folder to keep it in."
-        ),
-        allow_abbrev=False,
+            "training need not. NUMBA_CACHE_DIR names another folder to keep it in.",
+        )
     )
-    warm.add_argument(
-        "--dtype",
-        default="float32",
-        type=_one_of("dtype", dict.fromkeys(DTYPES)),
-        metavar="NAME",
-        help="precision of the networks: float32 (the default) or float64",
+    bench = command(
+        "bench",
+        cli_models.bench,
+        "measure how fast this machine trains",
+        "Measure the time of a training step of several networks on this machine, and how near it "
+        "comes to the time of its matrix products alone.",
     )
-    warm.add_argument(
-        "--estimators",
-        action="store_true",
-        help="also what MLPClassifier and MLPRegressor need for data of that precision",
+    bench.add_argument(
+        "--seconds",
+        type=_setting("seconds", float),
+        default=0.5,
+        metavar="S",
+        help="seconds for each measurement (default: 0.5)",
     )
     return parser
 
 
 def _add_train(parser: argparse.ArgumentParser) -> None:
     rates = ", ".join(f"{rate:g} for {name}" for name, rate in LEARNING_RATES.items())
-    add = parser.add_argument
-    add(
-        "dataset",
+    parser.add_argument(
+        "data",
         nargs="?",
-        default="digits",
-        metavar="DATASET",
-        help="what to learn: digits (1,797 handwritten digits of 8 x 8 pixels, the default)",
+        default=argparse.SUPPRESS,
+        metavar="DATA",
+        help="a table (.csv, .tsv, .parquet), arrays (.npy, .npz, IDX), a bundled set "
+        f"({', '.join(DATASETS)}), or a description of a run (.toml); default: digits",
     )
+
+    groups = {
+        name: parser.add_argument_group(name)
+        for name in ("data", "network", "training", "the run", "several runs")
+    }
+
+    def add(group: str, name: str, parse: Callable[[str], Any], text: str, **more: Any) -> None:
+        option = f"--{name.replace('_', '-')}"
+        default = getattr(Settings, name, None)
+        if "default: " not in text and default not in (None, (), False, 0.0):
+            text += f" (default: {default})"
+        groups[group].add_argument(
+            option,
+            default=argparse.SUPPRESS,
+            type=_setting(name, parse, each="nargs" in more),
+            help=text,
+            **{"metavar": parse.__name__.lstrip("_").upper(), **more},
+        )
+
+    several: dict[str, Any] = {"nargs": "+", "metavar": "NAME"}
+    add("data", "target", str, "column to predict, or several; of arrays, their file", **several)
+    add("data", "task", str, "classification or regression; by default told from the target")
+    add("data", "ignore", str, "columns to leave out", **several)
+    add("data", "categories", str, "columns of categories that look like numbers", **several)
     add(
-        "--hidden",
-        nargs="+",
-        default=[256],
-        type=_whole(0),
-        metavar="N",
-        help="width of each hidden layer: '128 64' makes two, 0 none (default: 256)",
+        "data",
+        "missing",
+        str,
+        f"what stands for a missing value (default: {', '.join(MISSING[1:])}, nothing)",
+        **{**several, "metavar": "TEXT"},
     )
+    add("data", "weight", str, "column that says how much each row counts", metavar="NAME")
     add(
-        "--activation",
-        default="relu",
-        type=_one_of("activation", ACTIVATIONS),
-        metavar="NAME",
-        help=f"function after each hidden layer: {', '.join(ACTIVATIONS)} (default: relu)",
-    )
-    add(
-        "--epochs",
-        default=30,
-        type=_whole(1),
-        metavar="N",
-        help="passes through the training data (default: %(default)s)",
-    )
-    add(
-        "--batch-size",
-        default=32,
-        type=_whole(1),
-        metavar="N",
-        help="examples per step of the optimizer (default: %(default)s)",
-    )
-    add(
-        "--optimizer",
-        default="adam",
-        type=_one_of("optimizer", OPTIMIZERS),
-        metavar="NAME",
-        help=f"how the weights are moved: {', '.join(OPTIMIZERS)} (default: adam)",
-    )
-    add(
-        "--lr",
-        type=_real(0.0, LARGEST_RATE, open_ends="low"),
-        metavar="RATE",
-        help="learning rate, how far a step goes at first; it falls to 0 along a cosine "
-        f"(default: {rates})",
-    )
-    add(
-        "--label-smoothing",
-        default=0.1,
-        type=_real(0.0, 1.0, open_ends="high"),
+        "data",
+        "hold_out",
+        float,
+        "share of the rows to judge by, which the network does not learn from",
         metavar="SHARE",
-        help="share of each label that is spread over all classes, which keeps the network from "
-        "being too sure of itself; 0 for none (default: %(default)s)",
+    )
+    add("data", "test", str, "a file to be looked at only at the end", metavar="FILE")
+    add("data", "test_target", str, "of arrays: the file of its targets", metavar="FILE")
+    _flag(groups["data"], "--as-is", "take arrays as they lie, mapped and not standardised")
+
+    add(
+        "network",
+        "hidden",
+        int,
+        "width of each hidden layer: '128 64' makes two, 0 none (default: 256)",
+        **{**several, "metavar": "N"},
+    )
+    add("network", "activation", str, f"after hidden layers: {', '.join(ACTIVATIONS)}")
+    add("network", "loss", str, f"of values: {', '.join(VALUE_LOSSES)} (default: squared_error)")
+    add("network", "dtype", str, " or ".join(DTYPES))
+
+    add("training", "epochs", int, "passes through the training data")
+    add(
+        "training",
+        "batch_size",
+        int,
+        f"examples per step (default: {settings.SMALL_BATCH}; {settings.LARGE_BATCH} from "
+        f"{settings.MANY_ROWS:,} rows on)",
+    )
+    add("training", "optimizer", str, ", ".join(OPTIMIZERS))
+    add("training", "lr", float, f"learning rate at first (default: {rates})", metavar="RATE")
+    add("training", "momentum", float, "of sgd (default: 0)")
+    add("training", "weight_decay", float, "of adamw (default: 0.01)")
+    add("training", "schedule", str, f"of the learning rate: {', '.join(SCHEDULES)}")
+    add("training", "l1", float, "penalty on the size of weights (default: 0)")
+    add("training", "l2", float, "penalty on the square of weights (default: 0)")
+    add("training", "dropout", float, "share of hidden outputs dropped (default: 0)")
+    add(
+        "training",
+        "label_smoothing",
+        float,
+        "share of each label spread over all classes (default: 0.1)",
+        metavar="SHARE",
+    )
+    add("training", "clip_norm", float, "longest gradient; longer ones are scaled down to it")
+    add(
+        "training",
+        "early_stopping",
+        int,
+        "ends training after so many epochs without a better loss on the rows held out, and takes "
+        "the best weights",
+        metavar="EPOCHS",
     )
     add(
-        "--seed",
-        default=0,
-        type=_whole(0, 2**64 - 1),
-        metavar="N",
-        help="decides all that is random: the held-out data, the first weights and the order of "
-        "the examples; the same seed gives the same network (default: %(default)s)",
+        "training",
+        "seed",
+        int,
+        "decides all that is random; the same seed gives the same network (default: 0)",
     )
+    add("training", "threads", int, "threads that take each step together")
+
     add(
-        "--out",
-        type=Path,
+        "the run",
+        "out",
+        str,
+        "folder for the results; files of an earlier run in it are replaced (default: runs/NAME)",
         metavar="FOLDER",
-        help="folder for the results; made if there is none, and files of an earlier run in it "
-        "are replaced (default: runs/DATASET)",
+    )
+    _flag(groups["the run"], "--resume", "go on where the run in the folder was stopped")
+    _flag(groups["the run"], "--overwrite", "begin anew where a run has not ended")
+    add("the run", "checkpoint_seconds", float, "seconds between checkpoints", metavar="S")
+    add("the run", "checkpoint_epochs", int, "epochs between checkpoints", metavar="N")
+    add("the run", "keep", int, "how many of the last checkpoints are kept", metavar="N")
+    add("the run", "picture", str, f"format of the pictures: {' or '.join(PICTURES)}")
+    _flag(groups["the run"], "--tensorboard", "write event files for TensorBoard")
+
+    add(
+        "several runs",
+        "sweep",
+        str,
+        "settings to try, with their values: lr=0.001,0.01 hidden=64,128x64; or a range to draw "
+        "from, with --samples: lr=1e-4..1e-1",
+        **{**several, "metavar": "NAME=VALUES"},
+    )
+    add("several runs", "samples", int, "how many combinations are drawn at random (default: all)")
+    add("several runs", "jobs", int, "how many are trained side by side (default: processors)")
+
+
+def _flag(group: Any, option: str, text: str) -> None:
+    group.add_argument(option, action="store_true", default=argparse.SUPPRESS, help=text)
+
+
+def _add_model_and_data(parser: argparse.ArgumentParser) -> None:
+    parser.add_argument("model", metavar="MODEL", help=f"a model, or a run's folder with {MODEL}")
+    parser.add_argument("data", metavar="DATA", help="data of the kind that it was trained on")
+
+
+def _add_evaluate(parser: argparse.ArgumentParser) -> None:
+    _add_model_and_data(parser)
+    parser.add_argument(
+        "--target",
+        nargs="+",
+        metavar="NAME",
+        help="column of the target, if it has another name; of arrays, their file",
+    )
+    parser.add_argument("--json", action="store_true", help="print a line of JSON")
+
+
+def _add_predict(parser: argparse.ArgumentParser) -> None:
+    _add_model_and_data(parser)
+    parser.add_argument(
+        "--out",
+        metavar="FILE",
+        help="where predictions are written: .csv, .parquet or .npy; by default CSV is printed",
+    )
+    parser.add_argument(
+        "--probabilities", action="store_true", help="also the probability of each class"
+    )
+    parser.add_argument(
+        "--keep", nargs="+", default=[], metavar="NAME", help="columns of the data to stand beside"
     )
 
 
-def _whole(low: int, high: int = 10**9) -> Callable[[str], int]:
-    """Make a type of argument: a whole number from ``low`` to ``high``."""
+def _add_export(parser: argparse.ArgumentParser) -> None:
+    parser.add_argument("model", metavar="MODEL", help=f"a model, or a run's folder with {MODEL}")
+    parser.add_argument("--onnx", metavar="FILE", help="write an ONNX file")
+    parser.add_argument("--c", metavar="FILE", help="write a C99 source file")
+    parser.add_argument(
+        "--name", default="fastbp", help="with which names in the C file begin (default: fastbp)"
+    )
 
-    def whole(text: str) -> int:
-        with _as_argument_error():
-            if not text.lstrip("+-").isdecimal():
+
+def _add_warmup(parser: argparse.ArgumentParser) -> None:
+    parser.add_argument(
+        "--dtype",
+        default="float32",
+        type=_setting("dtype", str),
+        metavar="NAME",
+        help="precision of the networks: float32 (the default) or float64",
+    )
+    parser.add_argument(
+        "--estimators",
+        action="store_true",
+        help="also what MLPClassifier and MLPRegressor need for data of that precision",
+    )
+
+
+def _setting(name: str, parse: Callable[[str], Any], *, each: bool = False) -> Callable[[str], Any]:
+    """Make a type of argument: text that ``parse`` reads and that the setting ``name`` may be."""
+
+    def value(text: str) -> Any:
+        try:
+            if parse is int and not text.strip().lstrip("+-").isdecimal():
                 raise ValueError(f"{text!r} is not a whole number")
-            return checks.whole("the number", int(text), low, high)
-
-    return whole
-
-
-def _real(low: float, high: float, open_ends: str) -> Callable[[str], float]:
-    """Make a type of argument: a number from ``low`` to ``high``."""
-
-    def real(text: str) -> float:
-        with _as_argument_error():
             try:
-                number = float(text)
+                parsed = parse(text)
             except ValueError:
                 raise ValueError(f"{text!r} is not a number") from None
-            return checks.real("the number", number, low, high, open_ends=open_ends)
+            if name == "hidden" and parsed == 0:
+                return parsed  # none; whether it stands alone is seen when all are there
+            checked = CHECKS[name](parsed) if name in CHECKS else parsed
+        except ValueError as error:
+            raise argparse.ArgumentTypeError(str(error)) from None
+        return checked[0] if each and isinstance(checked, tuple) else checked
 
-    return real
-
-
-def _one_of(kind: str, names: Mapping[str, object]) -> Callable[[str], str]:
-    """Make a type of argument: one of ``names``."""
-
-    def name(text: str) -> str:
-        with _as_argument_error():
-            choose(kind, text, dict(names))
-        return text
-
-    return name
+    return value
 
 
-@contextlib.contextmanager
-def _as_argument_error() -> Iterator[None]:
-    """Hand the message of a ValueError to argparse, which else would put its own in its place."""
-    try:
-        yield
-    except ValueError as error:
-        raise argparse.ArgumentTypeError(str(error)) from None
-
-
-# ---------------------------------------------------------------------- fastbp train
+# ---------------------------------------------------------------------- commands
 
 
 def _train(options: argparse.Namespace) -> int:
     """Do ``fastbp train``."""
-    hidden = [] if options.hidden == [0] else options.hidden
-    if 0 in hidden:
-        raise _WrongUseError("argument --hidden: a width of 0 can only stand alone")
-    try:
-        data = datasets.load(options.dataset)
-    except ValueError as error:
-        raise _WrongUseError(str(error)) from None
-    out = _folder(options.out or Path("runs", data.name))
-    train_set, test_set = datasets.split(data, TEST_FRACTION, options.seed)
-    sizes = [data.X.shape[1], *hidden, len(data.class_names)]
-    net = Network(sizes, options.activation, seed=options.seed)
-    optimizer = OPTIMIZERS[options.optimizer](options.lr or LEARNING_RATES[options.optimizer])
-    _announce(options, train_set, test_set, net, optimizer)
-    failure = None
-    try:
-        with _compiling_is_announced():
-            history = train(
-                net,
-                train_set.X,
-                train_set.y,
-                optimizer=optimizer,
-                epochs=options.epochs,
-                batch_size=options.batch_size,
-                validation_data=(test_set.X, test_set.y),  # to be shown, not to choose by
-                schedule=CosineSchedule(),
-                label_smoothing=options.label_smoothing,
-                seed=options.seed,
-                verbose=1,
-            )
-    except DivergedError as error:
-        history, failure = error.history, error
-    _conclude(options, history, net, test_set)
-    _write(options, history, net, test_set, out)
-    if failure is not None:
-        _complain(str(failure))
+    given = {name: value for name, value in vars(options).items() if name in settings.NAMES}
+    if given.get("data", "").endswith(".toml"):
+        with wrong_use(), _settings_are_right():
+            given = {**settings.read(given.pop("data")), **given}
+    with _settings_are_right():
+        if "sweep" in given and not isinstance(given["sweep"], dict):
+            given["sweep"] = sweeps.parse(given["sweep"])
+        told = Settings(**given)
+    resume, overwrite = (getattr(options, name, False) for name in ("resume", "overwrite"))
+    if told.sweep:
+        return CODES.get(sweeps.run(told, resume=resume, overwrite=overwrite, say=_say), DONE)
+    result = run(told, resume=resume, overwrite=overwrite, verbose=1, say=_say)
+    if result.failure is not None:
+        _complain(result.failure)
         return FAILED
-    return INTERRUPTED if history.stopped == "interrupt" else DONE
-
-
-def _folder(path: Path) -> Path:
-    """Make sure that the results can be written to ``path``, before any time goes into them."""
-    try:
-        path.mkdir(parents=True, exist_ok=True)
-        with tempfile.TemporaryFile(dir=path):
-            pass
-        for name in FILES:
-            if (path / name).is_dir():
-                raise IsADirectoryError(errno.EISDIR, f"{name} in it is a folder")
-    except OSError as error:
-        raise _WrongUseError(f"cannot write to --out {path}: {error.strerror}") from None
-    return path
-
-
-def _announce(
-    options: argparse.Namespace,
-    train_set: Dataset,
-    test_set: Dataset,
-    net: Network,
-    optimizer: Optimizer,
-) -> None:
-    """Say what is about to be trained."""
-    _say("data", f"{train_set.name}: {len(train_set):,} to learn from, {len(test_set):,} held out")
-    _say("network", f"{_shape(net)}, {net.params.size:,} parameters")
-    _say(
-        "training",
-        f"{options.optimizer}, learning rate {optimizer.learning_rate:g} falling to 0, batches of "
-        f"{options.batch_size}, seed {options.seed}",
-    )
-
-
-def _shape(net: Network) -> str:
-    """Describe layers in a few words: ``64-256-10, relu``."""
-    return ", ".join(["-".join(map(str, net.sizes)), *dict.fromkeys(net.activations)])
+    return CODES.get(str(result.history.stopped), DONE)
 
 
 @contextlib.contextmanager
-def _compiling_is_announced() -> Iterator[None]:
-    """Explain the silence of the very first run."""
-
-    def explain() -> None:
-        # Without the compiler the function has no such list.
-        if getattr(kernels.train_steps, "signatures", None) == []:
-            print(
-                "compiling; that takes some seconds, the first time only",
-                file=sys.stderr,
-                flush=True,
-            )
-
-    timer = threading.Timer(SILENT_SECONDS, explain)
-    timer.start()
+def _settings_are_right() -> Iterator[None]:
+    """Turn what is wrong with a setting into wrong use."""
     try:
         yield
-    finally:
-        timer.cancel()
+    except (TypeError, ValueError) as error:
+        raise WrongUseError(str(error)) from None
 
 
-def _conclude(
-    options: argparse.Namespace, history: History, net: Network, test_set: Dataset
-) -> None:
-    """Say how well it went, and how fast."""
-    if history.stopped == "interrupt":
-        _say("ended early", f"by Ctrl-C, after {len(history):,} of {options.epochs:,} epochs")
-    right = int((net.predict(test_set.X) == test_set.y).sum())
-    _say("held-out accuracy", f"{right / len(test_set):.2%}, {right:,} of {len(test_set):,} right")
-    if len(history):
-        speed = statistics.median(history.samples_per_second)
-        epochs = "epoch" if len(history) == 1 else "epochs"
-        _say("time", f"{history.seconds[-1]:.2f} s for {len(history):,} {epochs}")
-        _say("speed", f"{speed:,.0f} examples/s in the median epoch")
-
-
-def _write(
-    options: argparse.Namespace, history: History, net: Network, test_set: Dataset, out: Path
-) -> None:
-    """Write the three files, the quickest first."""
-    model, table, picture = (out / name for name in FILES)
-    net.save(model)
-    _say("written", str(model))
-    history.save(table)
-    _say("", str(table))
-    classes = len(test_set.class_names)
-    try:
-        plotting.training_picture(
-            picture,
-            history,
-            plotting.confusion_matrix(test_set.y, net.predict(test_set.X), classes),
-            test_set.class_names,
-            title=f"{test_set.name}: {_shape(net)}, {options.optimizer}",
-            training_label="training, labels smoothed" if options.label_smoothing else "training",
-        )
-    except plotting.MissingMatplotlibError as error:
-        _complain(f"no {picture.name}: {error}")
-    else:
-        _say("", str(picture))
+def _warmup(options: argparse.Namespace) -> int:
+    """Do ``fastbp warmup``."""
+    start = time.perf_counter()
+    warmup(options.dtype, estimators=options.estimators)
+    print(f"compiled for {options.dtype} in {time.perf_counter() - start:.1f} s")
+    return DONE

@@ -126,6 +126,18 @@ def read(
     return tensors, description
 
 
+def kind_of(path: str | PathLike[str]) -> str:
+    """Tell what kind of thing is described in a file; of one that is none of ours, ``network``."""
+    from safetensors import SafetensorError, safe_open
+
+    try:
+        with safe_open(path, framework="numpy") as file:
+            header = json.loads((file.metadata() or {})[FORMAT])
+            return str(next(name for name in header if name != "version"))
+    except (SafetensorError, KeyError, ValueError, StopIteration, TypeError):
+        return "network"  # whoever reads it as one says what is wrong
+
+
 def _is_pickle(path: str | PathLike[str]) -> bool:
     """Tell whether a file begins as pickles of protocol 2 and later do."""
     with open(path, "rb") as file:

@@ -1,13 +1,23 @@
 """A run's folder: what stands in it under which name, and how it is written."""
 
+import dataclasses
 import errno
 import tempfile
+from collections.abc import Callable, Sequence
 from pathlib import Path
+from typing import Any
 
-from fastbp import persistence
+import numpy as np
+
+from fastbp import persistence, plotting, plotting_models, run_report
 from fastbp.checkpoints import paths
-from fastbp.run_data import WrongUseError
-from fastbp.run_fit import CHECKPOINTS
+from fastbp.figures import FORMATS
+from fastbp.history import History
+from fastbp.models import Model
+from fastbp.network import Network
+from fastbp.resuming import versions
+from fastbp.run_data import Prepared, WrongUseError
+from fastbp.run_fit import CHECKPOINTS, Result, outputs_of, smoothing
 from fastbp.settings import Settings
 
 MODEL, BEST, LAST = "model.safetensors", "best.safetensors", "last.safetensors"
@@ -44,3 +54,165 @@ def make_folder(path: Path, settings: Settings, *, resume: bool, overwrite: bool
         for old in list(paths(path / CHECKPOINTS)):
             old.unlink()
     persistence.clean(path, names)
+
+
+def write_models(result: Result, folder: Path) -> list[Path]:
+    """Write the networks: the one to use, the last, and the best where rows were held out."""
+    preparation = result.model.preparation
+    networks = {MODEL: result.model.net, LAST: result.last, BEST: result.best}
+    written = []
+    for name, net in networks.items():
+        if net is None:
+            (folder / name).unlink(missing_ok=True)  # an earlier run's
+            continue
+        Model(net, preparation).save(folder / name)
+        written.append(folder / name)
+    return written
+
+
+def write_histories(history: History, folder: Path) -> list[Path]:
+    """Write what happened, epoch by epoch, as a table and as lines of JSON."""
+    for name in HISTORIES:
+        history.save(folder / name)
+    return [folder / name for name in HISTORIES]
+
+
+def write_pictures(
+    result: Result, settings: Settings, data: Prepared, folder: Path
+) -> list[tuple[str, Path]]:
+    """Draw what there is to be seen; returns captions and files.
+
+    Raises
+    ------
+    plotting.MissingMatplotlibError
+        If Matplotlib is not installed.
+    """
+    for name in PICTURES:
+        for ending in FORMATS:
+            (folder / f"{name}.{ending}").unlink(missing_ok=True)  # an earlier run's
+    drawn: list[tuple[str, Path]] = []
+    for name, (caption, draw) in _pictures(result, settings, data).items():
+        path = folder / f"{name}.{settings.picture}"
+        draw(path)
+        drawn.append((caption, path))
+    return drawn
+
+
+def _pictures(
+    result: Result, settings: Settings, data: Prepared
+) -> dict[str, tuple[str, Callable[[Path], None]]]:
+    """Choose the pictures that a run has, with their captions."""
+    net, target = result.model.net, data.preparation.target
+    title = f"{data.name}: {shape_of(net)}, {settings.optimizer}"
+    smooth = smoothing(settings, net) > 0.0
+    beside: dict[str, Any] = {}
+    caption = "Loss and metric of each epoch"
+    if len(data.held):
+        outputs = outputs_of(net, data.X, data.held)
+        truth = data.y[data.held]
+        if target.classes is not None:
+            matrix = plotting.confusion_matrix(truth, outputs.argmax(axis=1), target.outputs)
+            beside = {"matrix": matrix, "class_names": target.classes}
+            caption += "; beside them how often each class of the rows held out was taken for each"
+        else:
+            true = target.decode(truth.astype(np.float64).reshape(len(truth), -1))
+            beside = {"predictions": (true, target.decode(outputs))}
+            caption += "; beside them what was predicted of the rows held out"
+    pictures = {
+        "training": (
+            caption,
+            lambda path: plotting.training_picture(
+                path,
+                result.history,
+                **beside,
+                title=title,
+                training_label="training, labels smoothed" if smooth else "training",
+            ),
+        )
+    }
+    columns = data.preparation.columns
+    plane = columns is None or not (columns.flagged or columns.categories)
+    if data.X.shape[1] == 2 and plane and target.classes is not None and target.outputs <= 10:
+        rows = data.held if len(data.held) else data.learnt
+        points = np.asarray(data.X[rows], np.float64)
+        names: Sequence[str] = data.examples.feature_names or ("x0", "x1")
+        if columns is not None:
+            points, names = points * columns.scales + columns.means, columns.numbers
+        pictures["regions"] = (
+            "What the network decides for each point of the plane",
+            lambda path: plotting_models.decision_regions(
+                path,
+                lambda grid: result.model.outputs(grid).argmax(axis=1),
+                points,
+                data.y[rows],
+                target.classes or (),
+                names,
+                title=title,
+            ),
+        )
+    shape = data.preparation.image_shape
+    if shape is not None and data.X.shape[1] == shape[0] * shape[1]:
+        pictures["weights"] = (
+            "Weights of the first layer, unit by unit, as images",
+            lambda path: plotting_models.weight_images(path, net.weights[0], shape, title=title),
+        )
+    return pictures
+
+
+def shape_of(net: Network) -> str:
+    """Describe layers in a few words: ``64-256-10, relu``."""
+    return ", ".join(["-".join(map(str, net.sizes)), *dict.fromkeys(net.activations)])
+
+
+def write_report(
+    result: Result,
+    settings: Settings,
+    data: Prepared,
+    drawn: Sequence[tuple[str, Path]],
+    seconds: dict[str, float],
+    folder: Path,
+) -> Path:
+    """Write all that is to be known of a run as one page."""
+    history, net = result.history, result.model.net
+    summary = [(name, number(name, value)) for name, value in result.metrics.items()]
+    summary += [("epochs", f"{len(history):,}"), ("parameters", f"{net.params.size:,}")]
+    if history.seconds:
+        summary.append(("seconds of training", f"{history.seconds[-1]:.2f}"))
+    given = dataclasses.asdict(settings)
+    sections = [
+        (
+            "Data",
+            [
+                ("name", data.name),
+                ("rows to learn from", f"{len(data.learnt):,}"),
+                ("rows held out", f"{len(data.held):,}"),
+                ("inputs", f"{net.sizes[0]:,}"),
+                ("target", ", ".join(data.preparation.target.names)),
+                *[("note", note) for note in data.notes],
+            ],
+        ),
+        ("Settings", [(name, _short(value)) for name, value in given.items() if value is not None]),
+        ("Seconds by what they went into", [(k, f"{v:.2f}") for k, v in seconds.items()]),
+        ("Versions", list(versions().items())),
+    ]
+    pictures = [(text, path.read_bytes(), path.suffix[1:]) for text, path in drawn]
+    run_report.write(
+        folder / REPORT,
+        title=f"{data.name}: {shape_of(net)}",
+        summary=summary,
+        sections=sections,
+        pictures=pictures,
+        history=history,
+    )
+    return folder / REPORT
+
+
+def number(name: str, value: float) -> str:
+    """Write a measured number as people read it."""
+    if name.endswith("accuracy"):
+        return f"{value:.2%}"
+    return f"{value:,.0f}" if name.endswith("rows") else f"{value:.4g}"
+
+
+def _short(value: Any) -> str:
+    return ", ".join(map(str, value)) if isinstance(value, tuple | list) else str(value)

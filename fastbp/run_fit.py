@@ -31,13 +31,15 @@ STRETCH = 1 << 16
 
 @dataclass(frozen=True, eq=False)
 class Result:
-    """What a run left.
+    """What a run learnt.
 
     Attributes
     ----------
-    folder : Path
     model : Model
-        The last weights, or the best where training was to end early.
+        With the last weights, or the best where training was to end early.
+    last : Network
+    best : Network or None
+        With the weights of the lowest loss on the rows held out.
     history : History
     metrics : dict of str to float
         Of the rows held out, and of the test rows.
@@ -45,8 +47,9 @@ class Result:
         Why training could not go on.
     """
 
-    folder: Path
     model: Model
+    last: Network
+    best: Network | None
     history: History
     metrics: dict[str, float] = field(default_factory=dict)
     failure: str | None = None
@@ -148,12 +151,12 @@ def fit(
         history, failure = error.history, str(error)
     except ValueError as error:
         raise WrongUseError(str(error)) from None
-    best = history.best_params if settings.early_stopping is not None else None
-    chosen = net if best is None else _with(net, best)
-    model = Model(chosen, data.preparation)
+    best = None if history.best_params is None else _with(net, history.best_params)
+    ends_early = settings.early_stopping is not None and best is not None
+    model = Model(best if ends_early and best is not None else net, data.preparation)
     with clock.on("evaluating"):
         metrics = measure(model, data)
-    return Result(folder, model, history, metrics, failure)
+    return Result(model, net, best, history, metrics, failure)
 
 
 def _with(net: Network, params: Array) -> Network:

@@ -1,0 +1,135 @@
+"""How fast this machine trains: a quick look, for which nothing but fastbp is needed.
+
+The full comparison, with the floor of the matrix products and with other libraries, are the
+repository's benchmarks.
+"""
+
+import platform
+import statistics
+import time
+from collections.abc import Callable, Iterator
+
+import numpy as np
+
+from fastbp import kernels, reference
+from fastbp.network import Network
+from fastbp.optimizers import Adam
+from fastbp.steps import Steps, processors
+
+GRID = (
+    ((2, 64, 3), 32),
+    ((64, 100, 10), 32),
+    ((64, 100, 10), 200),
+    ((784, 128, 10), 128),
+    ((784, 256, 128, 10), 128),
+    ((784, 1024, 1024, 10), 256),
+)
+LEARNING_RATE = 1e-3
+BATCHES, ROUNDS = 8, 5
+
+
+def lines(seconds: float) -> Iterator[str]:
+    """Measure, and say what comes out, line by line.
+
+    Parameters
+    ----------
+    seconds : float
+        For each measurement.
+    """
+    most = processors()
+    yield (
+        f"{platform.processor() or platform.machine()}, {most} processors, NumPy "
+        f"{np.__version__}; float32, Adam, shuffled batches, softmax cross-entropy; the median of "
+        f"{ROUNDS} rounds"
+    )
+    yield ""
+    threads = sorted({1, most})
+    heads = [f"{n} thread{'s' if n > 1 else ''}, us" for n in threads]
+    yield " ".join(
+        [
+            f"{'a step of':<20}",
+            f"{'batch':>6}",
+            *(f"{head:>14}" for head in heads),
+            f"{'NumPy, us':>12}",
+            f"{'NumPy/fastbp':>13}",
+            f"{'GFLOP/s':>8}",
+        ]
+    )
+    for sizes, batch in GRID:
+        ours = [step_seconds(sizes, batch, n, seconds) for n in threads]
+        theirs = numpy_step_seconds(sizes, batch, seconds)
+        best = min(ours)
+        work = 2.0 * batch * sum(M * N for M, N in zip(sizes[:-1], sizes[1:], strict=True))
+        # Forward, and both ways back but for the inputs' gradient.
+        work = 3.0 * work - 2.0 * batch * sizes[0] * sizes[1]
+        yield " ".join(
+            [
+                f"{'-'.join(map(str, sizes)):<20}",
+                f"{batch:>6}",
+                *(f"{1e6 * time:>14.1f}" for time in ours),
+                f"{1e6 * theirs:>12.1f}",
+                f"{theirs / best:>13.2f}",
+                f"{work / best / 1e9:>8.1f}",
+            ]
+        )
+    yield ""
+    yield "NumPy makes the same steps with the threads that its BLAS takes, one loop in Python."
+
+
+def _data(sizes: tuple[int, ...], batch: int) -> tuple[np.ndarray, np.ndarray]:
+    random = np.random.default_rng(0)
+    X = random.standard_normal((BATCHES * batch, sizes[0]), dtype=np.float32)
+    return X, random.integers(0, sizes[-1], len(X))
+
+
+def step_seconds(sizes: tuple[int, ...], batch: int, threads: int, seconds: float) -> float:
+    """Measure a compiled step; compiling it, or loading it, comes before."""
+    net = Network(sizes)
+    X, y = _data(sizes, batch)
+    steps = Steps(
+        net.params,
+        net._layers,
+        net.objective(),
+        Adam(LEARNING_RATE).rule(0.0),
+        Adam().state(net.params.size, net.dtype),
+        kernels.Data(X, y, None),
+        net.workspace(batch, y, gathers=True),
+        shuffled=True,
+        n_threads=threads,
+    )
+    with steps:
+        return _measured(lambda count: steps.take(np.full(count, LEARNING_RATE)), 1, seconds)
+
+
+def numpy_step_seconds(sizes: tuple[int, ...], batch: int, seconds: float) -> float:
+    """Measure the same step in NumPy."""
+    start, net, adam = Network(sizes), reference.Network(sizes), reference.Adam(LEARNING_RATE)
+    net.weights = [W.copy() for W in start.weights]
+    net.biases = [b.copy() for b in start.biases]
+    X, y = _data(sizes, batch)
+    order = np.random.default_rng(0).permutation(len(X))
+
+    def epochs(count: int) -> None:
+        for _ in range(count):
+            reference.train_epoch(net, adam, X, y, batch, order, False)
+
+    return _measured(epochs, BATCHES, seconds)
+
+
+def _measured(take: Callable[[int], object], steps: int, seconds: float) -> float:
+    """Give the seconds of a step, of ``steps`` that one count is."""
+    take(1)
+    count, taken = 1, 0.0
+    while True:  # so many that a round takes its share of the time
+        start = time.perf_counter()
+        take(count)
+        taken = time.perf_counter() - start
+        if taken * ROUNDS >= seconds / 2 or count >= 1 << 20:
+            break
+        count *= 2
+    rounds = []
+    for _ in range(ROUNDS):
+        start = time.perf_counter()
+        take(count)
+        rounds.append((time.perf_counter() - start) / (count * steps))
+    return statistics.median(rounds)

@@ -1,0 +1,55 @@
+"""Event files for TensorBoard, on request."""
+
+from os import PathLike
+from typing import Any
+
+from fastbp.history import History
+from fastbp.network import Network
+
+
+class MissingTensorboardError(ImportError):
+    """The package that writes event files is not installed."""
+
+
+class EventFiles:
+    """A callback of ``train`` that writes each epoch's numbers for TensorBoard.
+
+    Parameters
+    ----------
+    folder : path
+
+    Raises
+    ------
+    MissingTensorboardError
+        If tensorboardX is not installed.
+    """
+
+    def __init__(self, folder: str | PathLike[str]) -> None:
+        try:
+            import tensorboardX  # noqa: F401
+        except ModuleNotFoundError as error:
+            if error.name != "tensorboardX":
+                raise
+            raise MissingTensorboardError(
+                "event files need tensorboardX, which is not installed: "
+                'pip install "fastbp[tensorboard]"'
+            ) from None
+        self.folder = folder
+        self._writer: Any = None
+
+    def __call__(self, net: Network, history: History) -> None:
+        """Write the last epoch."""
+        epoch = len(history)
+        if self._writer is None:
+            from tensorboardX import SummaryWriter
+
+            # What an earlier part of the run wrote of this epoch and those after it is not shown.
+            self._writer = SummaryWriter(str(self.folder), purge_step=epoch)
+        for name, column in history.columns().items():
+            if name != "epoch":
+                self._writer.add_scalar(name, column[-1], epoch)
+
+    def close(self) -> None:
+        """Write what is left."""
+        if self._writer is not None:
+            self._writer.close()

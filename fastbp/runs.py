@@ -1,0 +1,242 @@
+"""A run: from data as they lie in a file to a folder with all that was learnt."""
+
+import contextlib
+import statistics
+import threading
+import time
+from collections.abc import Callable, Iterator
+from pathlib import Path
+
+from fastbp import kernels
+from fastbp.figures import MissingMatplotlibError
+from fastbp.history import History
+from fastbp.interruption import Interruption
+from fastbp.network import Network
+from fastbp.resuming import versions
+from fastbp.run_data import Clock, Prepared, WrongUseError, prepare
+from fastbp.run_files import (
+    DESCRIPTION,
+    folder_of,
+    make_folder,
+    number,
+    shape_of,
+    write_histories,
+    write_models,
+    write_pictures,
+    write_report,
+)
+from fastbp.run_fit import Result, batch_size, fit, network, optimizer
+from fastbp.settings import Settings
+from fastbp.event_files import EventFiles, MissingTensorboardError
+
+__all__ = ["Result", "Settings", "WrongUseError", "run"]
+
+# The history is written anew after so many seconds, and never for more than a share of the time.
+HISTORY_SECONDS, HISTORY_SHARE = 5.0, 0.02
+# A run that is still silent after so many seconds says that it compiles.
+SILENT_SECONDS = 1.0
+Say = Callable[[str, str], None]
+
+
+def silent(topic: str, text: str) -> None:
+    """Say nothing."""
+
+
+def run(
+    settings: Settings,
+    *,
+    resume: bool = False,
+    overwrite: bool = False,
+    verbose: int = 0,
+    say: Say = silent,
+    interruption: Interruption | None = None,
+) -> Result:
+    """Train as the settings say, and write all that comes of it to the run's folder.
+
+    Parameters
+    ----------
+    settings : Settings
+    resume : bool
+        Whether to go on where the run in that folder was stopped: to the same bits as if it had
+        not been.
+    overwrite : bool
+        Whether the checkpoints of a run that has not ended may be removed.
+    verbose : int
+        1 shows progress.
+    say : callable, optional
+        Is told in pairs (topic, text) what is going on.
+    interruption : Interruption, optional
+        Ends the run early when it is set.
+
+    Returns
+    -------
+    Result
+
+    Raises
+    ------
+    WrongUseError
+        If what was asked for cannot be done: no such file, no such column, and so on.
+    OSError
+        If something cannot be written. Checkpoints written before are still there.
+    """
+    clock = Clock()
+    event_files = _event_files(settings)
+    data = prepare(settings, clock)
+    folder = folder_of(settings, data.name)
+    make_folder(folder, settings, resume=resume, overwrite=overwrite)
+    net = network(settings, data)
+    announce(settings, data, net, say)
+    for note in data.notes:
+        say("note", note)
+    settings.but(out=str(folder)).save(folder / DESCRIPTION, versions())
+    watcher = _Watcher(folder)
+    callbacks = [watcher]
+    events = event_files(folder / "tensorboard") if event_files else None
+    with compiling_is_announced(say), contextlib.ExitStack() as stack:
+        if events is not None:
+            stack.callback(events.close)
+        result = fit(
+            settings,
+            data,
+            folder,
+            resume=resume,
+            verbose=verbose,
+            interruption=interruption,
+            callbacks=[*callbacks, *([events] if events is not None else [])],
+            clock=clock,
+        )
+    if result.history.stopped == "terminate":
+        write_histories(result.history, folder)
+        say("ended early", f"by SIGTERM, after {_epochs(result.history, settings)}")
+        say("", "a checkpoint is written; --resume goes on with it")
+        return result
+    conclude(result, settings, say)
+    finish(result, settings, data, folder, say, clock)
+    return result
+
+
+def finish(
+    result: Result, settings: Settings, data: Prepared, folder: Path, say: Say, clock: Clock
+) -> None:
+    """Write what a run has learnt, the most precious first, and say how the time was spent."""
+    with clock.on("writing"):
+        written = write_models(result, folder) + write_histories(result.history, folder)
+    pictures: list[tuple[str, Path]] = []
+    try:
+        with clock.on("drawing"):
+            pictures = write_pictures(result, settings, data, folder)
+    except MissingMatplotlibError as error:
+        say("no pictures", str(error))
+    written += [path for _, path in pictures]
+    with clock.on("writing"):
+        written.append(write_report(result, settings, data, pictures, clock.spent, folder))
+    training, total = clock.spent["training"], clock.total
+    others = [f"{what} {spent:.2f}" for what, spent in clock.spent.items() if what != "training"]
+    say(
+        "time in all",
+        f"{total:.2f} s, of which {total - training:.2f} ({1.0 - training / total:.0%}) is not "
+        f"training: {', '.join(others)}",
+    )
+    for k, path in enumerate([*written, folder / DESCRIPTION]):
+        say("" if k else "written", str(path))
+
+
+def announce(settings: Settings, data: Prepared, net: Network, say: Say) -> None:
+    """Say what is about to be trained."""
+    say("data", f"{data.name}: {len(data.learnt):,} to learn from, {len(data.held):,} held out")
+    columns = data.preparation.columns
+    if columns is not None:
+        kinds = [f"{_count(len(columns.numbers), 'number')} standardised"]
+        if columns.flagged:
+            kinds.append(f"{len(columns.flagged)} of them with missing values")
+        if columns.categories:
+            total = sum(map(len, columns.categories.values()))
+            kinds.append(
+                f"{_count(len(columns.categories), 'column')} of categories as {total} of 0 and 1"
+            )
+        say("", ", ".join(kinds))
+    say("network", f"{shape_of(net)}, {net.params.size:,} parameters")
+    falls = {"cosine": " falling to 0", "constant": ""}.get(
+        settings.schedule, f", {settings.schedule}"
+    )
+    say(
+        "training",
+        f"{settings.optimizer}, learning rate {optimizer(settings).learning_rate:g}{falls}, "
+        f"batches of {batch_size(settings, data)}, seed {settings.seed}",
+    )
+
+
+def conclude(result: Result, settings: Settings, say: Say) -> None:
+    """Say how well it went, and how fast."""
+    history = result.history
+    if history.stopped == "interrupt":
+        say("ended early", f"by Ctrl-C, after {_epochs(history, settings)}; --resume goes on")
+    if history.stopped == "early stopping":
+        say(
+            "ended early",
+            f"after {_epochs(history, settings)}; epoch {history.best_epoch} was the best",
+        )
+    for name, value in result.metrics.items():
+        if not name.endswith(" rows"):
+            rows = result.metrics[f"{name.split()[0]} rows"]
+            more = f", {value * rows:,.0f} of {rows:,.0f} right" if "accuracy" in name else ""
+            say(name, number(name, value) + more)
+    if len(history):
+        speed = statistics.median(history.samples_per_second)
+        say("time", f"{history.seconds[-1]:.2f} s for {_count(len(history), 'epoch')}")
+        say("speed", f"{speed:,.0f} examples/s in the median epoch")
+
+
+def _count(count: int, noun: str) -> str:
+    return f"{count:,} {noun}" if count == 1 else f"{count:,} {noun}s"
+
+
+def _epochs(history: History, settings: Settings) -> str:
+    return f"{len(history):,} of {settings.epochs:,} epochs"
+
+
+def _event_files(settings: Settings) -> type[EventFiles] | None:
+    """Find out early whether event files can be written, if they are asked for."""
+    if not settings.tensorboard:
+        return None
+    try:
+        EventFiles("")
+    except MissingTensorboardError as error:
+        raise WrongUseError(str(error)) from None
+    return EventFiles
+
+
+@contextlib.contextmanager
+def compiling_is_announced(say: Say) -> Iterator[None]:
+    """Explain the silence of the very first run."""
+
+    def explain() -> None:
+        # Without the compiler the function has no such list.
+        if getattr(kernels.train_steps, "signatures", None) == []:
+            say("compiling", "that takes some seconds, the first time only")
+
+    timer = threading.Timer(SILENT_SECONDS, explain)
+    timer.daemon = True
+    timer.start()
+    try:
+        yield
+    finally:
+        timer.cancel()
+
+
+class _Watcher:
+    """A callback that keeps the history's files up to date, for those who watch."""
+
+    def __init__(self, folder: Path) -> None:
+        self.folder = folder
+        self.next = time.perf_counter() + HISTORY_SECONDS
+
+    def __call__(self, net: Network, history: History) -> None:
+        """Write the history, if that is due; a disk that is full now may not be later."""
+        start = time.perf_counter()
+        if start < self.next:
+            return
+        with contextlib.suppress(OSError):
+            write_histories(history, self.folder)
+        end = time.perf_counter()
+        self.next = end + max(HISTORY_SECONDS, (end - start) / HISTORY_SHARE)
