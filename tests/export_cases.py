@@ -24,7 +24,7 @@ TOLERANCES = {"float32": 1e-6, "float64": 1e-12}
 KINDS = [
     *((name, "squared_error", None) for name in ACTIVATIONS),
     *(("tanh", FREE_OUTPUTS[k % 3], name) for k, name in enumerate(ACTIVATIONS)),
-    *(("relu", loss, None) for loss in LOSSES),
+    *(("relu", loss, None) for loss in LOSSES if loss != "squared_error"),
 ]
 ODD_NAMES = (
     "plain",
@@ -33,7 +33,7 @@ ODD_NAMES = (
     "??=??/??'?",
     "*/ ends /* begins // here",
     "é1 ü ∂f 日本 \U0001f600a",
-    "%s %d {x}",
+    "%s $p ${x} {x}",
     " ",
 )
 
