@@ -75,11 +75,7 @@ class Model:
             )
         try:
             preparation = Preparation.from_description(description)
-            columns, target = preparation.columns, preparation.target
-            if columns is not None and columns.width != net.sizes[0]:
-                raise ValueError(f"{columns.width} inputs are prepared for {net.sizes[0]}")
-            if target.outputs != net.sizes[-1]:
-                raise ValueError(f"{net.sizes[-1]} outputs stand for {target.outputs} targets")
+            preparation.demand(net.sizes[0], net.sizes[-1])
         except (KeyError, TypeError, ValueError, AttributeError, IndexError) as error:
             raise ValueError(f"{path} does not hold a model as described: {error}") from None
         return cls(net, preparation)

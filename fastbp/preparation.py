@@ -28,6 +28,19 @@ class Preparation:
     target: Target
     image_shape: tuple[int, int] | None = None
 
+    def demand(self, inputs: int, outputs: int) -> None:
+        """Refuse a network that takes or gives other numbers than the data have.
+
+        Raises
+        ------
+        ValueError
+            If one of its two widths is wrong.
+        """
+        if self.columns is not None and self.columns.width != inputs:
+            raise ValueError(f"{self.columns.width} inputs are prepared for {inputs}")
+        if self.target.outputs != outputs:
+            raise ValueError(f"{outputs} outputs stand for {self.target.outputs} targets")
+
     def description(self) -> dict[str, Any]:
         """Say, in what JSON can hold, all that ``from_description`` needs."""
         columns, target = self.columns, self.target
