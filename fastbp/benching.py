@@ -4,6 +4,7 @@ The full comparison, with the floor of the matrix products and with other librar
 repository's benchmarks.
 """
 
+import itertools
 import platform
 import statistics
 import time
@@ -12,6 +13,7 @@ from collections.abc import Callable, Iterator
 import numpy as np
 
 from fastbp import kernels, reference
+from fastbp.kernels import Array
 from fastbp.network import Network
 from fastbp.optimizers import Adam
 from fastbp.steps import Steps, processors
@@ -59,7 +61,7 @@ def lines(seconds: float) -> Iterator[str]:
         ours = [step_seconds(sizes, batch, n, seconds) for n in threads]
         theirs = numpy_step_seconds(sizes, batch, seconds)
         best = min(ours)
-        work = 2.0 * batch * sum(M * N for M, N in zip(sizes[:-1], sizes[1:], strict=True))
+        work = 2.0 * batch * sum(M * N for M, N in itertools.pairwise(sizes))
         # Forward, and both ways back but for the inputs' gradient.
         work = 3.0 * work - 2.0 * batch * sizes[0] * sizes[1]
         yield " ".join(
@@ -76,7 +78,7 @@ def lines(seconds: float) -> Iterator[str]:
     yield "NumPy makes the same steps with the threads that its BLAS takes, one loop in Python."
 
 
-def _data(sizes: tuple[int, ...], batch: int) -> tuple[np.ndarray, np.ndarray]:
+def _data(sizes: tuple[int, ...], batch: int) -> tuple[Array, Array]:
     random = np.random.default_rng(0)
     X = random.standard_normal((BATCHES * batch, sizes[0]), dtype=np.float32)
     return X, random.integers(0, sizes[-1], len(X))

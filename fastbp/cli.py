@@ -109,7 +109,7 @@ def _say(topic: str, text: str) -> None:
 def _warnings_are_lines() -> Iterator[None]:
     """Let what users are warned of be a line of the command's own."""
 
-    def show(message: Any, category: type[Warning], *where: Any) -> None:
+    def show(message: Warning | str, *where: Any, **more: Any) -> None:
         _complain(str(message))
 
     with warnings.catch_warnings():

@@ -8,6 +8,7 @@ from collections.abc import Callable, Iterator
 from pathlib import Path
 
 from fastbp import kernels
+from fastbp.event_files import EventFiles, MissingTensorboardError
 from fastbp.figures import MissingMatplotlibError
 from fastbp.history import History
 from fastbp.interruption import Interruption
@@ -27,7 +28,6 @@ from fastbp.run_files import (
 )
 from fastbp.run_fit import Result, batch_size, fit, network, optimizer
 from fastbp.settings import Settings
-from fastbp.event_files import EventFiles, MissingTensorboardError
 
 __all__ = ["Result", "Settings", "WrongUseError", "run"]
 

@@ -138,7 +138,9 @@ def combinations(settings: Settings) -> list[dict[str, Any]]:
         count = math.prod(len(values) for values in choices.values())
         if count > MOST_TRIALS:
             raise ValueError(f"sweep: {count:,} combinations; samples says how many are drawn")
-        return [dict(zip(choices, row, strict=True)) for row in itertools.product(*choices.values())]
+        return [
+            dict(zip(choices, row, strict=True)) for row in itertools.product(*choices.values())
+        ]
     random = np.random.default_rng(settings.seed)
     if not ranges:
         grid = list(itertools.islice(itertools.product(*choices.values()), MOST_TRIALS))
@@ -241,7 +243,9 @@ def _key(settings: Settings) -> tuple[Any, ...]:
 
 
 def _prepare_each(each: Sequence[Settings], clock: Clock) -> dict[tuple[Any, ...], Prepared]:
-    return {_key(told): prepare(told, clock) for told in {_key(told): told for told in each}.values()}
+    return {
+        _key(told): prepare(told, clock) for told in {_key(told): told for told in each}.values()
+    }
 
 
 def _train_all(
@@ -302,7 +306,11 @@ def _loss(result: Result) -> float:
     history = result.history
     early = result.model.net is not result.last and history.best_epoch
     losses = history.validation_loss
-    return losses[history.best_epoch - 1 if early and history.best_epoch else -1] if losses else math.inf
+    return (
+        losses[history.best_epoch - 1 if early and history.best_epoch else -1]
+        if losses
+        else math.inf
+    )
 
 
 def _rank(result: Result) -> tuple[bool, float, float]:
