@@ -5,15 +5,16 @@ from typing import Any
 
 import numpy as np
 
-from fastbp.figures import LONGEST_NAME, drawable, ends, short
+from fastbp.figures import drawable, ends, short
 from fastbp.kernels import Array
 
 # Up to so many classes their numbers fit into the cells of a confusion matrix.
 LEGIBLE_CLASSES = 24
 # Class names up to this length fit beside a matrix; so many letters, spaces counted, below it.
 SHORT_NAME, LETTERS_ABREAST = 3, 45
-# With more classes than these, names are cut to so many letters and set in smaller type.
-ROOMY_CLASSES, CROWDED_NAME, CROWDED_TYPE = 12, 12, 7.0
+# Names are cut to so many letters, and with more than so many classes shorter and set smaller.
+ROOMY_CLASSES, ROOMY_NAME = 12, 20
+CROWDED_NAME, CROWDED_TYPE = 12, 7.0
 # Of more points than that one sees a blot; cells darkened by their number are drawn instead.
 MANY_POINTS = 2000
 # Cells from side to side.
@@ -33,7 +34,7 @@ def checked_matrix(matrix: Any, names: Sequence[str] | None) -> tuple[Array, lis
         names = [str(k) for k in range(len(counts))]
     if len(names) != len(counts):
         raise ValueError(f"class_names must hold {len(counts)} names, not {len(names)}")
-    longest = LONGEST_NAME if len(counts) <= ROOMY_CLASSES else CROWDED_NAME
+    longest = ROOMY_NAME if len(counts) <= ROOMY_CLASSES else CROWDED_NAME
     return counts, [short(name, longest) for name in names]
 
 

@@ -197,13 +197,18 @@ def test_names_are_drawn_as_they_are(tmp_path: Path, drawn: list[Any]) -> None:
 
 
 @pytest.mark.parametrize("classes", [3, 24, 300])
+@pytest.mark.parametrize("beside", [True, False])
 def test_very_long_names_leave_the_matrix_its_place(
-    classes: int, tmp_path: Path, drawn: list[Any]
+    classes: int, beside: bool, tmp_path: Path, drawn: list[Any]
 ) -> None:
     names = [f"{'a name without an end ' * 40}{k}" for k in range(classes)]
-    confusion_picture(tmp_path / "a.png", np.eye(classes, dtype=int), names, title="title " * 99)
-    figure, cells = drawn[0], drawn[0].axes[0]
-    assert cells.get_window_extent().width > 0.4 * figure.bbox.width
+    matrix = np.eye(classes, dtype=int)
+    if beside:
+        training_picture(tmp_path / "a.png", history(3), matrix, names, title="title " * 99)
+    else:
+        confusion_picture(tmp_path / "a.png", matrix, names, title="title " * 99)
+    figure, cells = drawn[0], drawn[0].axes[-1]
+    assert cells.get_window_extent().height > 0.5 * figure.bbox.height
     for text in (cells, figure._suptitle):
         box = text.get_tightbbox() if text is cells else text.get_window_extent()
         assert figure.bbox.x0 <= box.x0 < box.x1 <= figure.bbox.x1
@@ -267,6 +272,13 @@ def test_many_points_become_cells_that_count_them_all(tmp_path: Path, drawn: lis
     assert axes.collections[0].to_rgba(1.0)[0] < 0.9
     assert scale.get_ylabel() == "rows in a cell"
     assert (tmp_path / "a.svg").stat().st_size < 500_000
+
+
+def test_cells_are_as_high_as_wide_whatever_is_predicted(drawn: list[Any]) -> None:
+    true = np.random.default_rng(0).normal(size=5000)
+    predicted_against_true(io.BytesIO(), true, 0.1 * true)
+    cell = drawn[0].axes[0].collections[0].get_paths()[0].get_extents()
+    assert cell.height / cell.width == pytest.approx(1.15, abs=0.05)
 
 
 @pytest.mark.parametrize(("outputs", "panels"), [(1, 1), (2, 2), (5, 5), (12, 9)])

@@ -64,6 +64,30 @@ def test_the_border_lies_between_the_regions(tmp_path: Path, drawn: list[Any]) -
     np.testing.assert_allclose(vertices[:, 0], 0.5, atol=1.2 / plotting_models.GRID)
 
 
+def test_each_region_has_its_hatch_and_its_border(drawn: list[Any]) -> None:
+    def thirds(points: Array) -> Array:
+        return np.clip(points[:, 0] // 1, 0, 2).astype(int)
+
+    X = np.array([[0.0, 0.0], [1.5, 1.0], [3.0, 0.0]])
+    decision_regions(io.BytesIO(), thirds, X, [0, 1, 2], ["a", "b", "c"], FEATURES)
+    shapes = [c for c in drawn[0].axes[0].collections if c.get_paths()]
+    middles = {}
+    for shape in shapes:
+        vertices = np.concatenate([path.vertices for path in shape.get_paths()])
+        if shape.filled:
+            middles[shape.hatches[0]] = (vertices[:, 0].min() + vertices[:, 0].max()) / 2
+    across = [middles[hatch] for hatch in plotting_models.HATCHES[:3]]
+    np.testing.assert_allclose(across, [0.425, 1.5, 2.575], atol=0.02)
+    lines = [
+        round(x)
+        for shape in shapes
+        if not shape.filled
+        for path in shape.get_paths()
+        for x in path.vertices[:, 0]
+    ]
+    assert set(lines) == {1, 2}
+
+
 def test_up_is_up(tmp_path: Path, drawn: list[Any]) -> None:
     def above(points: Array) -> Array:
         return (points[:, 1] > 0.8).astype(int)

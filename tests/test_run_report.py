@@ -371,4 +371,6 @@ def test_a_browser_shows_the_pictures_within_the_page(width: int, tmp_path: Path
     assert len(across) == pytest.approx(min(900, width - 32), abs=5)
     # In proportion, though narrower.
     assert blue.any(axis=1).sum() == pytest.approx(len(across) / 3, abs=3)
+    # Nothing sticks out: the margin on the right stays white, and beyond it is the frame.
+    assert pixels[:, width - 10 : width].min() == 1.0
     assert frame[100, width + 20]
