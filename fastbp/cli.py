@@ -27,6 +27,7 @@ from fastbp.settings import CHECKS, LEARNING_RATES, PICTURES, VALUE_LOSSES, Sett
 from fastbp.warming import warmup
 
 DONE, FAILED, WRONG_USE, INTERRUPTED, TERMINATED = 0, 1, 2, 130, 143
+METAVARS: dict[Any, str] = {str: "NAME", int: "N", float: "X"}
 CODES = {"interrupt": INTERRUPTED, "terminate": TERMINATED}
 
 
@@ -142,8 +143,9 @@ def _parser() -> _Parser:
     def command(
         name: str, do: Callable[[argparse.Namespace], int], text: str, more: str, epilog: str = ""
     ) -> _Parser:
+        usage = "fastbp train [DATA] [options]" if name == "train" else None
         made = commands.add_parser(
-            name, help=text, description=more, epilog=epilog, allow_abbrev=False
+            name, usage=usage, help=text, description=more, epilog=epilog, allow_abbrev=False
         )
         made.set_defaults(do=do, parser=made)
         return made
@@ -245,7 +247,7 @@ def _add_train(parser: argparse.ArgumentParser) -> None:
             default=argparse.SUPPRESS,
             type=_setting(name, parse, each="nargs" in more),
             help=text,
-            **{"metavar": parse.__name__.lstrip("_").upper(), **more},
+            **{"metavar": METAVARS[parse], **more},
         )
 
     several: dict[str, Any] = {"nargs": "+", "metavar": "NAME"}

@@ -3,7 +3,7 @@
 import functools
 import itertools
 import math
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from os import PathLike
 from typing import Any
@@ -562,16 +562,58 @@ class Network:
         preparation : dict, optional
             What JSON can hold, to be kept beside the description: see ``fastbp.Model``.
         """
-        tensors = {}
-        for i, (W, b) in enumerate(zip(self.weights, self.biases, strict=True)):
-            tensors[f"{2 * i}.weight"] = np.ascontiguousarray(W.T)
-            tensors[f"{2 * i}.bias"] = b
         description = self.description()
         if preparation is None:
-            persistence.write(path, tensors, description)
+            persistence.write(path, self.state_dict(), description)
         else:
             description["preparation"] = preparation
-            persistence.write(path, tensors, description, version=2)
+            persistence.write(path, self.state_dict(), description, version=2)
+
+    def state_dict(self) -> dict[str, Array]:
+        """Give copies of the parameters by the names that ``torch.nn.Sequential`` gives them.
+
+        ``0.weight`` is (fan-out, fan-in), ``0.bias`` (fan-out,); the next layer is 2, an
+        activation counting as one. PyTorch takes them as ``{name: torch.from_numpy(array)}``.
+        """
+        tensors = {}
+        for i, (W, b) in enumerate(zip(self.weights, self.biases, strict=True)):
+            tensors[f"{2 * i}.weight"] = np.array(W.T, order="C")
+            tensors[f"{2 * i}.bias"] = b.copy()
+        return tensors
+
+    def load_state_dict(self, tensors: Mapping[str, Any]) -> None:
+        """Take parameters by PyTorch's names: ``net.load_state_dict(model.state_dict())``.
+
+        Parameters
+        ----------
+        tensors : mapping of str to array or tensor
+            As ``state_dict`` gives them, in any precision.
+
+        Raises
+        ------
+        ValueError, TypeError
+            If a name or a shape is not that of this network; nothing has changed then.
+        """
+        left = dict(tensors)
+        fresh = np.empty_like(self.params)
+        for i, (W, b) in enumerate(zip(self.weights, self.biases, strict=True)):
+            for name, view, turned in ((f"{2 * i}.weight", W, True), (f"{2 * i}.bias", b, False)):
+                if name not in left:
+                    names = ", ".join(tensors) or "nothing"
+                    raise ValueError(f"there is no {name!r} among {names}")
+                array = np.asarray(left.pop(name))
+                shape = view.shape[::-1] if turned else view.shape
+                if array.shape != shape or array.dtype.kind not in "fiu":
+                    raise ValueError(
+                        f"{name!r} must hold numbers in the shape {shape}; it has the shape "
+                        f"{array.shape} and the dtype {array.dtype}"
+                    )
+                array = array.T if turned else array
+                start = int((self._layers.weights_at if turned else self._layers.biases_at)[i])
+                fresh[start : start + view.size] = array.reshape(-1)
+        if left:
+            raise ValueError(f"{min(left)!r} belongs to no layer of {self!r}")
+        self.params[:] = fresh
 
     def description(self) -> dict[str, Any]:
         """Say, in what JSON can hold, all that ``Network`` was told."""
@@ -606,13 +648,7 @@ class Network:
         preparation = description.pop("preparation", None)
         try:
             net = cls(**description)
-            for i, (W, b) in enumerate(zip(net.weights, net.biases, strict=True)):
-                weight, bias = tensors.pop(f"{2 * i}.weight"), tensors.pop(f"{2 * i}.bias")
-                if weight.shape != W.shape[::-1] or bias.shape != b.shape:
-                    raise ValueError(f"layer {i} has the shape {weight.shape}")
-                W[:], b[:] = weight.T, bias
-            if tensors:
-                raise ValueError(f"it holds {min(tensors)!r}, which belongs to no layer")
+            net.load_state_dict(tensors)
         except (KeyError, TypeError, ValueError) as error:
             raise ValueError(f"{path} does not hold a network as described: {error}") from None
         return net, preparation

@@ -234,7 +234,6 @@ def _read_csv(path: Path, texts: Sequence[str], missing: Sequence[str]) -> "pl.D
     options: dict[str, Any] = {
         "separator": "\t" if ending == ".tsv" else ",",
         "null_values": [text for text in missing if text],
-        "missing_utf8_is_empty_string": "" not in missing,
     }
     header = pl.read_csv(path, n_rows=0, infer_schema=False, **options).columns
     overrides = {name: pl.String for name in texts if name in header}

@@ -114,7 +114,7 @@ def read(
     if text in datasets.DATASETS and not Path(text).exists():
         _no_use(text, target=target, ignore=ignore, categories=categories, weight=weight)
         return _bundled(text)
-    if not Path(text).exists() and Path(text).suffix == "" and Path(text).name == text:
+    if text and not Path(text).exists() and Path(text).suffix == "" and Path(text).name == text:
         error = unknown("data set", text, datasets.DATASETS)
         raise FileNotFoundError(f"{error}; and there is no file of that name")
     kind = readers.kind_of(text)

@@ -241,6 +241,41 @@ def test_model_files_hold_what_torch_calls_by_the_same_names(tmp_path):
     np.testing.assert_allclose(net.forward(X), theirs, atol=1e-6)
 
 
+def test_what_torch_has_learnt_comes_back():
+    torch = pytest.importorskip("torch")
+    torch.manual_seed(0)
+    model = torch.nn.Sequential(torch.nn.Linear(4, 6), torch.nn.ReLU(), torch.nn.Linear(6, 3))
+    net = fastbp.Network([4, 6, 3])
+    net.load_state_dict(model.state_dict())
+    X = np.random.default_rng(0).normal(size=(5, 4)).astype("float32")
+    with torch.no_grad():
+        theirs = torch.softmax(model(torch.from_numpy(X)), dim=1).numpy()
+    np.testing.assert_allclose(net.forward(X), theirs, atol=1e-6)
+    model.load_state_dict({name: torch.from_numpy(t) for name, t in net.state_dict().items()})
+    with torch.no_grad():
+        np.testing.assert_array_equal(model[0].weight.numpy(), net.weights[0].T)
+
+
+def test_a_state_of_names_and_arrays():
+    net, twin = fastbp.Network([4, 6, 3]), fastbp.Network([4, 6, 3], seed=1)
+    state = net.state_dict()
+    twin.load_state_dict({name: array.astype(np.float64) for name, array in state.items()})
+    np.testing.assert_array_equal(twin.params, net.params)
+    state["0.weight"][:] = 0  # copies
+    assert net.weights[0].all()
+    for changes, message in (
+        ({"4.weight": np.zeros(3)}, "'4.weight' belongs to no layer"),
+        ({"2.bias": np.zeros(4)}, r"'2.bias' must hold numbers in the shape \(3,\); it has"),
+        ({"0.weight": np.zeros((4, 6))}, r"'0.weight' must hold numbers in the shape \(6, 4\)"),
+        ({"2.bias": np.array(["a", "b", "c"])}, "the dtype <U1"),
+    ):
+        with pytest.raises(ValueError, match=message):
+            twin.load_state_dict({**state, **changes})
+    with pytest.raises(ValueError, match="there is no '0.bias' among 0.weight"):
+        twin.load_state_dict({"0.weight": state["0.weight"]})
+    np.testing.assert_array_equal(twin.params, net.params)
+
+
 def test_bad_model_files_give_clear_errors(tmp_path):
     from safetensors.numpy import save_file
 

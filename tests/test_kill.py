@@ -1,0 +1,175 @@
+"""kill -9 at random moments: every file loads, and the run goes on to the bits of one never killed.
+
+A process that has loaded everything starts the command over and over in children of its own, so
+that two hundred runs take seconds each instead of minutes together; some more are started from the
+shell as users do.
+"""
+
+import contextlib
+import csv
+import json
+import os
+import random
+import shutil
+import signal
+import subprocess
+import sys
+import time
+import tomllib
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from fastbp import persistence
+from fastbp.models import Model
+from fastbp.run_files import BEST, LAST, MODEL
+
+pytestmark = pytest.mark.skipif(os.name == "nt", reason="Windows has neither fork nor kill -9")
+
+KILLS, FROM_THE_SHELL = 200, 4
+COMMAND = (
+    "train spiral --hidden 32 --epochs 30 --dropout 0.1 --early-stopping 25 --checkpoint-epochs 1 "
+    "--keep 2 --resume --out run"
+)
+TIMES = ("seconds", "samples_per_second")
+# Reads folders, one a line; in each it runs the command, in a child, whose number it prints.
+NURSERY = f"""
+import os, sys
+from fastbp.cli import main
+sys.stderr = sys.stdout = open(os.devnull, "w")
+main({COMMAND.split()!r})
+for folder in sys.stdin:
+    child = os.fork()
+    if child == 0:
+        os.chdir(folder.strip())
+        os._exit(main({COMMAND.split()!r}))
+    os.write(1, b"%d\\n" % child)
+    _, status = os.waitpid(child, 0)
+    os.write(1, b"%d\\n" % os.waitstatus_to_exitcode(status))
+"""
+
+
+@pytest.fixture(scope="module")
+def whole(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """The folder of a run that nobody killed."""
+    folder = tmp_path_factory.mktemp("whole")
+    subprocess.run(
+        [sys.executable, "-m", "fastbp", *COMMAND.split()],
+        cwd=folder,
+        check=True,
+        capture_output=True,
+        timeout=300,
+    )
+    return folder / "run"
+
+
+@pytest.fixture
+def nursery(tmp_path: Path, whole: Path) -> Iterator[subprocess.Popen[str]]:
+    home = tmp_path / "home"
+    home.mkdir()
+    with subprocess.Popen(
+        [sys.executable, "-c", NURSERY],
+        cwd=home,
+        stdin=subprocess.PIPE,
+        stdout=subprocess.PIPE,
+        text=True,
+    ) as process:
+        yield process
+        assert process.stdin is not None
+        process.stdin.close()
+
+
+def curves(folder: Path) -> list[dict[str, str]]:
+    with (folder / "history.csv").open(newline="") as file:
+        return [
+            {name: value for name, value in row.items() if name not in TIMES}
+            for row in csv.DictReader(file)
+        ]
+
+
+def result(folder: Path) -> dict[str, Any]:
+    files: dict[str, Any] = {name: (folder / name).read_bytes() for name in (MODEL, BEST, LAST)}
+    return files | {"curves": curves(folder)}
+
+
+def all_load(folder: Path) -> int:
+    """Read every file that a run has written so far; count them."""
+    read = 0
+    for path in folder.rglob("*"):
+        if path.is_dir() or path.name.startswith("."):
+            continue  # what a killed write leaves is hidden, and removed by the next run
+        read += 1
+        if path.parent.name == "checkpoints":
+            persistence.read(path, "checkpoint")
+        elif path.suffix == ".safetensors":
+            Model.load(path)
+        elif path.suffix == ".csv":
+            assert curves(path.parent)
+        elif path.suffix == ".jsonl":
+            assert [json.loads(line) for line in path.read_text().splitlines()]
+        elif path.suffix == ".toml":
+            assert tomllib.loads(path.read_text())["data"] == "spiral"
+        elif path.suffix == ".png":
+            assert path.read_bytes().endswith(b"IEND\xaeB`\x82")
+        elif path.suffix == ".html":
+            assert path.read_text().rstrip().endswith("</html>")
+        else:
+            raise AssertionError(f"what is {path}?")
+    return read
+
+
+def hidden_in(folder: Path) -> list[str]:
+    return [path.name for path in folder.rglob(".*")]
+
+
+def test_two_hundred_kills(nursery: subprocess.Popen[str], whole: Path, tmp_path: Path) -> None:
+    assert nursery.stdin is not None
+    assert nursery.stdout is not None
+    expected = result(whole)
+    draw = random.Random(0)
+    home, kills, runs, read = tmp_path / "parts", 0, 0, 0
+    home.mkdir()
+    while kills < KILLS:
+        print(home, file=nursery.stdin, flush=True)
+        child = int(nursery.stdout.readline())
+        # Most while it trains, some while it writes and draws, which takes longer.
+        time.sleep(draw.choice((0.1, 0.1, 1.0)) * draw.random())
+        with contextlib.suppress(ProcessLookupError):  # it has ended by itself
+            os.kill(child, signal.SIGKILL)
+        code = int(nursery.stdout.readline())
+        assert code in (-signal.SIGKILL, 0)
+        read += all_load(home)
+        if code != 0:
+            kills += 1
+            continue
+        # Done in spite of all: compare, and begin again.
+        assert result(home / "run") == expected
+        assert hidden_in(home / "run") == []
+        runs += 1
+        shutil.rmtree(home)
+        home.mkdir()
+    assert runs >= 5, "runs hardly ever ended between kills: nothing was compared"
+    assert read > KILLS
+
+
+def test_kills_from_the_shell(whole: Path, tmp_path: Path) -> None:
+    expected = result(whole)
+    draw = random.Random(1)
+    command = [sys.executable, "-m", "fastbp", *COMMAND.split()]
+    for _ in range(FROM_THE_SHELL):
+        with subprocess.Popen(
+            command, cwd=tmp_path, stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL
+        ) as process:
+            deadline = time.monotonic() + 60
+            before = set(tmp_path.rglob("checkpoint-*"))
+            while set(tmp_path.rglob("checkpoint-*")) <= before and process.poll() is None:
+                assert time.monotonic() < deadline
+                time.sleep(0.001)
+            time.sleep(draw.uniform(0.0, 0.05))
+            process.kill()
+        assert all_load(tmp_path) > 0
+    done = subprocess.run(command, cwd=tmp_path, check=False, capture_output=True, text=True)
+    assert done.returncode == 0, done.stderr
+    assert result(tmp_path / "run") == expected
