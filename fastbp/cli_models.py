@@ -5,6 +5,7 @@ import contextlib
 import csv
 import io
 import json
+import os
 import sys
 from collections.abc import Iterator, Sequence
 from pathlib import Path
@@ -81,6 +82,16 @@ def _there(data: str, categories: list[str]) -> list[str]:
     return categories
 
 
+def _can_be_written(path: Path) -> None:
+    """Refuse a file that cannot be, before anything is computed for it."""
+    if not path.parent.is_dir():
+        raise WrongUseError(f"there is no folder {path.parent} to write {path.name} to")
+    if path.is_dir():
+        raise WrongUseError(f"cannot write {path}: it is a folder")
+    if not os.access(path.parent, os.W_OK):
+        raise WrongUseError(f"cannot write to {path.parent}: it is not allowed")
+
+
 # ---------------------------------------------------------------------- commands
 
 
@@ -123,6 +134,8 @@ def predict(options: argparse.Namespace) -> int:
     out = None if options.out is None else Path(options.out)
     if out is not None and out.suffix.lower() not in PREDICTIONS:
         raise WrongUseError(f"--out must end in {', '.join(PREDICTIONS)}, not {out.name!r}")
+    if out is not None:
+        _can_be_written(out)
     model = _model(options.model)
     target = model.preparation.target
     if options.probabilities and target.classes is None:
@@ -248,6 +261,9 @@ def export(options: argparse.Namespace) -> int:
     """Do ``fastbp export``."""
     if options.onnx is None and options.c is None:
         raise WrongUseError("what is to be written? --onnx FILE, --c FILE, or both")
+    for name in (options.onnx, options.c):
+        if name is not None:
+            _can_be_written(Path(name))
     path = _file_of(options.model)
     with _file_is_right():
         net, described = Network.load_with_preparation(path)

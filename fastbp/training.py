@@ -336,6 +336,7 @@ def train(
             chunk = max(1, min(8 * chunk, int(count * CHUNK_SECONDS / max(now - start, 1e-9))))
             _note_epochs(history, run, means, rates[:taken], variance, start - begin, now - begin)
             if taken < count:
+                _note_best(history, best)
                 raise run.diverged(rates[taken], history)
             if len(means) and validation is not None:
                 loss, metric = net.evaluate_checked(*validation)
@@ -353,11 +354,16 @@ def train(
             if interrupted.is_set() and history.stopped is None and not done:
                 history.stopped = interrupted.reason
             keeper.note(run, history, best, begin, done=done)
+    _note_best(history, best)
+    if early_stopping is not None and early_stopping.restores and history.best_params is not None:
+        net.params[:] = history.best_params
+    return history
+
+
+def _note_best(history: History, best: resuming.Best | None) -> None:
+    """Let a history say which epoch was the best, if one was."""
     if best is not None and best.epoch:
         history.best_epoch, history.best_params = best.epoch, best.params
-        if early_stopping is not None and early_stopping.restores:
-            net.params[:] = best.params
-    return history
 
 
 def _validation(

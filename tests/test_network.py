@@ -271,7 +271,7 @@ def test_a_state_of_names_and_arrays():
     ):
         with pytest.raises(ValueError, match=message):
             twin.load_state_dict({**state, **changes})
-    with pytest.raises(ValueError, match="there is no '0.bias' among 0.weight"):
+    with pytest.raises(ValueError, match=r"there is no '0\.bias' among 0\.weight"):
         twin.load_state_dict({"0.weight": state["0.weight"]})
     np.testing.assert_array_equal(twin.params, net.params)
 

@@ -1,0 +1,42 @@
+"""The command, started as users start it."""
+
+import csv
+import subprocess
+import sys
+from pathlib import Path
+
+# What a run leaves of digits, which are pictures of classes.
+FILES = [
+    "best.safetensors",
+    "checkpoints",
+    "history.csv",
+    "history.jsonl",
+    "last.safetensors",
+    "model.safetensors",
+    "report.html",
+    "run.toml",
+    "training.png",
+    "weights.png",
+]
+
+
+def run(
+    *arguments: str, cwd: Path, command: tuple[str, ...] = ()
+) -> subprocess.CompletedProcess[str]:
+    return subprocess.run(
+        [*(command or (sys.executable, "-m", "fastbp")), *arguments],
+        cwd=cwd,
+        capture_output=True,
+        text=True,
+        timeout=120,
+        check=False,
+    )
+
+
+def rows(path: Path) -> list[dict[str, str]]:
+    with path.open(newline="") as file:
+        return list(csv.DictReader(file))
+
+
+def left_in(folder: Path) -> list[str]:
+    return sorted(path.name for path in folder.iterdir())
