@@ -13,10 +13,8 @@ from typing import Any
 
 import numpy as np
 
-from fastbp import benching, persistence, readers, sources
+from fastbp import persistence, readers, sources
 from fastbp.columns import UnusableDataError
-from fastbp.export_c import export_c
-from fastbp.export_onnx import MissingOnnxError, export_onnx
 from fastbp.kernels import Array
 from fastbp.models import Model
 from fastbp.network import Network
@@ -259,6 +257,9 @@ def _print_checkpoint(path: Path) -> None:
 
 def export(options: argparse.Namespace) -> int:
     """Do ``fastbp export``."""
+    from fastbp.export_c import export_c  # needs much that no other command does
+    from fastbp.export_onnx import MissingOnnxError, export_onnx
+
     if options.onnx is None and options.c is None:
         raise WrongUseError("what is to be written? --onnx FILE, --c FILE, or both")
     for name in (options.onnx, options.c):
@@ -282,6 +283,8 @@ def export(options: argparse.Namespace) -> int:
 
 def bench(options: argparse.Namespace) -> int:
     """Do ``fastbp bench``."""
+    from fastbp import benching  # likewise
+
     for line in benching.lines(options.seconds):
         print(line, flush=True)
     return 0

@@ -38,6 +38,12 @@ class Clock:
         finally:
             self.spent[what] = self.spent.get(what, 0.0) + time.perf_counter() - start
 
+    def move(self, source: str, target: str, seconds: float) -> None:
+        """Count so many seconds of one thing as spent on another."""
+        if seconds > 0.0:
+            self.spent[source] -= seconds
+            self.spent[target] = self.spent.get(target, 0.0) + seconds
+
     @property
     def total(self) -> float:
         """Seconds since the start."""

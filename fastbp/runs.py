@@ -2,12 +2,13 @@
 
 import contextlib
 import statistics
-import threading
 import time
-from collections.abc import Callable, Iterator
+from collections.abc import Callable
 from pathlib import Path
+from typing import Any
 
-from fastbp import kernels
+from numba.core import event
+
 from fastbp.event_files import EventFiles, MissingTensorboardError
 from fastbp.figures import MissingMatplotlibError
 from fastbp.history import History
@@ -33,8 +34,6 @@ __all__ = ["Result", "Settings", "WrongUseError", "run"]
 
 # The history is written anew after so many seconds, and never for more than a share of the time.
 HISTORY_SECONDS, HISTORY_SHARE = 5.0, 0.02
-# A run that is still silent after so many seconds says that it compiles.
-SILENT_SECONDS = 1.0
 Say = Callable[[str, str], None]
 
 
@@ -92,7 +91,7 @@ def run(
     watcher = _Watcher(folder)
     callbacks = [watcher]
     events = event_files(folder / "tensorboard") if event_files else None
-    with compiling_is_announced(say), contextlib.ExitStack() as stack:
+    with Compiling(say) as compiling, contextlib.ExitStack() as stack:
         if events is not None:
             stack.callback(events.close)
         result = fit(
@@ -110,6 +109,7 @@ def run(
         say("ended early", f"by SIGTERM, after {_epochs(result.history, settings)}")
         say("", "a checkpoint is written; --resume goes on with it")
         return result
+    clock.move("training", "compiling", compiling.seconds)
     conclude(result, settings, say)
     finish(result, settings, data, folder, say, clock)
     return result
@@ -206,22 +206,37 @@ def _event_files(settings: Settings) -> type[EventFiles] | None:
     return EventFiles
 
 
-@contextlib.contextmanager
-def compiling_is_announced(say: Say) -> Iterator[None]:
-    """Explain the silence of the very first run."""
+class Compiling(event.Listener):
+    """Says once that something is compiled, which is not on disk yet, and counts the seconds.
 
-    def explain() -> None:
-        # Without the compiler the function has no such list.
-        if getattr(kernels.train_steps, "signatures", None) == []:
-            say("compiling", "that takes some seconds, the first time only")
+    Used as a context, in which it listens.
+    """
 
-    timer = threading.Timer(SILENT_SECONDS, explain)
-    timer.daemon = True
-    timer.start()
-    try:
-        yield
-    finally:
-        timer.cancel()
+    def __init__(self, say: Say) -> None:
+        self._say, self._depth, self._start = say, 0, 0.0
+        self._context = event.install_listener("numba:compile", self)
+        self.seconds = 0.0
+
+    def __enter__(self) -> "Compiling":
+        self._context.__enter__()
+        return self
+
+    def __exit__(self, *error: Any) -> None:
+        self._context.__exit__(*error)
+
+    def on_start(self, event: Any) -> None:
+        """Say it, the first time."""
+        if self.seconds == 0.0 and self._depth == 0:
+            self._say("compiling", "that takes some seconds, the first time only")
+        if self._depth == 0:
+            self._start = time.perf_counter()
+        self._depth += 1
+
+    def on_end(self, event: Any) -> None:
+        """Count; what is compiled for something else is counted there."""
+        self._depth -= 1
+        if self._depth == 0:
+            self.seconds += time.perf_counter() - self._start
 
 
 class _Watcher:

@@ -27,7 +27,7 @@ from fastbp.run_files import (
     write_models,
 )
 from fastbp.run_fit import Result, fit, network
-from fastbp.runs import Say, announce, compiling_is_announced, conclude, finish
+from fastbp.runs import Compiling, Say, announce, conclude, finish
 from fastbp.settings import Settings
 from fastbp.steps import processors
 
@@ -216,8 +216,9 @@ def run(settings: Settings, *, resume: bool, overwrite: bool, say: Say) -> str:
     announce(each[0], first, network(each[0], first), say)
     jobs = min(settings.jobs or processors(), len(trials))
     say("sweep", f"{len(trials)} runs of {', '.join(settings.sweep)}, {jobs} at a time")
-    with interrupts(terminates=True) as event, compiling_is_announced(say):
+    with interrupts(terminates=True) as event, Compiling(say) as compiling:
         results = _train_all(trials, data, jobs, resume, event, say, clock)
+    clock.move("training", "compiling", compiling.seconds)
     if event.is_set():
         say("ended early", f"{len(results)} of {len(trials)} runs are done; --resume goes on")
         return event.reason

@@ -67,7 +67,7 @@ def split(X: Array, y: Array, fraction: float, seed: int | None) -> tuple[Array,
     n = len(y)
     random = np.random.default_rng(seed)
     if y.ndim == 1:
-        groups = [np.flatnonzero(y == label) for label in np.unique(y)]
+        groups = [np.flatnonzero(y == label) for label in np.flatnonzero(np.bincount(y))]
     else:
         groups = [np.arange(n)]
     held = []
@@ -80,7 +80,9 @@ def split(X: Array, y: Array, fraction: float, seed: int | None) -> tuple[Array,
     out = np.sort(np.concatenate(held))
     if len(out) == 0 or len(out) == n:
         raise ValueError(f"{fraction!r} of {n} rows leaves no rows to hold out or to train on")
-    return np.setdiff1d(np.arange(n), out), out
+    kept = np.ones(n, bool)
+    kept[out] = False
+    return np.flatnonzero(kept), out
 
 
 class _Run(Steps):
