@@ -442,6 +442,19 @@ def compile_times(results: Results) -> str:
     return markdown(head, rows)
 
 
+def tables_on_disk(results: Results) -> str:
+    """Show where the time of the command goes, from a table to a folder of results."""
+    parts = ("reading", "preparing", "training", "evaluating", "writing", "drawing")
+    rows = []
+    for one in select(results, "tables"):
+        info = one["extra_info"]
+        rest = 1.0 - info["training_s"] / info["whole_s"]
+        times = [digits(info[f"{name}_s"]) for name in parts]
+        rows.append([info["case"], digits(info["whole_s"]), *times, f"{rest:.0%}"])
+    head = ["seconds", "in all", *parts, "not training"]
+    return markdown(head, rows)
+
+
 def machine(results: Results) -> str:
     """Name the processor, the threads and the versions."""
     info = results["machine_info"]
@@ -474,6 +487,7 @@ TABLES: dict[str, Callable[[Results], str]] = {
     "estimators": estimators,
     "searches": searches,
     "compile": compile_times,
+    "tables": tables_on_disk,
     "machine": machine,
 }
 

@@ -1,5 +1,6 @@
 """Train dense neural networks on a CPU as fast as the processor allows."""
 
+import importlib
 from typing import TYPE_CHECKING, Any
 
 from fastbp.checkpoints import Checkpoints
@@ -22,6 +23,7 @@ from fastbp.warming import warmup
 
 if TYPE_CHECKING:
     from fastbp.estimators import MLPClassifier, MLPRegressor
+    from fastbp.models import Model
 
 __version__ = "0.1.0"
 
@@ -41,6 +43,7 @@ __all__ = [
     "History",
     "MLPClassifier",
     "MLPRegressor",
+    "Model",
     "Network",
     "OneCycleSchedule",
     "RMSprop",
@@ -52,10 +55,11 @@ __all__ = [
 ]
 
 
-def __getattr__(name: str) -> Any:
-    """Import the estimators, and scikit-learn with them, when they are first asked for."""
-    if name in ("MLPClassifier", "MLPRegressor"):
-        from fastbp import estimators
+# Imported when they are first asked for: estimators bring scikit-learn with them.
+_LATER = {"MLPClassifier": "estimators", "MLPRegressor": "estimators", "Model": "models"}
 
-        return getattr(estimators, name)
+
+def __getattr__(name: str) -> Any:
+    if name in _LATER:
+        return getattr(importlib.import_module(f"fastbp.{_LATER[name]}"), name)
     raise AttributeError(f"module {__name__!r} has no attribute {name!r}")

@@ -113,6 +113,18 @@ def results() -> dict[str, Any]:
     compilation = [
         measured(9.0, subject="compile", case="first ever", import_s=0.4, training_s=8.25),
         measured(0.5, subject="compile", case="`import fastbp`", import_s=0.44),
+        measured(
+            8.0,
+            subject="tables",
+            case="CSV",
+            whole_s=8.0,
+            reading_s=1.5,
+            preparing_s=1.0,
+            training_s=5.0,
+            evaluating_s=0.25,
+            writing_s=0.01,
+            drawing_s=0.24,
+        ),
     ]
     sweeps = [sweep(3, 1.5, 6.5, 12.0), sweep(10, 7.5, 8.0, 9.0), sweep(2, 9.0, 9.0, 6.9)]
     return {
@@ -261,6 +273,13 @@ def test_the_rate_is_a_share_of_a_product_s(results: dict[str, Any]) -> None:
 
 def test_predictions_are_compared_with_numpy(results: dict[str, Any]) -> None:
     assert row(report.predict(results), "1,000")[1:] == ["30.0", "60.0", f"0.50{report.TIMES}"]
+
+
+def test_tables_say_what_is_not_training(results: dict[str, Any]) -> None:
+    table = report.tables_on_disk(results)
+    assert (
+        table.splitlines()[-1] == "| CSV | 8.00 | 1.50 | 1.00 | 5.00 | 0.25 | 0.01 | 0.24 | 38% |"
+    )
 
 
 def test_compile_times_stand_apart(results: dict[str, Any]) -> None:
