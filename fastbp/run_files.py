@@ -1,16 +1,18 @@
 """A run's folder: what stands in it under which name, and how it is written."""
 
+import contextlib
 import dataclasses
 import errno
+import os
 import tempfile
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 
 from fastbp import persistence, plotting, plotting_models, run_report
-from fastbp.checkpoints import paths
+from fastbp.checkpoints import Checkpoints, paths
 from fastbp.figures import FORMATS
 from fastbp.history import History
 from fastbp.models import Model
@@ -50,10 +52,69 @@ def make_folder(path: Path, settings: Settings, *, resume: bool, overwrite: bool
                 raise IsADirectoryError(errno.EISDIR, f"{name} in it is a folder")
     except OSError as error:
         raise WrongUseError(f"cannot write to {path}: {error.strerror}") from None
-    if overwrite and not resume:
-        for old in list(paths(path / CHECKPOINTS)):
-            old.unlink()
+    if not resume:
+        _make_way(path, overwrite)
     persistence.clean(path, names)
+
+
+def _make_way(path: Path, overwrite: bool) -> None:
+    """Make sure that a run which has not ended is replaced only on request."""
+    place = Checkpoints(path / CHECKPOINTS)
+    if overwrite:
+        for old in list(paths(place.folder)):
+            old.unlink()
+    newest = place.newest()
+    if newest is not None and not newest.facts.get("ended"):
+        raise WrongUseError(
+            f"{path} holds a run that has not ended: --resume goes on with it, --overwrite begins "
+            "anew, --out names another folder"
+        )
+
+
+@contextlib.contextmanager
+def described(folder: Path, settings: Settings) -> Iterator[None]:
+    """Write the description of a run; if that cannot be, that of before stands again."""
+    path = folder / DESCRIPTION
+    before = path.read_bytes() if path.is_file() else None
+    settings.but(out=str(folder)).save(path, versions())
+    try:
+        yield
+    except WrongUseError:
+        if before is None:
+            path.unlink()
+        else:
+            persistence.write_whole(path, lambda file: file.write(before))
+        raise
+
+
+@contextlib.contextmanager
+def held(folder: Path) -> Iterator[None]:
+    """Keep others from running in a folder meanwhile, where systems can say so.
+
+    The lock is on the folder itself: nothing is left of it, however the process ends.
+
+    Raises
+    ------
+    WrongUseError
+        If another run is in it.
+    """
+    try:
+        import fcntl
+    except ModuleNotFoundError:  # Windows
+        yield
+        return
+    handle = os.open(folder, os.O_RDONLY)
+    try:
+        fcntl.flock(handle, fcntl.LOCK_EX | fcntl.LOCK_NB)
+    except BlockingIOError:
+        os.close(handle)
+        raise WrongUseError(f"another run is in {folder}; --out names another folder") from None
+    except OSError:  # a file system without locks
+        pass
+    try:
+        yield
+    finally:
+        os.close(handle)
 
 
 def write_models(result: Result, folder: Path) -> list[Path]:
@@ -191,7 +252,7 @@ def write_report(
                 *[("note", note) for note in data.notes],
             ],
         ),
-        ("Settings", [(name, _short(value)) for name, value in given.items() if value is not None]),
+        ("Settings", [(k, _short(v)) for k, v in given.items() if v not in (None, (), {})]),
         ("Seconds by what they went into", [(k, f"{v:.2f}") for k, v in seconds.items()]),
         ("Versions", list(versions().items())),
     ]

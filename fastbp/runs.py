@@ -14,11 +14,12 @@ from fastbp.figures import MissingMatplotlibError
 from fastbp.history import History
 from fastbp.interruption import Interruption
 from fastbp.network import Network
-from fastbp.resuming import versions
 from fastbp.run_data import Clock, Prepared, WrongUseError, prepare
 from fastbp.run_files import (
     DESCRIPTION,
+    described,
     folder_of,
+    held,
     make_folder,
     number,
     shape_of,
@@ -29,6 +30,7 @@ from fastbp.run_files import (
 )
 from fastbp.run_fit import Result, batch_size, fit, network, optimizer
 from fastbp.settings import Settings
+from fastbp.training import Callback
 
 __all__ = ["Result", "Settings", "WrongUseError", "run"]
 
@@ -79,21 +81,21 @@ def run(
         If something cannot be written. Checkpoints written before are still there.
     """
     clock = Clock()
-    event_files = _event_files(settings)
+    with_events = _event_files(settings)
     data = prepare(settings, clock)
+    net = network(settings, data)
     folder = folder_of(settings, data.name)
     make_folder(folder, settings, resume=resume, overwrite=overwrite)
-    net = network(settings, data)
-    announce(settings, data, net, say)
-    for note in data.notes:
-        say("note", note)
-    settings.but(out=str(folder)).save(folder / DESCRIPTION, versions())
-    watcher = _Watcher(folder)
-    callbacks = [watcher]
-    events = event_files(folder / "tensorboard") if event_files else None
-    with Compiling(say) as compiling, contextlib.ExitStack() as stack:
-        if events is not None:
+    callbacks: list[Callback] = [_Watcher(folder)]
+    with contextlib.ExitStack() as stack:
+        stack.enter_context(held(folder))
+        stack.enter_context(described(folder, settings))
+        announce(settings, data, net, say)
+        if with_events:
+            events = EventFiles(folder / "tensorboard")
             stack.callback(events.close)
+            callbacks.append(events)
+        compiling = stack.enter_context(Compiling(say))
         result = fit(
             settings,
             data,
@@ -101,18 +103,25 @@ def run(
             resume=resume,
             verbose=verbose,
             interruption=interruption,
-            callbacks=[*callbacks, *([events] if events is not None else [])],
+            callbacks=callbacks,
             clock=clock,
         )
+        clock.move("training", "compiling", compiling.seconds)
+        _leave(result, settings, data, folder, say, clock)
+    return result
+
+
+def _leave(
+    result: Result, settings: Settings, data: Prepared, folder: Path, say: Say, clock: Clock
+) -> None:
+    """Write what there is time for, and say how it went."""
     if result.history.stopped == "terminate":
         write_histories(result.history, folder)
         say("ended early", f"by SIGTERM, after {_epochs(result.history, settings)}")
         say("", "a checkpoint is written; --resume goes on with it")
-        return result
-    clock.move("training", "compiling", compiling.seconds)
+        return
     conclude(result, settings, say)
     finish(result, settings, data, folder, say, clock)
-    return result
 
 
 def finish(
@@ -144,6 +153,8 @@ def finish(
 def announce(settings: Settings, data: Prepared, net: Network, say: Say) -> None:
     """Say what is about to be trained."""
     say("data", f"{data.name}: {len(data.learnt):,} to learn from, {len(data.held):,} held out")
+    for note in data.notes:
+        say("", note)
     columns = data.preparation.columns
     if columns is not None:
         kinds = [f"{_count(len(columns.numbers), 'number')} standardised"]
@@ -195,15 +206,12 @@ def _epochs(history: History, settings: Settings) -> str:
     return f"{len(history):,} of {settings.epochs:,} epochs"
 
 
-def _event_files(settings: Settings) -> type[EventFiles] | None:
-    """Find out early whether event files can be written, if they are asked for."""
-    if not settings.tensorboard:
-        return None
+def _event_files(settings: Settings) -> bool:
+    """Tell whether event files are asked for; if they cannot be written, that is said early."""
     try:
-        EventFiles("")
+        return settings.tensorboard and EventFiles("") is not None
     except MissingTensorboardError as error:
         raise WrongUseError(str(error)) from None
-    return EventFiles
 
 
 class Compiling(event.Listener):

@@ -1,5 +1,6 @@
 """Many runs that differ in some settings, side by side in threads, and their ranking."""
 
+import contextlib
 import csv
 import io
 import itertools
@@ -14,13 +15,13 @@ from typing import Any
 import numpy as np
 
 from fastbp.choices import unknown
-from fastbp.interruption import Interruption, interrupts
+from fastbp.interruption import REASONS, Interruption, interrupts
 from fastbp.persistence import write_whole
-from fastbp.resuming import versions
 from fastbp.run_data import Clock, Prepared, WrongUseError, prepare
 from fastbp.run_files import (
-    DESCRIPTION,
+    described,
     folder_of,
+    held,
     make_folder,
     number,
     write_histories,
@@ -68,13 +69,56 @@ class Trial:
     chosen : dict of str to value
         What it was given of the settings that differ.
     settings : Settings
-    folder : Path
     """
 
     number: int
     chosen: dict[str, Any]
     settings: Settings
-    folder: Path
+
+    @property
+    def folder(self) -> Path:
+        """Where it is kept."""
+        return Path(str(self.settings.out))
+
+
+@dataclass(frozen=True, eq=False)
+class Outcome:
+    """What came of one of them.
+
+    Attributes
+    ----------
+    metrics : dict of str to float
+        The first is the accuracy, or R^2, on the rows held out.
+    loss : float
+        On the rows held out, of the weights that count.
+    epochs : int
+    seconds : float
+    failed : bool
+    """
+
+    metrics: dict[str, float]
+    loss: float
+    epochs: int
+    seconds: float
+    failed: bool
+
+    @property
+    def metric(self) -> float:
+        """The accuracy, or R^2."""
+        return next(iter(self.metrics.values()))
+
+    @property
+    def rank(self) -> tuple[bool, float, float]:
+        """What they are ordered by: those that failed last, then metric, then loss."""
+        known = math.isfinite(self.metric)
+        return self.failed or not known, -self.metric if known else math.inf, self.loss
+
+    @property
+    def words(self) -> str:
+        """How good it is, in words."""
+        name = next(iter(self.metrics))
+        failed = " (failed: the loss was not finite)" if self.failed else ""
+        return f"{name} {number(name, self.metric)}, loss {self.loss:.4f}{failed}"
 
 
 def parse(words: Sequence[str]) -> dict[str, Any]:
@@ -203,34 +247,39 @@ def run(settings: Settings, *, resume: bool, overwrite: bool, say: Say) -> str:
     data = _prepare_each(each, clock)
     first = data[_key(each[0])]
     folder = folder_of(settings, first.name)
+    trials = [
+        Trial(k, one, told.but(out=str(folder / TRIALS / f"{k:03d}")))
+        for k, (one, told) in enumerate(zip(chosen, each, strict=True), start=1)
+    ]
+    for trial in trials:
+        network(trial.settings, data[_key(trial.settings)])  # whether it can be made
     make_folder(folder, settings, resume=resume, overwrite=overwrite)
-    settings.but(out=str(folder)).save(folder / DESCRIPTION, versions())
-    trials = []
-    for k, (one, told) in enumerate(zip(chosen, each, strict=True), start=1):
-        place = folder / TRIALS / f"{k:03d}"
-        make_folder(place, told, resume=resume, overwrite=overwrite)
-        network(told, data[_key(told)])  # whether it can be made
-        told = told.but(out=str(place))
-        told.save(place / DESCRIPTION, versions())
-        trials.append(Trial(k, one, told, place))
-    announce(each[0], first, network(each[0], first), say)
+    for trial in trials:
+        make_folder(trial.folder, trial.settings, resume=resume, overwrite=overwrite)
     jobs = min(settings.jobs or processors(), len(trials))
-    say("sweep", f"{len(trials)} runs of {', '.join(settings.sweep)}, {jobs} at a time")
-    with interrupts(terminates=True) as event, Compiling(say) as compiling:
-        results = _train_all(trials, data, jobs, resume, event, say, clock)
-    clock.move("training", "compiling", compiling.seconds)
-    if event.is_set():
-        say("ended early", f"{len(results)} of {len(trials)} runs are done; --resume goes on")
-        return event.reason
-    ranking = sorted(trials, key=lambda trial: _rank(results[trial.number]))
-    _write_ranking(ranking, results, folder)
-    _say_ranking(ranking, results, say)
-    best = ranking[0]
-    say("the best", _words(best.chosen))
-    chosen_data = data[_key(best.settings)]
-    conclude(results[best.number], best.settings, say)
-    finish(results[best.number], best.settings, chosen_data, folder, say, clock)
-    say("", str(folder / RANKING))
+    with contextlib.ExitStack() as stack:
+        stack.enter_context(held(folder))
+        stack.enter_context(described(folder, settings))
+        announce(each[0], first, network(each[0], first), say)
+        say("sweep", f"{len(trials)} runs of {', '.join(settings.sweep)}, {jobs} at a time")
+        event = stack.enter_context(interrupts(terminates=True))
+        compiling = stack.enter_context(Compiling(say))
+        outcomes = _train_all(trials, data, jobs, resume, event, say, clock)
+        clock.move("training", "compiling", compiling.seconds)
+        if len(outcomes) < len(trials):
+            say("ended early", f"{len(outcomes)} of {len(trials)} runs are done; --resume goes on")
+            return event.reason
+        ranking = sorted(trials, key=lambda trial: outcomes[trial.number].rank)
+        _write_ranking(ranking, outcomes, folder)
+        _say_ranking(ranking, outcomes, say)
+        best = ranking[0]
+        say("the best", _words(best.chosen))
+        prepared = data[_key(best.settings)]
+        # It has ended: its checkpoint says all there is to know, and nothing is trained.
+        result = fit(best.settings, prepared, best.folder, resume=True, clock=clock)
+        conclude(result, best.settings, say)
+        finish(result, best.settings, prepared, folder, say, clock)
+        say("", str(folder / RANKING))
     return ""
 
 
@@ -257,36 +306,32 @@ def _train_all(
     event: Interruption,
     say: Say,
     clock: Clock,
-) -> dict[int, Result]:
-    """Train side by side; gives the results of those that were not interrupted, by number."""
+) -> dict[int, Outcome]:
+    """Train side by side; gives what came of those that were not interrupted, by number."""
 
-    def train(trial: Trial) -> Result | None:
+    def train(trial: Trial) -> Outcome | None:
         if event.is_set():
             return None
-        result = fit(
-            trial.settings,
-            data[_key(trial.settings)],
-            trial.folder,
-            resume=resume,
-            interruption=event,
-        )
-        if result.history.stopped in ("interrupt", "terminate"):
+        prepared = data[_key(trial.settings)]
+        with described(trial.folder, trial.settings):
+            result = fit(trial.settings, prepared, trial.folder, resume=resume, interruption=event)
+        if result.history.stopped in REASONS.values():
             return None
         write_models(result, trial.folder)
         write_histories(result.history, trial.folder)
-        return result
+        return _outcome(result)
 
-    results: dict[int, Result] = {}
+    outcomes: dict[int, Outcome] = {}
     with clock.on("training"), ThreadPoolExecutor(jobs, "fastbp-sweep") as pool:
         running = {pool.submit(train, trial): trial for trial in trials}
         try:
             for future in as_completed(running):
-                result, trial = future.result(), running[future]
-                if result is not None:
-                    results[trial.number] = result
+                outcome, trial = future.result(), running[future]
+                if outcome is not None:
+                    outcomes[trial.number] = outcome
                     say(
                         f"run {trial.number}",
-                        f"{_score(result)}  {_words(trial.chosen)}  ({len(results)} of "
+                        f"{outcome.words}  {_words(trial.chosen)}  ({len(outcomes)} of "
                         f"{len(trials)} done)",
                     )
         except BaseException:
@@ -294,37 +339,18 @@ def _train_all(
             for future in running:
                 future.cancel()
             raise
-    return results
+    return outcomes
 
 
-def _metric(result: Result) -> float:
-    """Give the accuracy, or R^2, on the rows held out."""
-    return next(value for name, value in result.metrics.items() if name.startswith("held-out"))
-
-
-def _loss(result: Result) -> float:
-    """Give the loss on the rows held out, of the weights that count."""
+def _outcome(result: Result) -> Outcome:
+    """Keep of a result what the ranking needs; networks may be large, and they are on disk."""
     history = result.history
-    early = result.model.net is not result.last and history.best_epoch
-    losses = history.validation_loss
-    return (
-        losses[history.best_epoch - 1 if early and history.best_epoch else -1]
-        if losses
-        else math.inf
-    )
-
-
-def _rank(result: Result) -> tuple[bool, float, float]:
-    """Order results: those that failed last, then by metric, then by loss."""
-    metric = _metric(result)
-    bad = result.failure is not None or not math.isfinite(metric)
-    return bad, -metric if math.isfinite(metric) else math.inf, _loss(result)
-
-
-def _score(result: Result) -> str:
-    name = next(iter(result.metrics))
-    failed = " (failed: the loss was not finite)" if result.failure is not None else ""
-    return f"{name} {number(name, _metric(result))}, loss {_loss(result):.4f}{failed}"
+    loss = math.inf
+    if history.validation_loss:
+        ends_early = result.model.net is not result.last and history.best_epoch is not None
+        loss = history.validation_loss[(history.best_epoch or 0) - 1 if ends_early else -1]
+    seconds = history.seconds[-1] if history.seconds else 0.0
+    return Outcome(result.metrics, loss, len(history), seconds, result.failure is not None)
 
 
 def _words(chosen: dict[str, Any]) -> str:
@@ -335,36 +361,27 @@ def _word(value: Any) -> str:
     return "x".join(map(str, value)) if isinstance(value, list | tuple) else str(value)
 
 
-def _say_ranking(ranking: Sequence[Trial], results: dict[int, Result], say: Say) -> None:
+def _say_ranking(ranking: Sequence[Trial], outcomes: dict[int, Outcome], say: Say) -> None:
     most = 20
     for place, trial in enumerate(ranking[:most], start=1):
         say(
             "ranking" if place == 1 else "",
-            f"{place:>3}. {_score(results[trial.number])}  {_words(trial.chosen)}",
+            f"{place:>3}. {outcomes[trial.number].words}  {_words(trial.chosen)}",
         )
     if len(ranking) > most:
         say("", f"{len(ranking) - most} more in {RANKING}")
 
 
-def _write_ranking(ranking: Sequence[Trial], results: dict[int, Result], folder: Path) -> None:
+def _write_ranking(ranking: Sequence[Trial], outcomes: dict[int, Outcome], folder: Path) -> None:
     """Write the ranking as a table."""
     text = io.StringIO()
     writer = csv.writer(text, lineterminator="\n")
-    names = list(ranking[0].chosen)
-    metrics = list(results[ranking[0].number].metrics)
+    names, metrics = list(ranking[0].chosen), list(outcomes[ranking[0].number].metrics)
     writer.writerow(["rank", *names, *metrics, "held-out loss", "epochs", "seconds", "folder"])
     for place, trial in enumerate(ranking, start=1):
-        result = results[trial.number]
-        history = result.history
-        writer.writerow(
-            [
-                place,
-                *(_word(trial.chosen[name]) for name in names),
-                *(result.metrics[name] for name in metrics),
-                _loss(result),
-                len(history),
-                history.seconds[-1] if history.seconds else 0.0,
-                os.path.relpath(trial.folder, folder),
-            ]
-        )
+        outcome = outcomes[trial.number]
+        measured = [outcome.loss, outcome.epochs, outcome.seconds]
+        chosen = [_word(trial.chosen[name]) for name in names]
+        where = os.path.relpath(trial.folder, folder)
+        writer.writerow([place, *chosen, *outcome.metrics.values(), *measured, where])
     write_whole(folder / RANKING, lambda file: file.write(text.getvalue().encode()))

@@ -349,7 +349,13 @@ def test_stopped_by_a_signal_a_run_goes_on_to_the_same_bits(
     # Without --resume nothing is lost either.
     refused = run(*command, cwd=parts)
     assert refused.returncode == 2
-    assert "holds checkpoints of a run that has not ended" in refused.stderr
+    assert refused.stdout == ""
+    assert "run holds a run that has not ended: --resume goes on with it" in refused.stderr
+    kept = (parts / "run" / "run.toml").read_bytes()
+    other = run(*command, "--resume", "--seed", "1", cwd=parts)
+    assert other.returncode == 2
+    assert "its network was" in other.stderr or "its seed was '0', not '1'" in other.stderr
+    assert (parts / "run" / "run.toml").read_bytes() == kept
     resumed = run(*command, "--resume", cwd=parts)
     assert resumed.returncode == 0, resumed.stderr
     for name in ("model", "best", "last"):
@@ -360,6 +366,10 @@ def test_stopped_by_a_signal_a_run_goes_on_to_the_same_bits(
 def test_overwrite_begins_anew(tmp_path: Path) -> None:
     endless = "train --epochs 100000 --checkpoint-epochs 1 --out run"
     with started(tmp_path, *endless.split()) as process:
+        # Two in one folder would take each other's checkpoints.
+        second = run(*endless.split(), "--resume", cwd=tmp_path)
+        assert (second.returncode, second.stdout) == (2, "")
+        assert "another run is in run" in second.stderr
         process.kill()
     assert run("train", *QUICK, "--out", "run", cwd=tmp_path).returncode == 2
     done = run("train", *QUICK, "--out", "run", "--overwrite", cwd=tmp_path)
