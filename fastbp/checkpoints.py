@@ -89,9 +89,9 @@ class Checkpoints:
         for path in sorted(paths(self.folder), reverse=True):
             try:
                 return Snapshot(*persistence.read(path, "checkpoint"))
+            except persistence.NewerVersionError:
+                raise  # it is whole, and must not be passed over
             except ValueError as error:
-                if "newer" in str(error) or "upgrade" in str(error):
-                    raise
                 warnings.warn(
                     f"{error}; the checkpoint before it is taken",
                     DamagedCheckpointWarning,

@@ -19,6 +19,10 @@ FORMAT = "fastbp"
 VERSION = 2
 
 
+class NewerVersionError(ValueError):
+    """A file was written by a newer version, which knows more."""
+
+
 def write_whole(path: str | PathLike[str], write: Callable[[IO[bytes]], object]) -> None:
     """Let ``write`` fill a temporary file beside ``path``, then put it in ``path``'s place.
 
@@ -118,7 +122,7 @@ def read(
     except (AttributeError, KeyError, TypeError, ValueError) as error:
         raise ValueError(f"{path} has no readable description: {error}") from None
     if version > VERSION:
-        raise ValueError(
+        raise NewerVersionError(
             f"{path} has format version {version}; this fastbp reads up to {VERSION}: upgrade it"
         )
     if found != kind:

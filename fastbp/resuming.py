@@ -125,9 +125,16 @@ class Keeper:
         return checks.whole("the checkpoint's threads", self.saved.facts["threads"], 1)
 
     def begin(
-        self, run: Steps, history: History, best: Best | None, settings: dict[str, Any]
+        self,
+        run: Steps,
+        history: History,
+        best: Best | None,
+        settings: dict[str, Any],
+        epochs: int,
     ) -> float:
         """Note what has to be the same, and go on from the checkpoint, if there is one.
+
+        ``epochs``: how many the run is to have, which may be others than before.
 
         Returns
         -------
@@ -146,6 +153,9 @@ class Keeper:
             try:
                 _same_settings(self.saved.facts["settings"], settings, place)
                 seconds = float(self.saved.facts["seconds"])
+                done = len(self.saved.tensors["history.loss"])
+                if epochs < done:
+                    raise ValueError(f"epochs={epochs}, and {done} are done already")
                 _go_on(self.saved, run, history, best)
             except (AttributeError, KeyError, TypeError) as error:
                 raise ValueError(f"the newest checkpoint in {place} is damaged: {error}") from None

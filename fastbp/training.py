@@ -314,9 +314,7 @@ def train(
             "threads": run.threads,
             "data": resuming.fingerprint(X, y, weights, *(validation or ())),
         }
-    before = keeper.begin(run, history, best, settings)
-    if run.taken > run.total:
-        raise ValueError(f"epochs={epochs}: {run.epochs_done} are done already")
+    before = keeper.begin(run, history, best, settings, epochs)
     if kept is not None:
         y, weights = y[kept], None if weights is None else weights[kept]
     variance = spread(y, weights)

@@ -119,8 +119,11 @@ def test_more_epochs_go_on_from_the_end(tmp_path: Path) -> None:
     train(parts, tmp_path, **SHORT)
     history = train(parts, tmp_path, resume=True, **{**SHORT, "epochs": 7})
     assert result(parts, history) == result(whole, expected)
-    with pytest.raises(ValueError, match="epochs=3: 7 are done already"):
-        train(parts, tmp_path, resume=True, **{**SHORT, "epochs": 3})
+    net = network(seed=2)
+    before = net.params.copy()
+    with pytest.raises(ValueError, match="epochs=3, and 7 are done already"):
+        train(net, tmp_path, resume=True, **{**SHORT, "epochs": 3})
+    np.testing.assert_array_equal(net.params, before)
 
 
 # ---------------------------------------------------------------------- stopped from outside
@@ -295,6 +298,14 @@ def test_a_checkpoint_without_its_facts_is_refused(fact: str, tmp_path: Path) ->
     persistence.write(path, tensors, facts, "checkpoint", version=2)
     with pytest.raises(ValueError, match=f"damaged: it has no '{fact}'"):
         train(network(), tmp_path, resume=True, epochs=3)
+
+
+def test_a_checkpoint_of_a_newer_version_is_not_passed_over(tmp_path: Path) -> None:
+    train(network(), tmp_path, seconds=0.0, epochs=2)
+    newest = max(paths(tmp_path))
+    newest.write_bytes(newest.read_bytes().replace(rb"{\"version\": 2", rb"{\"version\": 9"))
+    with pytest.raises(ValueError, match="version 9"):
+        fastbp.Checkpoints(tmp_path).newest()
 
 
 def test_a_model_is_no_checkpoint(tmp_path: Path) -> None:
