@@ -271,9 +271,12 @@ def moments(name: str, values: Array) -> tuple[float, float]:
     """
     if len(values) == 0:
         return 0.0, 1.0
+    low, high = float(values.min()), float(values.max())
+    if low == high:
+        return low, 1.0
     with np.errstate(over="ignore", invalid="ignore"):
         mean, scale = float(values.mean()), float(values.std())
-        most = max(float(values.max()) - mean, mean - float(values.min()))
+        most = max(high - mean, mean - low)
     _demand_spread(name, mean, scale, most)
     return mean, 1.0 if _constant(np.array(mean), np.array(scale)) else scale
 
