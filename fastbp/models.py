@@ -76,6 +76,6 @@ class Model:
         try:
             preparation = Preparation.from_description(description)
             preparation.demand(net.sizes[0], net.sizes[-1])
-        except (KeyError, TypeError, ValueError, AttributeError, IndexError) as error:
+        except ValueError as error:
             raise ValueError(f"{path} does not hold a model as described: {error}") from None
         return cls(net, preparation)

@@ -8,7 +8,7 @@ import numpy as np
 from fastbp import checks
 from fastbp.columns import Columns
 from fastbp.kernels import Array
-from fastbp.targets import Target
+from fastbp.targets import Target, is_whole
 
 
 @dataclass(frozen=True, eq=False)
@@ -34,12 +34,16 @@ class Preparation:
         Raises
         ------
         ValueError
-            If one of its two widths is wrong.
+            If one of its two widths is wrong, or a picture has another number of pixels.
         """
-        if self.columns is not None and self.columns.width != inputs:
-            raise ValueError(f"{self.columns.width} inputs are prepared for {inputs}")
+        columns, shape = self.columns, self.image_shape
+        if columns is not None and columns.width != inputs:
+            raise ValueError(f"{columns.width} inputs are prepared for {inputs}")
         if self.target.outputs != outputs:
             raise ValueError(f"{outputs} outputs stand for {self.target.outputs} targets")
+        pixels = inputs if columns is None else len(columns.numbers)
+        if shape is not None and shape[0] * shape[1] != pixels:
+            raise ValueError(f"pictures of {shape[0]} x {shape[1]} have not {pixels} pixels")
 
     def description(self) -> dict[str, Any]:
         """Say, in what JSON can hold, all that ``from_description`` needs."""
@@ -70,44 +74,77 @@ class Preparation:
 
         Raises
         ------
-        ValueError, TypeError, KeyError
+        ValueError
             If it is not such a description.
         """
-        columns, target, shape = (description[key] for key in ("columns", "target", "image_shape"))
-        made = None
-        if columns is not None:
-            numbers = _names(columns["numbers"])
-            flagged = tuple(
-                checks.whole("flag", k, 0, len(numbers) - 1) for k in columns["flagged"]
-            )
-            made = Columns(
-                numbers,
-                _floats(columns["means"], len(numbers)),
-                _floats(columns["scales"], len(numbers)),
-                flagged,
-                {str(name): _names(known) for name, known in columns["categories"]},
-            )
-        names = _names(target["names"])
-        values = target["classes"] is None
-        told = Target(
-            names,
-            None if values else _names(target["classes"]),
-            bool(target["whole"]),
-            _floats(target["means"], len(names)) if values else None,
-            _floats(target["scales"], len(names)) if values else None,
-        )
-        size = None if shape is None else (int(shape[0]), int(shape[1]))
-        return cls(made, told, size)
+        try:
+            shape = description["image_shape"]
+            size = None
+            if shape is not None:
+                rows, columns = (checks.whole("image_shape", n, 1, 10**9) for n in shape)
+                size = rows, columns
+            return cls(_columns(description["columns"]), _target(description["target"]), size)
+        except KeyError as error:
+            raise ValueError(f"there is no {error} in the description of the data") from None
+        except (TypeError, AttributeError, OverflowError, RecursionError) as error:
+            raise ValueError(str(error)) from None
+
+
+def _columns(told: Any) -> Columns | None:
+    if told is None:
+        return None
+    numbers = _names(told["numbers"])
+    flagged = tuple(checks.whole("flag", k, 0, len(numbers) - 1) for k in told["flagged"])
+    if list(flagged) != sorted(set(flagged)):
+        raise ValueError(f"{flagged!r:.80} are no flags in order")
+    categories = {}
+    for name, known in told["categories"]:
+        if not isinstance(name, str) or name in categories or name in numbers:
+            raise ValueError(f"{name!r:.80} is no name of a column, or is there twice")
+        categories[name] = _names(known)
+    return Columns(
+        numbers,
+        _floats(told["means"], len(numbers)),
+        _scales(told["scales"], len(numbers)),
+        flagged,
+        categories,
+    )
+
+
+def _target(told: Any) -> Target:
+    names = _names(told["names"])
+    if told["classes"] is None:
+        n = len(names)
+        return Target(names, None, False, _floats(told["means"], n), _scales(told["scales"], n))
+    classes, whole = _names(told["classes"]), told["whole"]
+    if len(names) != 1:
+        raise ValueError(f"{len(names)} columns hold one class")
+    if not isinstance(whole, bool):
+        raise TypeError(f"whole is yes or no, not {whole!r:.80}")
+    if whole and not all(is_whole(name) for name in classes):
+        raise ValueError(f"{classes!r:.80} are no whole numbers")
+    return Target(names, classes, whole)
 
 
 def _names(values: Any) -> tuple[str, ...]:
     if not isinstance(values, list) or not all(isinstance(value, str) for value in values):
         raise TypeError(f"{values!r:.80} is no list of names")
+    if len(set(values)) < len(values):
+        raise ValueError(f"{values!r:.80} holds a name twice")
     return tuple(values)
 
 
 def _floats(values: Any, size: int) -> Array:
+    if not isinstance(values, list) or not all(type(value) in (int, float) for value in values):
+        raise TypeError(f"{values!r:.80} is no list of numbers")
     array = np.array(values, np.float64)
     if array.shape != (size,) or not np.isfinite(array).all():
         raise ValueError(f"{values!r:.80} is no list of {size} numbers")
+    return array
+
+
+def _scales(values: Any, size: int) -> Array:
+    array = _floats(values, size)
+    if not (array > 0.0).all():
+        raise ValueError(f"{values!r:.80} are no deviations: they are above 0")
     return array

@@ -3,13 +3,19 @@
 Arrays that lie in a file as in memory are mapped, not read: they may be larger than memory.
 """
 
+import contextlib
+import csv
 import gzip
+import io
+import math
 import struct
+import tokenize
 import zipfile
-from collections.abc import Sequence
+import zlib
+from collections.abc import Iterator, Sequence
 from os import PathLike
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import IO, TYPE_CHECKING, Any, Literal
 
 import numpy as np
 
@@ -25,6 +31,8 @@ ARRAYS = (".npy", ".npz")
 MISSING = ("", "NA", "N/A", "NaN", "nan", "null", "NULL", "None", "?")
 # From so many rows the type of a column of a CSV file is guessed at first.
 GUESSED_ROWS = 10_000
+# NumPy can do 64; no data have so many.
+MOST_DIMENSIONS = 32
 # Types of the IDX format by their code.
 IDX_TYPES = {0x08: "u1", 0x09: "i1", 0x0B: ">i2", 0x0C: ">i4", 0x0D: ">f4", 0x0E: ">f8"}
 
@@ -44,16 +52,18 @@ def kind_of(path: str | PathLike[str]) -> str:
         If it is none of these.
     """
     path = Path(path)
-    if not path.exists():
+    if not exists(path):
         raise FileNotFoundError(f"there is no file {path}")
     if path.is_dir():
         raise UnusableDataError(f"{path} is a folder, not a file of data")
-    ending = Path(path.name.lower().removesuffix(".gz")).suffix
-    if ending in TABLES:
+    ending, gzipped = _ending(path)
+    if ending in TABLES and not (gzipped and ending == ".parquet"):
         return "table"
+    if gzipped and ending in (".parquet", *ARRAYS):
+        raise UnusableDataError(f"{path} is gzipped, which goes with .csv, .tsv and IDX: unpack it")
     if ending in ARRAYS:
         return ending[1:]
-    with _opened(path) as file:
+    with _sound(path), _opened(path) as file:
         start = file.read(4)
     if len(start) == 4 and start[:2] == b"\0\0" and start[2] in IDX_TYPES:
         return "idx"
@@ -63,11 +73,68 @@ def kind_of(path: str | PathLike[str]) -> str:
     )
 
 
+def exists(path: str | PathLike[str]) -> bool:
+    """Tell whether there is a file or folder of that name; of what can be no name there is none."""
+    try:
+        return Path(path).exists()
+    except PermissionError:
+        raise
+    except (OSError, ValueError):
+        return False
+
+
+def is_file(path: str | PathLike[str]) -> bool:
+    """Tell whether there is a file of that name."""
+    return exists(path) and Path(path).is_file()
+
+
+def is_table(path: str | PathLike[str]) -> bool:
+    """Tell from a file's name whether it is a table."""
+    return _ending(Path(path))[0] in TABLES
+
+
+def _ending(path: Path) -> tuple[str, bool]:
+    """Give the ending of a file's name, the one before ``.gz``, and whether that is there."""
+    name = path.name.lower()
+    return Path(name.removesuffix(".gz")).suffix, name.endswith(".gz")
+
+
 def _opened(path: Path) -> Any:
     """Open a file to read bytes, of the compressed ones what was compressed."""
     with path.open("rb") as file:
         compressed = file.read(2) == b"\x1f\x8b"
     return gzip.open(path) if compressed else path.open("rb")
+
+
+# What the libraries below raise about files that are not as they should be.
+_DAMAGE = (
+    ValueError,
+    TypeError,
+    KeyError,
+    EOFError,
+    OSError,
+    OverflowError,
+    MemoryError,
+    RuntimeError,  # an encrypted archive, one packed in an unknown way, too many brackets
+    SyntaxError,
+    struct.error,
+    tokenize.TokenError,
+    zipfile.BadZipFile,
+    zlib.error,
+)
+
+
+@contextlib.contextmanager
+def _sound(path: Path) -> Iterator[None]:
+    """Turn what libraries say of a damaged file into one error that names it."""
+    try:
+        yield
+    except (UnusableDataError, FileNotFoundError, PermissionError):
+        raise
+    except IsADirectoryError:
+        raise UnusableDataError(f"{path} is a folder, not a file of data") from None
+    except _DAMAGE as error:
+        raise UnusableDataError(f"{path} is damaged: {_first_line(error)}") from None
 
 
 # ---------------------------------------------------------------------- arrays
@@ -78,18 +145,14 @@ def read_npy(path: str | PathLike[str]) -> Array:
 
     Raises
     ------
+    FileNotFoundError
+        If there is no such file.
     UnusableDataError
         If it is no such file, or holds Python objects, which are never opened.
     """
-    try:
-        array = np.load(path, mmap_mode="r", allow_pickle=False)
-    except (ValueError, EOFError, OSError) as error:
-        if isinstance(error, FileNotFoundError):
-            raise
-        raise UnusableDataError(f"{path} is no readable NPY file: {error}") from None
-    if not isinstance(array, np.ndarray):
-        raise UnusableDataError(f"{path} is no NPY file")
-    return array
+    path = _file(path)
+    with _sound(path), path.open("rb") as file:
+        return _map(path, file, str(path), path.stat().st_size)
 
 
 def read_npz(path: str | PathLike[str]) -> dict[str, Array]:
@@ -97,46 +160,81 @@ def read_npz(path: str | PathLike[str]) -> dict[str, Array]:
 
     Raises
     ------
+    FileNotFoundError
+        If there is no such file.
     UnusableDataError
         If it is no such file, or holds Python objects, which are never opened.
     """
-    try:
-        with zipfile.ZipFile(path) as archive, np.load(path, allow_pickle=False) as loaded:
-            arrays = {}
-            for member in archive.infolist():
-                name = member.filename.removesuffix(".npy")
-                mapped = None
-                if member.compress_type == zipfile.ZIP_STORED:
-                    mapped = _map_member(path, member)
-                arrays[name] = loaded[name] if mapped is None else mapped
-            return arrays
-    except (ValueError, EOFError, KeyError, OSError, zipfile.BadZipFile) as error:
-        if isinstance(error, FileNotFoundError):
-            raise
-        raise UnusableDataError(f"{path} is no readable NPZ file: {error}") from None
+    path = _file(path)
+    with _sound(path), path.open("rb") as file:
+        if not zipfile.is_zipfile(file):
+            raise UnusableDataError(f"{path} is no NPZ file")
+        with zipfile.ZipFile(file) as archive:
+            members = [each for each in archive.infolist() if each.filename.endswith(".npy")]
+            return {
+                each.filename.removesuffix(".npy"): _member(path, archive, each) for each in members
+            }
 
 
-def _map_member(path: str | PathLike[str], member: zipfile.ZipInfo) -> Array | None:
-    """Map an array that lies in an archive as it would in a file of its own."""
-    with open(path, "rb") as file:
-        file.seek(member.header_offset)
-        header = file.read(30)
-        if len(header) < 30 or header[:4] != b"PK\3\4":
-            return None
-        name_length, extra_length = struct.unpack("<HH", header[26:30])
-        file.seek(member.header_offset + 30 + name_length + extra_length)
-        version = np.lib.format.read_magic(file)
-        if version not in ((1, 0), (2, 0)):
-            return None
-        read = (
-            np.lib.format.read_array_header_1_0
-            if version == (1, 0)
-            else np.lib.format.read_array_header_2_0
+def _file(path: str | PathLike[str]) -> Path:
+    if not exists(path):
+        raise FileNotFoundError(f"there is no file {path}")
+    return Path(path)
+
+
+def _member(path: Path, archive: zipfile.ZipFile, member: zipfile.ZipInfo) -> Array:
+    """Map an array that lies in an archive as it would in a file of its own, or unpack it."""
+    name = f"{path}, array {member.filename.removesuffix('.npy')!r},"
+    # Opened in any case: this compares the two descriptions that an archive has of its parts.
+    with archive.open(member) as packed:
+        if member.compress_type == zipfile.ZIP_STORED:
+            with path.open("rb") as file:
+                file.seek(member.header_offset + 26)
+                name_length, extra_length = struct.unpack("<HH", file.read(4))
+                file.seek(name_length + extra_length, 1)
+                return _map(path, file, name, file.tell() + member.file_size)
+        shape, fortran, dtype, size = _npy_header(packed, name)
+        data = packed.read()
+        _demand_bytes(name, len(data), size)
+    return np.frombuffer(data, dtype).reshape(shape, order="F" if fortran else "C")
+
+
+def _map(path: Path, file: IO[bytes], name: str, end: int) -> Array:
+    """Map the array whose header begins where ``file`` stands, in bytes up to ``end``."""
+    shape, fortran, dtype, size = _npy_header(file, name)
+    _demand_bytes(name, end - file.tell(), size)
+    order: Literal["C", "F"] = "F" if fortran else "C"
+    if size == 0:
+        return np.zeros(shape, dtype, order)
+    return np.memmap(path, dtype, "r", file.tell(), shape, order)
+
+
+def _npy_header(file: IO[bytes], name: str) -> tuple[tuple[int, ...], bool, np.dtype[Any], int]:
+    """Read shape, whether it is in Fortran's order, type and size in bytes of a NPY array."""
+    start = file.read(8)
+    if len(start) < 8 or start[:6] != b"\x93NUMPY":
+        raise UnusableDataError(f"{name} is no NPY file")
+    read = np.lib.format.read_array_header_2_0  # of 3.0 too, but for names of columns
+    if start[6] == 1:
+        read = np.lib.format.read_array_header_1_0
+    shape, fortran, dtype = read(file)
+    if dtype.hasobject:
+        raise UnusableDataError(f"{name} holds Python objects, which are never opened")
+    if not all(type(n) is int and n >= 0 for n in shape) or len(shape) > MOST_DIMENSIONS:
+        raise UnusableDataError(f"{name} is damaged: its shape is {shape!s:.80}")
+    return shape, fortran, dtype, math.prod(shape) * dtype.itemsize
+
+
+def _demand_bytes(name: str, found: int, size: int) -> None:
+    """Refuse data of another size than their header says."""
+    if found < size:
+        raise UnusableDataError(
+            f"{name} is damaged: it holds {found:,} of the {size:,} bytes it says"
         )
-        shape, fortran, dtype = read(file)
-        if dtype.hasobject or 0 in shape:
-            return None
-        return np.memmap(path, dtype, "r", file.tell(), shape, "F" if fortran else "C")
+    if found > size:
+        raise UnusableDataError(
+            f"{name} is damaged: it holds {found:,} bytes, and says that they are {size:,}"
+        )
 
 
 def read_idx(path: str | PathLike[str]) -> Array:
@@ -144,37 +242,32 @@ def read_idx(path: str | PathLike[str]) -> Array:
 
     Raises
     ------
+    FileNotFoundError
+        If there is no such file.
     UnusableDataError
-        If it is no such file, or shorter than it says.
+        If it is no such file, or of another size than it says.
     """
-    path = Path(path)
-    with _opened(path) as file:
-        try:
-            start = file.read(4)
-            code, dimensions = start[2], start[3]
-            if start[:2] != b"\0\0" or code not in IDX_TYPES:
-                raise UnusableDataError(f"{path} is no IDX file: it begins with {start.hex(' ')}")
-            shape = struct.unpack(f">{dimensions}I", file.read(4 * dimensions))
-        except (IndexError, struct.error, EOFError):
-            raise UnusableDataError(f"{path} is no IDX file: it is too short") from None
-        dtype = np.dtype(IDX_TYPES[code])
-        size = int(np.prod(shape, dtype=object)) * dtype.itemsize
+    path = _file(path)
+    with _sound(path), _opened(path) as file:
+        start = file.read(4)
+        if len(start) < 4 or start[:2] != b"\0\0" or start[2] not in IDX_TYPES:
+            raise UnusableDataError(f"{path} is no IDX file: it begins with {start.hex(' ')!r}")
+        dimensions = start[3]
+        if not 1 <= dimensions <= MOST_DIMENSIONS:
+            raise UnusableDataError(f"{path} is damaged: it says it has {dimensions} dimensions")
+        sizes = file.read(4 * dimensions)
+        if len(sizes) < 4 * dimensions:
+            raise UnusableDataError(f"{path} is damaged: it is too short")
+        shape = struct.unpack(f">{dimensions}I", sizes)
+        dtype = np.dtype(IDX_TYPES[start[2]])
+        size = math.prod(shape) * dtype.itemsize
         offset = 4 + 4 * dimensions
         if isinstance(file, gzip.GzipFile):
-            try:
-                data = file.read(size)
-            except (EOFError, OSError) as error:
-                raise UnusableDataError(f"{path} is damaged: {error}") from None
-            found = len(data)
-        else:
-            data, found = b"", path.stat().st_size - offset
-        if found < size:
-            raise UnusableDataError(
-                f"{path} is damaged: it holds {found:,} of the {size:,} bytes it says"
-            )
-    if data or size == 0:
-        return np.frombuffer(data, dtype).reshape(shape)
-    return np.memmap(path, dtype, "r", offset, shape)
+            data = file.read()  # to the end, where the checksum is
+            _demand_bytes(str(path), len(data), size)
+            return np.frombuffer(data, dtype).reshape(shape)
+        _demand_bytes(str(path), path.stat().st_size - offset, size)
+        return np.memmap(path, dtype, "r", offset, shape) if size else np.zeros(shape, dtype)
 
 
 # ---------------------------------------------------------------------- tables
@@ -210,14 +303,16 @@ def read_table(
     import_polars()
     import polars as pl
 
-    path = Path(path)
-    if not path.is_file():
-        raise FileNotFoundError(f"there is no file {path}")
+    path = _file(path)
+    if path.is_dir():
+        raise UnusableDataError(f"{path} is a folder, not a file of data")
     try:
         if path.suffix.lower() == ".parquet":
-            frame = pl.read_parquet(path)
+            frame = pl.read_parquet(path, glob=False, hive_partitioning=False)
         else:
             frame = _read_csv(path, texts, missing)
+    except PermissionError:
+        raise
     except (pl.exceptions.PolarsError, OSError, UnicodeDecodeError) as error:
         raise UnusableDataError(f"{path} cannot be read as a table: {_first_line(error)}") from None
     if frame.height == 0:
@@ -226,24 +321,85 @@ def read_table(
 
 
 def _read_csv(path: Path, texts: Sequence[str], missing: Sequence[str]) -> "pl.DataFrame":
-    """Read a CSV file; where a guess of types fails, everything is text for the next to judge."""
-    import_polars()
+    """Read a CSV file; where a guess from the first rows fails, all rows are looked at."""
     import polars as pl
 
-    ending = Path(path.name.lower().removesuffix(".gz")).suffix
-    options: dict[str, Any] = {
-        "separator": "\t" if ending == ".tsv" else ",",
-        "null_values": [text for text in missing if text],
-    }
-    header = pl.read_csv(path, n_rows=0, infer_schema=False, **options).columns
-    overrides = {name: pl.String for name in texts if name in header}
-    try:
-        frame = pl.read_csv(
-            path, infer_schema_length=GUESSED_ROWS, schema_overrides=overrides, **options
+    separator = "\t" if _ending(path)[0] == ".tsv" else ","
+    marks = [text for text in missing if text]
+    options: dict[str, Any] = {"separator": separator, "glob": False}
+    first = pl.read_csv(
+        path, has_header=False, n_rows=1, truncate_ragged_lines=True, infer_schema=False, **options
+    )
+    names = [name or "" for name in first.row(0)]
+    _demand_names(path, names)
+    options["null_values"] = marks
+    options["schema_overrides"] = {name: pl.String for name in texts if name in names}
+    guesses: tuple[dict[str, Any], ...] = (
+        {"infer_schema_length": GUESSED_ROWS},
+        {"infer_schema_length": None},
+        {"infer_schema": False},
+    )
+    for guess in guesses:
+        try:
+            frame = pl.read_csv(path, **guess, **options)
+            break
+        except pl.exceptions.ComputeError:
+            if guess is guesses[-1]:
+                _refuse_long_rows(path, separator, len(names))
+                raise
+    return frame.with_columns(
+        _told_type(column, marks, reads=column.name not in texts)
+        for column in frame.iter_columns()
+        if column.dtype == pl.String
+    )
+
+
+def _demand_names(path: Path, names: Sequence[str]) -> None:
+    """Refuse names of columns that are not text, or are there twice."""
+    for k, name in enumerate(names):
+        if "\0" in name or "\ufffd" in name:
+            raise UnusableDataError(
+                f"{path} cannot be read as a table: the name of column {k + 1}, {name!r:.80}, is "
+                "no text in UTF-8"
+            )
+        if name in names[:k]:
+            raise UnusableDataError(
+                f"{path}: columns {names.index(name) + 1} and {k + 1} have the same name, {name!r}"
+            )
+
+
+def _told_type(column: "pl.Series", marks: Sequence[str], *, reads: bool) -> "pl.Series":
+    """Take text as what it is without the blanks around it: missing, a number, yes or no."""
+    import polars as pl
+
+    bare = column.str.strip_chars()
+    gaps = bare.is_in(list(marks))
+    if gaps.any():
+        column, bare = (
+            pl.select(pl.when(~gaps).then(text).alias(column.name)).to_series()
+            for text in (column, bare)
         )
-    except pl.exceptions.ComputeError:
-        frame = pl.read_csv(path, infer_schema=False, **options)
-    return frame
+    bare = bare.replace("", None)
+    if not reads or bare.null_count() == len(bare):
+        return column
+    if bare.str.to_lowercase().is_in(["true", "false"]).all():
+        return bare.str.to_lowercase() == "true"
+    for dtype in (pl.Int64, pl.Float64):
+        numbers = bare.cast(dtype, strict=False)
+        if numbers.null_count() == bare.null_count():
+            return numbers
+    return column
+
+
+def _refuse_long_rows(path: Path, separator: str, columns: int) -> None:
+    """Name the first row that has more values than there are columns, if that is what is wrong."""
+    with contextlib.suppress(UnicodeDecodeError, csv.Error), _opened(path) as file:
+        text = io.TextIOWrapper(file, encoding="utf-8-sig", newline="")
+        for row, values in enumerate(csv.reader(text, delimiter=separator)):
+            if len(values) > columns:
+                raise UnusableDataError(
+                    f"{path}: row {row} has {len(values)} values for {columns} columns"
+                )
 
 
 def import_polars() -> None:

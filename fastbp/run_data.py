@@ -128,46 +128,68 @@ def _read(settings: Settings, data: str, target: Sequence[str]) -> Examples:
 def _prepare(settings: Settings, examples: Examples, tested: Examples | None) -> Prepared:
     """Fit and apply the preparation."""
     notes = []
-    told, reason = told_task(examples.y)
-    task = settings.task or told
-    if settings.task is None:
+    task = settings.task
+    if task is None and set(examples.target_names) & set(settings.categories):
+        task = "classification"
+    if task is None:
+        task, reason = told_task(examples.y)
         name = " ".join(examples.target_names)
         notes.append(f"target {name!r} ({reason}) is taken for {task}; it can be set")
+    # Nothing is left out before it was looked at: errors count the rows of the file.
+    X, rows = examples.X, np.arange(len(examples))
     gaps = missing_targets(examples.y, examples.target_names, task)
     if gaps.any():
         if gaps.all():
             raise UnusableDataError(f"target {examples.target_names[0]!r} has no values")
         notes.append(f"{int(gaps.sum()):,} rows without a target are left out")
-        examples = examples.rows(~gaps)
-    if task == "regression":
-        y: Array = fit_target(examples.y, examples.target_names, task, scaled=False).encode(
-            examples.y
-        )
-        learnt, held = _split(examples, y, settings)
-        target = fit_target(
-            examples.y, examples.target_names, task, learnt, scaled=settings.loss != "poisson"
-        )
+        examples, rows = examples.rows(~gaps), rows[~gaps]
+    names = examples.target_names
+    target = fit_target(examples.y, names, task, scaled=False)
+    y = target.encode(examples.y)
+    learnt, held = _split(examples, y, settings)
+    _demand_weights(examples.weights, learnt, held)
+    if task == "regression" and settings.loss != "poisson":
+        target = fit_target(examples.y, names, task, learnt, scaled=True)
         y = target.encode(examples.y)
-    else:
-        target = fit_target(examples.y, examples.target_names, task, scaled=False)
-        y = target.encode(examples.y)
-        learnt, held = _split(examples, y, settings)
     columns = None
-    X = examples.X
-    if not isinstance(X, np.ndarray) or not (settings.as_is or examples.scaled):
-        columns, more = fit_columns(
-            X, learnt, categories=settings.categories, names=examples.feature_names
-        )
+    if isinstance(examples.X, np.ndarray) and (settings.as_is or examples.scaled):
+        inputs: Array = examples.X
+    else:
+        known = () if isinstance(X, np.ndarray) else X.columns
+        told = [name for name in settings.categories if name in known]
+        columns, more = fit_columns(X, rows[learnt], categories=told, names=examples.feature_names)
         notes += more
-        X = columns.apply(X, settings.dtype)
+        inputs = columns.apply(X, settings.dtype)
+        if gaps.any():
+            inputs = inputs[rows]
     preparation = Preparation(columns, target, examples.image_shape)
-    test = None
-    if tested is not None:
-        Xt = tested.X if columns is None else columns.apply(tested.X, settings.dtype)
-        test = np.asarray(Xt), target.encode(tested.y)
+    test = None if tested is None else _test(settings, tested, preparation, inputs.shape[1])
     return Prepared(
-        examples.name, X, y, examples.weights, learnt, held, preparation, examples, test, notes
+        examples.name, inputs, y, examples.weights, learnt, held, preparation, examples, test, notes
     )
+
+
+def _demand_weights(weights: Array | None, learnt: Array, held: Array) -> None:
+    """Refuse weights by which no row counts that is learnt from, or none of those held out."""
+    for what, rows in (("to learn from", learnt), ("held out", held)):
+        if weights is not None and len(rows) and not weights[rows].any():
+            raise UnusableDataError(f"every row {what} has the weight 0")
+
+
+def _test(
+    settings: Settings, tested: Examples, preparation: Preparation, inputs: int
+) -> tuple[Array, Array]:
+    """Prepare the data that are looked at only at the end, as the others were."""
+    try:
+        if preparation.columns is not None:
+            X = preparation.columns.apply(tested.X, settings.dtype)
+        elif isinstance(tested.X, np.ndarray) and tested.X.shape[1] == inputs:
+            X = tested.X
+        else:
+            raise UnusableDataError(f"it must be an array of {inputs} columns, as the data are")
+        return X, preparation.target.encode(tested.y)
+    except UnusableDataError as error:
+        raise UnusableDataError(f"{settings.test}: {error}") from None
 
 
 def _split(examples: Examples, y: Array, settings: Settings) -> tuple[Array, Array]:

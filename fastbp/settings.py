@@ -8,12 +8,14 @@ from os import PathLike
 from pathlib import Path
 from typing import Any
 
+import numpy as np
+
 from fastbp import checks
 from fastbp.choices import ACTIVATIONS, LOSSES, choose, unknown
 from fastbp.network import DTYPES
 from fastbp.optimizers import LARGEST_RATE, OPTIMIZERS, SCHEDULES
 from fastbp.persistence import write_whole
-from fastbp.readers import MISSING
+from fastbp.readers import MISSING, is_file, is_table
 from fastbp.targets import TASKS
 
 # Measured on digits held out from those to learn from, with no hidden layer to three.
@@ -134,8 +136,9 @@ class Settings:
             value = getattr(self, name)
             if value is not None:
                 object.__setattr__(self, name, check(value))
-        if not (0.0 <= self.hold_out < 1.0):
-            raise ValueError(f"hold_out must be at least 0 and below 1, not {self.hold_out!r}")
+            elif name in REQUIRED:
+                raise TypeError(f"{name} cannot be left out, as None says")
+        _demand_sweep(self.sweep)
         if self.early_stopping is not None and self.hold_out == 0.0:
             raise ValueError("early_stopping needs rows held out, and hold_out is 0")
         if self.momentum is not None and self.optimizer != "sgd":
@@ -164,31 +167,60 @@ class Settings:
         }
         for name in ("data", "test", "test_target"):
             value = told.get(name)
-            if isinstance(value, str) and Path(value).exists():
+            if isinstance(value, str) and is_file(value):
                 told[name] = str(Path(value).resolve())
         if self.out is not None:
             told["out"] = str(Path(self.out).resolve())
-        if Path(self.data).suffix not in (".csv", ".tsv", ".parquet"):
+        if not is_table(self.data):
             told["target"] = [
-                str(Path(name).resolve()) if Path(name).is_file() else name for name in self.target
+                str(Path(name).resolve()) if is_file(name) else name for name in self.target
             ]
         told["versions"] = versions
         write_whole(path, lambda file: tomli_w.dump(told, file))
 
 
-def _texts(value: Any) -> tuple[str, ...]:
-    names = (value,) if isinstance(value, str) else tuple(value)
-    for name in names:
-        if not isinstance(name, str):
-            raise TypeError(f"names must be text, not {name!r}")
-    return names
+def _text(name: str) -> Callable[[Any], str]:
+    def check(value: Any) -> str:
+        text = str(value) if isinstance(value, PathLike) else value
+        if not isinstance(text, str):
+            raise TypeError(f"{name} must be text, not {value!r}")
+        if not text:
+            raise ValueError(f"{name} is empty")
+        return text
+
+    return check
+
+
+def _texts(name: str) -> Callable[[Any], tuple[str, ...]]:
+    def check(value: Any) -> tuple[str, ...]:
+        texts = (value,) if isinstance(value, str) else value
+        if not isinstance(texts, list | tuple) or not all(isinstance(text, str) for text in texts):
+            raise TypeError(f"{name} must be text or a list of texts, not {value!r}")
+        return tuple(texts)
+
+    return check
+
+
+def _yes_or_no(name: str) -> Callable[[Any], bool]:
+    def check(value: Any) -> bool:
+        if not isinstance(value, bool | np.bool_):
+            raise TypeError(f"{name} must be true or false, not {value!r}")
+        return bool(value)
+
+    return check
 
 
 def _widths(value: Any) -> tuple[int, ...]:
-    widths = tuple(value) if isinstance(value, list | tuple) else (value,)
-    if widths == (0,):
+    widths = tuple(value) if isinstance(value, list | tuple | np.ndarray) else (value,)
+    check = _whole("hidden", 0)
+    if len(widths) == 1 and check(widths[0]) == 0:
         return ()
-    return tuple(checks.whole("hidden", width, 1, 10**9) for width in widths)
+    return tuple(_whole("hidden", 1)(width) for width in widths)
+
+
+def _demand_sweep(value: Any) -> None:
+    if not isinstance(value, dict):
+        raise TypeError(f"sweep must be a table of settings, each with its values, not {value!r}")
 
 
 def _one_of(kind: str, names: Any) -> Callable[[Any], str]:
@@ -200,22 +232,36 @@ def _one_of(kind: str, names: Any) -> Callable[[Any], str]:
 
 
 def _whole(name: str, low: int, high: int = 10**9) -> Callable[[Any], int]:
-    return lambda value: checks.whole(name, value, low, high)
+    return lambda value: checks.whole(name, _number(name, value), low, high)
 
 
 def _real(
     name: str, low: float, high: float = float("inf"), open_ends: str = ""
 ) -> Callable[[Any], float]:
-    return lambda value: checks.real(name, value, low, high, open_ends=open_ends)
+    return lambda value: checks.real(name, _number(name, value), low, high, open_ends=open_ends)
 
 
-# What each setting that is given must be; what is not here is text, or checked where it is used.
+def _number(name: str, value: Any) -> Any:
+    """Refuse what Python would take for a number: yes and no, and text."""
+    if isinstance(value, bool | np.bool_ | str | bytes):
+        raise TypeError(f"{name} must be a number, not {value!r}")
+    return value
+
+
+# What each setting that is given must be.
 CHECKS: dict[str, Callable[[Any], Any]] = {
-    "target": _texts,
+    "data": _text("data"),
+    "target": _texts("target"),
     "task": _one_of("task", TASKS),
-    "ignore": _texts,
-    "categories": _texts,
-    "missing": _texts,
+    "ignore": _texts("ignore"),
+    "categories": _texts("categories"),
+    "missing": _texts("missing"),
+    "weight": _text("weight"),
+    "test": _text("test"),
+    "test_target": _text("test_target"),
+    "out": _text("out"),
+    "as_is": _yes_or_no("as_is"),
+    "tensorboard": _yes_or_no("tensorboard"),
     "hidden": _widths,
     "activation": _one_of("activation", ACTIVATIONS),
     "loss": _one_of("loss", ("softmax_cross_entropy", *VALUE_LOSSES)),
@@ -244,6 +290,8 @@ CHECKS: dict[str, Callable[[Any], Any]] = {
     "jobs": _whole("jobs", 1, 4096),
 }
 NAMES = tuple(setting.name for setting in dataclasses.fields(Settings))
+# Settings that nothing stands for if they are not there.
+REQUIRED = tuple(each.name for each in dataclasses.fields(Settings) if each.default is not None)
 
 
 def read(path: str | PathLike[str]) -> dict[str, Any]:
@@ -263,33 +311,46 @@ def read(path: str | PathLike[str]) -> dict[str, Any]:
         raise FileNotFoundError(f"there is no file {path}")
     try:
         told = tomllib.loads(path.read_text(encoding="utf-8"))
-    except (tomllib.TOMLDecodeError, UnicodeDecodeError) as error:
+    except (tomllib.TOMLDecodeError, UnicodeDecodeError, RecursionError) as error:
         raise ValueError(f"{path} is no TOML file: {error}") from None
     told.pop("versions", None)
-    settings = {}
+    settings: dict[str, Any] = {}
     for key, value in told.items():
         name = key.replace("-", "_")
         if name not in NAMES:
             raise ValueError(f"{path}: {unknown('setting', key, NAMES)}")
-        settings[name] = value
-    for name in ("data", "test"):
-        if isinstance(settings.get(name), str):
-            settings[name] = _from(path.parent, settings[name])
-    if isinstance(settings.get("out"), str):
-        settings["out"] = str(path.parent / settings["out"])
-    for name in ("target", "test_target"):
         if name in settings:
-            told_names = _texts(settings[name])
-            found = tuple(
-                _from(path.parent, text) if (path.parent / text).is_file() else text
-                for text in told_names
-            )
-            settings[name] = found if name == "target" else found[0]
-    return settings
+            raise ValueError(f"{path}: {name!r} is there twice")
+        settings[name] = value
+    try:
+        return _from_folder(path.parent, settings)
+    except (ValueError, TypeError) as error:
+        raise ValueError(f"{path}: {error}") from None
+
+
+def _from_folder(folder: Path, settings: dict[str, Any]) -> dict[str, Any]:
+    """Take the files that settings name as lying in a folder."""
+    _demand_sweep(settings.get("sweep", {}))
+    found = {name: CHECKS.get(name, dict)(value) for name, value in settings.items()}
+    for name in ("data", "test"):
+        if name in found:
+            found[name] = _from(folder, found[name])
+    if "out" in found:
+        found["out"] = str(folder / found["out"])
+    if "target" in found and not is_table(found.get("data", "")):
+        found["target"] = tuple(_file_in(folder, text) for text in found["target"])
+    if "test_target" in found and not is_table(found.get("test", "")):
+        found["test_target"] = _file_in(folder, found["test_target"])
+    return found
+
+
+def _file_in(folder: Path, text: str) -> str:
+    """Find a file that is named in a folder; what is none stays."""
+    return str(folder / text) if is_file(folder / text) else text
 
 
 def _from(folder: Path, text: str) -> str:
     """Find a file that is named in a folder; what is none, as the name of a bundled set, stays."""
     there = folder / text
-    is_name = Path(text).name == text and Path(text).suffix == "" and not there.exists()
-    return text if is_name and text else str(there)
+    is_name = Path(text).name == text and Path(text).suffix == "" and not is_file(there)
+    return text if is_name else str(there)

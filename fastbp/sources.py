@@ -111,10 +111,12 @@ def read(
         If there is no such thing, or it cannot be used.
     """
     text = str(data)
-    if text in datasets.DATASETS and not Path(text).exists():
+    if not text:
+        raise UnusableDataError("which data? The name given is empty")
+    if text in datasets.DATASETS and not readers.is_file(text):
         _no_use(text, target=target, ignore=ignore, categories=categories, weight=weight)
         return _bundled(text)
-    if text and not Path(text).exists() and Path(text).suffix == "" and Path(text).name == text:
+    if not readers.exists(text) and Path(text).suffix == "" and Path(text).name == text:
         error = unknown("data set", text, datasets.DATASETS)
         raise FileNotFoundError(f"{error}; and there is no file of that name")
     kind = readers.kind_of(text)
@@ -175,6 +177,8 @@ def _archive(path: str, target: Sequence[str], learns: bool) -> Examples:
         raise UnusableDataError(
             f"{path} has no array {' or '.join(INPUT_NAMES)}; it has {', '.join(arrays) or 'none'}"
         )
+    if len(target) > 1:
+        raise UnusableDataError(f"the target of {path} is one array, not {' and '.join(target)}")
     targets = list(target) or [name for name in TARGET_NAMES if name in arrays][:1]
     for name in targets:
         if name not in arrays:
@@ -218,6 +222,7 @@ def _table(
     missing: Sequence[str],
 ) -> Examples:
     """Read a table."""
+    _demand_once(target, weight)
     frame = readers.read_table(path, texts=categories, missing=missing)
     if learns and not target:
         raise UnusableDataError(
@@ -239,7 +244,18 @@ def _table(
             raise UnusableDataError(
                 f"row {row + 1}, column {weight!r}: {weights[row]} is no weight, 0 or more"
             )
+        if not weights.any():
+            raise UnusableDataError(f"column {weight!r} is 0 in every row; one at least must count")
     return Examples(_stem(path), X, y, tuple(target), weights)
+
+
+def _demand_once(target: Sequence[str], weight: str | None) -> None:
+    """Refuse a column that is to be two things at once."""
+    for k, name in enumerate(target):
+        if name in target[:k]:
+            raise UnusableDataError(f"column {name!r} is named twice as the target")
+        if name == weight:
+            raise UnusableDataError(f"column {name!r} cannot be both the target and the weight")
 
 
 def _some(names: Sequence[str], most: int = 12) -> str:

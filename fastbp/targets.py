@@ -6,12 +6,24 @@ from typing import Any
 
 import numpy as np
 
-from fastbp.columns import UnusableDataError, codes_of, is_text, moments, numbers_of, texts_of
+from fastbp.columns import (
+    UnusableDataError,
+    codes_of,
+    demand,
+    is_categories,
+    moments,
+    numbers_of,
+    texts_of,
+)
 from fastbp.kernels import Array
 
 TASKS = ("classification", "regression")
 # Whole numbers with so many different values at most are taken for classes.
 MOST_CLASSES = 20
+# Whole numbers from this on, or below its negative, do not fit into 64 bits.
+LARGEST = 1 << 63
+# Types of Polars that NumPy does not know.
+_WIDE = ("Int128", "UInt128")
 
 
 @dataclass(frozen=True, eq=False)
@@ -61,7 +73,8 @@ class Target:
             what = "the class is missing"
             if codes[row] >= 0:
                 what = f"{texts[codes[row]]!r} is none of the classes learnt"
-            names = ", ".join(self.classes[:MOST_CLASSES])
+            more = ", ..." if len(self.classes) > MOST_CLASSES else ""
+            names = ", ".join(self.classes[:MOST_CLASSES]) + more
             raise UnusableDataError(f"row {row + 1}, column {self.names[0]!r}: {what} ({names})")
         return known
 
@@ -83,11 +96,16 @@ def told_task(values: Any) -> tuple[str, str]:
     Returns
     -------
     task, reason : str
+
+    Raises
+    ------
+    UnusableDataError
+        If they are neither, or text stands among numbers.
     """
     if not isinstance(values, np.ndarray):
         if values.width > 1:
             return "regression", f"{values.width} columns"
-        if is_text(values.to_series()):
+        if is_categories(values.to_series()):
             return "classification", "text"
         if str(values.dtypes[0]) == "Boolean":
             return "classification", "yes or no"
@@ -96,7 +114,7 @@ def told_task(values: Any) -> tuple[str, str]:
         return "regression", f"{array.shape[1]} columns"
     if array.dtype.kind not in "fiu":
         return "classification", "yes or no" if array.dtype.kind == "b" else "text"
-    known = array[~np.isnan(array)] if array.dtype.kind == "f" else array
+    known = array[np.isfinite(array)] if array.dtype.kind == "f" else array
     different = np.unique(known)
     if (different != np.floor(different)).any():
         return "regression", "numbers with fractions"
@@ -128,12 +146,14 @@ def fit_target(
         If there is one class only, something is missing, or values are not numbers.
     """
     if task == "classification":
+        if len(names) > 1:
+            raise UnusableDataError(f"classes are one column, not {' and '.join(names)}")
         texts, codes = classes_of(values)
         _refuse_gaps(codes[:, None] < 0, names)
         if len(texts) < 2:
             only = f"one value only, {texts[0]!r}" if texts else "no values"
             raise UnusableDataError(f"target {names[0]!r} has {only}; two classes are needed")
-        whole = all(_is_whole(text) for text in texts)
+        whole = all(is_whole(text) for text in texts)
         return Target(tuple(names), tuple(sorted(texts, key=int if whole else str)), whole)
     table = value_table(values, names)
     _refuse_gaps(np.isnan(table), names)
@@ -155,41 +175,63 @@ def classes_of(values: Any) -> tuple[list[str], Array]:
     """Find the different classes, as text, and each row's place among them (n,); -1: missing.
 
     Whole numbers are written without a point.
-    """
-    if not isinstance(values, np.ndarray):
-        import polars as pl
 
-        column = values.to_series()
-        if is_text(column) or column.dtype.is_(pl.Boolean):
-            bare = texts_of(column)
-            texts = [text for text in bare.unique().sort().to_list() if text]
-            return texts, codes_of(bare, texts)
-    array = _plain(values).reshape(-1)
+    Raises
+    ------
+    UnusableDataError
+        If there are several columns, or what they hold is no class.
+    """
+    if isinstance(values, np.ndarray):
+        return _classes_of_array(values)
+    if values.width > 1:
+        raise UnusableDataError(f"classes are one column, not {' and '.join(values.columns)}")
+    column = values.to_series()
+    if column.dtype.is_integer() and str(column.dtype) not in _WIDE and column.null_count() == 0:
+        return _classes_of_array(column.to_numpy())
+    if column.dtype.is_float() or column.dtype.is_decimal():
+        return _classes_of_array(numbers_of(column))
+    bare = texts_of(column)
+    texts = [text for text in bare.unique().sort().to_list() if text]
+    return texts, codes_of(bare, texts)
+
+
+def _classes_of_array(array: Array) -> tuple[list[str], Array]:
+    if array.dtype.kind not in "fiubUSO":
+        raise UnusableDataError(f"the target holds {array.dtype}, no classes")
+    if array.ndim != 1 and array.shape != (len(array), 1):
+        raise UnusableDataError(f"classes are one column; the target's shape is {array.shape}")
+    array = array.reshape(-1)
+    if array.dtype.kind == "f" and np.isinf(array).any():
+        row = int(np.isinf(array).argmax())
+        raise UnusableDataError(f"row {row + 1}: the target {array[row]} is not a finite number")
     if array.dtype.kind == "O":
-        array = np.array(["" if v is None else str(v) for v in array.tolist()], np.str_)
+        array = np.array(["" if v is None else _class_text(v) for v in array.tolist()], np.str_)
     different, codes = np.unique(array, return_inverse=True)
-    texts = [_class_text(value) for value in different.tolist()]
-    gaps = [k for k, text in enumerate(texts) if not text]
-    places = np.arange(len(texts)) - np.cumsum([not text for text in texts])
-    places[gaps] = -1
-    return [text for text in texts if text], places[codes]
+    # Different values may have one text: " a" and "a".
+    written = [_class_text(value) for value in different.tolist()]
+    texts = list(dict.fromkeys(text for text in written if text))
+    index = {text: k for k, text in enumerate(texts)}
+    places = np.array([index.get(text, -1) for text in written], np.int64)
+    return texts, places[codes]
 
 
 def _class_text(value: Any) -> str:
     """Write a class as text; what is missing is empty."""
     if isinstance(value, bool):
         return str(value).lower()
+    if isinstance(value, bytes):
+        return value.decode("utf-8", "backslashreplace").strip()
     if isinstance(value, float):
         if np.isnan(value):
             return ""
-        return str(int(value)) if value == np.floor(value) else repr(value)
+        return str(int(value)) if abs(value) < LARGEST and value.is_integer() else repr(value)
     return str(value).strip()
 
 
-def _is_whole(text: str) -> bool:
+def is_whole(text: str) -> bool:
     """Tell whether text is how a whole number that fits into 64 bits is written."""
     try:
-        return str(int(text)) == text and -(1 << 63) <= int(text) < 1 << 63
+        return len(text) <= 20 and str(int(text)) == text and -LARGEST <= int(text) < LARGEST
     except ValueError:
         return False
 
@@ -199,7 +241,8 @@ def _plain(values: Any) -> Array:
     if isinstance(values, np.ndarray):
         return values
     column = values.to_series()
-    if column.null_count() == 0 and column.dtype.is_integer():
+    wide = str(column.dtype) in _WIDE
+    if column.null_count() == 0 and column.dtype.is_integer() and not wide:
         return np.asarray(column.to_numpy())
     return numbers_of(column)
 
@@ -210,13 +253,20 @@ def value_table(values: Any, names: Sequence[str]) -> Array:
     Raises
     ------
     UnusableDataError
-        If something in them is not a number.
+        If something in them is not a number, or a column is missing.
     """
     if not isinstance(values, np.ndarray):
+        demand(values, names)
         return np.column_stack([numbers_of(values[name]) for name in names])
     if values.dtype.kind not in "fiub":
         raise UnusableDataError(f"target {names[0]!r} holds {values.dtype}, not numbers")
-    table = values.reshape(len(values), -1).astype(np.float64)
+    columns = 1 if values.ndim == 1 else values.shape[1]
+    if values.ndim > 2 or columns != len(names):
+        raise UnusableDataError(
+            f"the target has {len(names)} columns, {' and '.join(names)}; its shape is "
+            f"{values.shape}"
+        )
+    table = values.reshape(len(values), columns).astype(np.float64)
     if np.isinf(table).any():
         row, column = (int(k) for k in np.argwhere(np.isinf(table))[0])
         raise UnusableDataError(

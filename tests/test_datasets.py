@@ -220,3 +220,39 @@ def test_bad_arguments_of_toy_data_are_refused(
 def test_a_sine_without_points_is_refused(samples: float, error: type[Exception]) -> None:
     with pytest.raises(error, match=f"samples must be .*, not {samples}"):
         datasets.sine_data(samples)  # type: ignore[arg-type]
+
+
+# ---------------------------------------------------------------------- bundled sets
+
+
+@pytest.mark.parametrize(
+    ("name", "shape", "classes", "scaled"),
+    [
+        ("digits", (1797, 64), 10, True),
+        ("iris", (150, 4), 3, False),
+        ("wine", (178, 13), 3, False),
+        ("breast_cancer", (569, 30), 2, False),
+        ("diabetes", (442, 10), 0, False),
+        ("spiral", (3000, 2), 3, True),
+        ("sine", (1000, 1), 0, False),
+    ],
+)
+def test_bundled_sets_are_as_described(
+    name: str, shape: tuple[int, int], classes: int, scaled: bool
+) -> None:
+    data = load(name)
+    assert data.X.shape == shape
+    assert data.y.shape == (len(data),) == shape[:1]
+    assert (len(data.class_names), data.scaled) == (classes, scaled)
+    assert len(data.feature_names) in (0, shape[1])
+    assert data.target_name
+    assert np.isfinite(data.X).all()
+    if classes:
+        assert data.y.dtype == np.int64
+        np.testing.assert_array_equal(np.unique(data.y), np.arange(classes))
+        assert all(isinstance(label, str) for label in data.class_names)
+    else:
+        assert data.y.dtype == np.float64
+    again = load(name)
+    np.testing.assert_array_equal(again.X, data.X)
+    np.testing.assert_array_equal(again.y, data.y)

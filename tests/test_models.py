@@ -1,0 +1,237 @@
+"""Models: a network's file with the preparation of its data."""
+
+import json
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import polars as pl
+import pytest
+
+from fastbp import persistence
+from fastbp.columns import Columns, UnusableDataError, fit_columns
+from fastbp.models import Model
+from fastbp.network import Network
+from fastbp.preparation import Preparation
+from fastbp.targets import Target, fit_target
+
+FRAME = pl.DataFrame(
+    {
+        "a": [0.1, None, 1e-30, 3.3],
+        "t": ["a,b", 'q"', None, "ß\n"],
+        "b": [1, 2, 3, 4],
+        "y": ["no", "yes", "no", "?"],
+    }
+)
+
+
+def model(frame: pl.DataFrame = FRAME) -> Model:
+    columns, _ = fit_columns(frame.drop("y"))
+    target = fit_target(frame.select("y"), ("y",), "classification", scaled=False)
+    net = Network([columns.width, target.outputs], seed=0)
+    return Model(net, Preparation(columns, target))
+
+
+@pytest.mark.parametrize("seed", range(20))
+def test_descriptions_survive_json_to_the_last_bit(seed: int) -> None:
+    random = np.random.default_rng(seed)
+    n, k = (int(count) for count in random.integers(0, 6, 2))
+    bits = random.integers(0, 2**62, (2, n)).view(np.float64)
+    columns = Columns(
+        tuple(f"n{j}\n" for j in range(n)),
+        bits[0],
+        np.maximum(bits[1], 5e-324),
+        tuple(range(0, n, 2)),
+        {f'"{j}': tuple(f"c{c},\x00é" for c in range(j)) for j in range(k)},
+    )
+    target = Target(("v", "w"), None, False, random.normal(size=2), random.uniform(0.1, 2, 2))
+    if seed % 2:
+        target = Target(("y",), ("-1", "3", "20"), True)
+    first = Preparation(columns if seed % 3 else None, target, (2, 3) if seed % 5 else None)
+    again = Preparation.from_description(json.loads(json.dumps(first.description())))
+    assert again.description() == first.description()
+    assert again.image_shape == first.image_shape
+    if first.columns is not None and again.columns is not None:
+        assert again.columns.names == columns.names
+        assert again.columns.means.tobytes() == columns.means.tobytes()
+        assert again.columns.scales.tobytes() == columns.scales.tobytes()
+
+
+def test_a_loaded_model_predicts_the_same(tmp_path: Path) -> None:
+    first = model()
+    first.save(tmp_path / "m.safetensors")
+    again = Model.load(tmp_path / "m.safetensors")
+    np.testing.assert_array_equal(again.inputs(FRAME), first.inputs(FRAME))
+    np.testing.assert_array_equal(again.outputs(FRAME), first.outputs(FRAME))
+    np.testing.assert_array_equal(again.predict(FRAME), first.predict(FRAME))
+    assert set(again.predict(FRAME)) <= {"no", "yes", "?"}
+
+
+def test_values_are_predicted_in_their_units() -> None:
+    y = np.array([100.0, 200.0])
+    target = fit_target(y, ("y",), "regression", scaled=True)
+    net = Network([2, 1], loss="squared_error", seed=0)
+    got = Model(net, Preparation(None, target)).predict(np.zeros((3, 2)))
+    np.testing.assert_allclose(got, 150 * np.ones((3, 1)))
+
+
+def test_data_of_another_kind_are_refused() -> None:
+    target = Target(("y",), ("a", "b"))
+    plain = Model(Network([3, 2], seed=0), Preparation(None, target))
+    with pytest.raises(UnusableDataError, match="takes an array of 3 columns, not a table"):
+        plain.predict(FRAME)
+    with pytest.raises(ValueError, match="must have 3 columns"):
+        plain.predict(np.zeros((2, 2)))
+    with pytest.raises(UnusableDataError, match="unknown column 'a'"):
+        model().predict(FRAME.drop("a"))
+
+
+def changed(*path: Any, to: Any) -> Callable[[dict[str, Any]], None]:
+    def change(told: dict[str, Any]) -> None:
+        *way, last = path
+        part: Any = told
+        for step in way:
+            part = part[step]
+        part[last] = to
+
+    return change
+
+
+DEEP: Any = 1
+for _ in range(200):
+    DEEP = [DEEP]
+
+CHANGES = [
+    changed("columns", to=None),  # six inputs are then taken as they are: that is sound
+    *(changed("columns", to=value) for value in (3, [], "x", {}, True)),
+    *(changed("target", to=value) for value in (None, 3, [], "x", {})),
+    *(
+        changed("image_shape", to=value)
+        for value in (3, "ab", [1], [1, 2, 3], [0, 7], [-1, -2], [1.0, 2], [None, 1], [7, 7], {})
+    ),
+    *(
+        changed("columns", name, to=value)
+        for name in ("means", "scales")
+        for value in (
+            None,
+            1.0,
+            "ab",
+            [],
+            [1.0],
+            [1.0] * 3,
+            [1.0, float("nan")],
+            [1.0, float("inf")],
+            [1.0, 10**400],
+            [1.0, "1"],
+            [1.0, None],
+            [1.0, True],
+            [[1.0, 1.0]],
+            [1.0, DEEP],
+            {"0": 1.0, "1": 1.0},
+        )
+    ),
+    *(changed("columns", "scales", to=[1.0, value]) for value in (0.0, -1.0)),
+    *(
+        changed("columns", "flagged", to=value)
+        for value in (None, 1, [2], [-1], [0, 0], [1.0], ["0"], [True, False], [None], DEEP, "0")
+    ),
+    *(
+        changed("columns", "numbers", to=value)
+        for value in (None, 1, [], ["a"], ["a", "a"], ["a", 1], "ab", ["a", DEEP], {"a": 1})
+    ),
+    *(
+        changed("columns", "categories", to=value)
+        for value in (
+            None,
+            1,
+            [],
+            "ab",
+            ["ab"],
+            [["t"]],
+            [["t", ["a"], 1]],
+            [["t", "abcd"]],
+            [["t", ["a", "b", "c", 1]]],
+            [["t", ["a", "b", "c", "c"]]],
+            [["t", ["a", "b"]], ["t", ["a", "b", "c", "d"]]],
+            [["a", ["1", "2", "3", "4"]]],
+            [[1, ["1", "2", "3", "4"]]],
+            [["t", ["1", "2", "3", "4"]], ["u", ["1"]]],
+            {"t": ["1", "2", "3", "4"]},
+        )
+    ),
+    *(
+        changed("target", "classes", to=value)
+        for value in (None, [], ["a"], ["a", "b"], ["a", "b", "b"], ["a", "b", 1], "abc", 3, DEEP)
+    ),
+    *(changed("target", "whole", to=value) for value in (True, 1, 0, "false", None, [])),
+    *(changed("target", "names", to=value) for value in (None, [], ["a", "b"], [1], "y")),
+    lambda told: told.pop("columns"),
+    lambda told: told.pop("image_shape"),
+    lambda told: told["columns"].pop("flagged"),
+    lambda told: told["target"].pop("whole"),
+]
+
+
+@pytest.mark.parametrize("change", CHANGES[1:], ids=range(len(CHANGES) - 1))
+def test_changed_descriptions_are_refused(
+    change: Callable[[dict[str, Any]], None], tmp_path: Path
+) -> None:
+    first = model()
+    told = first.preparation.description()
+    change(told)
+    path = tmp_path / "m.safetensors"
+    first.net.save(path, preparation=told)
+    with pytest.raises(ValueError, match=r"m\.safetensors does not hold a model as described: ."):
+        Model.load(path)
+
+
+@pytest.mark.parametrize(
+    "change",
+    [
+        changed("target", "means", to=[float("nan")]),
+        changed("target", "means", to=[]),
+        changed("target", "means", to=None),
+        changed("target", "scales", to=[0.0]),
+        changed("target", "scales", to=[10**400]),
+        changed("target", "names", to=["a", "b"]),
+        changed("target", "classes", to=["a", "b"]),
+    ],
+    ids=range(7),
+)
+def test_changed_targets_are_refused(
+    change: Callable[[dict[str, Any]], None], tmp_path: Path
+) -> None:
+    target = fit_target(np.array([1.0, 2.0]), ("y",), "regression", scaled=True)
+    told = Preparation(None, target).description()
+    net = Network([2, 1], loss="squared_error", seed=0)
+    path = tmp_path / "m.safetensors"
+    net.save(path, preparation=told)
+    assert Model.load(path).preparation.description() == told
+    change(told)
+    net.save(path, preparation=told)
+    with pytest.raises(ValueError, match=r"does not hold a model as described: ."):
+        Model.load(path)
+
+
+@pytest.mark.parametrize("told", [3, "x", [], ["columns"], True, {}], ids=repr)
+def test_what_is_no_description_is_refused(told: Any, tmp_path: Path) -> None:
+    path = tmp_path / "m.safetensors"
+    net = Network([2, 2], seed=0)
+    description = {**_described(net, tmp_path), "preparation": told}
+    persistence.write(path, net.state_dict(), description, version=2)
+    with pytest.raises(ValueError, match=r"m\.safetensors does not hold a model"):
+        Model.load(path)
+
+
+def _described(net: Network, folder: Path) -> dict[str, Any]:
+    net.save(folder / "net.safetensors")
+    return persistence.read(folder / "net.safetensors")[1]
+
+
+def test_a_network_alone_is_no_model(tmp_path: Path) -> None:
+    Network([2, 2], seed=0).save(tmp_path / "net.safetensors")
+    with pytest.raises(ValueError, match="without a description of its data"):
+        Model.load(tmp_path / "net.safetensors")
+    with pytest.raises(FileNotFoundError, match="there is no file"):
+        Model.load(tmp_path / "none.safetensors")
