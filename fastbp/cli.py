@@ -337,7 +337,7 @@ def _add_train(parser: argparse.ArgumentParser) -> None:
     add("the run", "checkpoint_seconds", float, "seconds between checkpoints", metavar="S")
     add("the run", "checkpoint_epochs", int, "epochs between checkpoints", metavar="N")
     add("the run", "keep", int, "how many of the last checkpoints are kept", metavar="N")
-    add("the run", "picture", str, f"format of the pictures: {' or '.join(PICTURES)}")
+    add("the run", "picture", str, f"format of the pictures: {', '.join(PICTURES)}")
     _flag(groups["the run"], "--tensorboard", "write event files for TensorBoard")
 
     add(

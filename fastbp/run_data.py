@@ -9,6 +9,7 @@ import numpy as np
 
 from fastbp import sources
 from fastbp.columns import UnusableDataError, fit_columns
+from fastbp.datasets import DATASETS
 from fastbp.kernels import Array
 from fastbp.preparation import Preparation
 from fastbp.readers import MissingPolarsError
@@ -133,8 +134,9 @@ def _prepare(settings: Settings, examples: Examples, tested: Examples | None) ->
         task = "classification"
     if task is None:
         task, reason = told_task(examples.y)
-        name = " ".join(examples.target_names)
-        notes.append(f"target {name!r} ({reason}) is taken for {task}; it can be set")
+        if settings.data not in DATASETS:
+            name = " ".join(examples.target_names)
+            notes.append(f"target {name!r} ({reason}) is taken for {task}; --task sets it")
     # Nothing is left out before it was looked at: errors count the rows of the file.
     X, rows = examples.X, np.arange(len(examples))
     gaps = missing_targets(examples.y, examples.target_names, task)

@@ -152,6 +152,8 @@ def write_pictures(
         for ending in FORMATS:
             (folder / f"{name}.{ending}").unlink(missing_ok=True)  # an earlier run's
     drawn: list[tuple[str, Path]] = []
+    if settings.picture == "none":
+        return drawn
     for name, (caption, draw) in _pictures(result, settings, data).items():
         path = folder / f"{name}.{settings.picture}"
         draw(path)

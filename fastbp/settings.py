@@ -23,7 +23,7 @@ LEARNING_RATES = {"sgd": 0.5, "adam": 0.01, "adamw": 0.01, "rmsprop": 0.005, "ad
 LABEL_SMOOTHING = 0.1
 # Batches are of SMALL rows where there are fewer than MANY to learn from, else of LARGE.
 SMALL_BATCH, LARGE_BATCH, MANY_ROWS = 32, 128, 20_000
-PICTURES = ("png", "svg")
+PICTURES = ("png", "svg", "none")
 # Losses that take values, by the task.
 VALUE_LOSSES = tuple(name for name, loss in LOSSES.items() if loss.output == "values")
 
@@ -74,8 +74,8 @@ class Settings:
         The run's folder; by default ``runs/`` and the name of the data.
     checkpoint_seconds, checkpoint_epochs, keep
         As ``fastbp.Checkpoints`` takes them.
-    picture : {"png", "svg"}
-        Format of the pictures.
+    picture : {"png", "svg", "none"}
+        Format of the pictures; none are drawn.
     tensorboard : bool
         Whether event files are written for TensorBoard.
     sweep : dict of str to list

@@ -247,7 +247,7 @@ def test_a_description_is_kept_and_can_be_run_again(tmp_path: Path) -> None:
     (tmp_path / "runs").mkdir()
     (tmp_path / "runs" / "first.toml").write_text(
         'data = "../shop.csv"\ntarget = "buys"\nignore = ["id", "price"]\nhidden = [16]\n'
-        'epochs = 3\nlr = 0.02\nout = "here"\n'
+        'epochs = 3\nlr = 0.02\nout = "here"\npicture = "none"\n'
     )
     done = run("train", "runs/first.toml", "--epochs", "4", "--seed", "7", cwd=tmp_path)
     assert done.returncode == 0, done.stderr
@@ -278,7 +278,7 @@ def test_history_as_lines_of_json(classes: subprocess.CompletedProcess[str], hom
 def test_test_rows_are_measured_at_the_end(tmp_path: Path) -> None:
     shop().head(300).write_csv(tmp_path / "learn.csv")
     shop().tail(100).write_csv(tmp_path / "test.csv")
-    command = "train learn.csv --target buys --ignore id price --test test.csv --out run"
+    command = "train learn.csv --target buys --ignore id price --test test.csv --picture none --out run"
     done = run(*command.split(), *QUICK, cwd=tmp_path)
     assert done.returncode == 0, done.stderr
     found = re.search(r"^test accuracy +[\d.]+%, (\d+) of 100 right", done.stdout, re.MULTILINE)
@@ -292,7 +292,7 @@ def test_event_files_for_tensorboard(tmp_path: Path) -> None:
     pytest.importorskip("tensorboardX")
     from tensorboardX.proto.event_pb2 import Event
 
-    done = run("train", "--tensorboard", *QUICK, "--out", "run", cwd=tmp_path)
+    done = run("train", "--tensorboard", "--picture", "none", *QUICK, "--out", "run", cwd=tmp_path)
     assert done.returncode == 0, done.stderr
     (path,) = (tmp_path / "run" / "tensorboard").iterdir()
     data, found = path.read_bytes(), []
@@ -333,7 +333,7 @@ def started(cwd: Path, *arguments: str) -> Iterator[subprocess.Popen[bytes]]:
 def test_stopped_by_a_signal_a_run_goes_on_to_the_same_bits(
     number: int, code: int, tmp_path: Path
 ) -> None:
-    text = "train spiral --hidden 16 --epochs 400 --checkpoint-epochs 5 --out run"
+    text = "train spiral --hidden 16 --epochs 400 --checkpoint-epochs 5 --picture none --out run"
     command = text.split()
     whole, parts = tmp_path / "whole", tmp_path / "parts"
     whole.mkdir()
@@ -364,7 +364,7 @@ def test_stopped_by_a_signal_a_run_goes_on_to_the_same_bits(
 
 
 def test_overwrite_begins_anew(tmp_path: Path) -> None:
-    endless = "train --epochs 100000 --checkpoint-epochs 1 --out run"
+    endless = "train --epochs 100000 --checkpoint-epochs 1 --picture none --out run"
     with started(tmp_path, *endless.split()) as process:
         # Two in one folder would take each other's checkpoints.
         second = run(*endless.split(), "--resume", cwd=tmp_path)
@@ -378,7 +378,7 @@ def test_overwrite_begins_anew(tmp_path: Path) -> None:
 
 
 def test_a_finished_run_can_be_given_more_epochs(tmp_path: Path) -> None:
-    text = "train spiral --hidden 16 --schedule constant --out run --epochs"
+    text = "train spiral --hidden 16 --schedule constant --picture none --out run --epochs"
     command = text.split()
     assert run(*command, "3", cwd=tmp_path).returncode == 0
     more = run(*command, "6", "--resume", cwd=tmp_path)
@@ -392,7 +392,7 @@ def test_a_finished_run_can_be_given_more_epochs(tmp_path: Path) -> None:
 
 
 def test_a_sweep_ranks_and_keeps_the_best(tmp_path: Path) -> None:
-    command = "train spiral --epochs 8 --sweep hidden=4,32x16 lr=0.001,0.02 --out run --jobs 2"
+    command = "train spiral --epochs 8 --sweep hidden=4,32x16 lr=0.001,0.02 --picture none --out run --jobs 2"
     done = run(*command.split(), cwd=tmp_path)
     assert done.returncode == 0, done.stderr
     ranking = rows(tmp_path / "run" / "sweep.csv")
@@ -421,7 +421,7 @@ def test_a_sweep_ranks_and_keeps_the_best(tmp_path: Path) -> None:
 
 def test_a_sweep_of_samples_is_stopped_and_goes_on(tmp_path: Path) -> None:
     (tmp_path / "sweep.toml").write_text(
-        'data = "spiral"\nepochs = 300\nhidden = 16\nsamples = 5\nout = "run"\njobs = 2\n'
+        'data = "spiral"\nepochs = 300\nhidden = 16\nsamples = 5\nout = "run"\njobs = 2\npicture = "none"\n'
         'checkpoint_epochs = 5\n[sweep]\nlr = "1e-3..1e-1"\nbatch_size = [32, 64]\n'
     )
     with started(tmp_path, "train", "sweep.toml") as process:
