@@ -68,7 +68,10 @@ class Model:
         ValueError
             If it is none of ours, is damaged, has no preparation, or comes from a newer version.
         """
-        net, description = Network.load_with_preparation(path)
+        try:
+            net, description = Network.load_with_preparation(path)
+        except (RecursionError, OverflowError, MemoryError) as error:
+            raise ValueError(f"{path} does not hold a network as described: {error}") from None
         if description is None:
             raise ValueError(
                 f"{path} holds a network without a description of its data; fastbp.load reads it"

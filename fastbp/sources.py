@@ -126,6 +126,8 @@ def read(
     if kind == "npz":
         return _archive(text, target, learns)
     X = readers.read_npy(text) if kind == "npy" else readers.read_idx(text)
+    if not learns:
+        target = [name for name in target if readers.is_file(name)]
     if not target:
         if learns:
             raise UnusableDataError(f"{text} holds examples; which file holds the target?")
@@ -180,6 +182,8 @@ def _archive(path: str, target: Sequence[str], learns: bool) -> Examples:
     if len(target) > 1:
         raise UnusableDataError(f"the target of {path} is one array, not {' and '.join(target)}")
     targets = list(target) or [name for name in TARGET_NAMES if name in arrays][:1]
+    if not learns:
+        targets = [name for name in targets if name in arrays]
     for name in targets:
         if name not in arrays:
             raise UnusableDataError(str(unknown("array", name, arrays)))

@@ -235,3 +235,22 @@ def test_a_network_alone_is_no_model(tmp_path: Path) -> None:
         Model.load(tmp_path / "net.safetensors")
     with pytest.raises(FileNotFoundError, match="there is no file"):
         Model.load(tmp_path / "none.safetensors")
+
+
+@pytest.mark.parametrize(
+    "metadata",
+    [
+        "[" * 100_000,
+        '{"version": 1, "network": {"sizes": ' + "[" * 100_000 + "]" * 100_000 + "}}",
+        '{"version": 1, "network": {"sizes": [1000000000, 1000000000]}}',
+        '{"version": 1e400, "network": {}}',
+    ],
+    ids=["brackets", "brackets for sizes", "too large for memory", "no version"],
+)
+def test_wild_metadata_are_refused(metadata: str, tmp_path: Path) -> None:
+    from safetensors.numpy import save
+
+    path = tmp_path / "m.safetensors"
+    path.write_bytes(save({"0.weight": np.zeros((2, 2), np.float32)}, {"fastbp": metadata}))
+    with pytest.raises(ValueError, match=r"m\.safetensors"):
+        Model.load(path)

@@ -191,6 +191,14 @@ def test_the_target_of_an_array_is_another_file(tmp_path: Path) -> None:
         read(path, ["y"])
 
 
+def test_nothing_has_to_be_predicted_from_arrays_without_target(tmp_path: Path) -> None:
+    np.save(tmp_path / "X.npy", np.zeros((2, 2)))
+    np.savez(tmp_path / "X.npz", X=np.zeros((2, 2)))
+    for name in ("X.npy", "X.npz"):
+        got = read(tmp_path / name, ["labels"], learns=False)
+        assert (len(got), got.y) == (2, None)
+
+
 # ---------------------------------------------------------------------- how a run prepares it
 
 
