@@ -62,22 +62,18 @@ def _file_is_right() -> Iterator[None]:
 def _examples(model: Model, options: argparse.Namespace, *, learns: bool) -> Examples:
     """Read data for a model."""
     columns, target = model.preparation.columns, model.preparation.target
-    told = getattr(options, "target", None)
-    is_table = Path(options.data).suffix.lower() in (*readers.TABLES, ".gz")
+    told, categories = getattr(options, "target", None), []
+    if readers.is_table(options.data):
+        told = told or target.names
+        categories = [] if columns is None else list(columns.categories)
     with wrong_use():
         return sources.read(
             options.data,
-            told or (target.names if is_table else ()),
+            told or (),
             learns=learns,
-            categories=_there(options.data, list(columns.categories) if columns else []),
+            categories=categories,
+            missing=model.preparation.missing,
         )
-
-
-def _there(data: str, categories: list[str]) -> list[str]:
-    """Tell which columns of categories are to be read as text, if it is a table."""
-    if not categories or Path(data).suffix.lower() == ".npy":
-        return []
-    return categories
 
 
 def _can_be_written(path: Path) -> None:
@@ -163,7 +159,7 @@ def _kept(data: str, name: str) -> list[Any]:
     with wrong_use():
         if readers.kind_of(data) != "table":
             raise UnusableDataError(f"--keep {name} goes with a table; {data} is none")
-        frame = readers.read_table(data, texts=[name])
+        frame = readers.read_table(data, texts=[name], missing=())
         if name not in frame.columns:
             raise UnusableDataError(f"there is no column {name!r} in {data}")
         kept: list[Any] = frame[name].to_list()

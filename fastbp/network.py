@@ -649,7 +649,7 @@ class Network:
         try:
             net = cls(**description)
             net.load_state_dict(tensors)
-        except (KeyError, TypeError, ValueError) as error:
+        except (KeyError, MemoryError, OverflowError, TypeError, ValueError) as error:
             raise ValueError(f"{path} does not hold a network as described: {error}") from None
         return net, preparation
 

@@ -119,7 +119,14 @@ def read(
         version = int(header.pop("version"))
         ((found, description),) = header.items()
         description = dict(description)
-    except (AttributeError, KeyError, TypeError, ValueError) as error:
+    except (
+        AttributeError,
+        KeyError,
+        OverflowError,
+        RecursionError,
+        TypeError,
+        ValueError,
+    ) as error:
         raise ValueError(f"{path} has no readable description: {error}") from None
     if version > VERSION:
         raise NewerVersionError(
@@ -138,7 +145,7 @@ def kind_of(path: str | PathLike[str]) -> str:
         with safe_open(path, framework="numpy") as file:
             header = json.loads((file.metadata() or {})[FORMAT])
             return str(next(name for name in header if name != "version"))
-    except (SafetensorError, KeyError, ValueError, StopIteration, TypeError):
+    except (SafetensorError, KeyError, RecursionError, StopIteration, TypeError, ValueError):
         return "network"  # whoever reads it as one says what is wrong
 
 

@@ -8,6 +8,7 @@ import numpy as np
 from fastbp import checks
 from fastbp.columns import Columns
 from fastbp.kernels import Array
+from fastbp.readers import MISSING
 from fastbp.targets import Target, is_whole
 
 
@@ -22,11 +23,14 @@ class Preparation:
     target : Target
     image_shape : (rows, columns) or None
         What an example is, if it is a picture.
+    missing : tuple of str
+        What stood in CSV files for a missing value, and does so when they are predicted.
     """
 
     columns: Columns | None
     target: Target
     image_shape: tuple[int, int] | None = None
+    missing: tuple[str, ...] = MISSING
 
     def demand(self, inputs: int, outputs: int) -> None:
         """Refuse a network that takes or gives other numbers than the data have.
@@ -66,6 +70,7 @@ class Preparation:
                 "scales": None if target.scales is None else target.scales.tolist(),
             },
             "image_shape": None if self.image_shape is None else list(self.image_shape),
+            "missing": list(self.missing),
         }
 
     @classmethod
@@ -83,7 +88,12 @@ class Preparation:
             if shape is not None:
                 rows, columns = (checks.whole("image_shape", n, 1, 10**9) for n in shape)
                 size = rows, columns
-            return cls(_columns(description["columns"]), _target(description["target"]), size)
+            return cls(
+                _columns(description["columns"]),
+                _target(description["target"]),
+                size,
+                _names(description["missing"]),
+            )
         except KeyError as error:
             raise ValueError(f"there is no {error} in the description of the data") from None
         except (TypeError, AttributeError, OverflowError, RecursionError) as error:

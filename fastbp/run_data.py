@@ -164,7 +164,7 @@ def _prepare(settings: Settings, examples: Examples, tested: Examples | None) ->
         inputs = columns.apply(X, settings.dtype)
         if gaps.any():
             inputs = inputs[rows]
-    preparation = Preparation(columns, target, examples.image_shape)
+    preparation = Preparation(columns, target, examples.image_shape, settings.missing)
     test = None if tested is None else _test(settings, tested, preparation, inputs.shape[1])
     return Prepared(
         examples.name, inputs, y, examples.weights, learnt, held, preparation, examples, test, notes

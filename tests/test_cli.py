@@ -201,7 +201,7 @@ def test_without_matplotlib_all_but_the_picture_is_written(tmp_path: Path) -> No
         ("train --epoch=3", "unknown option '--epoch'; did you mean '--epochs'?"),
         ("--verson", "unknown option '--verson'; did you mean '--version'?"),
         ("train --hidden", "--hidden: expected at least one argument"),
-        ("train --hidden -3", "--hidden: hidden must be from 1 to 1000000000, not -3"),
+        ("train --hidden -3", "--hidden: hidden must be from 0 to 1000000000, not -3"),
         ("train --hidden 128 0", "hidden must be from 1 to 1000000000, not 0"),
         ("train --hidden 128 digits", "--hidden: 'digits' is not a whole number"),
         ("train --epochs 0", "--epochs: epochs must be from 1 to 1000000000, not 0"),

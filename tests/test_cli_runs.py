@@ -27,6 +27,7 @@ polars = pytest.importorskip("polars")
 
 TABLE_FILES = sorted({*FILES} - {"weights.png"})
 QUICK = ("--hidden", "16", "--epochs", "5")
+PLAIN = ("--picture", "none")
 
 
 def shop(count: int = 400) -> "polars.DataFrame":
@@ -278,8 +279,8 @@ def test_history_as_lines_of_json(classes: subprocess.CompletedProcess[str], hom
 def test_test_rows_are_measured_at_the_end(tmp_path: Path) -> None:
     shop().head(300).write_csv(tmp_path / "learn.csv")
     shop().tail(100).write_csv(tmp_path / "test.csv")
-    command = "train learn.csv --target buys --ignore id price --test test.csv --picture none --out run"
-    done = run(*command.split(), *QUICK, cwd=tmp_path)
+    command = "train learn.csv --target buys --ignore id price --test test.csv --out run"
+    done = run(*command.split(), *QUICK, *PLAIN, cwd=tmp_path)
     assert done.returncode == 0, done.stderr
     found = re.search(r"^test accuracy +[\d.]+%, (\d+) of 100 right", done.stdout, re.MULTILINE)
     assert found
@@ -392,8 +393,8 @@ def test_a_finished_run_can_be_given_more_epochs(tmp_path: Path) -> None:
 
 
 def test_a_sweep_ranks_and_keeps_the_best(tmp_path: Path) -> None:
-    command = "train spiral --epochs 8 --sweep hidden=4,32x16 lr=0.001,0.02 --picture none --out run --jobs 2"
-    done = run(*command.split(), cwd=tmp_path)
+    command = "train spiral --epochs 8 --sweep hidden=4,32x16 lr=0.001,0.02 --out run --jobs 2"
+    done = run(*command.split(), *PLAIN, cwd=tmp_path)
     assert done.returncode == 0, done.stderr
     ranking = rows(tmp_path / "run" / "sweep.csv")
     scores = [float(row["held-out accuracy"]) for row in ranking]
@@ -421,8 +422,9 @@ def test_a_sweep_ranks_and_keeps_the_best(tmp_path: Path) -> None:
 
 def test_a_sweep_of_samples_is_stopped_and_goes_on(tmp_path: Path) -> None:
     (tmp_path / "sweep.toml").write_text(
-        'data = "spiral"\nepochs = 300\nhidden = 16\nsamples = 5\nout = "run"\njobs = 2\npicture = "none"\n'
-        'checkpoint_epochs = 5\n[sweep]\nlr = "1e-3..1e-1"\nbatch_size = [32, 64]\n'
+        'data = "spiral"\nepochs = 300\nhidden = 16\nsamples = 5\nout = "run"\njobs = 2\n'
+        'picture = "none"\ncheckpoint_epochs = 5\n'
+        '[sweep]\nlr = "1e-3..1e-1"\nbatch_size = [32, 64]\n'
     )
     with started(tmp_path, "train", "sweep.toml") as process:
         process.send_signal(signal.SIGTERM)
