@@ -150,7 +150,7 @@ def test_many_things_are_numbers(column: pl.Series, values: list[float]) -> None
     ("column", "texts"),
     [
         (pl.Series([1, -2, None]), ["1", "-2", ""]),
-        (pl.Series([1.0, -2.0, 2.5, np.nan, None, 1e300]), ["1", "-2", "2.5", "", "", "1e+300"]),
+        (pl.Series([1.0, -2.0, 2.5, np.nan, None]), ["1", "-2", "2.5", "", ""]),
         (pl.Series([True, None]), ["true", ""]),
         (pl.Series(DAYS), ["2020-01-01", "2020-01-03", ""]),
         (pl.Series([" a ", "", "b\n", None]), ["a", "", "b", ""]),
