@@ -13,17 +13,18 @@ import warnings
 from collections.abc import Callable, Iterator, Sequence
 from typing import Any, NoReturn
 
-from fastbp import __version__, cli_models, settings, sweeps
+from fastbp import __version__, cli_models
 from fastbp.checkpoints import CheckpointWarning, DamagedCheckpointWarning
 from fastbp.choices import ACTIVATIONS, unknown
 from fastbp.datasets import DATASETS
 from fastbp.network import DTYPES
 from fastbp.optimizers import OPTIMIZERS, SCHEDULES
 from fastbp.readers import MISSING
-from fastbp.run_data import WrongUseError, wrong_use
-from fastbp.run_files import BEST, DESCRIPTION, LAST, MODEL
-from fastbp.runs import run
-from fastbp.settings import CHECKS, LEARNING_RATES, PICTURES, VALUE_LOSSES, Settings
+from fastbp.runs import settings, sweeps
+from fastbp.runs.data import WrongUseError, wrong_use
+from fastbp.runs.files import BEST, DESCRIPTION, LAST, MODEL
+from fastbp.runs.settings import CHECKS, LEARNING_RATES, PICTURES, VALUE_LOSSES, Settings
+from fastbp.runs.single import run
 from fastbp.warming import warmup
 
 DONE, FAILED, WRONG_USE, INTERRUPTED, TERMINATED = 0, 1, 2, 130, 143

@@ -21,9 +21,9 @@ from fastbp.network import Network
 from fastbp.persistence import write_whole
 from fastbp.plotting import confusion_matrix
 from fastbp.preparation import Preparation
-from fastbp.run_data import WrongUseError, wrong_use
-from fastbp.run_files import MODEL, number, shape_of
-from fastbp.run_fit import scores
+from fastbp.runs.data import WrongUseError, wrong_use
+from fastbp.runs.files import MODEL, number, shape_of
+from fastbp.runs.fit import scores
 from fastbp.sources import Examples
 
 # Up to so many classes a confusion matrix is printed.

@@ -24,7 +24,7 @@ import pytest
 
 from fastbp import persistence
 from fastbp.models import Model
-from fastbp.run_files import BEST, LAST, MODEL
+from fastbp.runs.files import BEST, LAST, MODEL
 
 pytestmark = pytest.mark.skipif(os.name == "nt", reason="Windows has neither fork nor kill -9")
 

@@ -11,8 +11,8 @@ import pytest
 
 from fastbp import datasets, sources, training
 from fastbp.columns import UnusableDataError
-from fastbp.run_data import Prepared, WrongUseError, prepare
-from fastbp.settings import Settings
+from fastbp.runs.data import Prepared, WrongUseError, prepare
+from fastbp.runs.settings import Settings
 from fastbp.sources import read
 
 

@@ -13,8 +13,8 @@ from fastbp.kernels import Array
 from fastbp.models import Model
 from fastbp.network import Network
 from fastbp.optimizers import OPTIMIZERS, SCHEDULES, Optimizer
-from fastbp.run_data import Clock, Prepared, WrongUseError
-from fastbp.settings import (
+from fastbp.runs.data import Clock, Prepared, WrongUseError
+from fastbp.runs.settings import (
     LABEL_SMOOTHING,
     LARGE_BATCH,
     LEARNING_RATES,

@@ -14,10 +14,10 @@ from typing import Any
 import numpy as np
 import pytest
 
-from fastbp import run_report
 from fastbp.history import History
 from fastbp.plotting import training_picture
 from fastbp.plotting_models import weight_images
+from fastbp.runs import report
 
 VOID = {"meta", "img"}
 NASTY = """<script>alert("1")</script> & 'x' "> </title></style><img src=x onerror=y> {title}"""
@@ -118,7 +118,7 @@ def write(path: Path, **changed: Any) -> str:
         "pictures": [],
         "history": history(3),
     }
-    run_report.write(path, **(given | changed))
+    report.write(path, **(given | changed))
     return path.read_text(encoding="utf-8")
 
 

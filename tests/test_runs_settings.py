@@ -8,7 +8,7 @@ import pytest
 from hypothesis import HealthCheck, given, settings, strategies
 
 from fastbp.choices import ACTIVATIONS
-from fastbp.settings import CHECKS, NAMES, REQUIRED, Settings, read
+from fastbp.runs.settings import CHECKS, NAMES, REQUIRED, Settings, read
 
 WHOLE = ["epochs", "batch_size", "early_stopping", "seed", "threads", "checkpoint_epochs", "keep"]
 WHOLE += ["samples", "jobs"]

@@ -17,8 +17,8 @@ import numpy as np
 from fastbp.choices import unknown
 from fastbp.interruption import REASONS, Interruption, interrupts
 from fastbp.persistence import write_whole
-from fastbp.run_data import Clock, Prepared, WrongUseError, prepare
-from fastbp.run_files import (
+from fastbp.runs.data import Clock, Prepared, WrongUseError, prepare
+from fastbp.runs.files import (
     described,
     folder_of,
     held,
@@ -27,9 +27,9 @@ from fastbp.run_files import (
     write_histories,
     write_models,
 )
-from fastbp.run_fit import Result, fit, network
-from fastbp.runs import Compiling, Say, announce, conclude, finish
-from fastbp.settings import Settings
+from fastbp.runs.fit import Result, fit, network
+from fastbp.runs.settings import Settings
+from fastbp.runs.single import Compiling, Say, announce, conclude, finish
 from fastbp.steps import processors
 
 TRIALS, RANKING = "trials", "sweep.csv"

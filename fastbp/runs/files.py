@@ -11,16 +11,17 @@ from typing import Any
 
 import numpy as np
 
-from fastbp import persistence, plotting, plotting_models, run_report
+from fastbp import persistence, plotting, plotting_models
 from fastbp.checkpoints import Checkpoints, paths
 from fastbp.figures import FORMATS
 from fastbp.history import History
 from fastbp.models import Model
 from fastbp.network import Network
 from fastbp.resuming import versions
-from fastbp.run_data import Prepared, WrongUseError
-from fastbp.run_fit import CHECKPOINTS, Result, outputs_of, smoothing
-from fastbp.settings import Settings
+from fastbp.runs import report
+from fastbp.runs.data import Prepared, WrongUseError
+from fastbp.runs.fit import CHECKPOINTS, Result, outputs_of, smoothing
+from fastbp.runs.settings import Settings
 
 MODEL, BEST, LAST = "model.safetensors", "best.safetensors", "last.safetensors"
 HISTORIES = ("history.csv", "history.jsonl")
@@ -259,7 +260,7 @@ def write_report(
         ("Versions", list(versions().items())),
     ]
     pictures = [(text, path.read_bytes(), path.suffix[1:]) for text, path in drawn]
-    run_report.write(
+    report.write(
         folder / REPORT,
         title=f"{data.name}: {shape_of(net)}",
         summary=summary,

@@ -9,13 +9,13 @@ from typing import Any
 
 from numba.core import event
 
-from fastbp.event_files import EventFiles, MissingTensorboardError
 from fastbp.figures import MissingMatplotlibError
 from fastbp.history import History
 from fastbp.interruption import Interruption
 from fastbp.network import Network
-from fastbp.run_data import Clock, Prepared, WrongUseError, prepare
-from fastbp.run_files import (
+from fastbp.runs.data import Clock, Prepared, WrongUseError, prepare
+from fastbp.runs.event_files import EventFiles, MissingTensorboardError
+from fastbp.runs.files import (
     DESCRIPTION,
     described,
     folder_of,
@@ -28,11 +28,9 @@ from fastbp.run_files import (
     write_pictures,
     write_report,
 )
-from fastbp.run_fit import Result, batch_size, fit, network, optimizer
-from fastbp.settings import Settings
+from fastbp.runs.fit import Result, batch_size, fit, network, optimizer
+from fastbp.runs.settings import Settings
 from fastbp.training import Callback
-
-__all__ = ["Result", "Settings", "WrongUseError", "run"]
 
 # The history is written anew after so many seconds, and never for more than a share of the time.
 HISTORY_SECONDS, HISTORY_SHARE = 5.0, 0.02

@@ -13,7 +13,7 @@ from fastbp.datasets import DATASETS
 from fastbp.kernels import Array
 from fastbp.preparation import Preparation
 from fastbp.readers import MissingPolarsError
-from fastbp.settings import Settings
+from fastbp.runs.settings import Settings
 from fastbp.sources import Examples
 from fastbp.targets import fit_target, missing_targets, told_task
 from fastbp.training import split
