@@ -43,12 +43,16 @@ class Checkpoints:
         One is written when so many epochs have passed. With both, whichever comes first.
     keep : int
         So many of the last are kept.
+    overwrite : bool
+        Whether a run that begins anew takes the place of one that has not ended; that of one that
+        has it always takes.
     """
 
     folder: str | PathLike[str]
     seconds: float | None = 60.0
     epochs: int | None = None
     keep: int = 3
+    overwrite: bool = False
 
     def __post_init__(self) -> None:
         if self.seconds is not None:
@@ -93,7 +97,7 @@ class Checkpoints:
                 raise  # it is whole, and must not be passed over
             except ValueError as error:
                 warnings.warn(
-                    f"{error}; the checkpoint before it is taken",
+                    f"{error}; an older checkpoint is taken, if there is one",
                     DamagedCheckpointWarning,
                     stacklevel=3,
                 )
@@ -104,6 +108,11 @@ class Checkpoints:
         for path in Path(self.folder).glob(".checkpoint-*.safetensors.*"):
             with contextlib.suppress(OSError):
                 path.unlink()
+
+    def clear(self) -> None:
+        """Remove all checkpoints."""
+        for path in list(paths(self.folder)):
+            path.unlink(missing_ok=True)
 
 
 @dataclass(frozen=True)
@@ -118,4 +127,5 @@ def paths(folder: str | PathLike[str]) -> Iterator[Path]:
     """Find the checkpoints in a folder."""
     folder = Path(folder)
     if folder.is_dir():
-        yield from (path for path in folder.iterdir() if NAME.fullmatch(path.name))
+        named = (path for path in folder.iterdir() if NAME.fullmatch(path.name))
+        yield from (path for path in named if path.is_file())

@@ -6,11 +6,13 @@ Exit codes: 0 done, 1 failed, 2 wrong use, 130 ended by Ctrl-C, 143 ended by SIG
 import argparse
 import contextlib
 import gc
+import io
 import os
 import sys
 import time
 import warnings
 from collections.abc import Callable, Iterator, Sequence
+from pathlib import Path
 from typing import Any, NoReturn
 
 from fastbp import __version__, cli_models
@@ -51,15 +53,16 @@ def main(argv: Sequence[str] | None = None) -> int:
     collects = gc.isenabled()
     gc.disable()
     try:
+        _any_text_can_be_printed()
         with _warnings_are_lines():
             code = _run(argv)
-        sys.stdout.flush()
+        if sys.stdout is not None:
+            sys.stdout.flush()
     except WrongUseError as error:
         _complain(str(error))
         return WRONG_USE
     except BrokenPipeError:
-        # Who read our output has gone; Python must not try to write the rest of it on its way out.
-        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
+        _print_no_more()
         return FAILED
     except (OSError, MemoryError) as error:
         _complain(str(error) or type(error).__name__)
@@ -76,6 +79,9 @@ def main(argv: Sequence[str] | None = None) -> int:
 
 def _run(argv: Sequence[str] | None) -> int:
     """Read the arguments and do what they say."""
+    for text in sys.argv[1:] if argv is None else argv:
+        if not text.isprintable() and any("\ud800" <= letter <= "\udfff" for letter in text):
+            raise WrongUseError(f"argument {text!a} is no text in UTF-8")
     parser = _parser()
     options, rest = parser.parse_known_args(argv)
     if rest and rest[0].startswith("-"):
@@ -98,13 +104,31 @@ def _unknown_option(parser: "_Parser", options: argparse.Namespace, given: str) 
     return str(unknown("option", given.partition("=")[0], names))
 
 
+def _any_text_can_be_printed() -> None:
+    """Let letters that the terminal has not be written as their numbers."""
+    for stream in (sys.stdout, sys.stderr):
+        if isinstance(stream, io.TextIOWrapper):
+            stream.reconfigure(errors="backslashreplace")
+
+
+def _print_no_more() -> None:
+    """Let Python not try to write what is left of the output on its way out."""
+    with contextlib.suppress(AttributeError, OSError, ValueError):
+        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
+
+
 def _complain(message: str) -> None:
-    print(f"fastbp: {' '.join(message.split())}", file=sys.stderr, flush=True)
+    with contextlib.suppress(OSError, ValueError):
+        print(f"fastbp: {' '.join(message.split())}", file=sys.stderr, flush=True)
 
 
 def _say(topic: str, text: str) -> None:
-    # Flushed, so that in a log it stands where it belongs among the lines of progress.
-    print(f"{topic:<18} {text}", flush=True)
+    """Print a line; a reader who has gone, or a log on a full disk, ends no training."""
+    try:
+        # Flushed, so that in a log it stands where it belongs among the lines of progress.
+        print(f"{topic:<18} {text}", flush=True)
+    except OSError:
+        _print_no_more()
 
 
 @contextlib.contextmanager
@@ -439,6 +463,8 @@ def _setting(name: str, parse: Callable[[str], Any], *, each: bool = False) -> C
 def _train(options: argparse.Namespace) -> int:
     """Do ``fastbp train``."""
     given = {name: value for name, value in vars(options).items() if name in settings.NAMES}
+    if "data" not in given:
+        _data_was_eaten(given)
     if given.get("data", "").endswith(".toml"):
         with wrong_use(), _settings_are_right():
             given = {**settings.read(given.pop("data")), **given}
@@ -448,12 +474,28 @@ def _train(options: argparse.Namespace) -> int:
         told = Settings(**given)
     resume, overwrite = (getattr(options, name, False) for name in ("resume", "overwrite"))
     if told.sweep:
-        return CODES.get(sweeps.run(told, resume=resume, overwrite=overwrite, say=_say), DONE)
+        ended = sweeps.run(told, resume=resume, overwrite=overwrite, say=_say)
+        if ended and ended not in CODES:
+            _complain(ended)
+            return FAILED
+        return CODES.get(ended, DONE)
     result = run(told, resume=resume, overwrite=overwrite, verbose=1, say=_say)
     if result.failure is not None:
         _complain(result.failure)
         return FAILED
     return CODES.get(str(result.history.stopped), DONE)
+
+
+def _data_was_eaten(given: dict[str, Any]) -> None:
+    """Notice data behind an option that takes several names, which has taken that too."""
+    for name, values in given.items():
+        last = values[-1] if isinstance(values, list) and len(values) > 1 else None
+        if isinstance(last, str) and Path(last).is_file():
+            option = name.replace("_", "-")
+            raise WrongUseError(
+                f"--{option} takes {last!r} for one of its names: put the data first, fastbp train "
+                f"{last} --{option} ..."
+            )
 
 
 @contextlib.contextmanager

@@ -5,6 +5,7 @@ import contextlib
 import csv
 import io
 import json
+import math
 import os
 import sys
 from collections.abc import Iterator, Sequence
@@ -25,6 +26,7 @@ from fastbp.runs.data import WrongUseError, wrong_use
 from fastbp.runs.files import MODEL, number, shape_of
 from fastbp.runs.fit import scores
 from fastbp.sources import Examples
+from fastbp.targets import missing_targets
 
 # Up to so many classes a confusion matrix is printed.
 PRINTED_CLASSES = 12
@@ -95,15 +97,23 @@ def evaluate(options: argparse.Namespace) -> int:
     examples = _examples(model, options, learns=True)
     target = model.preparation.target
     with _file_is_right():
+        task = "regression" if target.classes is None else "classification"
+        gaps = missing_targets(examples.y, examples.target_names, task)
+        if gaps.all():
+            raise WrongUseError(f"{options.data} has no targets to measure by")
+        if gaps.any():
+            examples = examples.rows(~gaps)
         y = target.encode(examples.y)
         X = model.inputs(examples.X)
         outputs = model.net.forward(X)
         loss, _ = model.net.evaluate(X, y)
     measured = {"loss": loss, **scores(model, outputs, y)}
     if options.json:
-        print(json.dumps(measured))
+        known = {name: v if math.isfinite(v) else None for name, v in measured.items()}
+        print(json.dumps(known))  # which has no NaN
         return 0
-    print(f"{'rows':<18} {len(y):,}")
+    left_out = f", {int(gaps.sum()):,} without a target left out" if gaps.any() else ""
+    print(f"{'rows':<18} {len(y):,}{left_out}")
     for name, value in measured.items():
         if name != "rows":
             right = f", {value * len(y):,.0f} right" if name == "accuracy" else ""
@@ -132,6 +142,8 @@ def predict(options: argparse.Namespace) -> int:
         _can_be_written(out)
     model = _model(options.model)
     target = model.preparation.target
+    if out is not None and out.suffix.lower() == ".npy" and (options.keep or options.probabilities):
+        raise WrongUseError("a .npy file holds predictions alone; --out names a .csv or .parquet")
     if options.probabilities and target.classes is None:
         raise WrongUseError("--probabilities goes with classes; this model predicts values")
     examples = _examples(model, options, learns=False)
@@ -140,6 +152,8 @@ def predict(options: argparse.Namespace) -> int:
     predicted = target.decode(outputs)
     columns: dict[str, Any] = {}
     for name in options.keep:
+        if name.startswith(("prediction", "probability_")):
+            raise WrongUseError(f"--keep {name}: what is predicted is called so")
         columns[name] = _kept(options.data, name)
     if target.classes is not None:
         columns["prediction"] = predicted

@@ -43,7 +43,7 @@ class Model:
             raise UnusableDataError(
                 f"this model takes an array of {self.net.sizes[0]} columns, not a table"
             )
-        return self.net.inputs(data)
+        return self.net.inputs(self.preparation.as_is(data, self.net.dtype))
 
     def outputs(self, data: "pl.DataFrame | Array") -> Array:
         """Compute the network's outputs (n, K) for data: probabilities, or values as learnt."""

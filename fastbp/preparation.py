@@ -6,7 +6,7 @@ from typing import Any
 import numpy as np
 
 from fastbp import checks
-from fastbp.columns import Columns
+from fastbp.columns import Columns, UnusableDataError
 from fastbp.kernels import Array
 from fastbp.readers import MISSING
 from fastbp.targets import Target, is_whole
@@ -25,12 +25,33 @@ class Preparation:
         What an example is, if it is a picture.
     missing : tuple of str
         What stood in CSV files for a missing value, and does so when they are predicted.
+    bytes : bool
+        Whether arrays that are taken as they are were bytes, of which 0 to 255 are 0 to 1.
     """
 
     columns: Columns | None
     target: Target
     image_shape: tuple[int, int] | None = None
     missing: tuple[str, ...] = MISSING
+    bytes: bool = False
+
+    def as_is(self, X: Array, dtype: Any) -> Array:
+        """Give an array (n, M) that is not prepared in the meaning that it had in training.
+
+        Raises
+        ------
+        UnusableDataError
+            If it holds numbers beyond 1, and bytes were learnt.
+        """
+        if not self.bytes:
+            # Networks take bytes for brightnesses; here they are numbers like any.
+            return X.astype(dtype) if X.dtype == np.uint8 else X
+        if X.dtype != np.uint8 and X.size and (X.dtype.kind in "iu" or X.max() > 1.0):
+            raise UnusableDataError(
+                f"bytes (uint8, 0 to 255) were learnt, or fractions from 0 to 1; these are "
+                f"{X.dtype} up to {X.max():g}"
+            )
+        return X
 
     def demand(self, inputs: int, outputs: int) -> None:
         """Refuse a network that takes or gives other numbers than the data have.
@@ -71,6 +92,7 @@ class Preparation:
             },
             "image_shape": None if self.image_shape is None else list(self.image_shape),
             "missing": list(self.missing),
+            "bytes": self.bytes,
         }
 
     @classmethod
@@ -93,6 +115,7 @@ class Preparation:
                 _target(description["target"]),
                 size,
                 _names(description["missing"]),
+                _yes_or_no(description["bytes"]),
             )
         except KeyError as error:
             raise ValueError(f"there is no {error} in the description of the data") from None
@@ -134,6 +157,12 @@ def _target(told: Any) -> Target:
     if whole and not all(is_whole(name) for name in classes):
         raise ValueError(f"{classes!r:.80} are no whole numbers")
     return Target(names, classes, whole)
+
+
+def _yes_or_no(value: Any) -> bool:
+    if not isinstance(value, bool):
+        raise TypeError(f"{value!r:.80} is neither yes nor no")
+    return value
 
 
 def _names(values: Any) -> tuple[str, ...]:

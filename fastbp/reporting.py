@@ -1,5 +1,6 @@
 """Progress on the terminal: a bar where one can be drawn, a line now and then in a log."""
 
+import contextlib
 import sys
 import time
 from types import TracebackType
@@ -77,8 +78,9 @@ class Reporter:
             self.bar.update(self.task, completed=int(done), summary=summary(history))
         elif time.monotonic() - self.last_line >= LINE_SECONDS or steps == self.total:
             self.last_line = time.monotonic()
-            print(
-                f"epoch {int(done)}/{self.total // self.per_epoch}  {summary(history)}",
-                file=sys.stderr,
-                flush=True,
-            )
+            with contextlib.suppress(OSError):  # a log on a full disk ends no training
+                print(
+                    f"epoch {int(done)}/{self.total // self.per_epoch}  {summary(history)}",
+                    file=sys.stderr,
+                    flush=True,
+                )

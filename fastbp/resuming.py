@@ -17,8 +17,8 @@ from fastbp.interruption import REASONS
 from fastbp.kernels import Array
 from fastbp.steps import Steps
 
-# So many rows of the data, evenly spaced, tell whether they are the same as before.
-FINGERPRINT_ROWS = 4096
+# Of arrays larger than so many bytes, so many rows, evenly spaced, tell whether they are the same.
+WHOLE_BYTES, FINGERPRINT_ROWS = 1 << 28, 1 << 16
 CURVES = tuple(field.name for field in dataclasses.fields(History) if field.default_factory is list)
 
 # What every checkpoint says of its run.
@@ -51,7 +51,9 @@ def fingerprint(*arrays: Array | None) -> str:
             digest.update(b"none")
             continue
         digest.update(f"{array.shape}{array.dtype}".encode())
-        if len(array):
+        if array.nbytes <= WHOLE_BYTES:
+            digest.update(np.ascontiguousarray(array).data)
+        elif len(array):
             rows = np.linspace(0, len(array) - 1, min(len(array), FINGERPRINT_ROWS)).astype(int)
             digest.update(np.ascontiguousarray(array[rows]).tobytes())
     return digest.hexdigest()
@@ -100,9 +102,10 @@ class Keeper:
                 raise ValueError(
                     f"the newest checkpoint in {checkpoints.folder} is damaged: it has no {name!r}"
                 )
+        self.anew = not resume
         if resume:
             self.saved = saved
-        elif saved is not None and not saved.facts["ended"]:
+        elif saved is not None and not (saved.facts["ended"] or checkpoints.overwrite):
             raise ValueError(
                 f"{checkpoints.folder} holds checkpoints of a run that has not ended: go on with "
                 "it (resume=True), remove them, or name another folder"
@@ -161,6 +164,9 @@ class Keeper:
                 raise ValueError(f"the newest checkpoint in {place} is damaged: {error}") from None
             except ValueError as error:
                 raise ValueError(f"cannot go on with the run in {place}: {error}") from None
+        if self.checkpoints is not None and self.anew:
+            # Else ``resume`` would take them for this run's, were it stopped before its first.
+            self.checkpoints.clear()
         self.last = time.perf_counter(), run.epochs_done
         return seconds
 
@@ -211,6 +217,8 @@ def _same_settings(before: dict[str, Any], now: dict[str, Any], place: Any) -> N
         if before.get(name) != now.get(name):
             if name == "data":
                 raise ValueError("its data were others")
+            if isinstance(before.get(name), dict) and isinstance(now.get(name), dict):
+                _same_settings(before[name], now[name], place)
             raise ValueError(f"its {name} was {before.get(name)!r}, not {now.get(name)!r}")
 
 

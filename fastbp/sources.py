@@ -234,7 +234,10 @@ def _table(
         )
     for name in [*ignore, *categories, *([weight] if weight else []), *(target if learns else ())]:
         if name not in frame.columns:
-            raise UnusableDataError(str(unknown("column", name, frame.columns)))
+            message = str(unknown("column", name, frame.columns))
+            if frame.width == 1 and ";" in frame.columns[0]:
+                message = f"{path} seems to have semicolons between its columns, not commas"
+            raise UnusableDataError(message)
     there = [name for name in target if name in frame.columns]
     y = frame.select(there) if there and len(there) == len(target) else None
     X = frame.drop([name for name in [*target, *ignore, weight] if name in frame.columns])

@@ -16,6 +16,8 @@ from fastbp.kernels import Array
 
 # A compiled call lasts about so long, so that Ctrl-C, progress and callbacks are not kept waiting.
 CHUNK_SECONDS = 0.2
+# OpenBLAS has memory for so many threads that call it, and some to spare; it ends the process else.
+MOST_THREADS = 256
 # From so many multiplications a step, threads are worth their meetings: some 60 us.
 THREADED_WORK = 3e6
 # From so many in a call, they are worth being woken: some 400 us.

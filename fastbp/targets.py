@@ -67,6 +67,14 @@ class Target:
             return np.asarray((table - self.means) / self.scales)
         texts, codes = classes_of(values)
         index = {name: k for k, name in enumerate(self.classes)}
+        # A file that holds some of the classes only may spell them in another way: 7 for 007.
+        spelt: dict[str, list[int]] = {}
+        for name, k in index.items():
+            spelt.setdefault(_plainly(name), []).append(k)
+        for text in texts:
+            places = spelt.get(_plainly(text), [])
+            if text not in index and len(places) == 1:
+                index[text] = places[0]
         known = np.array([*(index.get(text, -1) for text in texts), -1])[codes]
         if (known < 0).any():
             row = int((known < 0).argmax())
@@ -213,6 +221,16 @@ def _classes_of_array(array: Array) -> tuple[list[str], Array]:
     index = {text: k for k, text in enumerate(texts)}
     places = np.array([index.get(text, -1) for text in written], np.int64)
     return texts, places[codes]
+
+
+def _plainly(text: str) -> str:
+    """Spell a class as it would be if its column held nothing but numbers, or yes and no."""
+    if text.lower() in ("true", "false"):
+        return text.lower()
+    try:
+        return _class_text(float(text))
+    except (OverflowError, ValueError):
+        return text
 
 
 def _class_text(value: Any) -> str:

@@ -15,7 +15,7 @@ from fastbp.interruption import Interruption, interrupts
 from fastbp.kernels import Array
 from fastbp.network import Network, spread
 from fastbp.optimizers import Optimizer, Schedule, as_optimizer, as_schedule
-from fastbp.steps import CHUNK_SECONDS, Steps
+from fastbp.steps import CHUNK_SECONDS, MOST_THREADS, Steps
 
 Callback = Callable[[Network, History], object]
 
@@ -79,7 +79,10 @@ def split(X: Array, y: Array, fraction: float, seed: int | None) -> tuple[Array,
         held.append(random.permutation(group)[:count])
     out = np.sort(np.concatenate(held))
     if len(out) == 0 or len(out) == n:
-        raise ValueError(f"{fraction!r} of {n} rows leaves no rows to hold out or to train on")
+        each = f", of {len(groups)} classes that keep a row each," if len(groups) > 1 else ""
+        raise ValueError(
+            f"{fraction!r} of {n} rows{each} leaves no rows to hold out or to train on"
+        )
     kept = np.ones(n, bool)
     kept[out] = False
     return np.flatnonzero(kept), out
@@ -259,7 +262,7 @@ def train(
     batch_size = checks.whole("batch_size", batch_size, 1)
     clip = 0.0 if clip_norm is None else checks.real("clip_norm", clip_norm, 0.0, open_ends="low")
     if n_threads is not None:
-        n_threads = checks.whole("n_threads", n_threads, 1)
+        n_threads = checks.whole("n_threads", n_threads, 1, MOST_THREADS)
     callbacks = list(callbacks)
     objective = net.objective(l1, l2, dropout, label_smoothing)
     X = net.inputs(X)

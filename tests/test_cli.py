@@ -276,8 +276,8 @@ def test_a_full_disk_fails_in_one_line(
     assert "No space left on device" in capsys.readouterr().err.splitlines()[-1]
 
 
-def test_a_reader_that_leaves_early_brings_no_traceback(tmp_path: Path) -> None:
-    command = [sys.executable, "-m", "fastbp", "train", "--epochs", "1"]
+def test_a_reader_that_leaves_early_ends_no_training(tmp_path: Path) -> None:
+    command = [sys.executable, "-m", "fastbp", "train", "--epochs", "1", "--out", "run"]
     with subprocess.Popen(
         command, cwd=tmp_path, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True
     ) as process:
@@ -285,9 +285,45 @@ def test_a_reader_that_leaves_early_brings_no_traceback(tmp_path: Path) -> None:
         assert process.stderr is not None
         process.stdout.close()
         errors = process.stderr.read()
-        assert process.wait(timeout=120) == 1
+        assert process.wait(timeout=120) == 0
     assert "Traceback" not in errors
     assert "BrokenPipe" not in errors
+    assert left_in(tmp_path / "run") == FILES
+
+
+@pytest.mark.skipif(not Path("/dev/full").exists(), reason="no full disk to write to")
+def test_a_log_that_cannot_be_written_ends_no_training(tmp_path: Path) -> None:
+    for k, words in enumerate(("2>/dev/full", ">/dev/full", ">&-", "2>&-", ">&- 2>&-")):
+        command = (
+            f'"{sys.executable}" -m fastbp train --epochs 1 --picture none --out run{k} {words}'
+        )
+        code = subprocess.run(["sh", "-c", command], cwd=tmp_path, check=False, timeout=120)
+        assert code.returncode == 0, words
+        assert "model.safetensors" in left_in(tmp_path / f"run{k}")
+
+
+def test_letters_that_a_terminal_has_not(tmp_path: Path) -> None:
+    (tmp_path / "a.csv").write_text("x,größe\n" + "1,a\n2,b\n" * 10, encoding="utf-8")
+    code = (
+        "import sys; from fastbp.cli import main;"
+        "sys.exit(main('train a.csv --target größe --epochs 1 --picture none'.split()))"
+    )
+    done = subprocess.run(
+        [sys.executable, "-c", code],
+        cwd=tmp_path,
+        env=os.environ | {"PYTHONIOENCODING": "ascii"},
+        capture_output=True,
+        check=False,
+        timeout=120,
+    )
+    assert done.returncode == 0, done.stderr
+    assert b"gr\\xf6\\xdfe" in done.stdout
+
+
+def test_arguments_that_are_no_text(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    assert main(["train", "b\udcff.csv"]) == 2
+    error = capsys.readouterr().err
+    assert error == "fastbp: argument 'b\\udcff.csv' is no text in UTF-8\n"
 
 
 # ---------------------------------------------------------------------- Ctrl-C

@@ -18,10 +18,11 @@ import pytest
 from command import FILES, left_in, rows, run
 
 import fastbp
-from fastbp import datasets, persistence
+from fastbp import datasets
 from fastbp.checkpoints import paths
 from fastbp.cli import main
 from fastbp.models import Model
+from fastbp.runs import Settings, sweeps
 
 polars = pytest.importorskip("polars")
 
@@ -389,7 +390,99 @@ def test_a_finished_run_can_be_given_more_epochs(tmp_path: Path) -> None:
     assert (tmp_path / "run" / "last.safetensors").read_bytes() == parts
 
 
+def test_a_new_run_is_not_mistaken_for_the_one_it_replaces(tmp_path: Path) -> None:
+    text = "train spiral --hidden 16 --picture none --checkpoint-seconds 600"
+    first = run(*text.split(), "--epochs", "5", "--out", "run", cwd=tmp_path)
+    assert first.returncode == 0, first.stderr
+    (ended,) = paths(tmp_path / "run" / "checkpoints")
+    command = [*text.split(), "--epochs", "20000"]
+    process = subprocess.Popen(
+        [sys.executable, "-m", "fastbp", *command, "--out", "run"],
+        cwd=tmp_path,
+        stdout=subprocess.DEVNULL,
+        stderr=subprocess.DEVNULL,
+    )
+    with process:
+        deadline = time.monotonic() + 60
+        while ended.exists():  # till the second run begins to train
+            assert time.monotonic() < deadline
+            time.sleep(0.001)
+        process.kill()  # long before its first checkpoint
+    assert not list(paths(tmp_path / "run" / "checkpoints"))
+    shorter = [*text.split(), "--epochs", "9"]
+    assert run(*shorter, "--out", "run", "--resume", cwd=tmp_path).returncode == 0
+    assert run(*shorter, "--out", "whole", cwd=tmp_path).returncode == 0
+    for name in ("model", "best", "last"):
+        file = f"{name}.safetensors"
+        assert (tmp_path / "run" / file).read_bytes() == (tmp_path / "whole" / file).read_bytes()
+
+
+def test_overwriting_waits_until_a_run_may_begin(tmp_path: Path) -> None:
+    endless = "train --epochs 100000 --checkpoint-seconds 0.2 --picture none --out run --keep 1"
+    with started(tmp_path, *endless.split()) as process:
+        refused = run(*endless.split(), "--overwrite", cwd=tmp_path)
+        assert refused.returncode == 2
+        assert "another run is in run" in refused.stderr
+        assert list(paths(tmp_path / "run" / "checkpoints"))
+        process.kill()
+    left = {path: path.read_bytes() for path in (tmp_path / "run").rglob("*") if path.is_file()}
+    wrong = run("train", "--loss", "huber", "--out", "run", "--overwrite", cwd=tmp_path)
+    assert wrong.returncode == 2
+    negative = "x,t\n" + "1,-1\n2,3.5\n" * 20
+    (tmp_path / "n.csv").write_text(negative)
+    text = "train n.csv --target t --task regression --loss poisson --out run --overwrite"
+    wrong = run(*text.split(), cwd=tmp_path)
+    assert wrong.returncode == 2
+    assert "row 1, column 't': -1, and poisson is for 0 and more" in wrong.stderr
+    assert {p: p.read_bytes() for p in (tmp_path / "run").rglob("*") if p.is_file()} == left
+
+
+def test_a_test_file_is_read_as_the_other(tmp_path: Path) -> None:
+    rows = ["01,007", "02,agent", "x,007", "y,agent"] * 20
+    (tmp_path / "a.csv").write_text("c,k\n" + "\n".join(rows) + "\n")
+    (tmp_path / "b.csv").write_text("c,k\n" + "01,007\n" * 9)
+    text = "train a.csv --target k --epochs 30 --hidden 8 --picture none --test b.csv --out run"
+    done = run(*text.split(), cwd=tmp_path)
+    assert done.returncode == 0, done.stderr
+    assert re.search(r"^test accuracy +100.00%, 9 of 9 right", done.stdout, re.MULTILINE)
+    measured = json.loads(run("evaluate", "run", "b.csv", "--json", cwd=tmp_path).stdout)
+    assert measured["accuracy"] == 1.0
+
+
 # ---------------------------------------------------------------------- sweeps
+
+
+def test_a_sweep_in_which_all_diverge_fails(tmp_path: Path) -> None:
+    text = "train --epochs 2 --optimizer sgd --sweep lr=1e6,1e5 --picture none --out run"
+    done = run(*text.split(), "--hidden", "64", "64", cwd=tmp_path)
+    assert done.returncode == 1, done.stdout
+    assert "is not finite" in done.stderr.splitlines()[-1]
+
+
+def test_a_sweep_that_was_killed_between_runs_is_not_replaced(tmp_path: Path) -> None:
+    text = "train spiral --epochs 60 --hidden 16 --sweep seed=0,1,2,3 --jobs 1 --picture none"
+    with started(tmp_path, *text.split(), "--out", "run") as process:
+        process.kill()
+    assert not (tmp_path / "run" / "sweep.csv").exists()
+    refused = run(*text.split(), "--out", "run", cwd=tmp_path)
+    assert refused.returncode == 2
+    assert "run holds a sweep that has not ended" in refused.stderr
+    done = run(*text.split(), "--out", "run", "--resume", cwd=tmp_path)
+    assert done.returncode == 0, done.stderr
+    # Other values than those of the sweep it replaces: nothing of that is left.
+    other = run(*text.replace("0,1,2,3", "4,5").split(), "--out", "run", cwd=tmp_path)
+    assert other.returncode == 0, other.stderr
+    assert left_in(tmp_path / "run" / "trials") == ["001", "002"]
+
+
+def test_samples_are_of_all_combinations() -> None:
+    told = Settings(sweep={"hidden": [4, 8], "seed": list(range(10_000))}, samples=50)
+    drawn = sweeps.combinations(told)
+    assert len({tuple(one.items()) for one in drawn}) == 50
+    assert {one["hidden"] for one in drawn} == {4, 8}
+    assert max(one["seed"] for one in drawn) > 5000
+    few = Settings(sweep={"hidden": [4, 8], "lr": [0.1, 0.2, 0.3]}, samples=50)
+    assert len({tuple(one.items()) for one in sweeps.combinations(few)}) == 6
 
 
 def test_a_sweep_ranks_and_keeps_the_best(tmp_path: Path) -> None:
@@ -484,6 +577,14 @@ WRONG = [
     ("info nothing", "there is no model nothing"),
     ("export buys", "what is to be written? --onnx FILE, --c FILE, or both"),
     ("export buys --c m.c --name 1st", "1st"),
+    ("train --target y shop.csv", "--target takes 'shop.csv' for one of its names: put the data"),
+    ("train semi.csv --target y", "semi.csv seems to have semicolons between its columns"),
+    ("train shop.csv --target buys --threads 1000", "threads must be from 1 to 256, not 1000"),
+    ("train history.csv --target y --out .", "history.csv would be overwritten by results"),
+    ("train X.npy --target y.npy --test X.npy", "X.npy holds examples; test_target names"),
+    ("train names.csv --target y", "of 12 classes that keep a row each, leaves no rows"),
+    ("predict buys shop.csv --probabilities --out p.npy", "a .npy file holds predictions alone"),
+    ("predict buys shop.csv --keep prediction", "what is predicted is called so"),
     ("predict buys shop.csv --out buys", "--out must end in .csv"),
     ("predict buys shop.csv --out no/p.csv", "there is no folder no to write p.csv to"),
     ("predict buys shop.csv --out folder.csv", "cannot write folder.csv: it is a folder"),
@@ -504,11 +605,16 @@ def wrong(home: Path, classes: object, tmp_path_factory: pytest.TempPathFactory)
     newer = model.replace(rb"{\"version\": 2", rb"{\"version\": 9")
     (folder / "newer.safetensors").write_bytes(newer)
     fastbp.Network([3, 2]).save(folder / "plain.safetensors")
+    np.save(folder / "X.npy", np.arange(20.0).reshape(10, 2))
+    np.save(folder / "y.npy", np.arange(10) % 2)
     for name, text in {
         "one.csv": "x,y\n1,a\n2,a\n",
         "text.csv": "x,y\n1,a\n2,b\nmany,a\n4,b\n",
         "many.csv": "age,the city\n30,Rome\nold,Oslo\n",
         "empty.csv": "",
+        "semi.csv": "x;y\n1;a\n2;b\n",
+        "history.csv": "x,y\n" + "1,a\n2,b\n" * 9,
+        "names.csv": "x,y\n" + "".join(f"{k},name{k}\n" for k in range(12)),
         "notes.txt": "no data",
         "a_file": "",
         "wrong.toml": "epoch = 3\n",
@@ -573,8 +679,10 @@ def test_a_full_disk_ends_in_one_line_and_loses_nothing(tmp_path: Path) -> None:
     for name, data in models.items():
         assert (tmp_path / "run" / f"{name}.safetensors").read_bytes() == data
     assert not list((tmp_path / "run").glob(".*"))
-    (checkpoint,) = paths(tmp_path / "run" / "checkpoints")
-    assert persistence.read(checkpoint, "checkpoint")[1]["ended"]
+    # With room again, the same command goes on as if nothing had happened.
+    again = run(*command, "--epochs", "5", "--resume", cwd=tmp_path)
+    assert again.returncode == 0, again.stderr
+    assert len(rows(tmp_path / "run" / "history.csv")) == 5
 
 
 def test_bench_measures_this_machine(tmp_path: Path) -> None:

@@ -359,7 +359,11 @@ def test_a_row_that_counts_must_be_on_both_sides(tmp_path: Path) -> None:
     [
         ("a,y\n1,\n2,\n", {"target": "y"}, "target 'y' has no values"),
         ("a,y\n1,x\n2,x\n", {"target": "y"}, "two classes are needed"),
-        ("a,y\n1,x\n2,z\n", {"target": "y"}, "0.2 of 2 rows leaves no rows"),
+        (
+            "a,y\n1,x\n2,z\n",
+            {"target": "y"},
+            "0.2 of 2 rows, of 2 classes that keep a row each, leaves no rows",
+        ),
         ("a,y\n,x\n,z\n", {"target": "y", "hold_out": 0}, "no column with values"),
         ("a,b,y\n1,2,3\n2,3,4\n", {"target": ("y", "b"), "task": "classification"}, "one column"),
     ],

@@ -1,13 +1,15 @@
 """A run's data: read, rows held out, prepared by what the others show."""
 
 import contextlib
+import dataclasses
 import time
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
+from pathlib import Path
 
 import numpy as np
 
-from fastbp import sources
+from fastbp import readers, sources
 from fastbp.columns import UnusableDataError, fit_columns
 from fastbp.datasets import DATASETS
 from fastbp.kernels import Array
@@ -106,27 +108,45 @@ def prepare(settings: Settings, clock: Clock | None = None) -> Prepared:
     clock = clock or Clock()
     with wrong_use():
         with clock.on("reading"):
-            examples = _read(settings, settings.data, settings.target)
-            tested = None
-            if settings.test is not None:
-                beside = (settings.test_target,) if settings.test_target else settings.target
-                tested = _read(settings, settings.test, beside)
+            examples = _read(settings, settings.data, settings.target, settings.categories)
         with clock.on("preparing"):
-            return _prepare(settings, examples, tested)
+            data = _prepare(settings, examples)
+        if settings.test is None:
+            return data
+        with clock.on("reading"):
+            tested = _read_test(settings, settings.test, data.preparation)
+        with clock.on("preparing"):
+            test = _test(settings, tested, data.preparation, data.X.shape[1])
+            return dataclasses.replace(data, test=test)
 
 
-def _read(settings: Settings, data: str, target: Sequence[str]) -> Examples:
+def _read(
+    settings: Settings, data: str, target: Sequence[str], categories: Sequence[str]
+) -> Examples:
     return sources.read(
         data,
         target,
         ignore=settings.ignore,
-        categories=settings.categories,
+        categories=categories,
         weight=settings.weight,
         missing=settings.missing,
     )
 
 
-def _prepare(settings: Settings, examples: Examples, tested: Examples | None) -> Prepared:
+def _read_test(settings: Settings, test: str, preparation: Preparation) -> Examples:
+    """Read the data that are looked at only at the end."""
+    target = (settings.test_target,) if settings.test_target else settings.target
+    elsewhere = not settings.test_target and any(Path(name).is_file() for name in target)
+    if elsewhere and Path(test).is_file() and not readers.is_table(test):
+        raise UnusableDataError(f"{test} holds examples; test_target names their targets")
+    columns = preparation.columns
+    # What was text among the rows to learn from is text here, though it may look like numbers.
+    learnt = [] if columns is None else [*columns.categories]
+    known = learnt if readers.is_table(test) else settings.categories
+    return _read(settings, test, target, known)
+
+
+def _prepare(settings: Settings, examples: Examples) -> Prepared:
     """Fit and apply the preparation."""
     notes = []
     task = settings.task
@@ -150,6 +170,8 @@ def _prepare(settings: Settings, examples: Examples, tested: Examples | None) ->
     y = target.encode(examples.y)
     learnt, held = _split(examples, y, settings)
     _demand_weights(examples.weights, learnt, held)
+    if settings.loss == "poisson":
+        _demand_counts(y, names)
     if task == "regression" and settings.loss != "poisson":
         target = fit_target(examples.y, names, task, learnt, scaled=True)
         y = target.encode(examples.y)
@@ -164,11 +186,27 @@ def _prepare(settings: Settings, examples: Examples, tested: Examples | None) ->
         inputs = columns.apply(X, settings.dtype)
         if gaps.any():
             inputs = inputs[rows]
-    preparation = Preparation(columns, target, examples.image_shape, settings.missing)
-    test = None if tested is None else _test(settings, tested, preparation, inputs.shape[1])
-    return Prepared(
-        examples.name, inputs, y, examples.weights, learnt, held, preparation, examples, test, notes
+    preparation = Preparation(
+        columns,
+        target,
+        examples.image_shape,
+        settings.missing,
+        columns is None and inputs.dtype == np.uint8,
     )
+    return Prepared(
+        examples.name, inputs, y, examples.weights, learnt, held, preparation, examples, None, notes
+    )
+
+
+def _demand_counts(y: Array, names: Sequence[str]) -> None:
+    """Refuse targets that no Poisson distribution gives."""
+    below = y.reshape(len(y), -1) < 0
+    if below.any():
+        row, column = (int(k) for k in np.argwhere(below)[0])
+        value = y.reshape(len(y), -1)[row, column]
+        raise UnusableDataError(
+            f"row {row + 1}, column {names[column]!r}: {value:g}, and poisson is for 0 and more"
+        )
 
 
 def _demand_weights(weights: Array | None, learnt: Array, held: Array) -> None:
@@ -186,7 +224,7 @@ def _test(
         if preparation.columns is not None:
             X = preparation.columns.apply(tested.X, settings.dtype)
         elif isinstance(tested.X, np.ndarray) and tested.X.shape[1] == inputs:
-            X = tested.X
+            X = preparation.as_is(tested.X, settings.dtype)
         else:
             raise UnusableDataError(f"it must be an array of {inputs} columns, as the data are")
         return X, preparation.target.encode(tested.y)

@@ -5,6 +5,7 @@ import dataclasses
 import errno
 import os
 import tempfile
+import warnings
 from collections.abc import Callable, Iterator, Sequence
 from pathlib import Path
 from typing import Any
@@ -12,7 +13,7 @@ from typing import Any
 import numpy as np
 
 from fastbp import persistence, plotting, plotting_models
-from fastbp.checkpoints import Checkpoints, paths
+from fastbp.checkpoints import Checkpoints, DamagedCheckpointWarning
 from fastbp.figures import FORMATS
 from fastbp.history import History
 from fastbp.models import Model
@@ -27,6 +28,7 @@ MODEL, BEST, LAST = "model.safetensors", "best.safetensors", "last.safetensors"
 HISTORIES = ("history.csv", "history.jsonl")
 DESCRIPTION, REPORT = "run.toml", "report.html"
 PICTURES = ("training", "regions", "weights")
+Say = Callable[[str, str], None]
 
 
 def folder_of(settings: Settings, name: str) -> Path:
@@ -34,16 +36,38 @@ def folder_of(settings: Settings, name: str) -> Path:
     return Path(settings.out) if settings.out else Path("runs", name)
 
 
-def make_folder(path: Path, settings: Settings, *, resume: bool, overwrite: bool) -> None:
-    """Make sure that results can be written to ``path``, before any time goes into them.
+@contextlib.contextmanager
+def taken(path: Path, settings: Settings, *, resume: bool, overwrite: bool) -> Iterator[None]:
+    """Make sure that results can be written to ``path``, and hold it against other runs.
+
+    Nothing in it is changed by that, but for what killed writes have left.
 
     Raises
     ------
     WrongUseError
-        If they cannot, or would take the place of a run that has not ended.
+        If they cannot, another run is in it, or one that has not ended would be replaced.
+    """
+    names = make_folder(path, settings)
+    with held(path):
+        if not (resume or overwrite):
+            refuse_unfinished(path)
+        persistence.clean(path, names)
+        yield
+
+
+def make_folder(path: Path, settings: Settings) -> list[str]:
+    """Make sure that there is a folder to write results to; returns what they are called.
+
+    Raises
+    ------
+    WrongUseError
+        If there cannot be, or the data lie where results would.
     """
     names = [MODEL, BEST, LAST, *HISTORIES, DESCRIPTION, REPORT]
     names += [f"{name}.{settings.picture}" for name in PICTURES]
+    for data in (settings.data, settings.test, settings.test_target, *settings.target):
+        if data and Path(data).name in names and Path(data).resolve().parent == path.resolve():
+            raise WrongUseError(f"{data} would be overwritten by results; --out names a folder")
     try:
         path.mkdir(parents=True, exist_ok=True)
         with tempfile.TemporaryFile(dir=path):
@@ -53,18 +77,20 @@ def make_folder(path: Path, settings: Settings, *, resume: bool, overwrite: bool
                 raise IsADirectoryError(errno.EISDIR, f"{name} in it is a folder")
     except OSError as error:
         raise WrongUseError(f"cannot write to {path}: {error.strerror}") from None
-    if not resume:
-        _make_way(path, overwrite)
-    persistence.clean(path, names)
+    return names
 
 
-def _make_way(path: Path, overwrite: bool) -> None:
-    """Make sure that a run which has not ended is replaced only on request."""
-    place = Checkpoints(path / CHECKPOINTS)
-    if overwrite:
-        for old in list(paths(place.folder)):
-            old.unlink()
-    newest = place.newest()
+def refuse_unfinished(path: Path) -> None:
+    """Make sure that a run which has not ended is replaced only on request.
+
+    Raises
+    ------
+    WrongUseError
+        If there is one.
+    """
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore", DamagedCheckpointWarning)  # training tells of it
+        newest = Checkpoints(path / CHECKPOINTS).newest()
     if newest is not None and not newest.facts.get("ended"):
         raise WrongUseError(
             f"{path} holds a run that has not ended: --resume goes on with it, --overwrite begins "
@@ -140,9 +166,9 @@ def write_histories(history: History, folder: Path) -> list[Path]:
 
 
 def write_pictures(
-    result: Result, settings: Settings, data: Prepared, folder: Path
+    result: Result, settings: Settings, data: Prepared, folder: Path, say: Say
 ) -> list[tuple[str, Path]]:
-    """Draw what there is to be seen; returns captions and files.
+    """Draw what there is to be seen; returns captions and files. ``say`` is told what is not.
 
     Raises
     ------
@@ -157,8 +183,12 @@ def write_pictures(
         return drawn
     for name, (caption, draw) in _pictures(result, settings, data).items():
         path = folder / f"{name}.{settings.picture}"
-        draw(path)
-        drawn.append((caption, path))
+        try:
+            draw(path)
+        except ValueError as error:  # of numbers that are too large to be drawn, for one
+            say("no picture", f"{path.name}: {error}")
+        else:
+            drawn.append((caption, path))
     return drawn
 
 

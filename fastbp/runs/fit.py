@@ -97,6 +97,7 @@ def fit(
     folder: Path,
     *,
     resume: bool = False,
+    overwrite: bool = False,
     verbose: int = 0,
     interruption: Interruption | None = None,
     callbacks: Sequence[Callback] = (),
@@ -116,6 +117,7 @@ def fit(
         settings.checkpoint_seconds,
         settings.checkpoint_epochs,
         settings.keep,
+        overwrite,
     )
     failure = None
     try:

@@ -16,6 +16,7 @@ from fastbp.network import DTYPES
 from fastbp.optimizers import LARGEST_RATE, OPTIMIZERS, SCHEDULES
 from fastbp.persistence import write_whole
 from fastbp.readers import MISSING, is_file, is_table
+from fastbp.steps import MOST_THREADS
 from fastbp.targets import TASKS
 
 # Measured on digits held out from those to learn from, with no hidden layer to three.
@@ -281,13 +282,13 @@ CHECKS: dict[str, Callable[[Any], Any]] = {
     "clip_norm": _real("clip_norm", 0.0, open_ends="low"),
     "early_stopping": _whole("early_stopping", 1),
     "seed": _whole("seed", 0, 2**64 - 1),
-    "threads": _whole("threads", 1, 4096),
+    "threads": _whole("threads", 1, MOST_THREADS),
     "checkpoint_seconds": _real("checkpoint_seconds", 0.0),
     "checkpoint_epochs": _whole("checkpoint_epochs", 1),
     "keep": _whole("keep", 1),
     "picture": _one_of("picture", PICTURES),
     "samples": _whole("samples", 1),
-    "jobs": _whole("jobs", 1, 4096),
+    "jobs": _whole("jobs", 1, MOST_THREADS),
 }
 NAMES = tuple(setting.name for setting in dataclasses.fields(Settings))
 # Settings that nothing stands for if they are not there.

@@ -3,7 +3,6 @@
 import contextlib
 import statistics
 import time
-from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
@@ -17,12 +16,12 @@ from fastbp.runs.data import Clock, Prepared, WrongUseError, prepare
 from fastbp.runs.event_files import EventFiles, MissingTensorboardError
 from fastbp.runs.files import (
     DESCRIPTION,
+    Say,
     described,
     folder_of,
-    held,
-    make_folder,
     number,
     shape_of,
+    taken,
     write_histories,
     write_models,
     write_pictures,
@@ -34,7 +33,6 @@ from fastbp.training import Callback
 
 # The history is written anew after so many seconds, and never for more than a share of the time.
 HISTORY_SECONDS, HISTORY_SHARE = 5.0, 0.02
-Say = Callable[[str, str], None]
 
 
 def silent(topic: str, text: str) -> None:
@@ -83,10 +81,9 @@ def run(
     data = prepare(settings, clock)
     net = network(settings, data)
     folder = folder_of(settings, data.name)
-    make_folder(folder, settings, resume=resume, overwrite=overwrite)
     callbacks: list[Callback] = [_Watcher(folder)]
     with contextlib.ExitStack() as stack:
-        stack.enter_context(held(folder))
+        stack.enter_context(taken(folder, settings, resume=resume, overwrite=overwrite))
         stack.enter_context(described(folder, settings))
         announce(settings, data, net, say)
         if with_events:
@@ -99,6 +96,7 @@ def run(
             data,
             folder,
             resume=resume,
+            overwrite=overwrite,
             verbose=verbose,
             interruption=interruption,
             callbacks=callbacks,
@@ -118,7 +116,6 @@ def _leave(
         say("ended early", f"by SIGTERM, after {_epochs(result.history, settings)}")
         say("", "a checkpoint is written; --resume goes on with it")
         return
-    conclude(result, settings, say)
     finish(result, settings, data, folder, say, clock)
 
 
@@ -128,10 +125,11 @@ def finish(
     """Write what a run has learnt, the most precious first, and say how the time was spent."""
     with clock.on("writing"):
         written = write_models(result, folder) + write_histories(result.history, folder)
+    conclude(result, settings, say)
     pictures: list[tuple[str, Path]] = []
     try:
         with clock.on("drawing"):
-            pictures = write_pictures(result, settings, data, folder)
+            pictures = write_pictures(result, settings, data, folder, say)
     except MissingMatplotlibError as error:
         say("no pictures", str(error))
     written += [path for _, path in pictures]

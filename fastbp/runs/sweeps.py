@@ -6,10 +6,12 @@ import io
 import itertools
 import math
 import os
+import shutil
 from collections.abc import Sequence
 from concurrent.futures import ThreadPoolExecutor, as_completed
 from dataclasses import dataclass
 from pathlib import Path
+from random import Random
 from typing import Any
 
 import numpy as np
@@ -19,17 +21,18 @@ from fastbp.interruption import REASONS, Interruption, interrupts
 from fastbp.persistence import write_whole
 from fastbp.runs.data import Clock, Prepared, WrongUseError, prepare
 from fastbp.runs.files import (
+    Say,
     described,
     folder_of,
-    held,
     make_folder,
     number,
+    taken,
     write_histories,
     write_models,
 )
 from fastbp.runs.fit import Result, fit, network
 from fastbp.runs.settings import Settings
-from fastbp.runs.single import Compiling, Say, announce, conclude, finish
+from fastbp.runs.single import Compiling, announce, finish
 from fastbp.steps import processors
 
 TRIALS, RANKING = "trials", "sweep.csv"
@@ -187,13 +190,22 @@ def combinations(settings: Settings) -> list[dict[str, Any]]:
         ]
     random = np.random.default_rng(settings.seed)
     if not ranges:
-        grid = list(itertools.islice(itertools.product(*choices.values()), MOST_TRIALS))
-        drawn = random.permutation(len(grid))[: settings.samples]
-        return [dict(zip(choices, grid[k], strict=True)) for k in drawn]
+        count = math.prod(map(len, choices.values()))
+        drawn = Random(settings.seed).sample(range(count), min(settings.samples, count))
+        return [_combination(choices, k) for k in drawn]
     return [
         {name: _draw(random, SWEPT[name], values) for name, values in choices.items()}
         for _ in range(settings.samples)
     ]
+
+
+def _combination(choices: dict[str, list[Any]], number: int) -> dict[str, Any]:
+    """Give one of all combinations by its number."""
+    chosen = {}
+    for name, values in choices.items():
+        number, k = divmod(number, len(values))
+        chosen[name] = values[k]
+    return chosen
 
 
 def _range(name: str, kind: type, text: str) -> tuple[float, float]:
@@ -229,7 +241,7 @@ def run(settings: Settings, *, resume: bool, overwrite: bool, say: Say) -> str:
     Returns
     -------
     str
-        What stopped it: ``"interrupt"``, ``"terminate"`` or nothing.
+        What stopped it, ``"interrupt"`` or ``"terminate"``; why even the best failed; or nothing.
 
     Raises
     ------
@@ -253,13 +265,14 @@ def run(settings: Settings, *, resume: bool, overwrite: bool, say: Say) -> str:
     ]
     for trial in trials:
         network(trial.settings, data[_key(trial.settings)])  # whether it can be made
-    make_folder(folder, settings, resume=resume, overwrite=overwrite)
-    for trial in trials:
-        make_folder(trial.folder, trial.settings, resume=resume, overwrite=overwrite)
     jobs = min(settings.jobs or processors(), len(trials))
     with contextlib.ExitStack() as stack:
-        stack.enter_context(held(folder))
+        stack.enter_context(taken(folder, settings, resume=resume, overwrite=overwrite))
+        if not resume:
+            _make_way(folder, overwrite)
         stack.enter_context(described(folder, settings))
+        for trial in trials:
+            make_folder(trial.folder, trial.settings)
         announce(each[0], first, network(each[0], first), say)
         say("sweep", f"{len(trials)} runs of {', '.join(settings.sweep)}, {jobs} at a time")
         event = stack.enter_context(interrupts(terminates=True))
@@ -277,10 +290,22 @@ def run(settings: Settings, *, resume: bool, overwrite: bool, say: Say) -> str:
         prepared = data[_key(best.settings)]
         # It has ended: its checkpoint says all there is to know, and nothing is trained.
         result = fit(best.settings, prepared, best.folder, resume=True, clock=clock)
-        conclude(result, best.settings, say)
         finish(result, best.settings, prepared, folder, say, clock)
         say("", str(folder / RANKING))
-    return ""
+    return "" if result.failure is None else result.failure
+
+
+def _make_way(folder: Path, overwrite: bool) -> None:
+    """Remove the runs of an earlier sweep, which has ended if there is a ranking."""
+    trials = folder / TRIALS
+    if not (overwrite or (folder / RANKING).is_file()) and any(trials.rglob("checkpoint-*")):
+        raise WrongUseError(
+            f"{folder} holds a sweep that has not ended: --resume goes on with it, --overwrite "
+            "begins anew, --out names another folder"
+        )
+    if trials.is_dir():
+        shutil.rmtree(trials)
+    (folder / RANKING).unlink(missing_ok=True)
 
 
 def _settings_of(settings: Settings, chosen: dict[str, Any]) -> Settings:
