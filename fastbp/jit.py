@@ -7,6 +7,7 @@ neither optimised on its own nor made into machine code and has no wrapper for P
 Python, which is compiled only if Python calls it, and optimised once, with all that it calls.
 """
 
+import contextlib
 import functools
 import warnings
 from collections.abc import Callable
@@ -171,10 +172,19 @@ def _linked(function: Function, special: dict[str, Any]) -> Any:
     return numba.njit(**_SHARED | {"no_cpython_wrapper": True} | special | _LINKED)(function)
 
 
+def _saved(save: Function, *what: Any) -> None:
+    """Keep compiled code on disk, if there is room; what was compiled works without that."""
+    with contextlib.suppress(OSError):
+        save(*what)
+
+
 def _kernel(function: Function, for_python: dict[str, Any], **for_compiled: Any) -> Function:
     if numba.config.DISABLE_JIT:
         return function
     kernel = numba.njit(**_SHARED | for_python | _WHOLE)(function)
+    with contextlib.suppress(AttributeError):  # Numba's own business, too
+        save = kernel._cache.save_overload
+        kernel._cache.save_overload = lambda *what: _saved(save, *what)
     kernel.__class__ = Kernel
     kernel.part = _linked(function, for_compiled)
     return kernel

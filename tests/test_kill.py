@@ -135,7 +135,7 @@ def test_two_hundred_kills(nursery: subprocess.Popen[str], whole: Path, tmp_path
         print(home, file=nursery.stdin, flush=True)
         child = int(nursery.stdout.readline())
         # Most while it trains, some while it writes and draws, which takes longer.
-        time.sleep(draw.choice((0.1, 0.1, 1.0)) * draw.random())
+        time.sleep(draw.choice((0.08, 0.08, 0.08, 1.0)) * draw.random())
         with contextlib.suppress(ProcessLookupError):  # it has ended by itself
             os.kill(child, signal.SIGKILL)
         code = int(nursery.stdout.readline())

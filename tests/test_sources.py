@@ -362,7 +362,7 @@ def test_a_row_that_counts_must_be_on_both_sides(tmp_path: Path) -> None:
         (
             "a,y\n1,x\n2,z\n",
             {"target": "y"},
-            "0.2 of 2 rows, of 2 classes that keep a row each, leaves no rows",
+            "of 2 classes that keep a row each, leaves no",
         ),
         ("a,y\n,x\n,z\n", {"target": "y", "hold_out": 0}, "no column with values"),
         ("a,b,y\n1,2,3\n2,3,4\n", {"target": ("y", "b"), "task": "classification"}, "one column"),
