@@ -48,7 +48,7 @@ CALLS = [
     (dict(dropout=[0.1, 0.2]), ValueError, r"1 hidden layers, not \[0.1, 0.2\]"),
     (dict(label_smoothing=-0.1), ValueError, "label_smoothing.*-0.1"),
     (dict(clip_norm=0), ValueError, "clip_norm.*above 0"),
-    (dict(n_threads=0), ValueError, "n_threads.*at least 1"),
+    (dict(n_threads=0), ValueError, "n_threads.*from 1 to 256"),
     (dict(validation_fraction=1.0), ValueError, "validation_fraction.*below 1"),
     (dict(validation_fraction=0.001), ValueError, "no rows to hold out"),
     (dict(validation_data=(X, y), validation_fraction=0.5), ValueError, "exclude"),
