@@ -335,7 +335,7 @@ def started(cwd: Path, *arguments: str) -> Iterator[subprocess.Popen[bytes]]:
 def test_stopped_by_a_signal_a_run_goes_on_to_the_same_bits(
     number: int, code: int, tmp_path: Path
 ) -> None:
-    text = "train spiral --hidden 16 --epochs 400 --checkpoint-epochs 5 --picture none --out run"
+    text = "train spiral --hidden 16 --epochs 1500 --checkpoint-epochs 20 --picture none --out run"
     command = text.split()
     whole, parts = tmp_path / "whole", tmp_path / "parts"
     whole.mkdir()
@@ -347,7 +347,7 @@ def test_stopped_by_a_signal_a_run_goes_on_to_the_same_bits(
     log = (parts / "log").read_text()
     assert "Traceback" not in log
     assert "--resume goes on" in log
-    assert 0 < len(rows(parts / "run" / "history.csv")) < 400
+    assert 0 < len(rows(parts / "run" / "history.csv")) < 1500
     # Without --resume nothing is lost either.
     refused = run(*command, cwd=parts)
     assert refused.returncode == 2
@@ -460,7 +460,7 @@ def test_a_sweep_in_which_all_diverge_fails(tmp_path: Path) -> None:
 
 
 def test_a_sweep_that_was_killed_between_runs_is_not_replaced(tmp_path: Path) -> None:
-    text = "train spiral --epochs 60 --hidden 16 --sweep seed=0,1,2,3 --jobs 1 --picture none"
+    text = "train spiral --epochs 500 --hidden 16 --sweep seed=0,1,2,3 --jobs 1 --picture none"
     with started(tmp_path, *text.split(), "--out", "run") as process:
         process.kill()
     assert not (tmp_path / "run" / "sweep.csv").exists()
