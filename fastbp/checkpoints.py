@@ -70,7 +70,9 @@ class Checkpoints:
         """Write a checkpoint after ``step`` steps; if that fails, warn, and keep the older ones."""
         path = Path(self.folder, f"checkpoint-{step:012d}.safetensors")
         try:
-            path.parent.mkdir(parents=True, exist_ok=True)
+            if not path.parent.is_dir():
+                path.parent.mkdir(parents=True)
+                persistence.sync_folder(path.parent.parent)
             persistence.write(path, snapshot.tensors, snapshot.facts, "checkpoint", version=2)
         except OSError as error:
             warnings.warn(

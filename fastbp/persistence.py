@@ -46,7 +46,7 @@ def write_whole(path: str | PathLike[str], write: Callable[[IO[bytes]], object])
         if isinstance(error, OSError) and error.filename is None and error.errno is not None:
             raise OSError(error.errno, error.strerror, str(path)) from None
         raise
-    _sync_folder(path.parent)
+    sync_folder(path.parent)
 
 
 def clean(folder: str | PathLike[str], names: Iterable[str]) -> None:
@@ -57,7 +57,7 @@ def clean(folder: str | PathLike[str], names: Iterable[str]) -> None:
                 path.unlink()
 
 
-def _sync_folder(folder: Path) -> None:
+def sync_folder(folder: Path) -> None:
     """Let a name that was put in its place outlive a loss of power, where systems allow it."""
     with contextlib.suppress(OSError):
         handle = os.open(folder, os.O_RDONLY)
