@@ -121,7 +121,8 @@ class Steps:
         self.params = params
         self.layers, self.objective, self.rule, self.state = layers, objective, rule, state
         self.data, self.work, self.shuffled = data, work, shuffled
-        lie = order is None and data.X.dtype == params.dtype
+        # Where rows are shuffled they never do; one type less is compiled.
+        lie = order is None and not shuffled and data.X.dtype == params.dtype
         self._lies = data.X if lie and data.sparse is None else None
         self.examples = n
         self.per_epoch = -(-n // self.rows)

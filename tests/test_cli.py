@@ -367,6 +367,19 @@ def test_warmup_compiles_and_says_so(tmp_path: Path) -> None:
     assert left_in(tmp_path) == []
 
 
+def test_what_is_warmed_serves_the_command(tmp_path: Path) -> None:
+    code = (
+        "import fastbp; from fastbp import cli, kernels; fastbp.warmup()\n"
+        "before = len(getattr(kernels.train_steps, 'signatures', ()))\n"
+        "for name in ('digits', 'iris', 'diabetes'):\n"
+        "    command = f'train {name} --epochs 1 --picture none --out {name}'\n"
+        "    assert cli.main(command.split()) == 0\n"
+        "assert len(getattr(kernels.train_steps, 'signatures', ())) == before\n"
+    )
+    done = run("-c", code, cwd=tmp_path, command=(sys.executable,))
+    assert done.returncode == 0, done.stderr
+
+
 def test_warmup_hands_on_what_it_is_told(monkeypatch: pytest.MonkeyPatch) -> None:
     asked: list[object] = []
     monkeypatch.setattr(cli, "warmup", lambda dtype, **more: asked.append((dtype, more)))

@@ -258,6 +258,9 @@ def test_a_description_is_kept_and_can_be_run_again(tmp_path: Path) -> None:
     assert kept["epochs"] == 4  # the command line says more than the file
     assert kept["seed"] == 7
     assert kept["data"] == str(tmp_path / "shop.csv")
+    # What was chosen for what nobody said is kept as well.
+    assert (kept["task"], kept["loss"]) == ("classification", "softmax_cross_entropy")
+    assert (kept["lr"], kept["batch_size"], kept["label_smoothing"]) == (0.02, 32, 0.1)
     assert kept["versions"].keys() == {"fastbp", "python", "numpy", "numba"}
     assert len(rows(folder / "history.csv")) == 4
     elsewhere = tmp_path / "elsewhere"
@@ -383,8 +386,11 @@ def test_a_finished_run_can_be_given_more_epochs(tmp_path: Path) -> None:
     text = "train spiral --hidden 16 --schedule constant --picture none --out run --epochs"
     command = text.split()
     assert run(*command, "3", cwd=tmp_path).returncode == 0
+    again = run(*command, "3", "--resume", cwd=tmp_path)
+    assert "ended after 3 epochs: nothing is left to train" in again.stdout
     more = run(*command, "6", "--resume", cwd=tmp_path)
     assert more.returncode == 0, more.stderr
+    assert re.search(r"^resumed +after 3 of 6 epochs$", more.stdout, re.MULTILINE)
     parts = (tmp_path / "run" / "last.safetensors").read_bytes()
     assert run(*command, "6", cwd=tmp_path).returncode == 0
     assert (tmp_path / "run" / "last.safetensors").read_bytes() == parts

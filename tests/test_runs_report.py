@@ -266,7 +266,7 @@ def test_the_restored_epoch_is_the_best(tmp_path: Path) -> None:
     assert len(page.rows()) == 51
     (about,) = page.texts["p"]
     assert about.startswith("500 epochs, ended by early stopping. 50 of them")
-    assert about.endswith("epoch 123, the best; its weights were restored by early stopping.")
+    assert about.endswith("epoch 123, the best; the loss on the rows held out was the lowest.")
 
 
 @pytest.mark.parametrize("bad", [float("nan"), float("inf"), float("-inf")])

@@ -21,7 +21,7 @@ from fastbp.network import Network
 from fastbp.resuming import versions
 from fastbp.runs import report
 from fastbp.runs.data import Prepared, WrongUseError
-from fastbp.runs.fit import CHECKPOINTS, Result, outputs_of, smoothing
+from fastbp.runs.fit import CHECKPOINTS, Result, in_effect, outputs_of, smoothing
 from fastbp.runs.settings import Settings
 
 MODEL, BEST, LAST = "model.safetensors", "best.safetensors", "last.safetensors"
@@ -271,8 +271,9 @@ def write_report(
     summary = [(name, number(name, value)) for name, value in result.metrics.items()]
     summary += [("epochs", f"{len(history):,}"), ("parameters", f"{net.params.size:,}")]
     if history.seconds:
-        summary.append(("seconds of training", f"{history.seconds[-1]:.2f}"))
-    given = dataclasses.asdict(settings)
+        trained = max(history.seconds[-1] - seconds.get("compiling", 0.0), 0.0)
+        summary.append(("seconds of training", f"{trained:.2f}"))
+    given = dataclasses.asdict(in_effect(settings, data, net))
     sections = [
         (
             "Data",

@@ -168,6 +168,17 @@ def _with(net: Network, params: Array) -> Network:
     return twin
 
 
+def in_effect(settings: Settings, data: Prepared, net: Network) -> Settings:
+    """Give the settings with what was chosen for those that were not given."""
+    return settings.but(
+        task="regression" if data.preparation.target.classes is None else "classification",
+        loss=net.loss,
+        lr=optimizer(settings).learning_rate,
+        batch_size=batch_size(settings, data),
+        label_smoothing=smoothing(settings, net),
+    )
+
+
 # ---------------------------------------------------------------------- how good it is
 
 

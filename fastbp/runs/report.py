@@ -218,7 +218,7 @@ def _history(history: History) -> str:
 def _best(history: History) -> tuple[int | None, str]:
     """Give the best epoch, from 1, and why it is that; None where nothing was held out."""
     if history.best_epoch is not None:
-        return history.best_epoch, "its weights were restored by early stopping"
+        return history.best_epoch, "the loss on the rows held out was the lowest"
     metric = np.array(history.validation_metric)
     if not np.isfinite(metric).any():
         return None, ""

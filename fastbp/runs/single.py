@@ -3,11 +3,13 @@
 import contextlib
 import statistics
 import time
+import warnings
 from pathlib import Path
 from typing import Any
 
 from numba.core import event
 
+from fastbp.checkpoints import Checkpoints
 from fastbp.figures import MissingMatplotlibError
 from fastbp.history import History
 from fastbp.interruption import Interruption
@@ -27,7 +29,16 @@ from fastbp.runs.files import (
     write_pictures,
     write_report,
 )
-from fastbp.runs.fit import Result, batch_size, fit, network, optimizer
+from fastbp.runs.fit import (
+    CHECKPOINTS,
+    Result,
+    batch_size,
+    fit,
+    in_effect,
+    network,
+    optimizer,
+    smoothing,
+)
 from fastbp.runs.settings import Settings
 from fastbp.training import Callback
 
@@ -84,8 +95,10 @@ def run(
     callbacks: list[Callback] = [_Watcher(folder)]
     with contextlib.ExitStack() as stack:
         stack.enter_context(taken(folder, settings, resume=resume, overwrite=overwrite))
-        stack.enter_context(described(folder, settings))
+        stack.enter_context(described(folder, in_effect(settings, data, net)))
         announce(settings, data, net, say)
+        if resume:
+            _say_what_is_done(folder, settings, say)
         if with_events:
             events = EventFiles(folder / "tensorboard")
             stack.callback(events.close)
@@ -125,7 +138,7 @@ def finish(
     """Write what a run has learnt, the most precious first, and say how the time was spent."""
     with clock.on("writing"):
         written = write_models(result, folder) + write_histories(result.history, folder)
-    conclude(result, settings, say)
+    conclude(result, settings, say, clock.spent.get("compiling", 0.0))
     pictures: list[tuple[str, Path]] = []
     try:
         with clock.on("drawing"):
@@ -163,17 +176,39 @@ def announce(settings: Settings, data: Prepared, net: Network, say: Say) -> None
             )
         say("", ", ".join(kinds))
     say("network", f"{shape_of(net)}, {net.params.size:,} parameters")
+    share = smoothing(settings, net)
+    smoothed = f", labels smoothed by {share:g}" if share else ""
     falls = {"cosine": " falling to 0", "constant": ""}.get(
         settings.schedule, f", {settings.schedule}"
     )
     say(
         "training",
         f"{settings.optimizer}, learning rate {optimizer(settings).learning_rate:g}{falls}, "
-        f"batches of {batch_size(settings, data)}, seed {settings.seed}",
+        f"batches of {batch_size(settings, data)}, seed {settings.seed}{smoothed}",
     )
 
 
-def conclude(result: Result, settings: Settings, say: Say) -> None:
+def _say_what_is_done(folder: Path, settings: Settings, say: Say) -> None:
+    """Say after how many epochs a run goes on."""
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore")  # training tells of what is damaged
+        try:
+            newest = Checkpoints(folder / CHECKPOINTS).newest()
+            done = 0 if newest is None else len(newest.tensors["history.loss"])
+            ended = newest is not None and bool(newest.facts["ended"])
+        except (KeyError, ValueError):
+            return  # and of what does not fit
+    if newest is None:
+        return
+    stopped = newest.facts.get("stopped")
+    if ended and (stopped or done >= settings.epochs):
+        why = f" by {stopped}" if stopped else ""
+        say("resumed", f"the run has ended{why} after {done:,} epochs: nothing is left to train")
+    else:
+        say("resumed", f"after {done:,} of {settings.epochs:,} epochs")
+
+
+def conclude(result: Result, settings: Settings, say: Say, compiling: float = 0.0) -> None:
     """Say how well it went, and how fast."""
     history = result.history
     if history.stopped == "interrupt":
@@ -190,7 +225,8 @@ def conclude(result: Result, settings: Settings, say: Say) -> None:
             say(name, number(name, value) + more)
     if len(history):
         speed = statistics.median(history.samples_per_second)
-        say("time", f"{history.seconds[-1]:.2f} s for {_count(len(history), 'epoch')}")
+        seconds = max(history.seconds[-1] - compiling, 0.0)
+        say("time", f"{seconds:.2f} s for {_count(len(history), 'epoch')}")
         say("speed", f"{speed:,.0f} examples/s in the median epoch")
 
 

@@ -30,7 +30,7 @@ from fastbp.runs.files import (
     write_histories,
     write_models,
 )
-from fastbp.runs.fit import Result, fit, network
+from fastbp.runs.fit import Result, fit, in_effect, network
 from fastbp.runs.settings import Settings
 from fastbp.runs.single import Compiling, announce, finish
 from fastbp.steps import processors
@@ -338,7 +338,8 @@ def _train_all(
         if event.is_set():
             return None
         prepared = data[_key(trial.settings)]
-        with described(trial.folder, trial.settings):
+        net = network(trial.settings, prepared)
+        with described(trial.folder, in_effect(trial.settings, prepared, net)):
             result = fit(trial.settings, prepared, trial.folder, resume=resume, interruption=event)
         if result.history.stopped in REASONS.values():
             return None
