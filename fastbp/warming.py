@@ -29,7 +29,8 @@ def warmup(dtype: Any = "float32", *, estimators: bool = False) -> None:
         ((4, 4, 1), "squared_error", np.zeros((4, 1), dtype)),
     ):
         net = Network(sizes, loss=loss, dtype=dtype)
-        train(net, X, y, epochs=1, batch_size=2)
+        for batch_size in (2, 4):  # shuffled, and all rows as they lie
+            train(net, X, y, epochs=1, batch_size=batch_size)
         net.evaluate(X, y)
         net.forward(X)
     if estimators:
