@@ -15,7 +15,7 @@ from collections.abc import Callable, Iterator, Sequence
 from pathlib import Path
 from typing import Any, NoReturn
 
-from fastbp import __version__, cli_models
+from fastbp import __version__, checks, cli_models
 from fastbp.checkpoints import CheckpointWarning, DamagedCheckpointWarning
 from fastbp.choices import ACTIVATIONS, unknown
 from fastbp.datasets import DATASETS
@@ -238,7 +238,7 @@ def _parser() -> _Parser:
     )
     bench.add_argument(
         "--seconds",
-        type=_setting("seconds", float),
+        type=_seconds,
         default=0.5,
         metavar="S",
         help="seconds for each measurement (default: 0.5)",
@@ -455,6 +455,14 @@ def _setting(name: str, parse: Callable[[str], Any], *, each: bool = False) -> C
         return checked[0] if each and isinstance(checked, tuple) else checked
 
     return value
+
+
+def _seconds(text: str) -> float:
+    """Read how long a measurement lasts."""
+    try:
+        return checks.real("seconds", float(text), 0.0, 600.0, open_ends="low")
+    except ValueError as error:
+        raise argparse.ArgumentTypeError(str(error)) from None
 
 
 # ---------------------------------------------------------------------- commands

@@ -568,6 +568,8 @@ WRONG = [
     ("train --sweep lr=fast", "sweep: 'fast' is no value of 'lr'"),
     ("train --sweep lr=1e-3..1e-1", "'lr' is a range; samples says how many are drawn"),
     ("train --sweep lr=-1,1", "lr must be above 0"),
+    ("bench --seconds nan", "--seconds: seconds must be above 0 and at most 600, not nan"),
+    ("bench --seconds -1", "--seconds: seconds must be above 0 and at most 600, not -1"),
     ("evaluate nothing shop.csv", "there is no model nothing"),
     ("evaluate shop.csv shop.csv", "shop.csv is not a safetensors file, or is damaged"),
     (
