@@ -16,6 +16,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 from command import FILES, left_in, rows, run
+from slow import some
 
 import fastbp
 from fastbp import datasets
@@ -334,10 +335,11 @@ def started(cwd: Path, *arguments: str) -> Iterator[subprocess.Popen[bytes]]:
 
 
 @pytest.mark.skipif(os.name == "nt", reason="Windows has no SIGTERM to send")
-@pytest.mark.parametrize(("number", "code"), [(signal.SIGTERM, 143), (signal.SIGINT, 130)])
+@pytest.mark.parametrize("stop", some([(signal.SIGTERM, 143), (signal.SIGINT, 130)]))
 def test_stopped_by_a_signal_a_run_goes_on_to_the_same_bits(
-    number: int, code: int, tmp_path: Path
+    stop: tuple[int, int], tmp_path: Path
 ) -> None:
+    number, code = stop
     text = "train spiral --hidden 16 --epochs 1500 --checkpoint-epochs 20 --picture none --out run"
     command = text.split()
     whole, parts = tmp_path / "whole", tmp_path / "parts"

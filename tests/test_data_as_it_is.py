@@ -6,6 +6,7 @@ import tracemalloc
 
 import numpy as np
 import pytest
+from slow import all_of, some
 
 import fastbp
 from fastbp import kernels
@@ -31,9 +32,16 @@ def assert_near(got, want, dtype):
 # ---- Images
 
 
-@pytest.mark.parametrize("dtype", ["float32", "float64"])
-@pytest.mark.parametrize("shuffle", [True, False])
-@pytest.mark.parametrize("threads", [1, 2])
+@pytest.mark.parametrize(
+    ("dtype", "shuffle", "threads"),
+    all_of(
+        *(["float32", "float64"], [True, False], [1, 2]),
+        always=[
+            *(("float32", True, 1), ("float32", True, 2)),
+            *(("float64", False, 1), ("float64", False, 2)),
+        ],
+    ),
+)
 def test_bytes_train_like_numbers_from_0_to_1(dtype, shuffle, threads):
     X, y = images()
     nets = network(dtype), network(dtype)
@@ -56,7 +64,7 @@ def test_bytes_give_the_gradient_of_numbers_from_0_to_1():
     want, by_numbers = net.loss_and_gradients(X / 255, y, l2=0.1)
     assert loss == pytest.approx(want, rel=1e-12)
     np.testing.assert_allclose(gradient, by_numbers, rtol=1e-9, atol=1e-14)
-    assert fastbp.gradient_check(net, X[:5], y[:5]) < 1e-6
+    assert fastbp.gradient_check(net, X[:5], y[:5], l2=0.1) < 1e-6
 
 
 @pytest.mark.parametrize("form", [lambda X: X[:, ::-1], np.asfortranarray, lambda X: X[::2]])
@@ -96,7 +104,7 @@ def mapped(path, X):
     return np.load(path / "X.npy", mmap_mode="r")
 
 
-@pytest.mark.parametrize("kind", ["float32", "float64", "uint8", "int16", "uint64"])
+@pytest.mark.parametrize("kind", some(["float64", "uint8", "int16", "float32", "uint64"], keep=2))
 def test_memory_maps_train_like_arrays(kind, tmp_path):
     X, y = images()
     X = (X % 7).astype(kind)
@@ -104,7 +112,7 @@ def test_memory_maps_train_like_arrays(kind, tmp_path):
     # In memory, bytes are brightnesses and whole numbers are numbers, as in the map.
     nets = network("float64"), network("float64")
     for net, data in zip(nets, (there, X), strict=True):
-        fastbp.train(net, data, y, **HOW)
+        fastbp.train(net, data, y, **HOW, shuffle=kind != "uint8")
     np.testing.assert_array_equal(nets[0].params, nets[1].params)
     np.testing.assert_array_equal(nets[0].forward(there), nets[1].forward(X))
     np.testing.assert_array_equal(nets[0].predict(there[5:]), nets[1].predict(X[5:]))
@@ -223,11 +231,12 @@ def test_weights_count_for_rows_held_out():
 
 def test_held_out_rows_that_weigh_nothing_tell_nothing():
     X, y = images()
-    X, weights = X.astype("f4"), np.ones(len(X))
+    X, weights = X.astype("f8"), np.ones(len(X))
     _, held = fastbp.training.split(X, y, 0.3, HOW["seed"])
     weights[held] = 0
     history = fastbp.train(
-        network(), X, y, sample_weight=weights, validation_fraction=0.3, **HOW | {"epochs": 1}
+        *(network("float64"), X, y),
+        **{"sample_weight": weights, "validation_fraction": 0.3, **HOW, "epochs": 1},
     )
     assert np.isnan(history.validation_loss).all()
     assert np.isfinite(history.loss).all()

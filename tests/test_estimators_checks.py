@@ -12,10 +12,37 @@ THEIRS = importlib.import_module("sklearn.neural_network.tests.test_mlp")
 
 # These call private methods of scikit-learn's classes.
 PRIVATE = {"test_fit", "test_gradient"}
+# Each of these is compiled for types of its own; test_estimators.py has tests of the same options.
+APART = {
+    *("test_mlp_diverging_loss", "test_multilabel_classification", "test_multioutput_regression"),
+    *(
+        "test_predict_proba_binary",
+        "test_predict_proba_multiclass",
+        "test_predict_proba_multilabel",
+    ),
+    *("test_shuffle", "test_sparse_matrices"),
+}
+
+
+# These take long to compile. The regressor's are slow, and the classifier's where data of the kind
+# are met by other tests.
+HEAVY = {"check_sample_weight_equivalence_on_sparse_data", "check_estimators_dtypes"}
+HEAVIEST = "check_sample_weight_equivalence_on_sparse_data"
+
+
+def their_checks():
+    """Give scikit-learn's checks of both estimators; the heavy ones of the regressor are slow."""
+    parametrize = parametrize_with_checks([fastbp.MLPClassifier(), fastbp.MLPRegressor()])
+    name = parametrize.kwargs["ids"]
+    for estimator, check in parametrize.args[1]:
+        kind = check.func.__name__
+        heavy = kind == HEAVIEST or (isinstance(estimator, fastbp.MLPRegressor) and kind in HEAVY)
+        marks = pytest.mark.slow if heavy else ()
+        yield pytest.param(estimator, check, marks=marks, id=f"{name(estimator)}-{name(check)}")
 
 
 @pytest.mark.filterwarnings("ignore")  # checks fit for few epochs, on odd data
-@parametrize_with_checks([fastbp.MLPClassifier(), fastbp.MLPRegressor()])
+@pytest.mark.parametrize(("estimator", "check"), list(their_checks()))
 def test_scikit_learns_checks(estimator, check):
     check(estimator)
 
@@ -34,8 +61,9 @@ def their_tests():
                 cases = [
                     case | dict(zip(names, row, strict=True)) for case in cases for row in rows
                 ]
+        marks = pytest.mark.slow if name in APART else ()
         for k, case in enumerate(cases):
-            yield pytest.param(test, case, id=f"{name}-{k}")
+            yield pytest.param(test, case, marks=marks, id=f"{name}-{k}")
 
 
 @pytest.mark.filterwarnings("ignore")

@@ -24,6 +24,7 @@ from hypothesis.extra import numpy as st_numpy
 from rounding import assert_within, eps, normal, wide
 from scipy import special
 from scipy.sparse import csr_array
+from slow import all_of
 
 from fastbp import jit, kernels, reference
 
@@ -1086,19 +1087,26 @@ def in_float64(net):
     return twin
 
 
-@both
+FLOATS = [np.float32, np.float64]
+HIDDEN = [
+    "relu",
+    ["leaky_relu", "elu"],
+    ["sigmoid", "tanh"],
+    ["softplus", "identity"],
+    ["gelu", "silu"],
+]
+# A compilation each: of a precision, of class indices or values as targets, and of relu alone, of
+# functions whose derivative follows from their value, and of all functions.
+GRADIENTS = [
+    *itertools.product([np.float32], ["relu", HIDDEN[4]], LOSSES, [1, 6]),
+    *itertools.product([np.float64], HIDDEN[1:4], ["softmax_cross_entropy"], [1, 6]),
+]
+
+
 @pytest.mark.parametrize(
-    "activation",
-    [
-        "relu",
-        ["leaky_relu", "elu"],
-        ["sigmoid", "tanh"],
-        ["softplus", "identity"],
-        ["gelu", "silu"],
-    ],
+    ("dtype", "activation", "loss", "batch"),
+    all_of(FLOATS, HIDDEN, ["softmax_cross_entropy", *LOSSES], [1, 6], always=GRADIENTS),
 )
-@pytest.mark.parametrize("loss", ["softmax_cross_entropy", *LOSSES])
-@pytest.mark.parametrize("batch", [1, 6])
 def test_gradients_of_a_network(dtype, activation, loss, batch):
     net, (X, y) = network(dtype, activation, loss), examples(batch, dtype, loss)
     hyper = {"transition": 0.7} if loss == "huber" else {}
@@ -1120,7 +1128,13 @@ def test_gradients_of_a_network(dtype, activation, loss, batch):
         np.testing.assert_allclose(pack(*by_jacobian), gradient, atol=1e-14)
 
 
-@pytest.mark.parametrize("activation", [["sigmoid", "tanh"], ["softplus", "elu"], ["gelu", "silu"]])
+SMOOTH = [["sigmoid", "gelu"], ["softplus", "silu"], ["gelu", "elu"], ["silu", "tanh"]]
+VALUED = [["sigmoid", "tanh"], ["softplus", "elu"]]  # another compilation
+
+
+@pytest.mark.parametrize(
+    "activation", [*SMOOTH, *(pytest.param(pair, marks=pytest.mark.slow) for pair in VALUED)]
+)
 @pytest.mark.parametrize("loss", ["softmax_cross_entropy", *LOSSES])
 def test_gradients_with_dropout_are_those_of_finite_differences(activation, loss):
     net, (X, y) = network(np.float64, activation, loss), examples(4, np.float64, loss)
@@ -1139,8 +1153,16 @@ def test_gradients_with_dropout_are_those_of_finite_differences(activation, loss
     assert_within(analytic, numeric, 20 * eps(X) / h * max(1.0, np.abs(analytic).max()))
 
 
-@both
-@pytest.mark.parametrize("name", OPTIMIZERS)
+@pytest.mark.parametrize(
+    ("dtype", "name"),
+    all_of(
+        *(FLOATS, OPTIMIZERS),
+        always=[
+            (np.float64 if buffers == 1 else np.float32, name)
+            for name, (_, buffers, *_) in OPTIMIZERS.items()
+        ],
+    ),
+)
 def test_ten_steps_are_those_of_the_reference(dtype, name):
     n, batch, lr = 23, 6, 0.01
     net, (X, y) = network(dtype), examples(n, dtype)
@@ -1164,26 +1186,34 @@ def test_ten_steps_are_those_of_the_reference(dtype, name):
 
 @both
 def test_the_naive_epoch_takes_the_same_steps(dtype):
+    name = "adam" if dtype == np.float32 else "momentum"  # compiled for another test already
     X, y = examples(11, dtype)
-    run = Run(network(dtype), X, y, batch=4, optimizer="adam")
+    run = Run(network(dtype), X, y, batch=4, optimizer=name)
     assert run.train(3, lr=0.01, shuffled=False) == 3
     for jacobian in (False, True):
-        net, optimizer = network(dtype), rule("adam")[2](0.01)
+        net, optimizer = network(dtype), rule(name)[2](0.01)
         loss = reference.train_epoch(net, optimizer, X, y, 4, np.arange(11), jacobian)
         assert {a.dtype for a in net.weights + net.biases} == {np.dtype(dtype)}
         assert_within(run.params, pack(net.weights, net.biases), 20 * eps(X))
         assert_within(run.epochs[0, 0], loss, 10 * eps(X))
 
 
-@both
+DEPTHS = [
+    *([5, 3], [1, 1], [3, 1, 2], [6, 5, 4, 3, 2], [2, 9, 3], [3, 5, 2, 6, 4], [9, 8, 7, 1]),
+    *([40, 6, 3], [33, 32, 16, 2], [5, 33, 4]),  # W^T of their last layers may be used
+]
+
+
 @pytest.mark.parametrize(
-    "sizes",
-    [
-        *([5, 3], [1, 1], [3, 1, 2], [6, 5, 4, 3, 2], [2, 9, 3], [3, 5, 2, 6, 4], [9, 8, 7, 1]),
-        *([40, 6, 3], [33, 32, 16, 2], [5, 33, 4]),  # their products may be turned
-    ],
+    ("sizes", "dtype", "plain"),
+    all_of(
+        *(DEPTHS, FLOATS, [False, True]),
+        always=[
+            *((sizes, np.float32, False) for sizes in DEPTHS if len(sizes) > 2),
+            *((sizes, np.float64, True) for sizes in DEPTHS),
+        ],
+    ),
 )
-@pytest.mark.parametrize("plain", [False, True])
 def test_networks_of_any_depth(sizes, dtype, plain):
     net = network(dtype, "relu", "squared_error", sizes)
     X, y = examples(7, dtype, "squared_error", sizes)
@@ -1196,10 +1226,20 @@ def test_networks_of_any_depth(sizes, dtype, plain):
     assert_within(run.grads, gradient, 10 * eps(X) * max(1.0, np.abs(gradient).max()))
 
 
-@both
-@pytest.mark.parametrize("activation", ["relu", ["gelu", "tanh"]])
-@pytest.mark.parametrize("link", [False, True])
-@pytest.mark.parametrize("kind", [None, np.uint8, np.int32])
+@pytest.mark.parametrize(
+    ("dtype", "activation", "link", "kind"),
+    all_of(
+        *([np.float32, np.float64], ["relu", ["gelu", "tanh"]], [False, True]),
+        [None, np.uint8, np.int32],
+        always=[
+            (np.float32, "relu", False, None),
+            (np.float32, "relu", True, None),
+            (np.float64, ["gelu", "tanh"], False, np.uint8),
+            (np.float64, ["gelu", "tanh"], True, np.uint8),
+            (np.float32, ["gelu", "tanh"], True, np.int32),
+        ],
+    ),
+)
 def test_infer_in_blocks(dtype, activation, link, kind):
     net = network(dtype, activation)
     X = (
@@ -1263,12 +1303,25 @@ def test_an_epoch_as_the_rows_lie_with_weights_penalties_and_clipping():
     np.testing.assert_array_equal(run.progress.counts[:3], [0, 1, 3])
 
 
-@both
-@pytest.mark.parametrize("loss", ["softmax_cross_entropy", "squared_error"])
+def same_compilation(loss, n, dtype):
+    """Return options with no effect whose types are those of the runs in blocks of rows."""
+    return {
+        "weights": np.ones(n, dtype),
+        "dropout": np.zeros(3) if loss == "softmax_cross_entropy" else None,
+    }
+
+
+@pytest.mark.parametrize(
+    ("dtype", "loss"),
+    all_of(
+        *(FLOATS, ["softmax_cross_entropy", "squared_error"]),
+        always=[(np.float64, "softmax_cross_entropy"), (np.float32, "squared_error")],
+    ),
+)
 def test_the_outputs_of_every_row_visited_can_be_had(dtype, loss):
-    net, (X, y) = network(dtype, loss=loss), examples(11, dtype, loss)
+    net, (X, y) = network(dtype, "relu", loss), examples(11, dtype, loss)
     record = np.full((11, net.sizes[-1]), np.nan, dtype)
-    run = Run(net, X, y, batch=4, record=record)
+    run = Run(net, X, y, batch=4, record=record, **same_compilation(loss, 11, dtype))
     assert run.train(3, lr=0.0, shuffled=False) == 3
     outputs = in_float64(net).forward(wide(X))
     got = reference.predict(loss, record)
@@ -1277,7 +1330,8 @@ def test_the_outputs_of_every_row_visited_can_be_had(dtype, loss):
 
 def test_scale_multiplies_the_loss_and_its_gradient():
     net, (X, y) = network(np.float64), examples(6, np.float64)
-    plain, doubled = Run(net, X, y, batch=6), Run(net, X, y, batch=6, scale=2.0)
+    how = {"batch": 6, "optimizer": "momentum"}  # compiled for another test already
+    plain, doubled = Run(net, X, y, **how), Run(net, X, y, **how, scale=2.0)
     for run in (plain, doubled):
         assert run.train(1, lr=0.0, shuffled=False) == 1
     np.testing.assert_allclose(doubled.epochs[0], 2 * plain.epochs[0], rtol=1e-14)
@@ -1301,15 +1355,27 @@ def test_the_same_seed_gives_the_same_bits_however_the_steps_are_called(dropout)
     assert (whole.params != other.params).any()
 
 
-@both
-@pytest.mark.parametrize("sizes", [SIZES, [2, 9, 3], [3, 5, 2, 6, 4], [6, 3], [9, 8, 7, 1]])
-@pytest.mark.parametrize("loss", ["softmax_cross_entropy", "squared_error"])
-@pytest.mark.parametrize("block", [1, 2, 3, 5, 9])
+BLOCKED, BLOCKS = [SIZES, [2, 9, 3], [3, 5, 2, 6, 4], [6, 3], [9, 8, 7, 1]], [1, 2, 3, 5, 9]
+
+
+@pytest.mark.parametrize(
+    ("sizes", "loss", "block", "dtype"),
+    all_of(
+        *(BLOCKED, ["softmax_cross_entropy", "squared_error"], BLOCKS, FLOATS),
+        always=[
+            *((SIZES, "softmax_cross_entropy", block, np.float64) for block in BLOCKS),
+            *(
+                (sizes, "squared_error", block, np.float32)
+                for sizes in ([2, 9, 3], [3, 5, 2, 6, 4], [9, 8, 7, 1])
+                for block in BLOCKS
+            ),
+            *(([6, 3], "squared_error", block, np.float64) for block in BLOCKS[:1]),
+        ],
+    ),
+)
 def test_blocks_of_rows_give_what_whole_batches_give(sizes, loss, block, dtype):
     if loss == "softmax_cross_entropy" and sizes[-1] == 1:
         pytest.skip("needs two outputs")
-    if dtype == np.float32 and sizes != [2, 9, 3]:
-        pytest.skip("in float64, which takes as long to compile")
     X, y = examples(11, dtype, loss, sizes)
     record, weights = np.full((2, 11, sizes[-1]), np.nan, dtype), normal(11, dtype) ** 2
     dropout = np.full(len(sizes) - 1, 0.3) if sizes == SIZES else None
@@ -1349,12 +1415,14 @@ def test_tiled_products_are_products(dtype, rows, inputs):
 @pytest.mark.parametrize("block", [6, 40])
 def test_steps_with_tiles_are_steps_without(dtype, block):
     sizes = [20, 10 if dtype == np.float32 else 7, 5, 3]
-    X, y = examples(53, dtype, "softmax_cross_entropy", sizes)
+    loss = "squared_error" if dtype == np.float32 else "softmax_cross_entropy"
+    X, y = examples(53, dtype, loss, sizes)
     ends = []
     for tiles in (False, True):
         run = Run(
-            *(network(dtype, "relu", "softmax_cross_entropy", sizes), X, y),
+            *(network(dtype, "relu", loss, sizes), X, y),
             **{"batch": 20, "block": block, "tiles": tiles},
+            **{"record": np.empty((53, 3), dtype), **same_compilation(loss, 53, dtype)},
         )
         assert run.train(7) == 7  # with batches of 20, 20 and 13
         ends.append((run.params, run.epochs[:2]))
@@ -1365,7 +1433,7 @@ def test_steps_with_tiles_are_steps_without(dtype, block):
 def test_every_step_has_its_own_dropout():
     X, y = examples(4, np.float32)
     dropout = np.array([0.5, 0.5, 0.0])
-    run = Run(network(np.float32), X, y, batch=4, dropout=dropout)
+    run = Run(network(np.float32), X, y, batch=4, optimizer="adam", dropout=dropout)
     gradients = set()
     for _ in range(4):
         run.train(1, lr=0.0, shuffled=False)
@@ -1375,10 +1443,11 @@ def test_every_step_has_its_own_dropout():
 
 @both
 def test_training_stops_before_a_step_that_is_not_finite(dtype):
+    name = "adam" if dtype == np.float32 else "momentum"  # compiled for another test already
     X, y = examples(11, dtype)
     X[9] = np.nan
-    run = Run(network(dtype), X, y, batch=4, optimizer="adam")
-    good = Run(network(dtype), X[:8], y[:8], batch=4, optimizer="adam")
+    run = Run(network(dtype), X, y, batch=4, optimizer=name)
+    good = Run(network(dtype), X[:8], y[:8], batch=4, optimizer=name)
     assert run.train(6, shuffled=False) == 2
     assert good.train(2, shuffled=False) == 2
     np.testing.assert_array_equal(run.params, good.params)
@@ -1388,9 +1457,9 @@ def test_training_stops_before_a_step_that_is_not_finite(dtype):
 
 def test_training_stops_where_the_loss_is_finite_but_a_gradient_is_not():
     X, y = np.full((1, 1), 1e25, np.float32), np.zeros((1, 1), np.float32)
-    net = network(np.float32, "relu", "squared_error", [1, 1])
-    net.weights[0][:] = 1e-10
-    run = Run(net, X, y, batch=1)
+    net = network(np.float32, "relu", "squared_error", [1, 1, 1])
+    net.weights[0][:], net.weights[1][:] = 1e-10, 1
+    run = Run(net, X, y, batch=1, weights=np.ones(1, np.float32))
     before = run.params.copy()
     loss, _, _ = in_float64(net).loss_and_gradients(wide(X), wide(y))
     assert loss < np.finfo(np.float32).max

@@ -1,7 +1,7 @@
 """kill -9 at random moments: every file loads, and the run goes on to the bits of one never killed.
 
 A process that has loaded everything starts the command over and over in children of its own, so
-that two hundred runs take seconds each instead of minutes together; some more are started from the
+that many runs take seconds each instead of minutes together; some more are started from the
 shell as users do.
 """
 
@@ -22,6 +22,7 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+from slow import some
 
 from fastbp import persistence
 from fastbp.models import Model
@@ -29,9 +30,9 @@ from fastbp.runs.files import BEST, LAST, MODEL
 
 pytestmark = pytest.mark.skipif(os.name == "nt", reason="Windows has neither fork nor kill -9")
 
-KILLS, FROM_THE_SHELL = 200, 4
+KILLS, FROM_THE_SHELL = (20, 200), 4
 # One run of so many is let go on to its end, and compared.
-SPARED = 20
+SPARED = 10
 COMMAND = (
     "train spiral --hidden 32 --epochs 30 --dropout 0.1 --early-stopping 25 --checkpoint-epochs 1 "
     "--keep 2 --resume --out run"
@@ -127,7 +128,10 @@ def hidden_in(folder: Path) -> list[str]:
     return [path.name for path in folder.rglob(".*")]
 
 
-def test_two_hundred_kills(nursery: subprocess.Popen[str], whole: Path, tmp_path: Path) -> None:
+@pytest.mark.parametrize("wanted", some(KILLS))
+def test_kills_at_random(
+    wanted: int, nursery: subprocess.Popen[str], whole: Path, tmp_path: Path
+) -> None:
     assert nursery.stdin is not None
     assert nursery.stdout is not None
     expected = result(whole)
@@ -152,12 +156,12 @@ def test_two_hundred_kills(nursery: subprocess.Popen[str], whole: Path, tmp_path
         assert result(home / "run") == expected
         assert hidden_in(home / "run") == []
         runs += 1
-        if kills >= KILLS:
+        if kills >= wanted:
             break
         shutil.rmtree(home)
         home.mkdir()
-    assert runs > KILLS // SPARED - 2
-    assert read > KILLS
+    assert runs > wanted // SPARED - 2
+    assert read > wanted
 
 
 def test_kills_from_the_shell(whole: Path, tmp_path: Path) -> None:

@@ -10,12 +10,12 @@ own, in which this file runs as a script.
 import os
 import subprocess
 import sys
-from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 
 import numba
 import numpy as np
 import pytest
+from slow import some
 
 STEPS = 25
 ACTIVATIONS = "relu", "leaky_relu", "elu", "sigmoid", "tanh", "softplus", "gelu", "silu"
@@ -251,37 +251,23 @@ def plain():
         np.random.set_state(state)
 
 
-ORDERS = "compiled first", "init first", "imported first"
-
-
-@pytest.fixture(scope="module")
-def processes(tmp_path_factory):
-    """Run this file in each order, two processes at a time: nearly all they do is compile."""
-
-    import fastbp
-
-    home = str(Path(fastbp.__file__).parents[1])  # the same one as in here
-    folders = [tmp_path_factory.mktemp("order") for _ in ORDERS]
-
-    def run(order, folder):
-        return subprocess.run(
-            [sys.executable, "-W", "error", __file__, order, str(folder / "found.npz")],
-            env=os.environ | {"NUMBA_CACHE_DIR": str(folder), "PYTHONPATH": home},
-            capture_output=True,
-            text=True,
-            timeout=500,
-            check=False,
-        )
-
-    with ThreadPoolExecutor(2) as pool:
-        results = list(pool.map(run, ORDERS, folders))
-    return dict(zip(ORDERS, zip(results, folders, strict=True), strict=True))
+ORDERS = "init first", "compiled first", "imported first"
 
 
 @pytest.mark.skipif(numba.config.DISABLE_JIT, reason="is about the compiled kernels")
-@pytest.mark.parametrize("order", ORDERS)
-def test_nothing_depends_on_the_functions_that_init_replaces(order, plain, processes):
-    result, folder = processes[order]
+@pytest.mark.parametrize("order", some(ORDERS))
+def test_nothing_depends_on_the_functions_that_init_replaces(order, plain, tmp_path):
+    import fastbp
+
+    home, folder = str(Path(fastbp.__file__).parents[1]), tmp_path  # the same fastbp as in here
+    result = subprocess.run(
+        [sys.executable, "-W", "error", __file__, order, str(folder / "found.npz")],
+        env=os.environ | {"NUMBA_CACHE_DIR": str(folder), "PYTHONPATH": home},
+        capture_output=True,
+        text=True,
+        timeout=500,
+        check=False,
+    )
     assert result.returncode == 0, result.stdout[-2000:] + result.stderr[-4000:]
     assert result.stdout == ""
     assert list(folder.rglob("*.nbi")), "nothing was compiled in there"

@@ -8,6 +8,7 @@ optimizers here have an epsilon of 1e-4, so that an error of theirs grows by 1e4
 
 import contextlib
 import functools
+import itertools
 import pickle
 import re
 
@@ -15,6 +16,7 @@ import numpy as np
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
+from slow import all_of, some
 
 import fastbp
 from fastbp import reference_scratch as twins
@@ -203,9 +205,19 @@ def is_compiled(model, X, y, batch_size=None):
 BOTH_WAYS = "Loss_CategoricalCrossentropy", "Optimizer_Adam"
 
 
-@every_pair
-@every_optimizer
-@pytest.mark.parametrize("hidden", HIDDEN)
+# A compilation for each type of targets, each number of averages that a rule keeps, relu alone or
+# others, and penalties or none.
+ONE_AVERAGE = ["momentum", "Optimizer_Adagrad", "Optimizer_RMSprop"]
+ALWAYS_THREE = [
+    (BOTH_WAYS[0], "Optimizer_SGD", "Activation_ReLU"),
+    (*BOTH_WAYS, "Activation_ReLU"),
+    *itertools.product(list(PAIRS)[1:], ONE_AVERAGE, HIDDEN[1:]),
+]
+
+
+@pytest.mark.parametrize(
+    ("pair", "rule", "hidden"), all_of(PAIRS, OPTIMIZERS, HIDDEN, always=ALWAYS_THREE)
+)
 def test_three_ways_of_training_are_the_same(pair, rule, hidden, compiled_steps, capsys):
     X, y = problem(pair)
     epochs = 3
@@ -238,7 +250,10 @@ def test_three_ways_of_training_are_the_same(pair, rule, hidden, compiled_steps,
     ("pair", "rule", "hidden"),
     [
         ("Loss_CategoricalCrossentropy", "Optimizer_Adam", "Activation_ReLU"),
-        ("Loss_MeanSquaredError", "Optimizer_SGD", "Activation_Sigmoid"),
+        pytest.param(
+            *("Loss_MeanSquaredError", "Optimizer_SGD", "Activation_Sigmoid"),
+            marks=pytest.mark.slow,
+        ),
     ],
 )
 def test_float32_is_kept_by_all_ways(pair, rule, hidden, compiled_steps):
@@ -329,16 +344,34 @@ def test_lines_say_what_plain_numpy_computes(capsys):
 def test_a_batch_size_prints_steps_and_the_means_of_each_epoch(capsys):
     pair = "Loss_MeanSquaredError"
     X, y = problem(pair)
-    build(pair, "Optimizer_SGD").train(X, y, epochs=2, batch_size=5, print_every=2)
+    model = build(pair, "momentum", hidden="Activation_Sigmoid")
+    model.train(X, y, epochs=2, batch_size=5, print_every=2)
     heads = [re.split(r"[,(]", line)[0] for line in capsys.readouterr().out.splitlines()]
     epoch = ["step: 0", "step: 2", "step: 4", "training"]
     assert heads == ["epoch: 1", *epoch, "epoch: 2", *epoch]
 
 
+# Compiled for other tests already.
+COMPILED = [
+    *itertools.product(list(PAIRS)[1:], ONE_AVERAGE, ["Activation_Sigmoid"]),
+    (*BOTH_WAYS, "Activation_ReLU"),
+]
+
+
+@pytest.mark.parametrize(
+    "cases",
+    [
+        COMPILED,
+        pytest.param(
+            list(itertools.product(PAIRS, OPTIMIZERS, ["Activation_Sigmoid"])),
+            marks=pytest.mark.slow,
+        ),
+    ],
+    ids=["some", "all"],
+)
 @settings(max_examples=25, deadline=None)
 @given(
-    st.sampled_from(list(PAIRS)),
-    st.sampled_from(list(OPTIMIZERS)),
+    st.data(),
     st.integers(1, 40),
     st.integers(1, 45) | st.none(),
     st.integers(1, 6),
@@ -346,13 +379,14 @@ def test_a_batch_size_prints_steps_and_the_means_of_each_epoch(capsys):
     st.integers(0, 2**32 - 1),
 )
 def test_any_batch_size_and_any_reporting_give_the_same(
-    pair, rule, rows, batch_size, epochs, print_every, seed
+    cases, data, rows, batch_size, epochs, print_every, seed
 ):
+    pair, rule, hidden = data.draw(st.sampled_from(cases))
     X, y = problem(pair, rows, seed=seed)
     models = []
     with contextlib.redirect_stdout(None):
         for way in (contextlib.nullcontext, layer_by_layer):
-            models.append(build(pair, rule, hidden="Activation_Sigmoid", seed=seed))
+            models.append(build(pair, rule, hidden=hidden, seed=seed))
             with way():
                 models[-1].train(
                     X, y, epochs=epochs, batch_size=batch_size, print_every=print_every
@@ -363,7 +397,7 @@ def test_any_batch_size_and_any_reporting_give_the_same(
     assert_same_models(*models, rounding(rule, steps))
 
 
-@every_optimizer
+@pytest.mark.parametrize("rule", some(reversed(OPTIMIZERS)))
 @pytest.mark.parametrize("batch_size", [None, 6])
 def test_training_twice_goes_on_from_where_it_was(rule, batch_size):
     pair = "Loss_CategoricalCrossentropy"
@@ -378,14 +412,24 @@ def test_training_twice_goes_on_from_where_it_was(rule, batch_size):
         assert layer.weights is weights  # moved in place, as going layer by layer moves them
 
 
-def test_another_optimizer_may_take_over():
+@pytest.mark.parametrize(
+    "rules",
+    some(
+        [
+            ["Optimizer_SGD", "Optimizer_Adam", "Optimizer_SGD"],
+            ["momentum", "Optimizer_Adam", "Optimizer_SGD", "Optimizer_Adagrad"],
+        ]
+    ),
+    ids="-".join,
+)
+def test_another_optimizer_may_take_over(rules):
     pair = "Loss_CategoricalCrossentropy"
     X, y = problem(pair)
     models = []
     for way in (contextlib.nullcontext, layer_by_layer):
-        model = build(pair, "momentum")
+        model = build(pair, rules[0], penalties=PENALTIES)
         with way():
-            for rule in ("momentum", "Optimizer_Adam", "Optimizer_SGD", "Optimizer_Adagrad"):
+            for rule in rules:
                 model.set(optimizer=optimizer_of(scratch, rule))
                 model.train(X, y, epochs=3, print_every=0)
         models.append(model)
@@ -396,9 +440,9 @@ def test_a_rate_set_by_hand_holds_for_the_compiled_loop():
     """Without decay code of one's own may set the rate between runs."""
     X, y = problem("Loss_MeanSquaredError")
     model = model_of(
-        layers_of(scratch, "Loss_MeanSquaredError"),
+        layers_of(scratch, "Loss_MeanSquaredError", hidden="Activation_Sigmoid"),
         scratch.Loss_MeanSquaredError(),
-        scratch.Optimizer_SGD(0.1),
+        scratch.Optimizer_SGD(0.1, momentum=0.5),
         scratch.Accuracy_Regression(),
     )
     model.optimizer.current_learning_rate = 0.0
@@ -413,10 +457,10 @@ def test_data_of_every_form_train_in_the_compiled_loop(form, compiled_steps):
     pair = "Loss_CategoricalCrossentropy"
     X, y = problem(pair)
     X = np.round(4 * X)
-    want = build(pair, "Optimizer_SGD")
+    want = build(pair, "Optimizer_SGD", penalties=PENALTIES)
     want.train(X, y, epochs=4, batch_size=6, print_every=0)
     compiled_steps.clear()
-    got = build(pair, "Optimizer_SGD")
+    got = build(pair, "Optimizer_SGD", penalties=PENALTIES)
     given_X, given_y = {
         "one-hot": (X, np.eye(4)[y]),
         "list": (X.tolist(), y.tolist()),
@@ -490,7 +534,7 @@ def test_training_learns():
 # ---- What is not finite
 
 
-@every_optimizer
+@pytest.mark.parametrize("rule", some([*ONE_AVERAGE, "Optimizer_SGD", "Optimizer_Adam"], keep=3))
 @pytest.mark.parametrize("batch_size", [None, 6])
 @pytest.mark.parametrize("print_every", [0, 1, 3, 5])
 def test_training_that_overflows_does_what_going_layer_by_layer_does(
@@ -1040,8 +1084,17 @@ def test_parameters_of_layers_of_ones_own_are_saved(tmp_path):
     np.testing.assert_array_equal(models[0].predict(X), models[1].predict(X))
 
 
-@every_pair
-@every_optimizer
+@pytest.mark.parametrize(
+    ("pair", "rule"),
+    all_of(
+        *(PAIRS, OPTIMIZERS),
+        always=[
+            *((pair, "Optimizer_Adam") for pair in PAIRS),
+            *itertools.product(list(PAIRS)[1:], ONE_AVERAGE),
+            ("Loss_CategoricalCrossentropy", "Optimizer_SGD"),
+        ],
+    ),
+)
 def test_a_loaded_model_goes_on_as_if_it_had_never_been_saved(pair, rule, tmp_path):
     X, y = problem(pair)
     for batch_size in (None, 6):
@@ -1100,10 +1153,10 @@ def test_an_untrained_model_is_the_same_after_a_file(tmp_path):
     """Weights that were drawn take on the type of the first inputs, loaded or not."""
     pair = "Loss_CategoricalCrossentropy"
     X, y = problem(pair, dtype=np.float32)
-    model = build(pair)
+    model = build(pair, "Optimizer_Adam", penalties=PENALTIES)
     np.random.seed(0)
     for layer in model.trainable_layers:
-        layer.__init__(*layer.weights.shape)
+        layer.__init__(*layer.weights.shape, **PENALTIES)
     model.save(tmp_path / "model")
     loaded = Model.load(tmp_path / "model")
     for one in (model, loaded):

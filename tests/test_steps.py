@@ -9,6 +9,7 @@ from concurrent.futures import ThreadPoolExecutor
 import numba
 import numpy as np
 import pytest
+from slow import all_of
 
 import fastbp
 from fastbp import kernels, steps
@@ -67,8 +68,18 @@ CASES = {
 }
 
 
+# Each of these is compiled for itself; the tests of kernels meet the same code with one thread.
+APART = {
+    *("dropout", "dropout of smooth activations", "regression", "sgd", "momentum", "rmsprop"),
+    *("weights", "large layers, clipped and penalised", "large layers, with dropout"),
+}
+
+
 @pytest.mark.parametrize("threads", [2, 3])
-@pytest.mark.parametrize("name", CASES)
+@pytest.mark.parametrize(
+    "name",
+    [pytest.param(name, marks=pytest.mark.slow if name in APART else ()) for name in CASES],
+)
 def test_threads_come_to_the_same_result(name, threads):
     how = {"sizes": [7, 10, 4]} | CASES[name]
     sizes = how.pop("sizes")
@@ -89,9 +100,17 @@ def test_threads_that_work_on_blocks_of_rows_come_to_the_same_result(sizes, monk
         np.testing.assert_allclose(in_blocks.params, whole.params, rtol=1e-6, atol=1e-8)
 
 
+HOW = [{}, {"shuffle": False}, {"batch_size": 3}]
+
+
+@pytest.mark.parametrize(
+    ("kind", "how"),
+    all_of(
+        *(["float64", "uint8", "float32"], HOW),
+        always=[("float64", HOW[0]), ("float64", HOW[2]), ("uint8", HOW[1]), ("float32", HOW[0])],
+    ),
+)
 @pytest.mark.parametrize("threads", [1, 3])
-@pytest.mark.parametrize("kind", ["float32", "float64", "uint8"])
-@pytest.mark.parametrize("how", [{}, {"shuffle": False}, {"batch_size": 3}], ids=str)
 def test_tiles_give_what_blas_gives(threads, kind, how, monkeypatch):
     dtype = "float64" if kind == "float64" else "float32"
     sizes = [50, 7 if dtype == "float64" else 10, 4]

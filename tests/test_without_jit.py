@@ -7,12 +7,18 @@ import sys
 from pathlib import Path
 
 import pytest
+from slow import some
 
 pytest.importorskip("pytest_cov")
 ROOT = Path(__file__).parents[1]
 
 
-def test_kernels_without_the_compiler_are_covered(tmp_path):
+# Of the finite differences, which take longest without the compiler, one loss is enough there.
+SLICE = "not finite_differences or sigmoid_cross_entropy"
+
+
+@pytest.mark.parametrize("wanted", some([("-k", SLICE), ("-m", "")]), ids=["slice", "all"])
+def test_kernels_without_the_compiler_are_covered(wanted, tmp_path):
     report = tmp_path / "coverage.json"
     result = subprocess.run(
         [
@@ -24,6 +30,7 @@ def test_kernels_without_the_compiler_are_covered(tmp_path):
                 "-q",
                 "-p",
                 "no:cacheprovider",
+                *wanted,
             ),
             *(f"--cov={ROOT / 'fastbp'}", f"--cov-report=json:{report}"),
         ],
