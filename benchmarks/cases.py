@@ -15,8 +15,9 @@ from typing import Any, NamedTuple
 import numpy as np
 
 import fastbp
-from fastbp import kernels, reference
-from fastbp.steps import Steps, start
+from fastbp import reference
+from fastbp.plan.problem import Data
+from fastbp.plan.steps import Steps
 
 Array = np.ndarray[Any, Any]
 
@@ -58,8 +59,8 @@ class Case:
         self.y = random.integers(0, row.sizes[-1], rows)
         self.net = fastbp.Network(row.sizes, seed=SEED)
         # The order of the first epoch, as fastbp shuffles it, so that NumPy can follow it.
-        key, counter = (int(number) for number in start(rows, SEED).random)
-        self.order = reference.shuffle(np.arange(rows), key, counter)
+        key = np.random.default_rng(SEED).integers(0, 1 << 64, dtype=np.uint64)
+        self.order = reference.shuffle(np.arange(rows), int(key), 0)
         self.losses: list[float] = []  # of the timed epochs, by whatever path
 
     @functools.cached_property
@@ -82,8 +83,7 @@ class Compiled:
         self.start = case.net.params
         self.rule = fastbp.Adam(LEARNING_RATE).rule(0.0)
         self.state = fastbp.Adam().state(self.start.size, self.net.dtype)
-        self.data = kernels.Data(case.X, case.y, None)
-        self.work = self.net.workspace(case.batch, case.y, gathers=True)
+        self.data, self.batch = Data(case.X, case.y), case.batch
         self.reset()
 
     def reset(self) -> None:
@@ -93,8 +93,8 @@ class Compiled:
             buffer[:] = 0
         self.opened.close()
         steps = Steps(
-            *(self.net.params, self.net._layers, self.net.objective(), self.rule, self.state),
-            *(self.data, self.work),
+            *(self.net.params, self.net.layout, self.net.objective(), self.rule, self.state),
+            *(self.data, self.batch),
             shuffled=True,
             seed=SEED,
             n_threads=self.n_threads,

@@ -93,9 +93,9 @@ def test_from_cache(benchmark: Any, cache: Path, losses: list[float]) -> None:
     """Time the same training in later processes, which find the compiled code on disk."""
     if not losses:
         losses += run(TRAINING, cache)["loss"]
-    before = {path: path.stat().st_mtime_ns for path in cache.rglob("*.nb?")}
+    before = {path: path.stat().st_mtime_ns for path in cache.rglob("*.f4*")}
     results = measure(benchmark, "a first training in a new process", TRAINING, cache, rounds=5)
-    assert {path: path.stat().st_mtime_ns for path in cache.rglob("*.nb?")} == before
+    assert {path: path.stat().st_mtime_ns for path in cache.rglob("*.f4*")} == before
     assert all(result["loss"] == losses for result in results)
 
 

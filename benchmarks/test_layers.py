@@ -45,7 +45,7 @@ def dense_forward(B: int, M: int, N: int) -> Ways:
         return np.maximum(out, 0, out=out)
 
     def compiled() -> Array:
-        kernels.dense_forward(X, W, b, None, out, None)  # None: ReLU
+        kernels.dense_relu(X, W, b, out)
         return out
 
     return {
@@ -131,8 +131,10 @@ def adam(P: int) -> Ways:
         np.multiply(scratch, lr * root / (1 - beta1**t), out=scratch)
         return np.subtract(params, scratch, out=params), first, second
 
+    hyper = np.array([beta1, beta2, epsilon, 0.0, beta1**t, beta2**t])
+
     def compiled() -> tuple[Array, Array, Array]:
-        kernels.adam(params, grads, first, second, *HYPER, 0.0, beta1**t, beta2**t, False)
+        kernels.adam(params, grads, first, second, lr, hyper)
         return params, first, second
 
     return {

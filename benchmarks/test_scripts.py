@@ -20,9 +20,10 @@ import pytest
 from report import BY_LAYERS, BY_MODEL, LOOPS, NUMPY_CLASSES, ONE_CALL, PER_SAMPLE
 
 import fastbp
-from fastbp import kernels, reference_scratch, scratch
+from fastbp import reference_scratch, scratch
 from fastbp.datasets import spiral_data
-from fastbp.steps import Steps
+from fastbp.plan.problem import Data
+from fastbp.plan.steps import Steps
 
 Array = np.ndarray[Any, Any]
 
@@ -203,9 +204,8 @@ class Epoch:
         self.start = self.net.params.copy()
         optimizer = fastbp.SGD(RATE)
         self.steps = Steps(
-            *(self.net.params, self.net._layers, self.net.objective(), optimizer.rule(0.0)),
-            *(optimizer.state(self.start.size, "d"), kernels.Data(self.X, self.T, None)),
-            self.net.workspace(1, self.T, gathers=False),
+            *(self.net.params, self.net.layout, self.net.objective(), optimizer.rule(0.0)),
+            *(optimizer.state(self.start.size, "d"), Data(self.X, self.T), 1),
         )
 
     def columns(self) -> list[Array]:

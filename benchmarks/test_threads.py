@@ -17,7 +17,7 @@ from report import LARGE
 
 from fastbp import kernels
 from fastbp.kernels import PLAIN
-from fastbp.steps import processors, suitable_threads
+from fastbp.plan.steps import processors, suitable_threads
 
 pytestmark = [
     pytest.mark.benchmark(disable_gc=True),
@@ -41,7 +41,7 @@ def test_threads(benchmark: Any, row: Row) -> None:
         network=str(row),
         batch=row.batch,
         all=processors(),
-        taken=suitable_threads(np.array(row.sizes), row.batch),
+        taken=suitable_threads(row.sizes, row.batch),
     )
     benchmark.pedantic(ways[processors()].run, setup=ways[processors()].reset, rounds=1)
     if not benchmark.enabled:
@@ -60,7 +60,7 @@ def test_threads(benchmark: Any, row: Row) -> None:
 @numba.njit(nogil=True)
 def multiply(a: Any, b: Any, out: Any) -> None:
     """Call the product that steps call."""
-    kernels.product(a, PLAIN, b, PLAIN, out)
+    kernels.product(a, PLAIN, b, PLAIN, 0.0, out)
 
 
 @pytest.mark.parametrize("threads", sorted({1, processors()}))

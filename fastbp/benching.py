@@ -12,11 +12,12 @@ from collections.abc import Callable, Iterator
 
 import numpy as np
 
-from fastbp import kernels, reference
-from fastbp.kernels import Array
+from fastbp import reference
+from fastbp.arrays import Array
 from fastbp.network import Network
 from fastbp.optimizers import Adam
-from fastbp.steps import Steps, processors
+from fastbp.plan.problem import Data
+from fastbp.plan.steps import Steps, processors
 
 GRID = (
     ((2, 64, 3), 32),
@@ -90,12 +91,12 @@ def step_seconds(sizes: tuple[int, ...], batch: int, threads: int, seconds: floa
     X, y = _data(sizes, batch)
     steps = Steps(
         net.params,
-        net._layers,
+        net.layout,
         net.objective(),
         Adam(LEARNING_RATE).rule(0.0),
         Adam().state(net.params.size, net.dtype),
-        kernels.Data(X, y, None),
-        net.workspace(batch, y, gathers=True),
+        Data(X, y),
+        batch,
         shuffled=True,
         n_threads=threads,
     )

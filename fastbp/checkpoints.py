@@ -13,7 +13,7 @@ from pathlib import Path
 from typing import Any
 
 from fastbp import checks, persistence
-from fastbp.kernels import Array
+from fastbp.arrays import Array
 
 NAME = re.compile(r"checkpoint-(\d{12})\.safetensors")
 

@@ -1,13 +1,13 @@
-"""The one table between the names users write and the codes that kernels switch on.
+"""The tables of activations and losses: a row for each, with everything that depends on it.
 
-A new activation or loss needs its kernel, its twin in ``reference.py`` and one row here.
+A new one needs its kernels, its twin in ``reference.py`` and one row here.
 """
 
 import difflib
 from collections.abc import Iterable
-from typing import NamedTuple, TypeVar
+from typing import Any, NamedTuple, TypeVar
 
-from fastbp import kernels
+from fastbp.kernels import activations, losses, rows
 
 Row = TypeVar("Row")
 
@@ -15,8 +15,10 @@ Row = TypeVar("Row")
 class Activation(NamedTuple):
     """One row of ``ACTIVATIONS``."""
 
-    code: int
-    rectifies: bool  # He initialisation; Glorot for the rest
+    name: str
+    forward: Any  # kernel a = f(z + b), in place
+    backward: Any  # kernel delta *= f'(z), in place; None: f' = 1
+    rectifies: bool = False  # He initialisation; Glorot for the rest
     keeps_slope: bool = False  # its derivative cannot be had from its output
     torch: str = ""  # the class in torch.nn, written into model files
 
@@ -24,31 +26,70 @@ class Activation(NamedTuple):
 class Loss(NamedTuple):
     """One row of ``LOSSES``."""
 
-    code: int
+    name: str
+    of_labels: Any  # kernel for class indices; None: there is none
+    of_targets: Any  # kernel for probabilities or values
     output: str  # what the network's predictions are: "probabilities" or "values"
     metric: str  # "accuracy" or "r2"
+    numbers: tuple[str, ...] = ()  # of an ``Objective``, which the kernels take
+    scratch: bool = False  # whether the kernels take scratch memory
+    link: Any = None  # kernel that turns z into predictions, in place; None: z are predictions
+    low: float = -float("inf")  # the smallest and largest target
+    high: float = float("inf")
 
 
-ACTIVATIONS = {
-    "identity": Activation(kernels.IDENTITY, rectifies=False, torch="Identity"),
-    "relu": Activation(kernels.RELU, rectifies=True, torch="ReLU"),
-    "leaky_relu": Activation(kernels.LEAKY_RELU, rectifies=True, torch="LeakyReLU"),
-    "elu": Activation(kernels.ELU, rectifies=True, torch="ELU"),
-    "sigmoid": Activation(kernels.SIGMOID, rectifies=False, torch="Sigmoid"),
-    "tanh": Activation(kernels.TANH, rectifies=False, torch="Tanh"),
-    "softplus": Activation(kernels.SOFTPLUS, rectifies=True, torch="Softplus"),
-    "gelu": Activation(kernels.GELU, rectifies=True, keeps_slope=True, torch="GELU"),
-    "silu": Activation(kernels.SILU, rectifies=True, keeps_slope=True, torch="SiLU"),
-}
+def _by_name(*table: Any) -> dict[str, Any]:
+    return {row.name: row for row in table}
 
-LOSSES = {
-    "softmax_cross_entropy": Loss(kernels.SOFTMAX_CROSS_ENTROPY, "probabilities", "accuracy"),
-    "sigmoid_cross_entropy": Loss(kernels.SIGMOID_CROSS_ENTROPY, "probabilities", "accuracy"),
-    "squared_error": Loss(kernels.SQUARED_ERROR, "values", "r2"),
-    "absolute_error": Loss(kernels.ABSOLUTE_ERROR, "values", "r2"),
-    "huber": Loss(kernels.HUBER, "values", "r2"),
-    "poisson": Loss(kernels.POISSON, "values", "r2"),
-}
+
+ACTIVATIONS: dict[str, Activation] = _by_name(
+    Activation("identity", activations.add_bias, None, torch="Identity"),
+    Activation("relu", activations.bias_relu, activations.relu_backward, True, torch="ReLU"),
+    Activation(
+        *("leaky_relu", activations.bias_leaky_relu, activations.leaky_relu_backward, True),
+        torch="LeakyReLU",
+    ),
+    Activation("elu", activations.bias_elu, activations.elu_backward, True, torch="ELU"),
+    Activation("sigmoid", activations.bias_sigmoid, activations.sigmoid_backward, torch="Sigmoid"),
+    Activation("tanh", activations.bias_tanh, activations.tanh_backward, torch="Tanh"),
+    Activation(
+        *("softplus", activations.bias_softplus, activations.softplus_backward, True),
+        torch="Softplus",
+    ),
+    Activation("gelu", activations.bias_gelu, activations.multiply_slopes, True, True, "GELU"),
+    Activation("silu", activations.bias_silu, activations.multiply_slopes, True, True, "SiLU"),
+)
+
+_CROSS_ENTROPY = ("smoothing", "max_label_loss")
+
+LOSSES: dict[str, Loss] = _by_name(
+    Loss(
+        "softmax_cross_entropy",
+        of_labels=losses.softmax_cross_entropy,
+        of_targets=losses.softmax_cross_entropy_of_probabilities,
+        output="probabilities",
+        metric="accuracy",
+        numbers=_CROSS_ENTROPY,
+        scratch=True,
+        link=rows.softmax,
+    ),
+    Loss(
+        "sigmoid_cross_entropy",
+        of_labels=None,
+        of_targets=losses.sigmoid_cross_entropy,
+        output="probabilities",
+        metric="accuracy",
+        numbers=_CROSS_ENTROPY,
+        scratch=True,
+        link=losses.sigmoid_of,
+        low=0.0,
+        high=1.0,
+    ),
+    Loss("squared_error", None, losses.squared_error, "values", "r2"),
+    Loss("absolute_error", None, losses.absolute_error, "values", "r2"),
+    Loss("huber", None, losses.huber, "values", "r2", numbers=("transition",)),
+    Loss("poisson", None, losses.poisson, "values", "r2", link=losses.exp_of, low=0.0),
+)
 
 
 def unknown(kind: str, name: object, known: Iterable[str]) -> ValueError:

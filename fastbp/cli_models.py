@@ -15,8 +15,8 @@ from typing import Any
 import numpy as np
 
 from fastbp import persistence, readers, sources
+from fastbp.arrays import Array
 from fastbp.columns import UnusableDataError
-from fastbp.kernels import Array
 from fastbp.models import Model
 from fastbp.network import Network
 from fastbp.persistence import write_whole

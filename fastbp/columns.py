@@ -11,8 +11,8 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
+from fastbp.arrays import Array
 from fastbp.choices import unknown
-from fastbp.kernels import Array
 
 if TYPE_CHECKING:
     import polars as pl

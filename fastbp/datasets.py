@@ -10,8 +10,8 @@ from pathlib import Path
 import numpy as np
 
 from fastbp import checks, training
+from fastbp.arrays import Array
 from fastbp.choices import choose
-from fastbp.kernels import Array
 
 
 @dataclass(frozen=True, eq=False)

@@ -23,9 +23,9 @@ from sklearn.utils.multiclass import (
 )
 from sklearn.utils.validation import check_is_fitted
 
+from fastbp.arrays import Array
 from fastbp.estimators_base import ACTIVATION_NAMES, NAMES, BasePerceptron
 from fastbp.fitting import Examples
-from fastbp.kernels import Array
 
 BINARY, MULTICLASS, ONE_VS_REST, MULTILABEL = "binary", "multiclass", "one-vs-rest", "multilabel"
 
@@ -387,7 +387,7 @@ class MLPClassifier(ClassifierMixin, BasePerceptron):  # type: ignore[misc]
     def predict(self, X: Any) -> Array:
         """Predict the classes of ``X`` (n, M): (n,), or 0 and 1 (n, K) for several labels."""
         check_is_fitted(self)
-        decided = self._decide(self._infer(X, -1))
+        decided = self._decide(self._infer(X, linked=False))
         if self._kind == MULTILABEL:
             labels = decided.astype(int)
             return csr_matrix(labels) if self._sparse_labels else labels
@@ -407,9 +407,9 @@ class MLPClassifier(ClassifierMixin, BasePerceptron):  # type: ignore[misc]
         """Compute the logarithms of ``predict_proba``, finite where those would round to 0."""
         check_is_fitted(self)
         if self._kind == MULTICLASS:
-            return np.asarray(log_softmax(self._infer(X, -1), axis=1))
+            return np.asarray(log_softmax(self._infer(X, linked=False), axis=1))
         if self._kind == BINARY and len(self.classes_) > 1:
-            z = self._infer(X, -1)
+            z = self._infer(X, linked=False)
             return np.asarray(-np.logaddexp(0, np.hstack([z, -z])))
         with np.errstate(divide="ignore"):
             return np.asarray(np.log(self.predict_proba(X)))

@@ -17,11 +17,12 @@ from sklearn.utils import _safe_indexing, check_random_state
 from sklearn.utils._param_validation import Interval, Options, StrOptions
 from sklearn.utils.validation import _check_sample_weight, check_is_fitted, validate_data
 
-from fastbp import checks, kernels
+from fastbp import checks
+from fastbp.arrays import Array
 from fastbp.choices import ACTIVATIONS
 from fastbp.fitting import Descent, Epochs, Examples, minimise, validation_loss
 from fastbp.interruption import interrupts
-from fastbp.kernels import Array
+from fastbp.kernels import optimizers
 from fastbp.network import Network, row_count
 from fastbp.optimizers import (
     OPTIMIZERS,
@@ -35,6 +36,7 @@ from fastbp.optimizers import (
     Schedule,
     as_schedule,
 )
+from fastbp.plan.problem import Objective, Sparse
 from fastbp.training import said_stop
 
 NOT_FINITE = (
@@ -48,7 +50,7 @@ ACTIVATION_NAMES = {*ACTIVATIONS, *NAMES}
 class UncorrectedAdam(Adam):
     """Adam as scikit-learn takes it: epsilon beside the root before its bias is corrected."""
 
-    code: ClassVar[int] = kernels.ADAM_UNCORRECTED
+    kernel: ClassVar[Any] = optimizers.adam_uncorrected
 
 
 class Held(NamedTuple):
@@ -233,11 +235,11 @@ class BasePerceptron(BaseEstimator):  # type: ignore[misc]
 
     # ------------------------------------------------------------------ data in
 
-    def _rows(self, X: Any, dtype: Any) -> Array | kernels.Sparse:
+    def _rows(self, X: Any, dtype: Any) -> Array | Sparse:
         """Give checked ``X`` the form that kernels take."""
         if not sparse.issparse(X):
             return checks.for_kernels(np.asarray(X, dtype))
-        return kernels.Sparse(
+        return Sparse(
             checks.for_kernels(np.asarray(X.data, dtype)),
             checks.for_kernels(np.asarray(X.indices, np.int32)),
             checks.for_kernels(np.asarray(X.indptr, np.int64)),
@@ -508,12 +510,12 @@ class BasePerceptron(BaseEstimator):  # type: ignore[misc]
             return []
         return [given] if callable(given) else list(given)
 
-    def _objective(self) -> kernels.Objective:
+    def _objective(self) -> Objective:
         dropout = self.dropout if np.ndim(self.dropout) else float(self.dropout)
         if self._net.sizes[1:-1] == () and not np.ndim(dropout):
             dropout = 0.0
         objective = self._net.objective(0.0, self.alpha, dropout, self.label_smoothing)
-        return objective._replace(by_rows=True, most=self._most(self._net.dtype))
+        return objective._replace(by_rows=True, max_label_loss=self._most(self._net.dtype))
 
     def _most(self, dtype: Any) -> float:
         """Give what a wrong label adds to the loss at most: scikit-learn clips probabilities."""
@@ -642,7 +644,7 @@ class BasePerceptron(BaseEstimator):  # type: ignore[misc]
     def _note_score(self, held: Held) -> None:
         assert self.validation_scores_ is not None
         assert self.validation_loss_curve_ is not None
-        z = self._net.infer_checked(held.examples.X, -1)
+        z = self._net.infer_checked(held.examples.X, None)
         loss = validation_loss(self._net, z, held.examples)
         if self.scoring is None:
             score = self._score_of(z, held.examples)
@@ -693,7 +695,7 @@ class BasePerceptron(BaseEstimator):  # type: ignore[misc]
                 raise ValueError(f"{name} has no meaning for solver='lbfgs'")
         self.loss_curve_ = []
         net, callbacks = self._net.copy("float64"), self._callbacks()
-        objective = self._objective()._replace(most=self._most(net.dtype))
+        objective = self._objective()._replace(max_label_loss=self._most(net.dtype))
         X, y, weights = examples
         y = y if y.ndim == 1 else _doubles(y)
         examples = Examples(_wide(X), y, None if weights is None else _doubles(weights))
@@ -703,7 +705,7 @@ class BasePerceptron(BaseEstimator):  # type: ignore[misc]
         self,
         net: Network,
         examples: Examples,
-        objective: kernels.Objective,
+        objective: Objective,
         callbacks: list[Callable[[Any], object]],
     ) -> None:
         """Let ``net`` learn by L-BFGS, and take its weights."""
@@ -745,13 +747,13 @@ class BasePerceptron(BaseEstimator):  # type: ignore[misc]
 
     # ------------------------------------------------------------------ predicting
 
-    def _infer(self, X: Any, link: int | None = None) -> Array:
-        """Compute the network's outputs (n, K) for ``X``, checked; ``link`` -1: before its link."""
+    def _infer(self, X: Any, *, linked: bool = True) -> Array:
+        """Compute the network's outputs (n, K) for ``X``; not ``linked``: z."""
         check_is_fitted(self)
         numbers = [np.float64, np.float32]
         X = validate_data(self, X, accept_sparse="csr", dtype=numbers, order="C", reset=False)
-        code = self._net.link if link is None else link
-        return self._net.infer_checked(self._rows(X, self._net.dtype), code)
+        link = self._net.link if linked else None
+        return self._net.infer_checked(self._rows(X, self._net.dtype), link)
 
 
 def _doubles(array: Array) -> Array:
@@ -759,18 +761,18 @@ def _doubles(array: Array) -> Array:
     return checks.for_kernels(array.astype(np.float64, copy=False))
 
 
-def _wide(X: Array | kernels.Sparse) -> Array | kernels.Sparse:
+def _wide(X: Array | Sparse) -> Array | Sparse:
     """Give dense or sparse rows in float64."""
-    return X._replace(values=_doubles(X.values)) if isinstance(X, kernels.Sparse) else _doubles(X)
+    return X._replace(values=_doubles(X.values)) if isinstance(X, Sparse) else _doubles(X)
 
 
 def _rows_at(examples: Examples, rows: Array, columns: int) -> Examples:
     """Copy the rows of ``examples``, of so many ``columns``, whose indices are given."""
     X, y, weights = examples
-    if isinstance(X, kernels.Sparse):
+    if isinstance(X, Sparse):
         shape = row_count(X), columns
         matrix = sparse.csr_array((X.values, X.columns, X.starts), shape=shape)[rows]
-        picked: Array | kernels.Sparse = kernels.Sparse(
+        picked: Array | Sparse = Sparse(
             matrix.data, np.asarray(matrix.indices, np.int32), np.asarray(matrix.indptr, np.int64)
         )
     else:

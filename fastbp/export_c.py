@@ -12,9 +12,9 @@ from string import Template
 import numpy as np
 
 import fastbp
+from fastbp.arrays import Array
 from fastbp.choices import choose
 from fastbp.columns import Columns
-from fastbp.kernels import Array
 from fastbp.network import Network
 from fastbp.persistence import write_whole
 from fastbp.preparation import Preparation

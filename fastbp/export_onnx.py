@@ -14,9 +14,9 @@ from numpy.polynomial import chebyshev
 from scipy import special
 
 import fastbp
+from fastbp.arrays import Array
 from fastbp.choices import choose
 from fastbp.columns import Columns
-from fastbp.kernels import Array
 from fastbp.network import Network
 from fastbp.persistence import FORMAT, write_whole
 from fastbp.preparation import Preparation

@@ -7,8 +7,8 @@ from typing import IO, Any
 import numpy as np
 
 from fastbp import checks
+from fastbp.arrays import Array
 from fastbp.choices import unknown
-from fastbp.kernels import Array
 from fastbp.persistence import write_whole
 
 Target = str | PathLike[str] | IO[bytes]

@@ -13,12 +13,11 @@ import numpy as np
 import scipy.optimize
 from scipy.special import xlogy
 
-from fastbp import kernels
-from fastbp.buffers import aligned
-from fastbp.kernels import Array
-from fastbp.network import Network, row_count
+from fastbp.arrays import Array, aligned
+from fastbp.network import NO_UPDATE, Network, row_count
 from fastbp.optimizers import Optimizer, Schedule
-from fastbp.steps import CHUNK_SECONDS, Steps
+from fastbp.plan.problem import Data, Objective, Sparse
+from fastbp.plan.steps import CHUNK_SECONDS, Steps
 
 # Orders of rows are drawn ahead for so many rows at most, and for so many epochs.
 ROWS_AHEAD, EPOCHS_AHEAD = 1 << 18, 64
@@ -29,15 +28,13 @@ LEAST_RATE, PLATEAU_FACTOR = 1e-6, 5.0
 class Examples(NamedTuple):
     """What a network learns from, in the form that kernels take."""
 
-    X: Array | kernels.Sparse  # (n, M)
+    X: Array | Sparse  # (n, M)
     y: Array  # (n,) class indices, or (n, K)
     weights: Array | None  # (n,)
 
-    def data(self, dtype: Any) -> kernels.Data:
-        """Put them together for ``kernels.train_steps``."""
-        if isinstance(self.X, kernels.Sparse):
-            return kernels.Data(np.empty((0, 0), dtype), self.y, self.weights, self.X)
-        return kernels.Data(self.X, self.y, self.weights)
+    def data(self) -> Data:
+        """Put them together for a plan."""
+        return Data(self.X, self.y, self.weights)
 
 
 class Descent:
@@ -110,7 +107,7 @@ class Epochs:
     ----------
     net : Network
     examples : Examples
-    objective : kernels.Objective
+    objective : Objective
     descent : Descent
     batch_size : int
     order : Callable or None
@@ -128,7 +125,7 @@ class Epochs:
         self,
         net: Network,
         examples: Examples,
-        objective: kernels.Objective,
+        objective: Objective,
         descent: Descent,
         batch_size: int,
         order: Callable[[], Array] | None,
@@ -142,19 +139,14 @@ class Epochs:
         self.rows, self.batch_size = rows, batch_size
         # Epochs that may be asked for at a time.
         self.ahead = max(1, min(ahead, EPOCHS_AHEAD, ROWS_AHEAD // rows))
-        data = examples.data(net.dtype)
         self.steps = Steps(
             net.params,
-            net._layers,
+            net.layout,
             objective,
             descent.optimizer.rule(clip),
             descent.state,
-            data,
-            net.workspace(
-                *(batch_size, examples.y),
-                gathers=order is not None,
-                sparse=data.sparse is not None,
-            ),
+            examples.data(),
+            batch_size,
             seed=seed,
             n_threads=n_threads,
             order=None if order is None else np.arange(rows),
@@ -260,7 +252,7 @@ def validation_loss(net: Network, z: Array, held: Examples) -> float:
 def minimise(
     net: Network,
     examples: Examples,
-    objective: kernels.Objective,
+    objective: Objective,
     *,
     max_iter: int,
     max_fun: int,
@@ -289,16 +281,12 @@ def minimise(
     loss : float
         At its end, as ``Epochs.take`` counts it.
     """
-    data = examples.data(net.dtype)
-    sparse = data.sparse is not None
-    still = kernels.Rule(kernels.SGD, np.zeros(4, np.float64), 0.0)
     rate, constant, iteration = np.zeros(1, np.float64), _constant(net, examples), 0
     fixed = 0.0 if constant is None else float(np.average(constant, weights=examples.weights))
     shared = 1.0 - 1.0 / net.sizes[-1] if net.loss == "squared_error" else 0.0
     reported = np.inf
-    workspace = net.workspace(row_count(examples.X), examples.y, gathers=sparse, sparse=sparse)
     with Steps(
-        *(net.params, net._layers, objective, still, (), data, workspace),
+        *(net.params, net.layout, objective, NO_UPDATE, (), examples.data(), row_count(examples.X)),
         n_threads=n_threads,
         together=1,
     ) as steps:

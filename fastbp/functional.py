@@ -8,14 +8,15 @@ Code that is itself compiled by Numba calls ``fastbp.kernels`` directly.
 """
 
 import math
-from collections.abc import Callable
 from typing import Any
 
 import numpy as np
 
 from fastbp import checks, kernels
-from fastbp.choices import ACTIVATIONS, choose
-from fastbp.kernels import Array
+from fastbp.arrays import Array
+from fastbp.choices import ACTIVATIONS, LOSSES, Activation, choose
+from fastbp.kernels.losses import SCRATCH
+from fastbp.kernels.native import PLAIN
 
 Losses = tuple[float, Array]
 
@@ -46,8 +47,14 @@ def _needs_outputs(name: str, array: Array) -> None:
         raise ValueError(f"{name} must have one column at least; its shape is {array.shape}")
 
 
-def _slopes(activation: str, like: Array) -> Array | None:
-    return np.empty_like(like) if ACTIVATIONS[activation].keeps_slope else None
+def _activate(z: Array, b: Array, activation: Activation) -> Array:
+    """Let ``z`` (B, N) become f(z + b); returns what the derivative is made from."""
+    if not activation.keeps_slope:
+        activation.forward(z, b)
+        return z
+    slopes = np.empty_like(z)
+    activation.forward(z, b, slopes)
+    return slopes
 
 
 # ---------------------------------------------------------------------- activations
@@ -73,14 +80,13 @@ def activate(z: Any, activation: str, *, out: Array | None = None) -> Array:
     ValueError, TypeError
         If the name is unknown, ``z`` holds no numbers or ``out`` does not fit.
     """
-    code = choose("activation", activation, ACTIVATIONS).code
+    row = choose("activation", activation, ACTIVATIONS)
     z = checks.floats("z", z)
     result = _output(out, z, z.shape)
     np.copyto(result, z)
     if result.size:
         rows = _rows(result)
-        zeros = np.zeros(rows.shape[1], rows.dtype)
-        kernels.activate(rows, zeros, code, _slopes(activation, rows))
+        _activate(rows, np.zeros(rows.shape[1], rows.dtype), row)
     return result
 
 
@@ -102,16 +108,16 @@ def activation_backward(delta: Any, z: Any, activation: str, *, out: Array | Non
     array like z
         Derivative of the loss with respect to z; at its kink a ReLU has derivative 0.
     """
-    code = choose("activation", activation, ACTIVATIONS).code
+    row = choose("activation", activation, ACTIVATIONS)
     z = checks.floats("z", z)
     delta = checks.alike("delta", delta, z, z.shape)
     result = _output(out, z, z.shape)
     if z.size:
         a = _rows(z).copy()
-        slopes = _slopes(activation, a)
-        kernels.activate(a, np.zeros(a.shape[1], a.dtype), code, slopes)
+        kept = _activate(a, np.zeros(a.shape[1], a.dtype), row)
         np.copyto(result, delta)
-        kernels.activation_backward(_rows(result), a, slopes, code)
+        if row.backward is not None:
+            row.backward(result.reshape(-1), kept.reshape(-1))
     return result
 
 
@@ -215,7 +221,7 @@ def dense_forward(
     -------
     (B, N) array
     """
-    code = choose("activation", activation, ACTIVATIONS).code
+    row = choose("activation", activation, ACTIVATIONS)
     X = checks.floats("X", X, 2)
     M = X.shape[1]
     N = np.asarray(W).shape[-1] if np.ndim(W) else 0
@@ -224,7 +230,8 @@ def dense_forward(
     if any(np.may_share_memory(result, given) for given in (X, W, b)):
         raise ValueError("out must not share memory with X, W or b")
     if result.size and M:
-        kernels.dense_forward(X, W, b, code, result, _slopes(activation, result))
+        kernels.product(X, PLAIN, W, PLAIN, 0.0, result)
+        _activate(result, b, row)
     elif result.size:
         np.copyto(result, b)
         activate(result, activation, out=result)
@@ -266,31 +273,34 @@ def dense_backward(X: Any, W: Any, delta: Any) -> tuple[Array, Array, Array]:
 
 
 def _loss(
-    kernel: Callable[..., tuple[float, float]],
+    name: str,
     z: Any,
     y: Any,
     sample_weight: Any,
     out: Array | None,
-    *more: Any,
-    labels: bool = False,
+    *numbers: float,
 ) -> Losses:
+    loss = LOSSES[name]
     z = checks.floats("z", z, 2)
     _needs_outputs("z", z)
     B, K = z.shape
     if B == 0:
         raise ValueError(f"z must have one row at least; its shape is {z.shape}")
-    if labels:
+    if loss.of_labels is not None:
         target = checks.class_targets(y, B, K, z.dtype)
     else:
         target = checks.values(y, B, K, z.dtype, -np.inf, np.inf)
+    kernel = loss.of_labels if target.ndim == 1 else loss.of_targets
     weights = checks.weights(sample_weight, B, z.dtype)
     shares = np.full(B, 1 / B, z.dtype) if weights is None else weights / weights.sum()
     result = _output(out, z, z.shape)
     columns = np.array(z.T, order="C")
     target = target if target.ndim == 1 else np.ascontiguousarray(target.T)
-    loss, _ = kernel(columns, target, shares, *more)
+    found = np.zeros(2, np.float64)
+    scratch = (np.empty(SCRATCH * B, z.dtype),) if loss.scratch else ()
+    kernel(columns, target, shares, *numbers, *scratch, found)
     np.copyto(result, columns.T)
-    return float(loss), result
+    return float(found[0]), result
 
 
 def softmax_cross_entropy(
@@ -323,9 +333,7 @@ def softmax_cross_entropy(
         (softmax(z) - t) / B.
     """
     smoothing = checks.real("label_smoothing", label_smoothing, 0.0, 1.0, open_ends="high")
-    scratch = np.empty((4, len(np.atleast_1d(z))), checks.floats("z", z).dtype)
-    kernel = kernels.softmax_cross_entropy
-    return _loss(kernel, z, y, sample_weight, out, smoothing, scratch, math.inf, labels=True)
+    return _loss("softmax_cross_entropy", z, y, sample_weight, out, smoothing, math.inf)
 
 
 def softmax_cross_entropy_backward(p: Any, y: Any, *, out: Array | None = None) -> Array:
@@ -372,9 +380,7 @@ def sigmoid_cross_entropy(
     """
     z = checks.floats("z", z, 2)
     checks.values(targets, z.shape[0], z.shape[1], z.dtype, 0.0, 1.0)
-    scratch = np.empty((4, len(z)), z.dtype)
-    kernel = kernels.sigmoid_cross_entropy
-    return _loss(kernel, z, targets, sample_weight, out, 0.0, scratch, math.inf)
+    return _loss("sigmoid_cross_entropy", z, targets, sample_weight, out, 0.0, math.inf)
 
 
 def squared_error(
@@ -384,7 +390,7 @@ def squared_error(
 
     Arguments and results as in ``sigmoid_cross_entropy``; seed 002.
     """
-    return _loss(kernels.squared_error, z, targets, sample_weight, out)
+    return _loss("squared_error", z, targets, sample_weight, out)
 
 
 def absolute_error(
@@ -394,7 +400,7 @@ def absolute_error(
 
     Arguments and results as in ``sigmoid_cross_entropy``.
     """
-    return _loss(kernels.absolute_error, z, targets, sample_weight, out)
+    return _loss("absolute_error", z, targets, sample_weight, out)
 
 
 def huber(
@@ -410,7 +416,7 @@ def huber(
     Other arguments and results as in ``sigmoid_cross_entropy``.
     """
     transition = checks.real("delta", delta, 0.0, open_ends="low")
-    return _loss(kernels.huber, z, targets, sample_weight, out, transition)
+    return _loss("huber", z, targets, sample_weight, out, transition)
 
 
 def poisson(z: Any, targets: Any, sample_weight: Any = None, *, out: Array | None = None) -> Losses:
@@ -419,4 +425,4 @@ def poisson(z: Any, targets: Any, sample_weight: Any = None, *, out: Array | Non
     ``z`` is the logarithm of the predicted mean. Other arguments and results as in
     ``sigmoid_cross_entropy``.
     """
-    return _loss(kernels.poisson, z, targets, sample_weight, out)
+    return _loss("poisson", z, targets, sample_weight, out)

@@ -10,7 +10,7 @@ from os import PathLike
 from pathlib import Path
 from typing import Any
 
-from fastbp.kernels import Array
+from fastbp.arrays import Array
 from fastbp.persistence import write_whole
 
 

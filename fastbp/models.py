@@ -6,8 +6,8 @@ from typing import TYPE_CHECKING
 
 import numpy as np
 
+from fastbp.arrays import Array
 from fastbp.columns import UnusableDataError
-from fastbp.kernels import Array
 from fastbp.network import Network
 from fastbp.preparation import Preparation
 

@@ -1,6 +1,5 @@
 """A network: layer sizes, one flat buffer of parameters, and what can be computed from it."""
 
-import functools
 import itertools
 import math
 from collections.abc import Mapping, Sequence
@@ -10,11 +9,14 @@ from typing import Any
 
 import numpy as np
 
-from fastbp import checks, kernels, native, persistence
-from fastbp.buffers import aligned
+from fastbp import checks, persistence
+from fastbp.arrays import Array, aligned
 from fastbp.choices import ACTIVATIONS, LOSSES, choose
-from fastbp.kernels import Array
-from fastbp.steps import Steps, own_processors
+from fastbp.kernels import optimizers
+from fastbp.plan.choice import FEW_ROWS
+from fastbp.plan.inference import Inference, LossOfOutputs
+from fastbp.plan.problem import Data, Layout, Objective, Rule, Sparse
+from fastbp.plan.steps import Steps, own_processors
 
 DTYPES = ("float32", "float64")
 # Rows are evaluated in blocks whose outputs fit into the second-level cache.
@@ -25,12 +27,8 @@ THREADED_ROWS = 1e8
 EVALUATED_BYTES = 1 << 24
 # Losses under which the last layer may have an activation of the user's choice.
 FREE_OUTPUTS = ("squared_error", "absolute_error", "huber")
-# So many multiplications at most make a product small for OpenBLAS.
-SMALL_PRODUCT = 1e6
-# With fewer inputs, tiles of the first layer's products gain nothing.
-LEAST_INPUTS = 48
-# With fewer rows at a time, what is done once for each block would outweigh the gain.
-LEAST_ROWS = 40
+# A rule under which nothing moves.
+NO_UPDATE = Rule(optimizers.sgd, (), 0)
 
 
 class Network:
@@ -127,24 +125,9 @@ class Network:
                     f"with {loss}, which has its own"
                 )
 
-        fan_in, fan_out = np.array(self.sizes[:-1], np.int64), np.array(self.sizes[1:], np.int64)
-        ends = np.cumsum(fan_in * fan_out + fan_out)
-        codes = np.array([row.code for row in rows], np.int64)
-        self._layers = kernels.Layers(
-            sizes=np.array(self.sizes, np.int64),
-            weights_at=ends - fan_in * fan_out - fan_out,
-            biases_at=ends - fan_out,
-            outputs_at=np.cumsum(fan_out) - fan_out,
-            # Nothing but ReLU is compiled for a network that has nothing else.
-            activations=None if (codes == kernels.RELU).all() and last is None else codes,
-            last=None if last is None else last.code,
-        )
-        self._keeps_slopes = any(row.keeps_slope for row in [*rows, *([last] if last else [])])
-        few = min(self.sizes[0], self.sizes[-1]) <= kernels.NARROW
-        self._narrow = few and hidden > 0 and self._layers.activations is None
-        self._per_row = sum(self.sizes[1:])
-        self._nothing, self._no_rows = np.empty(0, self.dtype), np.empty((0, 0), self.dtype)
-        self.params = aligned(int(ends[-1]), self.dtype, 0.0)
+        self.layout = Layout.of(self.sizes, tuple(rows), last, self.dtype)
+        self._prepare()
+        self.params = aligned(self.layout.params, self.dtype, 0.0)
         self._set_views()
 
         random = np.random.default_rng(seed)
@@ -156,23 +139,30 @@ class Network:
                 bound = np.sqrt(6.0 / sum(W.shape))
                 W[:] = random.uniform(-bound, bound, W.shape)
 
+    def _prepare(self) -> None:
+        """Make the places where plans are kept from call to call."""
+        self._inference = Inference(self.layout)
+        self._loss_of_outputs = LossOfOutputs(self.objective())
+
     def _set_views(self) -> None:
         self.weights: list[Array] = []
         self.biases: list[Array] = []
         for i, (M, N) in enumerate(zip(self.sizes[:-1], self.sizes[1:], strict=True)):
-            W, b = int(self._layers.weights_at[i]), int(self._layers.biases_at[i])
+            W, b = self.layout.weight_starts[i], self.layout.bias_starts[i]
             self.weights.append(self.params[W:b].reshape(M, N))
             self.biases.append(self.params[b : b + N])
 
     def __getstate__(self) -> dict[str, Any]:
         state = self.__dict__.copy()
-        del state["weights"], state["biases"]
+        for name in ("weights", "biases", "_inference", "_loss_of_outputs"):
+            del state[name]
         return state
 
     def __setstate__(self, state: dict[str, Any]) -> None:
         self.__dict__.update(state)
         self.params = aligned(len(state["params"]), self.dtype)
         self.params[:] = state["params"]
+        self._prepare()
         self._set_views()
 
     def __repr__(self) -> str:
@@ -185,9 +175,9 @@ class Network:
         )
 
     @property
-    def link(self) -> int:
-        """Code of the loss, whose link turns z into predictions in ``infer_checked``."""
-        return self._loss.code
+    def link(self) -> Any:
+        """The kernel that turns z into predictions, for ``infer_checked``."""
+        return self._loss.link
 
     @property
     def metric(self) -> str:
@@ -233,10 +223,7 @@ class Network:
         K = self.sizes[-1]
         if self.loss == "softmax_cross_entropy":
             return checks.class_targets(y, rows, K, self.dtype)
-        low, high = {"sigmoid_cross_entropy": (0.0, 1.0), "poisson": (0.0, np.inf)}.get(
-            self.loss, (-np.inf, np.inf)
-        )
-        return checks.values(y, rows, K, self.dtype, low, high)
+        return checks.values(y, rows, K, self.dtype, self._loss.low, self._loss.high)
 
     def objective(
         self,
@@ -244,8 +231,8 @@ class Network:
         l2: float = 0.0,
         dropout: float | Sequence[float] = 0.0,
         label_smoothing: float = 0.0,
-    ) -> kernels.Objective:
-        """Check penalties and put them together with the loss for ``kernels.train_steps``."""
+    ) -> Objective:
+        """Check penalties and put them together with the loss for a plan."""
         hidden = len(self.sizes) - 2
         rates = [dropout] * hidden if np.ndim(dropout) == 0 else list(dropout)  # type: ignore[arg-type]
         if len(rates) != hidden:
@@ -259,124 +246,47 @@ class Network:
             raise ValueError(f"label_smoothing={label_smoothing!r} has no meaning for {self.loss}")
         penalties = np.zeros((len(self.sizes) - 1, 4), np.float64)
         penalties[:, 0], penalties[:, 1] = checks.real("l1", l1, 0.0), checks.real("l2", l2, 0.0)
-        return kernels.Objective(
-            loss=self._loss.code,
-            scale=1.0,
+        return Objective(
+            loss=self._loss,
             smoothing=smoothing,
             transition=self.huber_delta,
-            # Networks that are trained without penalties do not compile them.
             penalties=penalties if penalties.any() else None,
-            corner=0.0,
-            dropout=np.array([*checked, 0.0]) if any(checked) else None,
+            dropout=tuple(checked) if any(checked) else None,
         )
-
-    def workspace(
-        self, rows: int, y: Array, *, gathers: bool, sparse: bool = False
-    ) -> kernels.Workspace:
-        """Allocate what ``kernels.train_steps`` writes for batches of ``rows`` rows of ``y``.
-
-        ``gathers``: there is a place for rows that do not lie where they are needed; ``sparse``
-        rows take none, and no product that is made other than by BLAS.
-        """
-        widths = np.array(self.sizes[1:])
-        outputs = rows * int(widths.sum())
-        K = self.sizes[-1]
-        turns = native.SMALL_PRODUCTS and not sparse
-        return kernels.Workspace(
-            block=self._block(rows),
-            x=aligned(rows * self.sizes[0] if gathers and not sparse else 0, self.dtype),
-            y=aligned(rows if y.ndim == 1 else rows * K, y.dtype),
-            shares=aligned(rows, self.dtype),
-            scratch=aligned(4 * rows, self.dtype),
-            z=aligned(rows * K, self.dtype),
-            outputs=aligned(outputs, self.dtype),
-            slopes=aligned(outputs, self.dtype) if self._keeps_slopes else None,
-            deltas=aligned(rows * int(widths[:-1].sum() or sparse * widths[0]), self.dtype),
-            turned=aligned(self.params.size, self.dtype) if turns else None,
-            record=None,
-            narrow=None if sparse else self._narrow_buffer(),
-            tiles=kernels.TILE if self._tiles() and not sparse else None,
-        )
-
-    def _tiles(self) -> bool:
-        """Choose whether the first layer's products are made in tiles.
-
-        Where OpenBLAS has no kernels for small products, tiles are faster if they are nearly as
-        wide as the outputs; the next batch can be fetched meanwhile if rows are long.
-        """
-        lanes = kernels.VECTOR // self.dtype.itemsize
-        fits = lanes < self.sizes[1] <= 2 * lanes and self.sizes[0] >= LEAST_INPUTS
-        return fits and len(self.sizes) > 2 and not native.SMALL_PRODUCTS
-
-    def _block(self, rows: int) -> int:
-        """Choose how many of a batch's ``rows`` are worked on at a time."""
-        largest = max(M * N for M, N in zip(self.sizes[:-1], self.sizes[1:], strict=True))
-        most = int(SMALL_PRODUCT) // largest
-        return most if native.SMALL_PRODUCTS and most >= LEAST_ROWS else rows
-
-    def _narrow_buffer(self) -> Array | None:
-        """Allocate what kernels need for layers of few inputs or outputs, if there are such."""
-        return aligned(6 * max(self.sizes[1:]), self.dtype) if self._narrow else None
 
     # ------------------------------------------------------------------ what users ask for
 
-    def infer_checked(self, X: Array | kernels.Sparse, link: int) -> Array:
-        """Compute what the network makes of ``X`` (n, M), under the link of a loss; -1: z.
+    def infer_checked(self, X: Array | Sparse, link: Any) -> Array:
+        """Compute the network's outputs for ``X`` (n, M) through a kernel ``link``; None: z.
 
         Of dense rows those that are not finite are found here; all else was checked before.
         """
-        n, per_row = row_count(X), self._per_row
-        out = np.empty((n, self.sizes[-1]), self.dtype)
-        if n == 1:  # as often as somebody asks for one: nothing is to be thought about
-            if self._infer_rows(X, link, out, 0, 1, 1) == 0:
+        n = row_count(X)
+        if n <= FEW_ROWS and n and not isinstance(X, Sparse):
+            few = self._inference.few(self.params, X, link)
+            if few is None:
                 self.inputs(X)  # says which number is not finite
+            else:
+                return few
+        out = np.empty((n, self.sizes[-1]), self.dtype)
+        if n == 0:
             return out
-        native.one_thread()
-        most = max(16, BLOCK_BYTES // (per_row * self.dtype.itemsize))
+        rows = max(16, BLOCK_BYTES // (self.layout.outputs * self.dtype.itemsize))
         work = float(n) * self.params.size
-        threads = min(own_processors(), n // most) if work >= THREADED_ROWS else 1
+        threads = min(own_processors(), n // rows) if work >= THREADED_ROWS else 1
         if threads <= 1:
-            done = self._infer_rows(X, link, out, 0, n, max(1, min(n, most)))
+            finite = self._inference.rows(self.params, X, out, link, 0, n, rows)
         else:
             ends = [n * rank // threads for rank in range(threads + 1)]
             with ThreadPoolExecutor(threads) as pool:
                 parts = [
-                    pool.submit(self._infer_rows, X, link, out, first, last, most)
-                    for first, last in itertools.pairwise(ends)
+                    pool.submit(self._inference.rows, self.params, X, out, link, *part, rows)
+                    for part in itertools.pairwise(ends)
                 ]
-            done = sum(part.result() - first for part, first in zip(parts, ends, strict=False))
-        if done < n:
+            finite = [part.result() for part in parts].count(False) == 0
+        if not finite:
             self.inputs(X)  # says which number is not finite
         return out
-
-    def _infer_rows(
-        self, X: Array | kernels.Sparse, link: int, out: Array, first: int, last: int, most: int
-    ) -> int:
-        """Compute rows ``first`` to ``last`` of ``out``, ``most`` at a time; returns those done."""
-        outputs = np.empty(most * self._per_row, self.dtype)
-        narrow = self._narrow_buffer() if self._narrow else None
-        sparse: kernels.Sparse | None = None
-        order: Array | None = None
-        if isinstance(X, kernels.Sparse):
-            sparse, order, narrow = X, np.arange(len(out)), None
-            X = self._no_rows
-        ready = X.dtype == self.dtype
-        return kernels.infer(
-            self.params,
-            *self._layers,
-            link,
-            X,
-            X if ready else None,
-            sparse,
-            order,
-            first,
-            last,
-            self._nothing if ready else np.empty(most * self.sizes[0], self.dtype),
-            outputs,
-            np.empty_like(outputs) if self._keeps_slopes else None,
-            narrow,
-            out,
-        )
 
     def _table(self, X: Any) -> Array:
         """Take ``X`` as kernels do, but for numbers that are not finite, which ``infer`` finds."""
@@ -393,7 +303,7 @@ class Network:
         ValueError, TypeError
             If ``X`` has the wrong shape or holds anything but finite numbers.
         """
-        return self.infer_checked(self._table(X), self._loss.code)
+        return self.infer_checked(self._table(X), self._loss.link)
 
     def predict(self, X: Any) -> Array:
         """Decide for ``X`` (n, M): class indices (n,), or values (n, K).
@@ -402,7 +312,7 @@ class Network:
         """
         if self._loss.output == "values":
             return self.forward(X)
-        z = self.infer_checked(self._table(X), -1)
+        z = self.infer_checked(self._table(X), None)
         decided = z.argmax(axis=1) if self.loss == "softmax_cross_entropy" else z > 0
         return decided.astype(np.int64)
 
@@ -440,7 +350,7 @@ class Network:
 
     def loss_and_score(
         self,
-        X: Array | kernels.Sparse,
+        X: Array | Sparse,
         y: Array,
         weights: Array | None,
         rows: Array | None = None,
@@ -450,13 +360,13 @@ class Network:
         NaN, both, if all weights are 0.
         """
         n = row_count(X) if rows is None else len(rows)
-        width = self._per_row if isinstance(X, kernels.Sparse) else self.sizes[0]
+        width = self.layout.outputs if isinstance(X, Sparse) else self.sizes[0]
         most = max(16, EVALUATED_BYTES // (self.dtype.itemsize * width))
         loss = score = total = 0.0
         for start in range(0, n, most):
             part = slice(start, start + most)
             these = part if rows is None else rows[part]
-            z = self.infer_checked(rows_of(X, these), -1)
+            z = self.infer_checked(rows_of(X, these), None)
             own = None if weights is None else weights[these]
             weight = float(len(z) if own is None else own.sum(dtype=np.float64))
             if weight > 0.0:
@@ -478,16 +388,7 @@ class Network:
             if weight == 0.0:
                 return float("nan"), float("nan")
             shares = weights / self.dtype.type(weight)
-        columns, scratch = np.array(z.T, order="C"), np.empty(4 * len(z), self.dtype)
-        if y.ndim == 1:  # what training has compiled already
-            return kernels.softmax_cross_entropy(columns, y, shares, 0.0, scratch, math.inf)
-        targets = np.ascontiguousarray(y.T)
-        return kernels.loss_and_delta(self._bare, columns, targets, shares, scratch)
-
-    @functools.cached_property
-    def _bare(self) -> kernels.Objective:
-        """The loss without penalties."""
-        return self.objective()
+        return self._loss_of_outputs(z, y, shares)
 
     def metric_of(self, score: float, variance: float) -> float:
         """Turn a mean score of the kernels into the metric; ``variance`` is ``spread(y)``."""
@@ -534,18 +435,8 @@ class Network:
         if len(X) == 0:
             raise ValueError(f"X has no rows; its shape is {X.shape}")
         objective = self.objective(l1, l2, dropout, label_smoothing)
-        data = kernels.Data(X, y, checks.weights(sample_weight, len(X), self.dtype))
-        rule = kernels.Rule(kernels.SGD, np.zeros(4, np.float64), 0.0)
-        step = Steps(
-            self.params,
-            self._layers,
-            objective,
-            rule,
-            (),
-            data,
-            self.workspace(len(X), y, gathers=X.dtype != self.dtype),
-            seed=seed,
-        )
+        data = Data(X, y, checks.weights(sample_weight, len(X), self.dtype))
+        step = Steps(self.params, self.layout, objective, NO_UPDATE, (), data, len(X), seed=seed)
         _, means = step.take(np.zeros(1, np.float64))
         return float(means[0, 0]) if len(means) else float("nan"), step.gradients
 
@@ -609,7 +500,7 @@ class Network:
                         f"{array.shape} and the dtype {array.dtype}"
                     )
                 array = array.T if turned else array
-                start = int((self._layers.weights_at if turned else self._layers.biases_at)[i])
+                start = (self.layout.weight_starts if turned else self.layout.bias_starts)[i]
                 fresh[start : start + view.size] = array.reshape(-1)
         if left:
             raise ValueError(f"{min(left)!r} belongs to no layer of {self!r}")
@@ -654,14 +545,14 @@ class Network:
         return net, preparation
 
 
-def row_count(X: Array | kernels.Sparse) -> int:
+def row_count(X: Array | Sparse) -> int:
     """Count the rows of dense or sparse examples."""
-    return len(X.starts) - 1 if isinstance(X, kernels.Sparse) else len(X)
+    return len(X.starts) - 1 if isinstance(X, Sparse) else len(X)
 
 
-def rows_of(X: Array | kernels.Sparse, part: slice | Array) -> Array | kernels.Sparse:
+def rows_of(X: Array | Sparse, part: slice | Array) -> Array | Sparse:
     """Take some rows; of sparse ones a slice, whose numbers are not copied."""
-    if isinstance(X, kernels.Sparse):
+    if isinstance(X, Sparse):
         first, stop, _ = part.indices(row_count(X))  # type: ignore[union-attr]
         return X._replace(starts=X.starts[first : stop + 1])
     return X[part]

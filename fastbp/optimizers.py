@@ -9,10 +9,11 @@ from typing import Any, ClassVar
 
 import numpy as np
 
-from fastbp import checks, kernels
-from fastbp.buffers import aligned
+from fastbp import checks
+from fastbp.arrays import Array, aligned
 from fastbp.choices import choose
-from fastbp.kernels import Array
+from fastbp.kernels import optimizers as kernels
+from fastbp.plan.problem import Rule
 
 # A gradient of finite norm times this cannot take a finite float32 parameter out of range.
 LARGEST_RATE = 1e6
@@ -34,23 +35,21 @@ class Optimizer:
 
     learning_rate: float = 1e-3
 
-    code: ClassVar[int]
+    kernel: ClassVar[Any]
     buffers: ClassVar[int] = 0
 
     def __post_init__(self) -> None:
         checks.real("learning_rate", self.learning_rate, 0.0, LARGEST_RATE, open_ends="low")
 
     def hyper(self) -> tuple[float, ...]:
-        """Hyperparameters in the order in which ``kernels.update`` hands them on."""
+        """Hyperparameters in the order in which the kernel names them."""
         return ()
 
-    def rule(self, clip: float) -> kernels.Rule:
-        """Put code and hyperparameters together for ``kernels.train_steps``."""
-        hyper = np.zeros(4, np.float64)  # as ever where someone has changed the default
-        hyper[: len(self.hyper())] = self.hyper()
-        return kernels.Rule(self.code, hyper, clip)
+    def rule(self, clip: float) -> Rule:
+        """Put kernel and hyperparameters together for a plan."""
+        return Rule(self.kernel, self.hyper(), self.buffers, clip)
 
-    def state(self, size: int, dtype: Any) -> kernels.State:
+    def state(self, size: int, dtype: Any) -> tuple[Array, ...]:
         """Allocate what is kept for ``size`` parameters."""
         return tuple(aligned(size, dtype, 0.0) for _ in range(self.buffers))
 
@@ -75,7 +74,12 @@ class SGD(Optimizer):
     momentum: float = 0.0
     nesterov: bool = False
 
-    code: ClassVar[int] = kernels.SGD
+    @property
+    def kernel(self) -> Any:
+        """The kernel without momentum, with it, or with Nesterov's."""
+        if not self.momentum:
+            return kernels.sgd
+        return kernels.sgd_nesterov if self.nesterov else kernels.sgd_momentum
 
     def __post_init__(self) -> None:
         super().__post_init__()
@@ -89,8 +93,8 @@ class SGD(Optimizer):
         return 1 if self.momentum else 0
 
     def hyper(self) -> tuple[float, ...]:
-        """Momentum, and 1 for Nesterov."""
-        return self.momentum, float(self.nesterov)
+        """Momentum."""
+        return (self.momentum,)
 
 
 @dataclass(frozen=True)
@@ -114,7 +118,7 @@ class Adam(Optimizer):
     beta2: float = 0.999
     epsilon: float = 1e-8
 
-    code: ClassVar[int] = kernels.ADAM
+    kernel: ClassVar[Any] = kernels.adam
     buffers: ClassVar[int] = 2
 
     def __post_init__(self) -> None:
@@ -142,8 +146,6 @@ class AdamW(Adam):
 
     weight_decay: float = 1e-2
 
-    code: ClassVar[int] = kernels.ADAMW
-
     def __post_init__(self) -> None:
         super().__post_init__()
         checks.real("weight_decay", self.weight_decay, 0.0)
@@ -170,7 +172,7 @@ class RMSprop(Optimizer):
     rho: float = 0.9
     epsilon: float = 1e-8
 
-    code: ClassVar[int] = kernels.RMSPROP
+    kernel: ClassVar[Any] = kernels.rmsprop
     buffers: ClassVar[int] = 1
 
     def __post_init__(self) -> None:
@@ -202,7 +204,7 @@ class Adagrad(Optimizer):
     epsilon: float = 1e-10
     initial: float = 0.0
 
-    code: ClassVar[int] = kernels.ADAGRAD
+    kernel: ClassVar[Any] = kernels.adagrad
     buffers: ClassVar[int] = 1
 
     def __post_init__(self) -> None:
@@ -214,7 +216,7 @@ class Adagrad(Optimizer):
         """Epsilon."""
         return (self.epsilon,)
 
-    def state(self, size: int, dtype: Any) -> kernels.State:
+    def state(self, size: int, dtype: Any) -> tuple[Array, ...]:
         """Allocate s at its initial value."""
         return (aligned(size, dtype, self.initial),)
 

@@ -5,8 +5,8 @@ from typing import Any
 
 import numpy as np
 
+from fastbp.arrays import Array
 from fastbp.figures import drawable, ends, short
-from fastbp.kernels import Array
 
 # Up to so many classes their numbers fit into the cells of a confusion matrix.
 LEGIBLE_CLASSES = 24

@@ -12,7 +12,7 @@ from typing import IO, Any
 
 import numpy as np
 
-from fastbp.kernels import Array
+from fastbp.arrays import Array
 
 FORMAT = "fastbp"
 # 2 came with a preparation of the data beside the network; files without are still of 1.

@@ -7,6 +7,7 @@ from typing import Any
 import numpy as np
 
 from fastbp import checks
+from fastbp.arrays import Array
 from fastbp.figures import (
     FORMATS,
     MissingMatplotlibError,
@@ -17,7 +18,6 @@ from fastbp.figures import (
     write_figure,
 )
 from fastbp.history import History
-from fastbp.kernels import Array
 from fastbp.panels import (
     SHORT_NAME,
     checked_matrix,

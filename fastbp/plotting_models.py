@@ -7,6 +7,7 @@ from typing import Any
 import numpy as np
 
 from fastbp import checks
+from fastbp.arrays import Array
 from fastbp.figures import (
     Target,
     counted,
@@ -17,7 +18,6 @@ from fastbp.figures import (
     short,
     write_figure,
 )
-from fastbp.kernels import Array
 
 # Points of a grid from side to side: finer than the marks upon it.
 GRID = 200

@@ -6,8 +6,8 @@ from typing import Any
 import numpy as np
 
 from fastbp import checks
+from fastbp.arrays import Array
 from fastbp.columns import Columns, UnusableDataError
-from fastbp.kernels import Array
 from fastbp.readers import MISSING
 from fastbp.targets import Target, is_whole
 

@@ -19,8 +19,8 @@ from typing import IO, TYPE_CHECKING, Any, Literal
 
 import numpy as np
 
+from fastbp.arrays import Array
 from fastbp.columns import UnusableDataError
-from fastbp.kernels import Array
 
 if TYPE_CHECKING:
     import polars as pl

@@ -10,7 +10,7 @@ from typing import Any
 
 import numpy as np
 
-from fastbp.kernels import Array
+from fastbp.arrays import Array
 
 SMALLEST = 1e-7  # probabilities are held between this and 1 minus this
 

@@ -2,20 +2,20 @@
 
 import dataclasses
 import hashlib
+import importlib.metadata
 import math
 import platform
 import time
 from typing import Any
 
-import numba
 import numpy as np
 
 from fastbp import checks
+from fastbp.arrays import Array
 from fastbp.checkpoints import Checkpoints, Snapshot
 from fastbp.history import History
 from fastbp.interruption import REASONS
-from fastbp.kernels import Array
-from fastbp.steps import Steps
+from fastbp.plan.steps import Steps
 
 # Of arrays larger than so many bytes, so many rows, evenly spaced, tell whether they are the same.
 WHOLE_BYTES, FINGERPRINT_ROWS = 1 << 28, 1 << 16
@@ -67,7 +67,7 @@ def versions() -> dict[str, str]:
         "fastbp": __version__,
         "python": platform.python_version(),
         "numpy": np.__version__,
-        "numba": numba.__version__,
+        "numba": importlib.metadata.version("numba"),
     }
 
 

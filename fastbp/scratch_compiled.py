@@ -5,10 +5,10 @@ from typing import Any
 
 import numpy as np
 
-from fastbp import kernels
-from fastbp.buffers import aligned
-from fastbp.kernels import Array
+from fastbp.arrays import Array, aligned
 from fastbp.network import Network
+from fastbp.plan.problem import Data
+from fastbp.plan.steps import CHUNK_SECONDS, Steps
 from fastbp.scratch_layers import (
     Activation_Linear,
     Activation_ReLU,
@@ -32,7 +32,6 @@ from fastbp.scratch_optimizers import (
     Optimizer_SGD,
     averages,
 )
-from fastbp.steps import CHUNK_SECONDS, Steps
 
 HIDDEN = {
     Activation_ReLU: "relu",
@@ -139,11 +138,10 @@ class CompiledSteps:
         self.objective = net.objective()._replace(
             scale=_scale(model.loss, K),
             penalties=np.array(penalties, np.float64) if np.any(penalties) else None,
-            corner=1.0,
+            l1_slope_at_zero=1.0,
         )
-        self.data = kernels.Data(X, targets, None)
+        self.data = Data(X, targets)
         self.record = np.empty((len(X), K), X.dtype)
-        self.work = net.workspace(rows, targets, gathers=False)._replace(record=self.record)
         self.seconds = CHUNK_SECONDS  # of the last step; at first one step is taken
 
     @classmethod
@@ -179,16 +177,16 @@ class CompiledSteps:
         flat = [self.net.params, *state]
         for buffer, arrays in zip(flat, own, strict=True):
             np.concatenate([array.ravel() for array in arrays], out=buffer)
-        rule = kernels.Rule(optimizer.code, np.array(optimizer.hyper(), np.float64), 0.0)
         run = Steps(
             self.net.params,
-            self.net._layers,
+            self.net.layout,
             self.objective,
-            rule,
+            optimizer.rule(),
             tuple(state),
             self.data,
-            self.work,
+            self.rows,
             n_threads=None,
+            record=self.record,
         )
         start = first % self.per_epoch * self.rows
         run.go_to(start, optimizer.powers())
@@ -231,6 +229,7 @@ class CompiledSteps:
         """Count the outputs of ``rows``, as they were when visited, into loss and accuracy."""
         activation = self.model.output_layer_activation
         z = self.record[rows]
-        kernels.predict(self.net._loss.code, z)
+        if self.net.link is not None:
+            self.net.link(z)
         self.model.loss.calculate(z, self.y[rows])
         self.model.accuracy.calculate(activation.predictions(z), self.y[rows])

@@ -8,8 +8,8 @@ from typing import Any
 import numpy as np
 
 from fastbp import checks, persistence
+from fastbp.arrays import Array
 from fastbp.choices import choose
-from fastbp.kernels import Array
 from fastbp.scratch_layers import (
     Activation_Linear,
     Activation_ReLU,

@@ -9,7 +9,7 @@ from typing import Any
 import numpy as np
 
 from fastbp import checks, kernels
-from fastbp.kernels import Array
+from fastbp.arrays import Array
 
 
 def remembered(owner: Any, name: str) -> Any:
@@ -187,8 +187,12 @@ class Layer_Dense:
             2 * self.bias_regularizer_l2,
         )
         if any(penalties):
-            floats = (float(penalty) for penalty in penalties)
-            kernels.penalise_layer(weights, biases, dweights, dbiases, *floats)
+            l1, l2, bias_l1, bias_l2 = (float(penalty) for penalty in penalties)
+            found = np.empty(1)
+            if l1 > 0.0 or l2 > 0.0:
+                kernels.penalise(weights, dweights, l1, l2, 1.0, 1.0, found)
+            if bias_l1 > 0.0 or bias_l2 > 0.0:
+                kernels.penalise(biases, dbiases, bias_l1, bias_l2, 1.0, 1.0, found)
         self.dweights = dweights
         self.dbiases = dbiases
         self.dinputs = dinputs

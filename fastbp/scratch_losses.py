@@ -6,7 +6,7 @@ from typing import Any
 import numpy as np
 
 from fastbp import checks, kernels
-from fastbp.kernels import Array
+from fastbp.arrays import Array
 from fastbp.scratch_layers import Activation_Softmax
 
 # Probabilities are held between this and 1 minus this before their logarithm is taken.

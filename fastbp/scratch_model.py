@@ -10,7 +10,7 @@ from typing import Any
 import numpy as np
 
 from fastbp import checks, scratch_files
-from fastbp.kernels import Array
+from fastbp.arrays import Array
 from fastbp.scratch_compiled import CompiledSteps
 from fastbp.scratch_layers import Activation_Sigmoid, Activation_Softmax, Layer_Input, keeps
 from fastbp.scratch_losses import (

@@ -8,8 +8,10 @@ from typing import Any, ClassVar
 
 import numpy as np
 
-from fastbp import checks, kernels
-from fastbp.kernels import Array
+from fastbp import checks
+from fastbp.arrays import Array
+from fastbp.kernels import optimizers as kernels
+from fastbp.plan.problem import Rule
 
 MOMENTUMS = "weight_momentums", "bias_momentums"
 CACHE = "weight_cache", "bias_cache"
@@ -27,7 +29,7 @@ class Optimizer:
         Steps done.
     """
 
-    code: ClassVar[int]  # of the kernel
+    kernel: ClassVar[Any]  # from kernels.optimizers
 
     def __init__(self, learning_rate: float, decay: float) -> None:
         self.learning_rate = checks.real("learning_rate", learning_rate, 0.0)
@@ -35,9 +37,13 @@ class Optimizer:
         self.decay = checks.real("decay", decay, 0.0)
         self.iterations = 0
 
-    def hyper(self) -> tuple[float, float, float, float]:
-        """Give the optimizer's own numbers in the order of its kernel, then zeros."""
+    def hyper(self) -> tuple[float, ...]:
+        """Give the optimizer's own numbers in the order of its kernel."""
         raise NotImplementedError
+
+    def rule(self) -> Rule:
+        """Put kernel and numbers together for a plan."""
+        return Rule(self.kernel, self.hyper(), len(self.kept()) // 2)
 
     def kept(self) -> tuple[str, ...]:
         """Name the averages kept on each layer: of weights and of biases, in turn."""
@@ -93,12 +99,20 @@ class Optimizer:
 
     def _move(self, arrays: list[Array]) -> bool:
         """Call the kernel, for arrays in the form that it takes; False if sizes do not fit."""
-        W, b, dW, db, *state = arrays
-        of_W, of_b = tuple(state[::2]), tuple(state[1::2])
-        rate, hyper, scratch = self.current_learning_rate, self.hyper(), np.empty(8)
-        return kernels.update_layer(
-            self.code, W, b, dW, db, of_W, of_b, rate, *hyper, *self.powers(), scratch
-        )
+        of_weights, of_biases = arrays[::2], arrays[1::2]
+        for own in (of_weights, of_biases):
+            shape = own[0].shape
+            for array in own:
+                if array.shape != shape:
+                    return False
+        rate, hyper = self.current_learning_rate, self.numbers()
+        self.kernel(*of_weights, rate, hyper)
+        self.kernel(*of_biases, rate, hyper)
+        return True
+
+    def numbers(self) -> Array:
+        """Give the kernel's numbers for this step."""
+        return np.array(self.hyper(), np.float64)
 
     def _move_copies(self, arrays: list[Array]) -> None:
         """Do the same for arrays of other types or orders, by way of copies."""
@@ -140,17 +154,20 @@ class Optimizer_SGD(Optimizer):
     learning_rate, decay, momentum : float
     """
 
-    code = kernels.SGD
-
     def __init__(
         self, learning_rate: float = 1.0, decay: float = 0.0, momentum: float = 0.0
     ) -> None:
         super().__init__(learning_rate, decay)
         self.momentum = checks.real("momentum", momentum, 0.0)
 
-    def hyper(self) -> tuple[float, float, float, float]:
-        """Give momentum, and 0: not Nesterov's."""
-        return self.momentum, 0.0, 0.0, 0.0
+    @property
+    def kernel(self) -> Any:
+        """The kernel with momentum or without."""
+        return kernels.sgd_momentum if self.momentum else kernels.sgd
+
+    def hyper(self) -> tuple[float, ...]:
+        """Give momentum."""
+        return (self.momentum,)
 
     def kept(self) -> tuple[str, ...]:
         """Name the velocity, if there is momentum."""
@@ -165,7 +182,7 @@ class Optimizer_Adagrad(Optimizer):
     learning_rate, decay, epsilon : float
     """
 
-    code = kernels.ADAGRAD
+    kernel = kernels.adagrad
 
     def __init__(
         self, learning_rate: float = 1.0, decay: float = 0.0, epsilon: float = 1e-7
@@ -173,9 +190,9 @@ class Optimizer_Adagrad(Optimizer):
         super().__init__(learning_rate, decay)
         self.epsilon = checks.real("epsilon", epsilon, 0.0)
 
-    def hyper(self) -> tuple[float, float, float, float]:
+    def hyper(self) -> tuple[float, ...]:
         """Give epsilon."""
-        return self.epsilon, 0.0, 0.0, 0.0
+        return (self.epsilon,)
 
     def kept(self) -> tuple[str, ...]:
         """Name the sum of squares."""
@@ -190,7 +207,7 @@ class Optimizer_RMSprop(Optimizer):
     learning_rate, decay, epsilon, rho : float
     """
 
-    code = kernels.RMSPROP
+    kernel = kernels.rmsprop
 
     def __init__(
         self,
@@ -203,9 +220,9 @@ class Optimizer_RMSprop(Optimizer):
         self.epsilon = checks.real("epsilon", epsilon, 0.0)
         self.rho = checks.real("rho", rho, 0.0, 1.0)
 
-    def hyper(self) -> tuple[float, float, float, float]:
+    def hyper(self) -> tuple[float, ...]:
         """Give rho and epsilon."""
-        return self.rho, self.epsilon, 0.0, 0.0
+        return self.rho, self.epsilon
 
     def kept(self) -> tuple[str, ...]:
         """Name the average of squares."""
@@ -220,7 +237,7 @@ class Optimizer_Adam(Optimizer):
     learning_rate, decay, epsilon, beta_1, beta_2 : float
     """
 
-    code = kernels.ADAM
+    kernel = kernels.adam
 
     def __init__(
         self,
@@ -235,7 +252,13 @@ class Optimizer_Adam(Optimizer):
         self.beta_1 = checks.real("beta_1", beta_1, 0.0, 1.0, open_ends="high")
         self.beta_2 = checks.real("beta_2", beta_2, 0.0, 1.0, open_ends="high")
 
-    def hyper(self) -> tuple[float, float, float, float]:
+    def numbers(self) -> Array:
+        """Give the kernel's numbers for this step, the betas' powers among them."""
+        power_1, power_2 = self.powers()
+        powers = power_1 * self.beta_1, power_2 * self.beta_2
+        return np.array((*self.hyper(), *powers), np.float64)
+
+    def hyper(self) -> tuple[float, ...]:
         """Give beta_1, beta_2, epsilon, and 0: no decay of weights."""
         return self.beta_1, self.beta_2, self.epsilon, 0.0
 

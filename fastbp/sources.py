@@ -9,9 +9,9 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 
 from fastbp import datasets, readers
+from fastbp.arrays import Array
 from fastbp.choices import unknown
 from fastbp.columns import UnusableDataError, numbers_of
-from fastbp.kernels import Array
 from fastbp.readers import MISSING
 
 if TYPE_CHECKING:

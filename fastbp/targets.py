@@ -6,6 +6,7 @@ from typing import Any
 
 import numpy as np
 
+from fastbp.arrays import Array
 from fastbp.columns import (
     UnusableDataError,
     codes_of,
@@ -15,7 +16,6 @@ from fastbp.columns import (
     numbers_of,
     texts_of,
 )
-from fastbp.kernels import Array
 
 TASKS = ("classification", "regression")
 # Whole numbers with so many different values at most are taken for classes.

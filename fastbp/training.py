@@ -8,14 +8,15 @@ from typing import Any
 
 import numpy as np
 
-from fastbp import checks, kernels, resuming
+from fastbp import checks, resuming
+from fastbp.arrays import Array
 from fastbp.checkpoints import Checkpoints
 from fastbp.history import History
 from fastbp.interruption import Interruption, interrupts
-from fastbp.kernels import Array
 from fastbp.network import Network, spread
 from fastbp.optimizers import Optimizer, Schedule, as_optimizer, as_schedule
-from fastbp.steps import CHUNK_SECONDS, MOST_THREADS, Steps
+from fastbp.plan.problem import Data, Objective
+from fastbp.plan.steps import CHUNK_SECONDS, MOST_THREADS, Steps
 
 Callback = Callable[[Network, History], object]
 
@@ -94,10 +95,10 @@ class _Run(Steps):
     def __init__(
         self,
         net: Network,
-        data: kernels.Data,
+        data: Data,
         optimizer: Optimizer,
         schedule: Schedule,
-        objective: kernels.Objective,
+        objective: Objective,
         epochs: int,
         batch_size: int,
         clip: float,
@@ -110,15 +111,14 @@ class _Run(Steps):
         rows = min(batch_size, n)
         # The order within a batch of all rows changes nothing but the rounding.
         shuffled = shuffle and rows < n
-        gathers = shuffled or order is not None or data.X.dtype != net.dtype
         super().__init__(
             net.params,
-            net._layers,
+            net.layout,
             objective,
             optimizer.rule(clip),
             optimizer.state(net.params.size, net.dtype),
             data,
-            net.workspace(rows, data.y, gathers=gathers),
+            rows,
             shuffled=shuffled,
             seed=seed,
             n_threads=n_threads,
@@ -284,7 +284,7 @@ def train(
 
     run = _Run(
         net,
-        kernels.Data(X, y, weights),
+        Data(X, y, weights),
         optimizer,
         schedule,
         objective,

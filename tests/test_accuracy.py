@@ -5,7 +5,8 @@ import numpy as np
 import pytest
 from slow import some
 
-from fastbp import jit, kernels
+from fastbp import kernels
+from fastbp.kernels import compiler
 
 pytestmark = pytest.mark.skipif(
     numba.config.DISABLE_JIT, reason="tens of millions of numbers, one at a time"
@@ -42,7 +43,7 @@ def loop(name):
     """Compile the scalar kernel into a loop, as it is used."""
     function = getattr(kernels, name)
 
-    @numba.njit(fastmath=jit.RELAXED, error_model="numpy")
+    @numba.njit(fastmath=compiler.RELAXED, error_model="numpy")
     def run(x, out):
         for k in range(x.shape[0]):
             out[k] = function(x[k])

@@ -369,12 +369,13 @@ def test_warmup_compiles_and_says_so(tmp_path: Path) -> None:
 
 def test_what_is_warmed_serves_the_command(tmp_path: Path) -> None:
     code = (
-        "import fastbp; from fastbp import cli, kernels; fastbp.warmup()\n"
-        "before = len(getattr(kernels.train_steps, 'signatures', ()))\n"
+        "import fastbp; from fastbp import cli; from fastbp.plan import operation\n"
+        "fastbp.warmup()\n"
+        "before = list(operation.compiled)\n"
         "for name in ('digits', 'iris', 'diabetes'):\n"
         "    command = f'train {name} --epochs 1 --picture none --out {name}'\n"
         "    assert cli.main(command.split()) == 0\n"
-        "assert len(getattr(kernels.train_steps, 'signatures', ())) == before\n"
+        "assert operation.compiled == before, operation.compiled\n"
     )
     done = run("-c", code, cwd=tmp_path, command=(sys.executable,))
     assert done.returncode == 0, done.stderr

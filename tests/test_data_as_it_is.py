@@ -10,7 +10,8 @@ from slow import all_of, some
 
 import fastbp
 from fastbp import kernels
-from fastbp.steps import Steps
+from fastbp.plan.problem import Data
+from fastbp.plan.steps import Steps, processors
 
 
 def images(rows=90, columns=12, seed=0):
@@ -249,16 +250,15 @@ def test_steps_visit_the_rows_they_are_given_and_no_other():
     X[np.setdiff1d(np.arange(30), rows)] = np.nan
     net = fastbp.Network([2, 2], dtype="float64")
     steps = Steps(
-        *(net.params, net._layers, net.objective(), fastbp.SGD(0.1).rule(0.0)),
-        *((), kernels.Data(X, np.arange(30) % 2, None)),
-        net.workspace(3, np.arange(30), gathers=True),
+        *(net.params, net.layout, net.objective(), fastbp.SGD(0.1).rule(0.0)),
+        *((), Data(X, np.arange(30) % 2), 3),
         shuffled=True,
         order=rows,
     )
     taken, means = steps.take(np.full(6, 0.1))
     assert taken == 6
     assert np.isfinite(means).all()
-    assert sorted(steps.places[0].order) == sorted(rows)
+    assert sorted(steps.orders[0]) == sorted(rows)
 
 
 # ---- Prediction
@@ -303,5 +303,5 @@ def test_prediction_makes_no_copy_of_its_input(kind):
     out = net.forward(X)
     peak = tracemalloc.get_traced_memory()[1]
     tracemalloc.stop()
-    blocks = 2 * fastbp.network.BLOCK_BYTES * fastbp.steps.processors()
+    blocks = 2 * fastbp.network.BLOCK_BYTES * processors()
     assert peak < out.nbytes + blocks < X.nbytes * (1 if kind == "float32" else 4)

@@ -23,7 +23,7 @@ from sklearn.preprocessing import scale
 from slow import all_of, some
 
 import fastbp
-from fastbp import kernels
+from fastbp.plan import operation
 
 pytestmark = pytest.mark.filterwarnings("ignore::sklearn.exceptions.ConvergenceWarning")
 
@@ -558,14 +558,13 @@ def test_threads_come_to_the_same_and_a_pool_gets_one_each():
 
 def test_warmup_compiles_what_estimators_need():
     fastbp.warmup("float64", estimators=True)
-    compiled = (kernels.train_steps, kernels.infer, kernels.loss_and_delta, kernels.predict)
-    before = [len(getattr(kernel, "signatures", ())) for kernel in compiled]
+    before = list(operation.compiled)
     for kind in ("three classes", "two classes", "one output"):
         X, y = data(kind)
         for early_stopping in (False, True):
             net = pair(kind, max_iter=2, early_stopping=early_stopping)[1].fit(X, y)
             net.predict_proba(X) if hasattr(net, "classes_") else net.predict(X)
-    assert [len(getattr(kernel, "signatures", ())) for kernel in compiled] == before
+    assert operation.compiled == before
 
 
 # ---- As users of scikit-learn expect

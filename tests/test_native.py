@@ -10,7 +10,7 @@ import pytest
 from threadpoolctl import ThreadpoolController, threadpool_info, threadpool_limits
 
 import fastbp
-from fastbp import native
+from fastbp.kernels import native
 
 ASK = """
 import json, os
@@ -69,14 +69,14 @@ def test_limits_of_others_do_not_give_it_threads():
 
 
 def test_the_kernels_of_openblas_have_a_name():
-    assert native.CORE.isidentifier()
+    assert native.core().isidentifier()
 
 
 def test_the_kernels_that_a_variable_names_are_taken():
-    if native.CORE not in ("Haswell", "Zen", "SkylakeX", "Cooperlake", "Sapphirerapids"):
-        pytest.skip(f"this processor may have no Haswell kernels: {native.CORE}")
+    if native.core() not in ("Haswell", "Zen", "SkylakeX", "Cooperlake", "Sapphirerapids"):
+        pytest.skip(f"this processor may have no Haswell kernels: {native.core()}")
     result = subprocess.run(
-        [sys.executable, "-c", "from fastbp import native; print(native.CORE)"],
+        [sys.executable, "-c", "from fastbp.kernels import native; print(native.core())"],
         env=os.environ | {"OPENBLAS_CORETYPE": "Haswell"},
         capture_output=True,
         text=True,

@@ -156,10 +156,10 @@ def test_05_to_10_forward(rows):
     Z1, A1, Z2 = (rows.empty(m, n) for _ in range(3))
     kernels.affine(rows.X, rows.W1, rows.b1, Z1)
     assert_same(turned(Z1), c.Z1)
-    kernels.dense_forward(rows.X, rows.W1, rows.b1, kernels.RELU, A1, None)
+    kernels.dense_relu(rows.X, rows.W1, rows.b1, A1)
     assert_same(turned(A1), c.A1)
     assert 0 < np.count_nonzero(A1) < A1.size
-    kernels.dense_forward(A1, rows.W2, rows.b2, kernels.IDENTITY, Z2, None)
+    kernels.affine(A1, rows.W2, rows.b2, Z2)
     assert_same(turned(Z2), c.Z2)
     kernels.softmax(Z2)
     assert_same(turned(Z2), c.Y_hat)
@@ -261,10 +261,9 @@ def test_14_the_chain_of_12_and_13_is_a_difference(rows):
 def test_14_of_the_loss_kernel_lies_as_the_notes_write_it(rows):
     c = rows.columns
     z = c.Z2.copy(order="C")  # as it is overwritten
-    shares, scratch_space = np.full(m, 1 / m, z.dtype), rows.empty(4, m)
-    loss, right = kernels.softmax_cross_entropy(
-        *(z, rows.labels, shares, 0.0, scratch_space, np.inf)
-    )
+    weights, scratch, found = np.full(m, 1 / m, z.dtype), rows.empty(4 * m), np.zeros(2)
+    kernels.softmax_cross_entropy(z, rows.labels, weights, 0.0, np.inf, scratch, found)
+    loss, right = found
     assert_same(z, c.DZ2() / z.dtype.type(m))  # in place of Z2, (n, m)
     assert loss == pytest.approx(c.loss().mean(dtype=np.float64), rel=20 * eps(z))
     assert right == pytest.approx(np.mean(c.Y_hat.argmax(axis=0) == rows.labels), abs=20 * eps(z))

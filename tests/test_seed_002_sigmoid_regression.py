@@ -29,8 +29,9 @@ from sklearn.metrics import r2_score
 from sklearn.model_selection import train_test_split
 
 import fastbp
-from fastbp import functional, kernels, scratch
-from fastbp.steps import Steps
+from fastbp import functional, scratch
+from fastbp.plan.problem import Data
+from fastbp.plan.steps import Steps
 
 X_EXAMPLE, T_EXAMPLE = np.array([1.0, 3.0]), np.array([4.0, 1.0])
 MU = 0.01  # of the example
@@ -365,12 +366,12 @@ def test_one_call_of_the_kernel_takes_all_the_steps():
     steps = EPOCHS * ROWS
     run = Steps(
         net.params,
-        net._layers,
+        net.layout,
         net.objective(),
-        kernels.Rule(kernels.SGD, np.zeros(4), 0.0),
+        fastbp.SGD().rule(0.0),
         (),
-        kernels.Data(X, y, None),
-        net.workspace(1, y, gathers=False),
+        Data(X, y),
+        1,
     )
     taken, means = run.take(np.full(steps, 0.05))
     assert taken == steps

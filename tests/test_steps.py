@@ -12,7 +12,8 @@ import pytest
 from slow import all_of
 
 import fastbp
-from fastbp import kernels, steps
+from fastbp.plan import choice, steps
+from fastbp.plan.problem import Data
 
 needs_jit = pytest.mark.skipif(numba.config.DISABLE_JIT, reason="threads need compiled code")
 pytestmark = needs_jit
@@ -35,6 +36,18 @@ def trained(sizes, n, threads, *, loss="softmax_cross_entropy", dtype="float64",
     history = fastbp.train(net, X, y, n_threads=threads, **how)
     assert np.abs(net.params - start).max() > 1e-4
     return net, history
+
+
+RIGHT = choice.for_training
+
+
+def choose(monkeypatch, **changed):
+    """Let plans be made with other choices than those for this processor."""
+
+    def chosen(layout, rows, *, sparse):
+        return RIGHT(layout, rows, sparse=sparse)._replace(**changed)
+
+    monkeypatch.setattr(choice, "for_training", chosen)
 
 
 CASES = {
@@ -94,7 +107,7 @@ def test_threads_come_to_the_same_result(name, threads):
 @pytest.mark.parametrize("sizes", [[7, 10, 4], [2, 9, 3]])
 def test_threads_that_work_on_blocks_of_rows_come_to_the_same_result(sizes, monkeypatch):
     whole = trained(sizes, 50, 1)[0]
-    monkeypatch.setattr(fastbp.Network, "_block", lambda net, rows: 3)
+    choose(monkeypatch, block=3)
     for threads in (1, 2, 3):
         in_blocks = trained(sizes, 50, threads)[0]
         np.testing.assert_allclose(in_blocks.params, whole.params, rtol=1e-6, atol=1e-8)
@@ -118,7 +131,7 @@ def test_tiles_give_what_blas_gives(threads, kind, how, monkeypatch):
     X = np.abs(100 * X).astype("uint8") if kind == "uint8" else X.astype(kind)
     nets = []
     for tiles in (True, False):
-        monkeypatch.setattr(fastbp.Network, "_tiles", lambda net, tiles=tiles: tiles)
+        choose(monkeypatch, tiles=tiles)
         net = fastbp.Network(sizes, dtype=dtype, seed=1)
         how = {"epochs": 3, "batch_size": 16, "optimizer": fastbp.SGD(0.05), "seed": 2} | how
         fastbp.train(net, X, y, n_threads=threads, **how)
@@ -173,14 +186,15 @@ def test_fits_side_by_side_with_threads_of_their_own_agree_with_fits_alone():
 
 def test_nobody_waits_for_a_thread_that_fails(monkeypatch):
     """An error in one thread reaches the caller, and the others do not wait for it forever."""
-    right = kernels.train_steps
+    right = steps.Steps._take
 
-    def fails(*arguments):
-        if next(one for one in arguments if isinstance(one, kernels.Team)).rank == 1:
+    def fails(team, rank, rates):
+        if rank == 1:
+            team._leave()
             raise MemoryError("no stack")
-        return right(*arguments)
+        return right(team, rank, rates)
 
-    monkeypatch.setattr(kernels, "train_steps", fails)
+    monkeypatch.setattr(steps.Steps, "_take", fails)
     X, y = examples(64, [4, 3], "softmax_cross_entropy", "float32")
     with pytest.raises(MemoryError, match="no stack"):
         fastbp.train(fastbp.Network([4, 3]), X, y, batch_size=16, n_threads=2)
@@ -188,17 +202,17 @@ def test_nobody_waits_for_a_thread_that_fails(monkeypatch):
 
 def test_threads_are_chosen_by_the_work(monkeypatch):
     monkeypatch.setattr(steps, "processors", lambda: 8)
-    assert steps.suitable_threads(np.array([4, 8, 4]), 32) == 1
-    assert steps.suitable_threads(np.array([784, 1024, 10]), 256) == 8
-    assert steps.suitable_threads(np.array([2, 64, 3]), 300) == 1
-    assert steps.suitable_threads(np.array([2, 64, 3]), 4000) == 8
-    assert steps.suitable_threads(np.array([3000, 3000, 10]), 5) == 5
-    assert steps.suitable_threads(np.array([64, 100, 10]), 64) == 1
-    assert steps.suitable_threads(np.array([64, 100, 10]), 64, itemsize=8) == 8
-    assert steps.suitable_threads(np.array([64, 100, 10]), 64, itemsize=8, together=2) == 1
-    assert steps.suitable_threads(np.array([64, 100, 10]), 64, itemsize=8, together=9) == 8
+    assert steps.suitable_threads([4, 8, 4], 32) == 1
+    assert steps.suitable_threads([784, 1024, 10], 256) == 8
+    assert steps.suitable_threads([2, 64, 3], 300) == 1
+    assert steps.suitable_threads([2, 64, 3], 4000) == 8
+    assert steps.suitable_threads([3000, 3000, 10], 5) == 5
+    assert steps.suitable_threads([64, 100, 10], 64) == 1
+    assert steps.suitable_threads([64, 100, 10], 64, itemsize=8) == 8
+    assert steps.suitable_threads([64, 100, 10], 64, itemsize=8, together=2) == 1
+    assert steps.suitable_threads([64, 100, 10], 64, itemsize=8, together=9) == 8
     with ThreadPoolExecutor(1) as pool:  # where others are likely to run side by side
-        assert pool.submit(steps.suitable_threads, np.array([784, 1024, 10]), 256).result() == 1
+        assert pool.submit(steps.suitable_threads, [784, 1024, 10], 256).result() == 1
 
 
 @pytest.mark.parametrize(
@@ -236,9 +250,8 @@ def test_threads_that_were_not_started_are_not_waited_for():
     X, y = examples(8, [2, 2], "softmax_cross_entropy", "float64")
     net = fastbp.Network([2, 2], dtype="float64")
     team = steps.Steps(
-        *(net.params, net._layers, net.objective(), fastbp.SGD(0.1).rule(0.0)),
-        *((), kernels.Data(X, y, None)),
-        net.workspace(4, y, gathers=False),
+        *(net.params, net.layout, net.objective(), fastbp.SGD(0.1).rule(0.0)),
+        *((), Data(X, y), 4),
         n_threads=2,
     )
     with pytest.raises(RuntimeError, match="2 threads of Steps run inside 'with' only"):

@@ -12,8 +12,10 @@ import pytest
 from slow import some
 
 import fastbp
-from fastbp import kernels, training
+from fastbp import training
 from fastbp.choices import LOSSES
+from fastbp.plan import operation
+from fastbp.plan.steps import Steps
 
 OPTIMIZERS = {
     "sgd": fastbp.SGD(0.05),
@@ -358,13 +360,13 @@ def test_data_are_not_changed_or_copied(monkeypatch):
     X, y = blobs(64)
     before, labels = X.copy(), y.copy()
     seen = []
-    right = kernels.train_steps
+    take = Steps.take
 
-    def spy(*arguments):
-        seen.append(arguments[6].X)
-        return right(*arguments)
+    def spy(steps, rates):
+        seen.append(steps.problem.data.X)
+        return take(steps, rates)
 
-    monkeypatch.setattr(kernels, "train_steps", spy)
+    monkeypatch.setattr(Steps, "take", spy)
     fastbp.train(fastbp.Network([4, 3]), X, y, epochs=2, batch_size=8)
     np.testing.assert_array_equal(X, before)
     np.testing.assert_array_equal(y, labels)
@@ -387,11 +389,10 @@ def test_progress_goes_to_stderr_only_when_asked(capsys):
 @pytest.mark.parametrize("dtype", ["float32", "float64"])
 def test_warmup_compiles_what_training_needs(dtype):
     fastbp.warmup(dtype)
-    compiled = (kernels.train_steps, kernels.infer, kernels.softmax_cross_entropy)
-    before = [len(kernel.signatures) for kernel in compiled]
+    before = list(operation.compiled)
     for classes in (2, 10):
         X, y = blobs(50, dtype=dtype)
         net = fastbp.Network([4, 8, classes], dtype=dtype)
         fastbp.train(net, X, y % classes, epochs=1, validation_data=(X, y % classes))
         net.predict(X)
-    assert [len(kernel.signatures) for kernel in compiled] == before
+    assert operation.compiled == before

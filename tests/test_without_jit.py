@@ -27,6 +27,7 @@ def test_kernels_without_the_compiler_are_covered(wanted, tmp_path):
                 "-m",
                 "pytest",
                 "tests/test_kernels.py",
+                "tests/test_plan.py",
                 "-q",
                 "-p",
                 "no:cacheprovider",
@@ -44,8 +45,21 @@ def test_kernels_without_the_compiler_are_covered(wanted, tmp_path):
     assert result.returncode == 0, result.stdout[-3000:] + result.stderr[-3000:]
     files = json.loads(report.read_text())["files"]
     covered = {
-        Path(name).name: entry["summary"]["percent_covered"] for name, entry in files.items()
+        "/".join(Path(name).parts[-2:]): entry["summary"]["percent_covered"]
+        for name, entry in files.items()
     }
-    # What is left: calls of machine code, threads that meet, and the refusal to cache.
-    assert covered["kernels.py"] > 94, covered
-    assert covered["reference.py"] > 93, covered
+    # What is left: calls of machine code, and threads that meet.
+    kernels = [
+        "activations",
+        "clock",
+        "dense",
+        "losses",
+        "optimizers",
+        "random",
+        "rows",
+        "scalar",
+        "sparse",
+    ]
+    for name in (*(f"kernels/{kernel}.py" for kernel in kernels), "plan/lowering.py"):
+        assert covered[name] > 80, (name, covered)
+    assert covered["fastbp/reference.py"] > 93, covered

@@ -10,9 +10,9 @@ from pathlib import Path
 import numpy as np
 
 from fastbp import readers, sources
+from fastbp.arrays import Array
 from fastbp.columns import UnusableDataError, fit_columns
 from fastbp.datasets import DATASETS
-from fastbp.kernels import Array
 from fastbp.preparation import Preparation
 from fastbp.readers import MissingPolarsError
 from fastbp.runs.settings import Settings
@@ -31,21 +31,23 @@ class Clock:
     def __init__(self) -> None:
         self.begin = time.perf_counter()
         self.spent: dict[str, float] = {}
+        self._running = ""  # what is being counted
 
     @contextlib.contextmanager
     def on(self, what: str) -> Iterator[None]:
         """Count the time inside as spent on ``what``."""
-        start = time.perf_counter()
+        start, self._running = time.perf_counter(), what
         try:
             yield
         finally:
+            self._running = ""
             self.spent[what] = self.spent.get(what, 0.0) + time.perf_counter() - start
 
-    def move(self, source: str, target: str, seconds: float) -> None:
-        """Count so many seconds of one thing as spent on another."""
-        if seconds > 0.0:
-            self.spent[source] -= seconds
-            self.spent[target] = self.spent.get(target, 0.0) + seconds
+    def set_apart(self, what: str, seconds: float) -> None:
+        """Count so many seconds of what is being counted as spent on ``what``."""
+        if self._running:
+            self.spent[self._running] = self.spent.get(self._running, 0.0) - seconds
+        self.spent[what] = self.spent.get(what, 0.0) + seconds
 
     @property
     def total(self) -> float:

@@ -6,10 +6,10 @@ from pathlib import Path
 
 import numpy as np
 
+from fastbp.arrays import Array
 from fastbp.checkpoints import Checkpoints
 from fastbp.history import History
 from fastbp.interruption import Interruption
-from fastbp.kernels import Array
 from fastbp.models import Model
 from fastbp.network import Network
 from fastbp.optimizers import OPTIMIZERS, SCHEDULES, Optimizer

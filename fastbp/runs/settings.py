@@ -15,8 +15,8 @@ from fastbp.choices import ACTIVATIONS, LOSSES, choose, unknown
 from fastbp.network import DTYPES
 from fastbp.optimizers import LARGEST_RATE, OPTIMIZERS, SCHEDULES
 from fastbp.persistence import write_whole
+from fastbp.plan.steps import MOST_THREADS
 from fastbp.readers import MISSING, is_file, is_table
-from fastbp.steps import MOST_THREADS
 from fastbp.targets import TASKS
 
 # Measured on digits held out from those to learn from, with no hidden layer to three.

@@ -7,13 +7,12 @@ import warnings
 from pathlib import Path
 from typing import Any
 
-from numba.core import event
-
 from fastbp.checkpoints import Checkpoints
 from fastbp.figures import MissingMatplotlibError
 from fastbp.history import History
 from fastbp.interruption import Interruption
 from fastbp.network import Network
+from fastbp.plan import operation
 from fastbp.runs.data import Clock, Prepared, WrongUseError, prepare
 from fastbp.runs.event_files import EventFiles, MissingTensorboardError
 from fastbp.runs.files import (
@@ -103,7 +102,7 @@ def run(
             events = EventFiles(folder / "tensorboard")
             stack.callback(events.close)
             callbacks.append(events)
-        compiling = stack.enter_context(Compiling(say))
+        stack.enter_context(Compiling(say, clock))
         result = fit(
             settings,
             data,
@@ -115,7 +114,6 @@ def run(
             callbacks=callbacks,
             clock=clock,
         )
-        clock.move("training", "compiling", compiling.seconds)
         _leave(result, settings, data, folder, say, clock)
     return result
 
@@ -246,37 +244,31 @@ def _event_files(settings: Settings) -> bool:
         raise WrongUseError(str(error)) from None
 
 
-class Compiling(event.Listener):
-    """Says once that something is compiled, which is not on disk yet, and counts the seconds.
+class Compiling(operation.Listener):
+    """Says once that kernels are compiled, which are not on disk yet, and counts the seconds.
 
     Used as a context, in which it listens.
     """
 
-    def __init__(self, say: Say) -> None:
-        self._say, self._depth, self._start = say, 0, 0.0
-        self._context = event.install_listener("numba:compile", self)
-        self.seconds = 0.0
+    def __init__(self, say: Say, clock: Clock) -> None:
+        self._say, self._clock, self._told = say, clock, False
 
     def __enter__(self) -> "Compiling":
-        self._context.__enter__()
+        operation.listeners.append(self)
         return self
 
     def __exit__(self, *error: Any) -> None:
-        self._context.__exit__(*error)
+        operation.listeners.remove(self)
 
-    def on_start(self, event: Any) -> None:
+    def begin(self) -> None:
         """Say it, the first time."""
-        if self.seconds == 0.0 and self._depth == 0:
+        if not self._told:
             self._say("compiling", "that takes some seconds, the first time only")
-        if self._depth == 0:
-            self._start = time.perf_counter()
-        self._depth += 1
+        self._told = True
 
-    def on_end(self, event: Any) -> None:
-        """Count; what is compiled for something else is counted there."""
-        self._depth -= 1
-        if self._depth == 0:
-            self.seconds += time.perf_counter() - self._start
+    def end(self, seconds: float) -> None:
+        """Count the seconds, and not as training."""
+        self._clock.set_apart("compiling", seconds)
 
 
 class _Watcher:

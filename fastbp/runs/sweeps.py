@@ -19,6 +19,7 @@ import numpy as np
 from fastbp.choices import unknown
 from fastbp.interruption import REASONS, Interruption, interrupts
 from fastbp.persistence import write_whole
+from fastbp.plan.steps import processors
 from fastbp.runs.data import Clock, Prepared, WrongUseError, prepare
 from fastbp.runs.files import (
     Say,
@@ -33,7 +34,6 @@ from fastbp.runs.files import (
 from fastbp.runs.fit import Result, fit, in_effect, network
 from fastbp.runs.settings import Settings
 from fastbp.runs.single import Compiling, announce, finish
-from fastbp.steps import processors
 
 TRIALS, RANKING = "trials", "sweep.csv"
 # Settings that may differ from run to run, and how their values are read.
@@ -276,9 +276,8 @@ def run(settings: Settings, *, resume: bool, overwrite: bool, say: Say) -> str:
         announce(each[0], first, network(each[0], first), say)
         say("sweep", f"{len(trials)} runs of {', '.join(settings.sweep)}, {jobs} at a time")
         event = stack.enter_context(interrupts(terminates=True))
-        compiling = stack.enter_context(Compiling(say))
+        stack.enter_context(Compiling(say, clock))
         outcomes = _train_all(trials, data, jobs, resume, event, say, clock)
-        clock.move("training", "compiling", compiling.seconds)
         if len(outcomes) < len(trials):
             say("ended early", f"{len(outcomes)} of {len(trials)} runs are done; --resume goes on")
             return event.reason

@@ -1,8 +1,8 @@
-"""What compiled code calls outside of itself: the matrix product, and giving up the processor.
+"""Functions outside of fastbp that compiled code calls: BLAS, the scheduler, the clock.
 
-The product is that of an OpenBLAS of fastbp's own. Numba calls SciPy's, and how many threads that
-takes is one setting for the whole process: a fit that sets it to one, as small products need,
-slows what others do meanwhile, and when the first of two fits ends and sets it back, the second is
+The matrix product is that of an OpenBLAS of fastbp's own. Numba calls SciPy's, whose number of
+threads is one setting for the whole process: a fit that sets it to one, as small products need,
+slows other code meanwhile, and when the first of two fits ends and sets it back, the second is
 slowed. So fastbp loads a copy for itself, from the package ``scipy-openblas32``, which has one
 thread, leaves NumPy's and SciPy's copies as they are, and spares a process the import of
 ``scipy.linalg``. As everywhere, OpenBLAS takes the kernels that suit the processor it finds, or
@@ -10,6 +10,7 @@ those that the variable OPENBLAS_CORETYPE names.
 """
 
 import ctypes
+import functools
 import importlib.util
 import os
 import sys
@@ -20,7 +21,9 @@ import llvmlite.binding
 
 PACKAGE = "scipy_openblas32"
 # Names under which compiled code finds the functions.
-SGEMM, DGEMM, YIELD = "fastbp_sgemm", "fastbp_dgemm", "fastbp_yield"
+SGEMM, DGEMM, YIELD, CLOCK = "fastbp_sgemm", "fastbp_dgemm", "fastbp_yield", "fastbp_clock"
+# What BLAS calls the order of a matrix, and its use as it stands or transposed.
+ROW_MAJOR, PLAIN, TRANSPOSED = 101, 111, 112
 
 
 def _library() -> Path:
@@ -34,7 +37,9 @@ def _library() -> Path:
     raise ImportError(f"there is no OpenBLAS in {folder}")
 
 
-def _load() -> ctypes.CDLL:
+@functools.cache
+def openblas() -> ctypes.CDLL:
+    """Load OpenBLAS, with one thread."""
     name = "OPENBLAS_NUM_THREADS"
     before = os.environ.get(name)
     os.environ[name] = "1"  # read when the library is loaded, and no other time
@@ -47,18 +52,20 @@ def _load() -> ctypes.CDLL:
             os.environ[name] = before
 
 
-def _register(name: str, function: Any) -> None:
-    address = ctypes.cast(function, ctypes.c_void_p).value
-    llvmlite.binding.add_symbol(name, address)
-
-
-_OPENBLAS = _load()
-_register(SGEMM, _OPENBLAS.scipy_cblas_sgemm)
-_register(DGEMM, _OPENBLAS.scipy_cblas_dgemm)
-if sys.platform == "win32":
-    _register(YIELD, ctypes.windll.kernel32.SwitchToThread)
-else:
-    _register(YIELD, ctypes.CDLL(None).sched_yield)
+@functools.cache
+def register() -> None:
+    """Tell compiled code where the functions are."""
+    windows = sys.platform == "win32"
+    for name, function in (
+        (SGEMM, openblas().scipy_cblas_sgemm),
+        (DGEMM, openblas().scipy_cblas_dgemm),
+        (
+            YIELD,
+            ctypes.windll.kernel32.SwitchToThread if windows else ctypes.CDLL(None).sched_yield,
+        ),
+    ):
+        address = ctypes.cast(function, ctypes.c_void_p).value
+        llvmlite.binding.add_symbol(name, address)
 
 
 def one_thread() -> None:
@@ -67,16 +74,17 @@ def one_thread() -> None:
     That acts on every OpenBLAS in the process: a fit of 64-100-10 in two threads of its own took
     twice as long inside ``threadpool_limits(2)``.
     """
-    _OPENBLAS.scipy_openblas_set_num_threads(1)
+    openblas().scipy_openblas_set_num_threads(1)
 
 
-def _core_name() -> str:
-    ask = _OPENBLAS.scipy_openblas_get_corename
+@functools.cache
+def core() -> str:
+    """Name the kernels that fastbp's OpenBLAS takes, such as ``SkylakeX`` or ``Haswell``."""
+    ask: Any = openblas().scipy_openblas_get_corename
     ask.restype = ctypes.c_char_p
     return str(ask().decode())
 
 
-# The kernels that fastbp's OpenBLAS takes, such as ``SkylakeX`` or ``Haswell``.
-CORE = _core_name()
-# Whether they include some for small products, which need not pack their matrices first.
-SMALL_PRODUCTS = CORE in ("SkylakeX", "Cooperlake", "SapphireRapids")
+def small_products() -> bool:
+    """Whether they include some for small products, which need not pack their matrices first."""
+    return core() in ("SkylakeX", "Cooperlake", "SapphireRapids")

@@ -1,0 +1,253 @@
+"""Activations and their derivatives, each a loop over one layer's outputs.
+
+The first kernel of each pair adds the biases: a = f(z + b) of ``z`` (B, N), in place, ``b`` (N,).
+The second multiplies ``delta``, dLoss/da, by f'(z), in place (seed 000, eq. 18), which follows
+from the outputs ``a``; GELU and SiLU keep f'(z) in ``slopes`` instead. At a kink the derivative is
+the one from the left.
+"""
+
+from collections.abc import Callable
+from typing import Any
+
+from fastbp.kernels.declare import Kernel, Matrix, Vector, kernel
+from fastbp.kernels.memory import flat
+from fastbp.kernels.scalar import (
+    HALF,
+    HUNDRED,
+    ONE,
+    SQRT_TWO_PI,
+    ZERO,
+    exp,
+    expm1,
+    normal_cdf,
+    sigmoid,
+    softplus,
+    tanh,
+)
+
+# ---- Identity
+
+
+@kernel
+def add_bias(z: Matrix, b: Vector) -> None:
+    """Z + b (seed 000, eq. 5)."""
+    B, N = z.shape
+    for i in range(B):
+        for j in range(N):
+            z[i, j] += b[j]
+
+
+# ---- ReLU: max(0, z) (seed 001; seed 000, eq. 6)
+
+
+@kernel
+def bias_relu(z: Matrix, b: Vector) -> None:
+    """max(0, z + b); NaN stays NaN, so that a lost run is seen."""
+    B, N = z.shape
+    for i in range(B):
+        for j in range(N):
+            t = z[i, j] + b[j]
+            z[i, j] = ZERO if t <= ZERO else t
+
+
+@kernel
+def relu_backward(delta: Vector, a: Vector) -> None:
+    """0 where the ReLU's output, or input, ``a`` is not above 0; of any shape (seed 001)."""
+    delta, a = flat(delta), flat(a)
+    for k in range(delta.shape[0]):
+        delta[k] = delta[k] if a[k] > ZERO else ZERO
+
+
+@kernel
+def relu(z: Vector) -> None:
+    """max(0, z) of ``z``, of any shape, in place; NaN stays NaN."""
+    z = flat(z)
+    for k in range(z.shape[0]):
+        z[k] = ZERO if z[k] <= ZERO else z[k]
+
+
+# The next four write to an array of their own, which must not overlap the others.
+
+
+@kernel
+def relu_to(z: Vector, out: Vector) -> None:
+    """``out`` = max(0, z), of any shape; NaN stays NaN."""
+    z, out = flat(z), flat(out)
+    for k in range(z.shape[0]):
+        out[k] = ZERO if z[k] <= ZERO else z[k]
+
+
+@kernel
+def relu_backward_to(delta: Vector, a: Vector, out: Vector) -> None:
+    """``out`` = ``delta``, but 0 where the ReLU's output, or input, ``a`` is not above 0."""
+    delta, a, out = flat(delta), flat(a), flat(out)
+    for k in range(delta.shape[0]):
+        out[k] = delta[k] if a[k] > ZERO else ZERO
+
+
+@kernel
+def sigmoid_to(z: Vector, out: Vector) -> None:
+    """``out`` = 1 / (1 + e^-z), of any shape (seed 002)."""
+    z, out = flat(z), flat(out)
+    for k in range(z.shape[0]):
+        out[k] = sigmoid(z[k])
+
+
+@kernel
+def sigmoid_backward_to(delta: Vector, a: Vector, out: Vector) -> None:
+    """``out`` = ``delta`` a (1 - a), a = sigmoid(z); of any shape (seed 002)."""
+    delta, a, out = flat(delta), flat(a), flat(out)
+    for k in range(delta.shape[0]):
+        out[k] = delta[k] * (a[k] * (ONE - a[k]))
+
+
+# ---- Leaky ReLU: z above 0, else z / 100
+
+
+@kernel
+def bias_leaky_relu(z: Matrix, b: Vector) -> None:
+    """T or t / 100, t = z + b."""
+    B, N = z.shape
+    for i in range(B):
+        for j in range(N):
+            t = z[i, j] + b[j]
+            z[i, j] = t if t > ZERO else t / HUNDRED
+
+
+@kernel
+def leaky_relu_backward(delta: Vector, a: Vector) -> None:
+    """F' = 1 or 1/100."""
+    for k in range(delta.shape[0]):
+        delta[k] = delta[k] if a[k] > ZERO else delta[k] / HUNDRED
+
+
+# ---- ELU: z above 0, else e^z - 1 (Clevert, Unterthiner and Hochreiter 2016)
+
+
+@kernel
+def bias_elu(z: Matrix, b: Vector) -> None:
+    """T or e^t - 1, t = z + b."""
+    B, N = z.shape
+    for i in range(B):
+        for j in range(N):
+            t = z[i, j] + b[j]
+            z[i, j] = t if t > ZERO else expm1(t)
+
+
+@kernel
+def elu_backward(delta: Vector, a: Vector) -> None:
+    """F' = 1 or a + 1."""
+    for k in range(delta.shape[0]):
+        delta[k] *= ONE if a[k] > ZERO else a[k] + ONE
+
+
+# ---- Sigmoid: 1 / (1 + e^-z) (seed 002)
+
+
+@kernel
+def bias_sigmoid(z: Matrix, b: Vector) -> None:
+    """sigmoid(z + b)."""
+    B, N = z.shape
+    for i in range(B):
+        for j in range(N):
+            z[i, j] = sigmoid(z[i, j] + b[j])
+
+
+@kernel
+def sigmoid_backward(delta: Vector, a: Vector) -> None:
+    """F' = a (1 - a)."""
+    for k in range(delta.shape[0]):
+        delta[k] *= a[k] * (ONE - a[k])
+
+
+# ---- Hyperbolic tangent
+
+
+@kernel
+def bias_tanh(z: Matrix, b: Vector) -> None:
+    """tanh(z + b)."""
+    B, N = z.shape
+    for i in range(B):
+        for j in range(N):
+            z[i, j] = tanh(z[i, j] + b[j])
+
+
+@kernel
+def tanh_backward(delta: Vector, a: Vector) -> None:
+    """F' = 1 - a^2."""
+    for k in range(delta.shape[0]):
+        delta[k] *= (ONE - a[k]) * (ONE + a[k])
+
+
+# ---- Softplus: ln(1 + e^z)
+
+
+@kernel
+def bias_softplus(z: Matrix, b: Vector) -> None:
+    """softplus(z + b)."""
+    B, N = z.shape
+    for i in range(B):
+        for j in range(N):
+            z[i, j] = softplus(z[i, j] + b[j])
+
+
+@kernel
+def softplus_backward(delta: Vector, a: Vector) -> None:
+    """F' = sigmoid(z) = 1 - e^-a."""
+    for k in range(delta.shape[0]):
+        delta[k] *= -expm1(-a[k])
+
+
+# ---- GELU: z Phi(z), Phi the distribution function of the normal (Hendrycks and Gimpel 2016)
+
+
+@kernel
+def bias_gelu(z: Matrix, b: Vector, slopes: Matrix) -> None:
+    """T Phi(t), t = z + b; ``slopes`` (B, N) receives f' = Phi(t) + t phi(t)."""
+    B, N = z.shape
+    for i in range(B):
+        for j in range(N):
+            t = z[i, j] + b[j]
+            below = normal_cdf(t)
+            slopes[i, j] = below + t * exp(-HALF * t * t) / SQRT_TWO_PI
+            z[i, j] = t * below
+
+
+# ---- SiLU: z sigmoid(z) (Elfwing, Uchibe and Doya 2018)
+
+
+@kernel
+def bias_silu(z: Matrix, b: Vector, slopes: Matrix) -> None:
+    """T sigmoid(t), t = z + b; ``slopes`` (B, N) receives f' = s (1 + t (1 - s))."""
+    B, N = z.shape
+    for i in range(B):
+        for j in range(N):
+            t = z[i, j] + b[j]
+            s = sigmoid(t)
+            slopes[i, j] = s * (ONE + t * (ONE - s))
+            z[i, j] = t * s
+
+
+@kernel
+def multiply_slopes(delta: Vector, slopes: Vector) -> None:
+    """``delta`` *= ``slopes``, what GELU and SiLU left there."""
+    for k in range(delta.shape[0]):
+        delta[k] *= slopes[k]
+
+
+# ---- An activation of the user's own
+
+
+def with_slopes(value: Callable[[Any], Any], derivative: Callable[[Any], Any], name: str) -> Kernel:
+    """Make the kernel a = value(z + b), slopes = derivative(z + b) from two compiled functions."""
+
+    def forward(z: Matrix, b: Vector, slopes: Matrix) -> None:
+        B, N = z.shape
+        for i in range(B):
+            for j in range(N):
+                t = z[i, j] + b[j]
+                slopes[i, j] = derivative(t)
+                z[i, j] = value(t)
+
+    forward.__name__ = forward.__qualname__ = name
+    return Kernel(forward, stored=False)

@@ -1,0 +1,119 @@
+"""Batches: the rows of a step are brought together, in the network's precision.
+
+A batch is the rows ``order[start:start + B]`` of the examples.
+"""
+
+from typing import Any
+
+import numpy as np
+
+from fastbp.arrays import LINE, Array
+from fastbp.kernels.declare import Labels, Matrix, Number, Numbers, Vector, Whole, kernel, part
+from fastbp.kernels.memory import flat, prefetch
+from fastbp.kernels.scalar import ZERO
+
+# Bytes of rows that are on their way from memory while others are copied.
+ON_THE_WAY = 4096
+# Rows of so few numbers are not prefetched: several share a cache line.
+SHORT = 3
+
+
+@part
+def brightness(X: Array, out: Array) -> Any:
+    """What a 1 in ``X`` is in ``out``: 1/255 where numbers have one byte."""
+    return out.dtype.type(1.0 / 255.0 if X.itemsize == 1 else 1.0)
+
+
+@kernel
+def gather(X: Matrix, order: Labels, start: Whole, out: Matrix) -> None:
+    """Copy the batch's rows of ``X`` (n, M) into ``out`` (B, M), in its precision.
+
+    Numbers of one byte are brightnesses, 0 to 255, which become 0 to 1. Rows to come are
+    prefetched, so that the processor waits for many places of memory at once: 9.6 us → 3.1 us for
+    200 rows of 64 out of 20,000.
+    """
+    B, M = out.shape
+    unit = brightness(X, out)
+    line = LINE // X.itemsize
+    ahead = min(B - 1, max(1, ON_THE_WAY // (M * X.itemsize)))
+    for i in range(B):
+        if M > SHORT:
+            later = order[start + min(i + ahead, B - 1)] * M
+            for j in range(0, M, line):
+                prefetch(X, later + j)
+        row = order[start + i]
+        for j in range(M):
+            out[i, j] = out.dtype.type(X[row, j]) * unit
+
+
+@kernel
+def as_numbers(X: Matrix, out: Matrix) -> None:
+    """Copy ``X`` (B, M) into ``out`` (B, M) as ``gather`` does."""
+    unit = brightness(X, out)
+    for i in range(out.shape[0]):
+        for j in range(out.shape[1]):
+            out[i, j] = out.dtype.type(X[i, j]) * unit
+
+
+@kernel
+def gather_labels(y: Labels, order: Labels, start: Whole, out: Labels) -> None:
+    """Copy the batch's labels of ``y`` (n,) into ``out`` (B,)."""
+    for i in range(out.shape[0]):
+        out[i] = y[order[start + i]]
+
+
+@kernel
+def gather_targets(y: Matrix, order: Labels, start: Whole, out: Matrix) -> None:
+    """Copy the batch's targets of ``y`` (n, K) into ``out`` (K, B), features first."""
+    K, B = out.shape
+    for i in range(B):
+        row = order[start + i]
+        for k in range(K):
+            out[k, i] = y[row, k]
+
+
+@kernel
+def batch_weight(
+    weights: Vector, order: Labels, start: Whole, B: Whole, scale: Number, sums: Numbers
+) -> None:
+    """``sums`` (2,): the weight of the batch of ``B`` rows, and ``scale`` over it.
+
+    Rows that all weigh 0 have the factor 0.
+    """
+    total = 0.0
+    for i in range(start, start + B):
+        total += np.float64(weights[order[i]])
+    sums[0] = total
+    sums[1] = scale / total if total != 0.0 else 0.0
+
+
+@kernel
+def row_weights(weights: Vector, order: Labels, start: Whole, factor: Number, out: Vector) -> None:
+    """``out`` (B,) = ``factor`` w for the batch's rows."""
+    for i in range(out.shape[0]):
+        out[i] = out.dtype.type(np.float64(weights[order[start + i]]) * factor)
+
+
+@kernel
+def not_finite(a: Vector) -> bool:
+    """Whether ``a``, of any shape, holds NaN or infinity."""
+    a = flat(a)
+    total = a.dtype.type(0)
+    for k in range(a.shape[0]):
+        total += a[k] * ZERO  # NaN for both
+    return total != ZERO
+
+
+@kernel
+def slide(place: Labels, base: Whole, row: Whole, row_bytes: Whole) -> None:
+    """Let the array described at ``place`` start at ``row`` of the one at address ``base``."""
+    place[0] = base + row * row_bytes
+
+
+@kernel
+def record_outputs(z: Matrix, start: Whole, record: Matrix) -> None:
+    """Copy ``z`` (K, B) to the rows of ``record`` (n, K) from ``start`` on."""
+    K, B = z.shape
+    for i in range(B):
+        for k in range(K):
+            record[start + i, k] = z[k, i]

@@ -1,0 +1,55 @@
+"""The end of a step: rows, steps and epochs are counted, and losses are averaged.
+
+``clock`` (8,) says where a run stands. Each thread has its own:
+"""
+
+import numpy as np
+
+from fastbp.kernels.declare import Bits, Labels, Number, Numbers, Table, Whole, kernel
+
+ROW = 0  # rows of this epoch that are done
+EPOCHS = 1  # epochs done
+STEPS = 2  # steps done
+ROWS = 3  # rows of an epoch
+BEGIN = 4  # where the next batch begins in the order of rows: ROW, after the orders of other epochs
+ORDERS = 5  # how many epochs' orders there are, which are taken in turn
+ENDED = 6  # epochs that ended in this call
+BATCH = 7  # rows of a batch, but for the last of an epoch
+SIZE = 8
+
+
+@kernel
+def end_step(
+    clock: Labels,
+    rows: Whole,
+    totals: Numbers,
+    weight: Number,
+    sums: Numbers,
+    random: Bits,
+    draws: Whole,
+) -> None:
+    """Count a step of ``rows`` rows, and add its loss and score to those of the epoch.
+
+    ``totals`` (2 or more,) holds loss and score, ``weight`` what they count for, ``sums`` (3,) the
+    epoch's sums of weight * loss, weight * score and weight. The generator moves on by ``draws``.
+    """
+    clock[ROW] += rows
+    clock[BEGIN] += rows
+    clock[STEPS] += 1
+    sums[0] += weight * totals[0]
+    sums[1] += weight * totals[1]
+    sums[2] += weight
+    random[1] += np.uint64(draws)
+
+
+@kernel
+def end_epoch(clock: Labels, sums: Numbers, means: Table) -> None:
+    """Write the epoch's mean loss and score into the next row of ``means``; begin another."""
+    mean = 1.0 / sums[2] if sums[2] > 0.0 else 0.0
+    means[clock[ENDED], 0] = sums[0] * mean
+    means[clock[ENDED], 1] = sums[1] * mean
+    sums[0], sums[1], sums[2] = 0.0, 0.0, 0.0
+    clock[ENDED] += 1
+    clock[EPOCHS] += 1
+    clock[ROW] = 0
+    clock[BEGIN] = clock[ROWS] * (clock[EPOCHS] % clock[ORDERS])

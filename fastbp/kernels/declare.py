@@ -1,0 +1,180 @@
+"""How a kernel is declared: a plain function whose annotations say what each argument is.
+
+``@kernel`` gives a function three forms, each compiled when it is first asked for:
+
+- from Python, ``kernels.softmax(z)`` compiles and calls it;
+- inside a caller's own ``@numba.njit`` function it is compiled into the caller;
+- as an *operation* of a plan it is one entry, called through its address (``fastbp.plan``).
+
+Importing this module, and every module of kernels, does not import Numba: a training whose
+kernels are all in the cache on disk never needs it.
+"""
+
+import functools
+import os
+import sys
+from collections.abc import Callable
+from dataclasses import dataclass
+from typing import Annotated, Any, TypeVar
+
+from fastbp.arrays import Array
+
+Function = TypeVar("Function", bound=Callable[..., Any])
+
+
+@dataclass(frozen=True)
+class Kind:
+    """What an argument is: its number of dimensions, and its dtype if there is only one."""
+
+    ndim: int
+    dtype: str | None = None
+
+
+Matrix = Annotated[Array, Kind(2)]  # C-ordered, of real numbers
+Vector = Annotated[Array, Kind(1)]
+Labels = Annotated[Array, Kind(1, "int64")]  # class indices, row numbers, counts
+Columns = Annotated[Array, Kind(1, "int32")]  # column indices of sparse rows
+Bits = Annotated[Array, Kind(1, "uint64")]  # state of a random generator
+Numbers = Annotated[Array, Kind(1, "float64")]  # a few numbers: sums, hyperparameters
+Table = Annotated[Array, Kind(2, "float64")]
+Whole = Annotated[int, Kind(0, "int64")]
+Number = Annotated[float, Kind(0, "float64")]
+
+
+def interpreted() -> bool:
+    """Whether NUMBA_DISABLE_JIT asks for kernels to be run by Python."""
+    numba = sys.modules.get("numba")
+    if numba is not None:
+        return bool(numba.config.DISABLE_JIT)
+    return os.environ.get("NUMBA_DISABLE_JIT", "0") not in ("", "0")
+
+
+class Kernel:
+    """A function of arrays that is compiled on demand.
+
+    Parameters
+    ----------
+    function : function
+        Its body is compiled by Numba; it reads and writes arrays, and allocates nothing.
+    exact : bool
+        Keep the order of additions, which fast-math would change.
+    stored : bool
+        Keep the machine code of its entry on disk.
+    apart : bool
+        No two arguments overlap in an operation, and nothing else writes to them meanwhile.
+    """
+
+    def __init__(
+        self,
+        function: Callable[..., Any],
+        *,
+        exact: bool = False,
+        stored: bool = True,
+        apart: bool = True,
+    ) -> None:
+        functools.update_wrapper(self, function)
+        self.function, self.exact, self.stored, self.apart = function, exact, stored, apart
+        # Addresses of its entries, by the dtypes of the arguments; ``plan.operation`` adds them.
+        self.entries: dict[tuple[str, ...], int] = {}
+
+    @property
+    def py_func(self) -> Callable[..., Any]:
+        """The function as it was written; Numba's dispatchers have it by this name."""
+        return self.function
+
+    @functools.cached_property
+    def kinds(self) -> tuple[Kind, ...]:
+        """The kinds of the arguments, from the annotations."""
+        names = self.function.__code__.co_varnames[: self.function.__code__.co_argcount]
+        notes = self.function.__annotations__
+        return tuple(notes[name].__metadata__[0] for name in names)
+
+    @functools.cached_property
+    def ndims(self) -> tuple[int, ...]:
+        """The number of dimensions of each argument."""
+        return tuple(kind.ndim for kind in self.kinds)
+
+    @functools.cached_property
+    def compiled(self) -> Callable[..., Any]:
+        """The form for Python."""
+        if interpreted():
+            return self.function
+        from fastbp.kernels import compiler
+
+        return compiler.for_python(self)
+
+    def __call__(self, *arguments: Any) -> Any:
+        """Call the form for Python."""
+        return self.compiled(*arguments)
+
+    @functools.cached_property
+    def _numba_type_(self) -> Any:
+        """What compiled code takes this object for."""
+        from fastbp.kernels import compiler
+
+        return compiler.for_callers(self)
+
+    def __reduce__(self) -> str:
+        return str(self.__name__)
+
+
+class Part(Kernel):
+    """A function that only compiled code can call."""
+
+    def __call__(self, *arguments: Any) -> Any:
+        """Call the function as it stands if nothing is compiled, and refuse otherwise."""
+        if interpreted():
+            return self.function(*arguments)
+        raise TypeError(f"{self.__name__} can be called from functions under @numba.njit only")
+
+
+class Instruction:
+    """A function that Numba cannot express: ``instructions.py`` emits its machine code.
+
+    The Python body says what it does; it is what runs if nothing is compiled.
+    """
+
+    def __init__(self, function: Callable[..., Any]) -> None:
+        functools.update_wrapper(self, function)
+        self.function = function
+
+    def __call__(self, *arguments: Any) -> Any:
+        """Run the Python body."""
+        return self.function(*arguments)
+
+    @functools.cached_property
+    def _numba_type_(self) -> Any:
+        from fastbp.kernels import compiler
+
+        return compiler.instruction(self.__name__)
+
+    def __reduce__(self) -> str:
+        return str(self.__name__)
+
+
+def kernel(function: Function) -> Function:
+    """Declare a loop over arrays."""
+    return Kernel(function)  # type: ignore[return-value]
+
+
+def loop(function: Function) -> Function:
+    """Declare a loop over operations, which change the arrays that it reads."""
+    return Kernel(function, apart=False)  # type: ignore[return-value]
+
+
+def scalar(function: Function) -> Function:
+    """Declare a function of numbers: always inlined, so that loops that call it vectorise.
+
+    Its additions keep their order: they split the argument in ways that fast-math would undo.
+    """
+    return Kernel(function, exact=True)  # type: ignore[return-value]
+
+
+def part(function: Function) -> Function:
+    """Declare a function for kernels alone."""
+    return Part(function)  # type: ignore[return-value]
+
+
+def instruction(function: Function) -> Function:
+    """Declare a function that ``instructions.py`` emits."""
+    return Instruction(function)  # type: ignore[return-value]

@@ -1,0 +1,214 @@
+"""Penalties and optimizers: loops over flat buffers, whatever the depth of the network.
+
+Every optimizer takes the parameters (P,), their gradients (P,), each buffer that it keeps (P,),
+the learning rate of this step, and its hyperparameters, which its docstring names in order.
+"""
+
+import math
+
+import numpy as np
+
+from fastbp.kernels.declare import Number, Numbers, Table, Vector, kernel
+from fastbp.kernels.memory import flat
+from fastbp.kernels.scalar import flush_subnormal
+
+# ---- Before the parameters move
+
+
+@kernel
+def penalise(
+    w: Vector,
+    g: Vector,
+    l1: Number,
+    l2: Number,
+    l1_slope_at_zero: Number,
+    factor: Number,
+    found: Numbers,
+) -> None:
+    """Add the gradient of factor (l2 / 2 sum w^2 + l1 sum |w|) to ``g``, and that to ``found[0]``.
+
+    Seed 004. ``l1_slope_at_zero`` is taken for the derivative of |w| at 0.
+    """
+    w, g = flat(w), flat(g)
+    T = w.dtype.type
+    one, two, half = T(factor * l1), T(factor * l2), T(0.5 * factor * l2)
+    middle = T(factor * l1 * l1_slope_at_zero)
+    zero = T(0)
+    total = zero
+    for k in range(w.shape[0]):
+        x = w[k]
+        total += half * x * x + one * abs(x)
+        g[k] += two * x + (one if x > zero else (-one if x < zero else middle))
+    found[0] += np.float64(total)
+
+
+@kernel
+def square_sum(grads: Vector) -> float:
+    """Sum of the squares of ``grads`` (P,), in their precision; not finite if one is not."""
+    total = grads.dtype.type(0)
+    for k in range(grads.shape[0]):
+        total += grads[k] * grads[k]
+    return np.float64(total)
+
+
+@kernel
+def add_square_sum(grads: Vector, found: Numbers) -> None:
+    """``found[2]`` += the sum of the squares of ``grads`` (P,)."""
+    found[2] += square_sum(grads)
+
+
+@kernel
+def judge(found: Table, totals: Numbers) -> bool:
+    """Add up what each thread has found; True, which ends training, if it is not finite.
+
+    ``found`` (threads, 8): loss, score, squared gradient. ``totals`` (4,) receives their sums, and
+    the length of the gradient.
+    """
+    loss = score = square = 0.0
+    for rank in range(found.shape[0]):
+        loss += found[rank, 0]
+        score += found[rank, 1]
+        square += found[rank, 2]
+    length = math.sqrt(square)
+    totals[0], totals[1], totals[2], totals[3] = loss, score, square, length
+    return not (math.isfinite(loss) and math.isfinite(length))
+
+
+@kernel
+def clip_by_norm(grads: Vector, length: Number, limit: Number) -> None:
+    """Scale ``grads`` (P,), whose norm is ``length``, in place to a norm of at most ``limit``."""
+    if length > limit:
+        scale = grads.dtype.type(limit / length)
+        for k in range(grads.shape[0]):
+            grads[k] *= scale
+
+
+# ---- The parameters move
+
+
+@kernel
+def sgd(params: Vector, grads: Vector, rate: Number, hyper: Numbers) -> None:
+    """Params -= rate grads; no hyperparameters."""
+    params, grads = flat(params), flat(grads)
+    step = params.dtype.type(rate)
+    for k in range(params.shape[0]):
+        params[k] -= step * grads[k]
+
+
+@kernel
+def sgd_momentum(
+    params: Vector, grads: Vector, velocity: Vector, rate: Number, hyper: Numbers
+) -> None:
+    """V = momentum v - rate g; params += v. Hyperparameters: momentum.
+
+    For a constant rate this is PyTorch's form, which keeps the rate out of v.
+    """
+    params, grads, velocity = flat(params), flat(grads), flat(velocity)
+    step, momentum = params.dtype.type(rate), params.dtype.type(hyper[0])
+    for k in range(params.shape[0]):
+        v = flush_subnormal(momentum * velocity[k] - step * grads[k])
+        velocity[k] = v
+        params[k] += v
+
+
+@kernel
+def sgd_nesterov(
+    params: Vector, grads: Vector, velocity: Vector, rate: Number, hyper: Numbers
+) -> None:
+    """V = momentum v - rate g; params += momentum v - rate g. Hyperparameters: momentum."""
+    params, grads, velocity = flat(params), flat(grads), flat(velocity)
+    step, momentum = params.dtype.type(rate), params.dtype.type(hyper[0])
+    for k in range(params.shape[0]):
+        v = flush_subnormal(momentum * velocity[k] - step * grads[k])
+        velocity[k] = v
+        params[k] += momentum * v - step * grads[k]
+
+
+@kernel
+def advance_powers(hyper: Numbers) -> None:
+    """Multiply beta1^t and beta2^t, ``hyper[4:6]``, by beta1 and beta2 at the start of a step."""
+    hyper[4] *= hyper[0]
+    hyper[5] *= hyper[1]
+
+
+@kernel
+def adam(
+    params: Vector, grads: Vector, first: Vector, second: Vector, rate: Number, hyper: Numbers
+) -> None:
+    """Adam (Kingma and Ba 2015) and, with a decay, AdamW (Loshchilov and Hutter 2019).
+
+    m = beta1 m + (1 - beta1) g;  v = beta2 v + (1 - beta2) g^2;
+    params = (1 - rate decay) params - rate m' / (sqrt(v') + epsilon), with m' = m / (1 - beta1^t)
+    and v' = v / (1 - beta2^t), t = 1 at the first step.
+
+    Hyperparameters: beta1, beta2, epsilon, decay, beta1^t, beta2^t.
+    """
+    params, grads, first, second = flat(params), flat(grads), flat(first), flat(second)
+    T = params.dtype.type
+    beta1, beta2, epsilon, decay = hyper[0], hyper[1], hyper[2], hyper[3]
+    root = math.sqrt(1.0 - hyper[5])
+    step, small = T(rate * root / (1.0 - hyper[4])), T(epsilon * root)
+    kept = T(1.0 - rate * decay)
+    b1, c1, b2, c2 = T(beta1), T(1.0 - beta1), T(beta2), T(1.0 - beta2)
+    for k in range(params.shape[0]):
+        g = grads[k]
+        m = flush_subnormal(b1 * first[k] + c1 * g)
+        v = flush_subnormal(b2 * second[k] + c2 * g * g)
+        first[k] = m
+        second[k] = v
+        params[k] = kept * params[k] - step * m / (T(math.sqrt(v)) + small)
+
+
+@kernel
+def adam_uncorrected(
+    params: Vector, grads: Vector, first: Vector, second: Vector, rate: Number, hyper: Numbers
+) -> None:
+    """Adam with epsilon added to sqrt(v), not sqrt(v'), as scikit-learn takes it.
+
+    The paper's own faster form (end of its section 2). Hyperparameters as in ``adam``.
+    """
+    params, grads, first, second = flat(params), flat(grads), flat(first), flat(second)
+    T = params.dtype.type
+    beta1, beta2, epsilon, decay = hyper[0], hyper[1], hyper[2], hyper[3]
+    step, small = T(rate * math.sqrt(1.0 - hyper[5]) / (1.0 - hyper[4])), T(epsilon)
+    kept = T(1.0 - rate * decay)
+    b1, c1, b2, c2 = T(beta1), T(1.0 - beta1), T(beta2), T(1.0 - beta2)
+    for k in range(params.shape[0]):
+        g = grads[k]
+        m = flush_subnormal(b1 * first[k] + c1 * g)
+        v = flush_subnormal(b2 * second[k] + c2 * g * g)
+        first[k] = m
+        second[k] = v
+        params[k] = kept * params[k] - step * m / (T(math.sqrt(v)) + small)
+
+
+@kernel
+def rmsprop(params: Vector, grads: Vector, second: Vector, rate: Number, hyper: Numbers) -> None:
+    """V = rho v + (1 - rho) g^2; params -= rate g / (sqrt(v) + epsilon).
+
+    Hyperparameters: rho, epsilon.
+    """
+    params, grads, second = flat(params), flat(grads), flat(second)
+    T = params.dtype.type
+    rho, kept, step, epsilon = T(hyper[0]), T(1.0 - hyper[0]), T(rate), T(hyper[1])
+    for k in range(params.shape[0]):
+        g = grads[k]
+        v = flush_subnormal(rho * second[k] + kept * g * g)
+        second[k] = v
+        params[k] -= step * g / (T(math.sqrt(v)) + epsilon)
+
+
+@kernel
+def adagrad(params: Vector, grads: Vector, total: Vector, rate: Number, hyper: Numbers) -> None:
+    """S = s + g^2; params -= rate g / (sqrt(s) + epsilon)  (Duchi, Hazan and Singer 2011).
+
+    Hyperparameters: epsilon.
+    """
+    params, grads, total = flat(params), flat(grads), flat(total)
+    T = params.dtype.type
+    step, epsilon = T(rate), T(hyper[0])
+    for k in range(params.shape[0]):
+        g = grads[k]
+        s = total[k] + g * g
+        total[k] = s
+        params[k] -= step * g / (T(math.sqrt(s)) + epsilon)

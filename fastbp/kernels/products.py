@@ -1,0 +1,135 @@
+"""Matrix products: BLAS, and loops and tiles for shapes where they are faster.
+
+``fastbp.plan.choice`` says which of them makes a product. All arrays are C-ordered and of one
+dtype.
+"""
+
+from fastbp.arrays import Array
+from fastbp.kernels.declare import Labels, Matrix, Number, Vector, Whole, instruction, kernel
+from fastbp.kernels.memory import flat
+from fastbp.kernels.native import PLAIN, TRANSPOSED
+from fastbp.kernels.scalar import ZERO
+
+__all__ = ["PLAIN", "TRANSPOSED"]
+
+
+@instruction
+def blas_product(a: Array, form_a: int, b: Array, form_b: int, kept: float, out: Array) -> None:
+    """``out`` = a b + kept out by BLAS, ``a`` and ``b`` PLAIN or TRANSPOSED.
+
+    ``np.dot`` calls SciPy's BLAS (``native`` says why that will not do) and adds checks: 20 ns a
+    call, 0.3 s of compiling each.
+    """
+    m = out.shape[0]
+    left = a[:, :m].T if form_a == TRANSPOSED else a
+    right = b.T if form_b == TRANSPOSED else b
+    result = left @ right
+    out[:] = result + out.dtype.type(kept) * out if kept else result
+
+
+@kernel
+def product(a: Matrix, form_a: Whole, b: Matrix, form_b: Whole, kept: Number, out: Matrix) -> None:
+    """``out`` = a b + kept out, ``a`` and ``b`` PLAIN or TRANSPOSED on the way.
+
+    Of a TRANSPOSED ``a`` with more columns than ``out`` has rows, the first columns are taken.
+    """
+    blas_product(a, form_a, b, form_b, kept, out)
+
+
+@kernel
+def product_of_rows(a: Matrix, W: Matrix, out: Matrix) -> None:
+    """``out`` (B, N) = a W, row by row, for few rows."""
+    M, N = W.shape
+    for i in range(out.shape[0]):
+        for j in range(N):
+            out[i, j] = ZERO
+        for m in range(M):
+            x = a[i, m]
+            for j in range(N):
+                out[i, j] += x * W[m, j]
+
+
+# A tile of a product: TILE rows, of at most two vectors of VECTOR bytes each, that stay in the
+# processor's registers while it runs through the depth. Each number of a row of a is copied to all
+# places of a vector in turn.
+TILE, VECTOR = 6, 32
+
+
+@instruction
+def tile(
+    a: Array, a_start: int, a_row: int, step: int, b: Array, N: int, out: Array, out_start: int,
+    depth: int,
+) -> None:  # fmt: skip
+    """Compute TILE rows of ``out`` (..., N) from element ``out_start``; ``b`` is (depth, N).
+
+    Element (r, k) of the tile's rows of ``a`` is at ``a_start + r a_row + k step``.
+    """
+    a, out = a.reshape(-1), out.reshape(-1)
+    for r in range(TILE):
+        row = a[a_start + r * a_row :][: (depth - 1) * step + 1 : step]
+        out[out_start + r * N : out_start + (r + 1) * N] = row @ b
+
+
+@instruction
+def prefetching_tile(
+    a: Array, a_start: int, a_row: int, step: int, b: Array, N: int, out: Array, out_start: int,
+    depth: int, X: Array, order: Array, later: int, last: int,
+) -> None:  # fmt: skip
+    """Compute a ``tile``; prefetch rows ``order[later]`` and after of ``X``, at most ``last``."""
+    tile(a, a_start, a_row, step, b, N, out, out_start, depth)
+
+
+@kernel
+def tiled_product(
+    x: Matrix, W: Matrix, X: Matrix, order: Labels, later: Whole, out: Matrix
+) -> None:
+    """``out`` (B, N) = x W, and meanwhile rows ``order[later:later + B]`` of ``X`` are prefetched.
+
+    B and M are at least TILE, and N is one to two vectors of VECTOR bytes.
+    """
+    B, N = out.shape
+    M, last = W.shape[0], order.shape[0] - 1
+    for start in range(0, B, TILE):
+        i = min(start, B - TILE)
+        prefetching_tile(x, i * M, M, 1, W, N, out, i * N, M, X, order, later + i, last)
+
+
+@kernel
+def tiled_gradient(x: Matrix, delta: Matrix, dW: Matrix) -> None:
+    """``dW`` (M, N) = x^T delta, with M and N as in ``tiled_product``, and one row at least."""
+    M, N = dW.shape
+    for start in range(0, M, TILE):
+        i = min(start, M - TILE)
+        tile(x, i, 1, M, delta, N, dW, i * N, x.shape[0])
+
+
+@kernel
+def transpose(a: Matrix, out: Matrix) -> None:
+    """``out`` (N, M) = ``a`` (M, N), transposed."""
+    for j in range(out.shape[0]):
+        for i in range(out.shape[1]):
+            out[j, i] = a[i, j]
+
+
+@kernel
+def copy(a: Vector, out: Vector) -> None:
+    """``out`` = ``a``, both of any shape."""
+    a, out = flat(a), flat(out)
+    for k in range(a.shape[0]):
+        out[k] = a[k]
+
+
+@kernel
+def add(a: Vector, out: Vector) -> None:
+    """``out`` += ``a``, both of any shape."""
+    a, out = flat(a), flat(out)
+    for k in range(a.shape[0]):
+        out[k] += a[k]
+
+
+@kernel
+def clear(a: Vector) -> None:
+    """``a`` = 0, of any shape."""
+    a = flat(a)
+    for k in range(a.shape[0]):
+        a[k] = ZERO

@@ -1,0 +1,55 @@
+"""Products with examples of which most numbers are 0, in compressed rows (CSR).
+
+``values`` (stored numbers,), ``columns`` (stored numbers,) in which of the M columns each of them
+stands, ``starts`` (n + 1,) where each row begins in both.
+"""
+
+import numpy as np
+
+from fastbp.kernels.declare import Columns, Labels, Matrix, Vector, Whole, kernel
+from fastbp.kernels.scalar import ZERO
+
+
+@kernel
+def sparse_product(
+    values: Vector,
+    columns: Columns,
+    starts: Labels,
+    order: Labels,
+    start: Whole,
+    W: Matrix,
+    out: Matrix,
+) -> None:
+    """``out`` (B, N) = X W for the rows ``order[start:start + B]`` of X (n, M); ``W`` (M, N).
+
+    Only the rows of W that meet a number other than 0 are read.
+    """
+    N = W.shape[1]
+    for i in range(out.shape[0]):
+        row = order[start + i]
+        for j in range(N):
+            out[i, j] = ZERO
+        for k in range(starts[row], starts[row + 1]):
+            x, m = values[k], np.int64(columns[k])
+            for j in range(N):
+                out[i, j] += x * W[m, j]
+
+
+@kernel
+def sparse_gradient(
+    values: Vector,
+    columns: Columns,
+    starts: Labels,
+    order: Labels,
+    start: Whole,
+    delta: Matrix,
+    dW: Matrix,
+) -> None:
+    """``dW`` (M, N) += X^T delta for the rows of X as in ``sparse_product``; ``delta`` (B, N)."""
+    N = dW.shape[1]
+    for i in range(delta.shape[0]):
+        row = order[start + i]
+        for k in range(starts[row], starts[row + 1]):
+            x, m = values[k], np.int64(columns[k])
+            for j in range(N):
+                dW[m, j] += x * delta[i, j]

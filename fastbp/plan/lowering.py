@@ -1,0 +1,856 @@
+"""Lowering: from a network, its loss, its optimizer and its data to a list of operations.
+
+Read from the top, this is backpropagation as seeds 000 and 003 derive it, one method for each
+part: a batch is gathered, goes forward through the layers, the loss turns the last layer's z into
+its delta, deltas go backward and leave gradients, and the optimizer moves the parameters. With
+several threads each has a list of its own, for its own rows of the batch; they meet where one
+needs what others have made.
+"""
+
+from typing import Any, NamedTuple
+
+import numpy as np
+
+from fastbp.arrays import LINE, Array
+from fastbp.choices import ACTIVATIONS, Activation
+from fastbp.kernels import (
+    batches,
+    clock,
+    dense,
+    losses,
+    optimizers,
+    products,
+    random,
+    sparse,
+    threads,
+)
+from fastbp.kernels.native import PLAIN, TRANSPOSED
+from fastbp.plan import choice
+from fastbp.plan.operand import Memory, Operand, Place
+from fastbp.plan.plan import Plan
+from fastbp.plan.problem import Data, Layout, Objective, Rule, Sparse
+
+# Epochs that may end in a call before a place for their means is made anew.
+MEANS = 64
+FOUND = 8  # numbers that each thread notes of a step: loss, score, squared gradient
+
+
+def portion(count: int, rank: int, size: int) -> tuple[int, int]:
+    """Start and length of what ``rank`` gets when ``count`` are divided among ``size``."""
+    first = count * rank // size
+    return first, count * (rank + 1) // size - first
+
+
+class Problem(NamedTuple):
+    """Everything that a training step is lowered from."""
+
+    layout: Layout
+    objective: Objective
+    rule: Rule
+    data: Data
+    batch_size: int  # rows of a step, but for the last of an epoch
+    shuffled: bool  # whether each epoch visits the rows in a new order
+    in_place: bool  # whether rows are taken where they are: ``order`` is 0 to n - 1
+    threads: int
+    choices: choice.Choices
+
+    @property
+    def is_sparse(self) -> bool:
+        """Whether the examples are in compressed rows."""
+        return isinstance(self.data.X, Sparse)
+
+
+class Shared:
+    """The memory that all threads of a run share; each writes to the places of its own rows."""
+
+    def __init__(
+        self, problem: Problem, params: Array, state: tuple[Array, ...], order: Array
+    ) -> None:
+        layout, data, B = problem.layout, problem.data, problem.batch_size
+        real, K, layers = layout.dtype, layout.sizes[-1], layout.layers
+
+        self.memory = memory = Memory()
+
+        def new(name: str, size: int, dtype: object = real) -> Operand:
+            return memory.new(name, (size,), dtype)
+
+        self.params = Operand.of("params", params)
+        self.state = [Operand.of(f"state {k}", buffer) for k, buffer in enumerate(state)]
+        self.order = Operand.of("order", order)
+        gathers = not (problem.in_place or problem.is_sparse)
+        self.x = new("x", B * layout.sizes[0] if gathers else 0)
+        self.y = new("y", B, data.y.dtype) if data.y.ndim == 1 else new("y", K * B)
+        self.row_weights = new("row weights", B)
+        self.scratch = new("scratch", losses.SCRATCH * B)
+        self.z = new("z", K * B)
+        # One layer after the other, each (B, N).
+        self.outputs = new("a", B * layout.outputs)
+        self.deltas = new("delta", B * layout.output_starts[-1] if layers > 1 else B * K)
+        keeps = any(activation.keeps_slope for activation in layout.all_activations)
+        self.slopes = new("slopes", B * layout.outputs if keeps else 0)
+        # A row for each thread, each starting on a cache line.
+        self.grads_row = -(-layout.params // LINE) * LINE
+        self.grads = new("grads", problem.threads * self.grads_row)
+        self.gate = new("gate", 16, np.int64)
+        self.found = memory.new("found", (problem.threads, FOUND), np.float64)
+        self.record: Operand | None = None
+
+
+class Progress:
+    """Where one thread stands: all that changes beside parameters and the optimizer's state."""
+
+    def __init__(
+        self, memory: Memory, rule: Rule, key: np.uint64, n: int, orders: int, batch_size: int
+    ) -> None:
+        def new(name: str, size: int, dtype: object = np.float64) -> Operand:
+            return memory.new(name, (size,), dtype)
+
+        self.clock = new("clock", clock.SIZE, np.int64)
+        self.random = new("random", 2, np.uint64)
+        self.sums = new("sums", 3)
+        self.hyper = new("hyper", 6)
+        self.rate = new("rate", 1)
+        self.totals = new("totals", 4)
+        self.weight = new("weight", 2)  # of the batch, and the loss's scale over it
+        self.means = memory.new("means", (MEANS, 2), np.float64)
+        self.counts, self.numbers = self.clock.array(), self.hyper.array()
+        self.counts[[clock.ROWS, clock.ORDERS, clock.BATCH]] = n, orders, batch_size
+        self.random.array()[0] = key
+        self.numbers[: len(rule.hyper)] = rule.hyper
+        self.numbers[4:] = 1.0  # beta1^t and beta2^t of Adam
+
+
+class StepLowering:
+    """Lowers the steps of one thread.
+
+    Parameters
+    ----------
+    problem : Problem
+    shared : Shared
+    progress : Progress
+    rank : int
+        Of the thread, from 0.
+    """
+
+    def __init__(self, problem: Problem, shared: Shared, progress: Progress, rank: int) -> None:
+        self.problem, self.shared, self.progress, self.rank = problem, shared, progress, rank
+        self.layout, self.objective, self.rule = problem.layout, problem.objective, problem.rule
+        self.plan = Plan()
+        layout, P = problem.layout, problem.layout.params
+        self.top = layout.layers - 1
+        self.own = shared.grads.part(rank * shared.grads_row, P, name="grads")
+        widest = max(layout.sizes[1:])
+        narrow = 2 * dense.NARROW * widest if problem.choices.narrow else 0
+        memory = shared.memory
+        self.narrow = memory.new("narrow", (narrow,), layout.dtype)
+        transposed = P if problem.choices.transposes else 0
+        self.transposed = memory.new("W^T", (transposed,), layout.dtype)
+        self.row = progress.clock.part(clock.ROW)
+        self.begin = progress.clock.part(clock.BEGIN)
+        self.divided = [
+            choice.divides(layout, layer, problem.threads, sparse=problem.is_sparse)
+            for layer in range(layout.layers)
+        ]
+        data = problem.data
+        self.labels = data.y.ndim == 1
+        self.targets = Operand.of("targets", data.y)
+        self.weights = None if data.weights is None else Operand.of("weights", data.weights)
+        if isinstance(data.X, Sparse):
+            self.sparse = tuple(
+                Operand.of(name, array)
+                for name, array in zip(("values", "columns", "starts"), data.X, strict=True)
+            )
+        else:
+            self.X = Operand.of("X", data.X)
+
+    # ---------------------------------------------------------------- a run
+
+    def lower(self) -> Plan:
+        """Make the three lists: what begins an epoch, a step, and the last step of an epoch."""
+        n, B = int(self.progress.counts[clock.ROWS]), self.problem.batch_size
+        self.plan.begin("epoch")
+        if self.problem.shuffled:
+            self.begin_epoch(n)
+        ragged = n % B != 0
+        if ragged:
+            self.plan.begin("step")
+            if n > B:
+                self.step(B)
+        self.plan.begin("last")
+        self.step(n % B or B)
+        if not ragged:
+            self.plan.share("step", "last", self.plan.count("last"))
+        self.plan.add(clock.end_epoch, self.progress.clock, self.progress.sums, self.progress.means)
+        self.plan.finish()
+        return self.plan
+
+    def begin_epoch(self, n: int) -> None:
+        """Shuffle the order of the rows; one thread does it for all."""
+        if self.rank == 0:
+            self.plan.add(random.shuffle, self.shared.order, self.progress.random)
+        else:
+            self.plan.add(random.skip_draws, self.progress.random, n)
+        self.meet()
+
+    def meet(self) -> None:
+        """Wait for the other threads, if there are any."""
+        if self.problem.threads > 1:
+            self.plan.add(threads.meet, self.shared.gate, self.problem.threads)
+
+    # ---------------------------------------------------------------- a step
+
+    def step(self, B: int) -> None:
+        """Lower a step of ``B`` rows, of which this thread has a part, in blocks."""
+        first, own = portion(B, self.rank, self.problem.threads)
+        self.B = B
+        self.factor_of_weights()
+        blocks = max(1, -(-own // self.problem.choices.block))
+        for block in range(blocks):
+            start, count = portion(own, block, blocks)
+            self.first, self.count, self.is_first_block = first + start, count, block == 0
+            self.batch()
+            if block == 0:
+                self.meet()  # all parameters have moved
+                self.plan.add(products.clear, self.found_here)
+            self.forward()
+            self.last_layer()
+            self.loss()
+            self.backward()
+        self.sum_gradients()
+        self.penalties()
+        self.judge()
+        self.update()
+        self.end()
+
+    @property
+    def found_here(self) -> Operand:
+        """What this thread notes of the step."""
+        return self.shared.found.part(self.rank * FOUND, FOUND, name="found")
+
+    # ---------------------------------------------------------------- the batch
+
+    def factor_of_weights(self) -> None:
+        """Find the weight of the whole batch, if its rows differ: w_i = scale weight_i / sum."""
+        scale = self.objective.scale
+        self.weight: Operand | float = float(self.B)
+        self.factor: Operand | float = scale / self.B
+        if self.weights is not None:
+            weight = self.progress.weight
+            self.plan.add(
+                batches.batch_weight,
+                *(self.weights, self.shared.order, self.begin, self.B, scale, weight),
+            )
+            self.weight, self.factor = weight.part(0), weight.part(1)
+
+    def batch(self) -> None:
+        """Bring the block's rows together: examples, targets and weights."""
+        K, M = self.layout.sizes[-1], self.layout.sizes[0]
+        order = self.from_first(self.shared.order)
+        if self.problem.in_place:
+            self.x = self.X.part(self.first * M, self.count, M, name="x")
+            self.slide(self.x)
+        elif not self.problem.is_sparse:
+            self.x = self.shared.x.part(self.first * M, self.count, M)
+            self.plan.add(batches.gather, self.X, order, self.begin, self.x)
+        if self.labels:
+            self.y = self.shared.y.part(self.first, self.count)
+            self.plan.add(batches.gather_labels, self.targets, order, self.begin, self.y)
+        else:
+            self.y = self.shared.y.part(self.first * K, K, self.count)
+            self.plan.add(batches.gather_targets, self.targets, order, self.begin, self.y)
+        self.row_weights = self.shared.row_weights.part(self.first, self.count)
+        if self.weights is not None:
+            self.plan.add(
+                batches.row_weights, self.weights, order, self.begin, self.factor, self.row_weights
+            )
+        else:
+            assert isinstance(self.factor, float)
+            equal = self.shared.memory.new("row weights", (self.count,), self.layout.dtype)
+            equal.array()[:] = self.factor
+            self.row_weights = equal
+
+    def slide(self, x: Operand) -> None:
+        """Let ``x``, rows of X where they are, move on from batch to batch."""
+        if self.problem.batch_size < self.progress.counts[clock.ROWS]:
+            row_bytes = self.layout.sizes[0] * self.X.itemsize
+            self.plan.add(batches.slide, Place(x), x.address, self.row, row_bytes)
+
+    def from_first(self, order: Operand) -> Operand:
+        """The order of rows from this block's first on."""
+        return order.part(self.first, order.shape[0] - self.first)
+
+    # ---------------------------------------------------------------- one layer's arrays
+
+    def W(self, layer: int) -> Operand:
+        """W (M, N) of a layer."""
+        M, N = self.layout.sizes[layer : layer + 2]
+        return self.shared.params.part(self.layout.weight_starts[layer], M, N, name="W")
+
+    def b(self, layer: int) -> Operand:
+        """The biases (N,) of a layer."""
+        N = self.layout.sizes[layer + 1]
+        return self.shared.params.part(self.layout.bias_starts[layer], N, name="b")
+
+    def dW(self, layer: int) -> Operand:
+        """DW (M, N) of a layer, of this thread's rows."""
+        M, N = self.layout.sizes[layer : layer + 2]
+        return self.own.part(self.layout.weight_starts[layer], M, N, name="dW")
+
+    def db(self, layer: int) -> Operand:
+        """The gradient of the biases (N,) of a layer, of this thread's rows."""
+        return self.own.part(
+            self.layout.bias_starts[layer], self.layout.sizes[layer + 1], name="db"
+        )
+
+    def layer_rows(self, buffer: Operand, layer: int) -> Operand:
+        """The part (rows, N) of a buffer of all layers' outputs for a layer and this block."""
+        N = self.layout.sizes[layer + 1]
+        start = self.layout.output_starts[layer] * self.B + self.first * N
+        return buffer.part(start, self.count, N)
+
+    def a(self, layer: int) -> Operand:
+        """The outputs of the layer below ``layer``, which are its input."""
+        return self.x if layer == 0 else self.layer_rows(self.shared.outputs, layer - 1)
+
+    def W_transposed(self, layer: int) -> Operand:
+        """The place of W^T (N, M) of a layer."""
+        M, N = self.layout.sizes[layer : layer + 2]
+        return self.transposed.part(self.layout.weight_starts[layer], N, M)
+
+    def product(
+        self,
+        a: Operand,
+        form_a: int,
+        b: Operand,
+        form_b: int,
+        out: Operand,
+        layer: int,
+        kept: float = 0.0,
+    ) -> None:
+        """Add ``out`` = a b + kept out."""
+        depth = a.shape[1] if form_a == PLAIN else a.shape[0]
+        self.plan.add(
+            products.product,
+            *(a, form_a, b, form_b, kept, out),
+            layer=layer,
+            multiplications=depth * out.size,
+        )
+
+    # ---------------------------------------------------------------- forward
+
+    def forward(self) -> None:
+        """Z = X W + b, a = f(z), layer by layer (seed 000, eq. 5 to 9; seed 003)."""
+        for layer in range(self.top):
+            out = self.layer_rows(self.shared.outputs, layer)
+            if self.problem.choices.narrow and self.layout.sizes[layer] <= dense.NARROW:
+                self.plan.add(
+                    *(dense.narrow_relu, self.a(layer), self.W(layer), self.b(layer), out),
+                    layer=layer,
+                    multiplications=self.layout.sizes[layer] * out.size,
+                )
+            else:
+                self.multiply(layer, out)
+                slopes = self.layer_rows(self.shared.slopes, layer)
+                activation = self.layout.activations[layer]
+                self.activate(activation, out, self.b(layer), slopes, layer)
+            self.drop(layer, out)
+
+    def multiply(self, layer: int, out: Operand) -> None:
+        """Z = a W of one layer, without the biases."""
+        if layer == 0 and self.problem.is_sparse:
+            values, columns, starts = self.sparse
+            order = self.from_first(self.shared.order)
+            self.plan.add(
+                sparse.sparse_product,
+                *(values, columns, starts, order, self.begin, self.W(0), out),
+                layer=0,
+            )
+        elif layer == 0 and self.in_tiles:
+            # Meanwhile the next batch's rows come from memory.
+            ahead = self.B + self.first if self.first + self.B < self.shared.order.size else 0
+            order = self.shared.order.part(ahead, self.shared.order.size - ahead)
+            M, N = self.layout.sizes[0], self.layout.sizes[1]
+            self.plan.add(
+                products.tiled_product,
+                *(self.x, self.W(0), self.X, order, self.begin, out),
+                layer=0,
+                multiplications=self.count * M * N,
+            )
+        elif self.by_transpose(layer):
+            flipped = self.W_transposed(layer)
+            columns = self.layer_rows(self.shared.deltas, layer)
+            columns = columns.part(0, columns.shape[1], columns.shape[0], name="z^T")
+            self.plan.add(products.transpose, self.W(layer), flipped, layer=layer)
+            self.product(flipped, PLAIN, self.a(layer), TRANSPOSED, columns, layer)
+            self.plan.add(products.transpose, columns, out, layer=layer)
+        else:
+            self.product(self.a(layer), PLAIN, self.W(layer), PLAIN, out, layer)
+
+    @property
+    def in_tiles(self) -> bool:
+        """Whether the first layer's product is made in tiles."""
+        gathered = not self.problem.in_place or self.X.dtype == self.layout.dtype.name
+        tiles = self.problem.choices.tiles and gathered
+        return tiles and choice.enough_for_a_tile(self.count)
+
+    def uses_transpose(self, layer: int) -> bool:
+        """Whether W^T of a layer is made in this step."""
+        M, N = self.layout.sizes[layer : layer + 2]
+        return self.problem.choices.transposes and choice.transposes(M, N)
+
+    def by_transpose(self, layer: int) -> bool:
+        """Whether a layer's product is made with W^T."""
+        N = self.layout.sizes[layer + 1]
+        return self.uses_transpose(layer) and choice.product_by_transpose(self.count, N)
+
+    def activate(
+        self, activation: Activation, z: Operand, b: Operand, slopes: Operand, layer: int
+    ) -> None:
+        """A = f(z + b), in place."""
+        more = (slopes,) if activation.keeps_slope else ()
+        self.plan.add(activation.forward, z, b, *more, layer=layer)
+
+    def rate(self, layer: int) -> float:
+        """The fraction of a layer's outputs that is dropped."""
+        return self.objective.dropout[layer] if self.objective.dropout else 0.0
+
+    def draws(self, layer: int) -> int:
+        """Number of the first dropout draw of a layer, for this block's rows."""
+        return self.layout.output_starts[layer] * self.B + self.first * self.layout.sizes[layer + 1]
+
+    def drop(self, layer: int, out: Operand) -> None:
+        """Drop some of a layer's outputs (Srivastava and others 2014)."""
+        rate = self.rate(layer)
+        if rate > 0.0:
+            state = self.progress.random
+            self.plan.add(random.dropout, out, rate, state, self.draws(layer), layer=layer)
+
+    # ---------------------------------------------------------------- last layer and loss
+
+    def last_layer(self) -> None:
+        """z^T = W^T a^T + b of the last layer, features first."""
+        top, K = self.top, self.layout.sizes[-1]
+        self.z = self.shared.z.part(self.first * K, K, self.count, name="z")
+        below, W, b = self.a(top) if not self.sparse_at(top) else None, self.W(top), self.b(top)
+        work = self.layout.sizes[top] * K * self.count
+        if self.problem.choices.narrow and K <= dense.NARROW:
+            assert below is not None
+            transposed = self.narrow.part(0, dense.NARROW, self.layout.sizes[top])
+            self.plan.add(
+                *(dense.narrow_columns, below, W, b, transposed, self.z),
+                layer=top,
+                multiplications=work,
+            )
+        else:
+            if self.uses_transpose(top):
+                self.plan.add(products.transpose, W, self.W_transposed(top), layer=top)
+            if self.by_transpose(top):
+                assert below is not None
+                self.product(self.W_transposed(top), PLAIN, below, TRANSPOSED, self.z, top)
+                self.plan.add(dense.add_bias_to_columns, self.z, b, layer=top)
+            else:
+                out = self.layer_rows(self.shared.outputs, top)
+                if top == 0:
+                    self.multiply_alone(out)
+                else:
+                    assert below is not None
+                    self.product(below, PLAIN, W, PLAIN, out, top)
+                self.plan.add(dense.columns_with_bias, out, b, self.z, layer=top)
+        if self.shared.record is not None:
+            record = self.shared.record
+            record = record.rows(self.first, record.shape[0] - self.first)
+            self.plan.add(batches.record_outputs, self.z, self.row, record, layer=top)
+        if self.layout.out_activation is not None:
+            self.out_activation(self.layout.out_activation)
+
+    def multiply_alone(self, out: Operand) -> None:
+        """Z = X W of a network of one layer."""
+        if self.problem.is_sparse:
+            self.multiply(0, out)
+        else:
+            self.product(self.x, PLAIN, self.W(0), PLAIN, out, 0)
+
+    def sparse_at(self, layer: int) -> bool:
+        """Whether a layer's input is in compressed rows."""
+        return layer == 0 and self.problem.is_sparse
+
+    def columns_of(self, buffer: Operand) -> Operand:
+        """The last layer's part of a buffer, features first: (K, rows)."""
+        part = self.layer_rows(buffer, self.top)
+        return part.part(0, part.shape[1], part.shape[0])
+
+    def out_activation(self, activation: Activation) -> None:
+        """Let the last layer's activation act on z; its outputs are kept for the way back."""
+        # The biases are in z already.
+        added = self.shared.memory.new("0", (self.count,), self.layout.dtype)
+        slopes = self.columns_of(self.shared.slopes)
+        self.activate(activation, self.z, added, slopes, self.top)
+        kept = self.columns_of(self.shared.outputs)
+        self.plan.add(products.copy, self.z, kept, layer=self.top)
+
+    def loss(self) -> None:
+        """Z becomes its delta; loss and score are noted (seed 000, eq. 14; seed 002; seed 003)."""
+        loss, objective = self.objective.loss, self.objective
+        kernel = loss.of_labels if self.labels else loss.of_targets
+        assert kernel is not None
+        numbers = tuple(getattr(objective, name) for name in loss.numbers)
+        more: tuple[Operand, ...] = ()
+        if loss.scratch:
+            rows_here = losses.SCRATCH * self.count
+            more = (self.shared.scratch.part(losses.SCRATCH * self.first, rows_here),)
+        self.plan.add(
+            *(kernel, self.z, self.y, self.row_weights, *numbers, *more, self.found_here),
+            layer=self.top,
+        )
+        if self.layout.out_activation is not None:
+            kept, slopes = self.columns_of(self.shared.outputs), self.columns_of(self.shared.slopes)
+            activation = self.layout.out_activation
+            self.activation_backward(activation, self.z, kept, slopes, self.top)
+
+    def activation_backward(
+        self, activation: Activation, delta: Operand, a: Operand, slopes: Operand, layer: int
+    ) -> None:
+        """Delta *= f'(z), in place (seed 000, eq. 18)."""
+        if activation.backward is not None:
+            kept = slopes if activation.keeps_slope else a
+            self.plan.add(activation.backward, delta, kept, layer=layer)
+
+    # ---------------------------------------------------------------- backward
+
+    def backward(self) -> None:
+        """Gradients, layer by layer downwards (seed 000, eq. 15 to 20; the 1/m is in delta).
+
+        dW = a^T delta, db = the sum of delta's rows, and the delta of the layer below is
+        (delta W^T) * f'(z); eq. 19 says DZ2 where DZ1 belongs.
+        """
+        top = self.top
+        self.clear_in_first_block(self.db(top))
+        self.plan.add(dense.add_columns_bias_gradient, self.z, self.db(top), layer=top)
+        layer = top
+        if self.fuses_narrow():
+            self.narrow_backward()
+            layer = top - 1
+        while layer >= 0:
+            self.weight_gradient(layer)
+            if layer > 0:
+                self.send_down(layer)
+            layer -= 1
+
+    def clear_in_first_block(self, gradient: Operand) -> None:
+        """Set a gradient to 0 that every block adds to."""
+        if self.is_first_block:
+            self.plan.add(products.clear, gradient)
+
+    @property
+    def kept(self) -> float:
+        """What a product that makes a gradient is added to: 0 or 1 times what is there."""
+        return 0.0 if self.is_first_block else 1.0
+
+    def fuses_narrow(self) -> bool:
+        """Whether the way back through the last layer and the ReLU below it is one kernel."""
+        narrow = self.problem.choices.narrow and self.layout.sizes[-1] <= dense.NARROW
+        return narrow and self.objective.dropout is None
+
+    def narrow_backward(self) -> None:
+        """Go back through a narrow last layer and the ReLU below it."""
+        top, N = self.top, self.layout.sizes[self.top]
+        scratch = self.narrow.part(0, 2 * dense.NARROW, N)
+        sent, dW, db = self.layer_rows(self.shared.deltas, top - 1), self.dW(top), self.db(top - 1)
+        self.clear_in_first_block(dW)
+        self.clear_in_first_block(db)
+        self.plan.add(
+            *(dense.narrow_relu_backward, self.z, self.W(top), self.a(top), scratch, sent, dW, db),
+            layer=top,
+            multiplications=2 * self.layout.sizes[-1] * sent.size,
+        )
+
+    def weight_gradient(self, layer: int) -> None:
+        """DW = a^T delta (seed 000, eq. 15)."""
+        dW = self.dW(layer)
+        work = self.count * dW.size
+        if self.sparse_at(layer):
+            delta = self.delta_of_first_layer()
+            values, columns, starts = self.sparse
+            order = self.from_first(self.shared.order)
+            self.clear_in_first_block(dW)
+            self.plan.add(
+                *(sparse.sparse_gradient, values, columns, starts, order, self.begin, delta, dW),
+                layer=0,
+            )
+        elif layer == self.top:
+            self.product(self.a(layer), TRANSPOSED, self.z, TRANSPOSED, dW, layer, self.kept)
+        elif not self.divided[layer]:  # else ``sum_gradients`` makes it
+            delta = self.layer_rows(self.shared.deltas, layer)
+            if self.problem.choices.narrow and self.layout.sizes[layer] <= dense.NARROW:
+                scratch = self.narrow.part(0, dense.NARROW, delta.shape[1])
+                self.clear_in_first_block(dW)
+                self.plan.add(
+                    *(dense.narrow_gradient, self.a(layer), delta, scratch, dW),
+                    layer=layer,
+                    multiplications=work,
+                )
+            elif layer == 0 and self.in_tiles and self.is_first_block:
+                self.plan.add(
+                    *(products.tiled_gradient, self.x, delta, dW), layer=0, multiplications=work
+                )
+            else:
+                self.product(self.a(layer), TRANSPOSED, delta, PLAIN, dW, layer, self.kept)
+
+    def delta_of_first_layer(self) -> Operand:
+        """The delta of the first layer, rows first, also where it is the last."""
+        delta = self.layer_rows(self.shared.deltas, 0)
+        if self.top == 0:
+            self.plan.add(products.transpose, self.z, delta, layer=0)
+        return delta
+
+    def send_down(self, layer: int) -> None:
+        """Delta of the layer below = (delta W^T) * f'(z), and its db (seed 000, eq. 16 to 18)."""
+        below, W = layer - 1, self.W(layer)
+        sent, a = self.layer_rows(self.shared.deltas, below), self.a(layer)
+        if layer < self.top:
+            delta = self.layer_rows(self.shared.deltas, layer)
+            self.product(delta, PLAIN, W, TRANSPOSED, sent, layer)
+        elif self.uses_transpose(layer) and not self.narrow_last():
+            self.product(self.z, TRANSPOSED, self.W_transposed(layer), PLAIN, sent, layer)
+        else:
+            self.product(self.z, TRANSPOSED, W, TRANSPOSED, sent, layer)
+        rate = self.rate(below)
+        if rate > 0.0:
+            state, draws = self.progress.random, self.draws(below)
+            self.plan.add(random.dropout_backward, sent, a, rate, state, draws, layer=below)
+        slopes = self.layer_rows(self.shared.slopes, below)
+        activation = self.layout.activations[below]
+        self.activation_backward(activation, sent, a, slopes, below)
+        if rate > 0.0 and self.divided[layer]:
+            self.plan.add(random.dropout_scale, a, rate, layer=below)
+        self.clear_in_first_block(self.db(below))
+        self.plan.add(dense.add_bias_gradient, sent, self.db(below), layer=below)
+
+    def narrow_last(self) -> bool:
+        """Whether the last layer is narrow: W^T is not computed for it then."""
+        return self.problem.choices.narrow and self.layout.sizes[-1] <= dense.NARROW
+
+    # ---------------------------------------------------------------- gradients of all threads
+
+    def parameters(self) -> list[tuple[int, int]]:
+        """Start and size of each piece of the parameters that this thread moves."""
+        if self.problem.threads == 1:
+            return [(0, self.layout.params)]
+        pieces = []
+        for layer, (M, N) in enumerate(
+            zip(self.layout.sizes[:-1], self.layout.sizes[1:], strict=True)
+        ):
+            first, count = portion(M, self.rank, self.problem.threads)
+            biases = N if self.rank == self.problem.threads - 1 else 0
+            pieces.append((self.layout.weight_starts[layer] + first * N, count * N + biases))
+        return [piece for piece in pieces if piece[1] > 0]
+
+    @property
+    def sums_first(self) -> bool:
+        """Whether gradients are added up before their length is taken."""
+        return self.problem.threads > 1 and (self.rule.clip > 0.0 or any(self.divided))
+
+    def summed(self, start: int, size: int) -> Operand:
+        """A piece of the gradient of all rows, which is the first thread's buffer."""
+        return self.shared.grads.part(start, size, name="grads")
+
+    def sum_gradients(self) -> None:
+        """Bring this thread's pieces of the gradients of all rows together, before the length."""
+        if self.sums_first:
+            self.meet()  # all deltas are made
+            self.add_up()
+
+    def add_up(self) -> None:
+        """Add up what the threads have, in their order, for the pieces that this one moves."""
+        size = self.problem.threads
+        for layer, (M, N) in enumerate(
+            zip(self.layout.sizes[:-1], self.layout.sizes[1:], strict=True)
+        ):
+            first, count = portion(M, self.rank, size)
+            start = self.layout.weight_starts[layer] + first * N
+            length = count * N + (N if self.rank == size - 1 else 0)
+            if self.divided[layer] and count > 0:
+                self.divided_gradient(layer, first, count)
+                start, length = start + count * N, length - count * N
+            if length > 0:
+                for rank in range(1, size):
+                    other = self.shared.grads.part(rank * self.shared.grads_row + start, length)
+                    self.plan.add(products.add, other, self.summed(start, length), layer=layer)
+
+    def divided_gradient(self, layer: int, first: int, count: int) -> None:
+        """Make rows ``first`` to ``first + count`` of a large layer's dW from the whole batch."""
+        M, N = self.layout.sizes[layer : layer + 2]
+        dW = self.shared.grads.part(self.layout.weight_starts[layer] + first * N, count, N)
+        start = self.layout.output_starts[layer] * self.B
+        delta = self.shared.deltas.part(start, self.B, N)
+        # Of all rows of the batch; what starts ``first`` later has column ``first`` first.
+        if layer > 0:
+            start = self.layout.output_starts[layer - 1] * self.B
+            columns = self.shared.outputs.part(start + first, self.B, M)
+        elif self.problem.in_place:
+            columns = self.X.part(first, self.B, M, name="x")
+            self.slide(columns)
+        else:
+            columns = self.shared.x.part(first, self.B, M)
+        self.product(columns, TRANSPOSED, delta, PLAIN, dW, layer)
+
+    # ---------------------------------------------------------------- penalties and the update
+
+    def penalties(self) -> None:
+        """Add the gradients of L1 and L2 to those of this thread's parameters (seed 004)."""
+        if self.objective.penalties is None:
+            return
+        grads = self.shared.grads if self.sums_first else self.own
+        factor = self.factor if self.objective.by_rows else 1.0
+        size = self.problem.threads
+        for layer, (l1, l2, bias_l1, bias_l2) in enumerate(self.objective.penalties.tolist()):
+            M, N = self.layout.sizes[layer : layer + 2]
+            first, count = portion(M, self.rank, size)
+            start = self.layout.weight_starts[layer] + first * N
+            if (l1 or l2) and count > 0:
+                self.penalise(grads, start, count * N, l1, l2, factor, layer)
+            if (bias_l1 or bias_l2) and self.rank == size - 1:
+                start = self.layout.bias_starts[layer]
+                self.penalise(grads, start, N, bias_l1, bias_l2, factor, layer)
+
+    def penalise(
+        self,
+        grads: Operand,
+        start: int,
+        size: int,
+        l1: float,
+        l2: float,
+        factor: Operand | float,
+        layer: int,
+    ) -> None:
+        """Add the penalty of some parameters."""
+        w, g = self.shared.params.part(start, size, name="w"), grads.part(start, size, name="grads")
+        slope = self.objective.l1_slope_at_zero
+        self.plan.add(
+            *(optimizers.penalise, w, g, l1, l2, slope, factor, self.found_here), layer=layer
+        )
+
+    def judge(self) -> None:
+        """Stop before an update that is not finite: of the loss, or the gradient's length."""
+        pieces = self.parameters() if self.sums_first else [(0, self.layout.params)]
+        grads = self.shared.grads if self.sums_first else self.own
+        for start, size in pieces:
+            part = grads.part(start, size, name="grads")
+            self.plan.add(optimizers.add_square_sum, part, self.found_here)
+        self.meet()  # all gradients are made
+        self.plan.add(optimizers.judge, self.shared.found, self.progress.totals)
+
+    def update(self) -> None:
+        """Move this thread's parameters by the optimizer."""
+        if self.rule.powers:
+            self.plan.add(optimizers.advance_powers, self.progress.hyper)
+        if self.problem.threads > 1 and not self.sums_first:
+            self.add_up()
+        for start, size in self.parameters():
+            grads = self.summed(start, size)
+            if self.rule.clip > 0.0:
+                length = self.progress.totals.part(3)
+                self.plan.add(optimizers.clip_by_norm, grads, length, self.rule.clip)
+            params = self.shared.params.part(start, size)
+            state = [buffer.part(start, size) for buffer in self.shared.state]
+            self.plan.add(
+                self.rule.kernel,
+                *(params, grads, *state, self.progress.rate.part(0), self.progress.hyper),
+            )
+
+    def end(self) -> None:
+        """Count the step, and note its loss and score for the epoch's means."""
+        progress = self.progress
+        weight = float(self.B) if self.objective.by_rows else self.weight
+        draws = self.layout.outputs * self.problem.batch_size
+        self.plan.add(
+            clock.end_step,
+            *(progress.clock, self.B, progress.totals, weight, progress.sums),
+            *(progress.random, draws),
+        )
+
+
+class InferenceLowering:
+    """Lowers the outputs of a network for some rows, for one thread.
+
+    Parameters
+    ----------
+    layout, params
+    x : Operand, or those of sparse rows
+        The rows (B, M), of the network's dtype.
+    source : Operand or None
+        The rows as they are given, if that is another dtype.
+    out : Operand
+        (B, K)
+    link : kernel or None
+        What turns z into predictions.
+    order : Operand or None
+        Of sparse rows: which they are.
+
+    Attributes
+    ----------
+    of_rows : list of Operand
+        All that have B rows.
+    """
+
+    def __init__(
+        self,
+        layout: Layout,
+        params: Array,
+        x: Operand | tuple[Operand, ...],
+        source: Operand | None,
+        out: Operand,
+        link: Any,
+        order: Operand | None = None,
+    ) -> None:
+        self.layout, self.link = layout, link
+        self.params = Operand.of("params", params)
+        self.x, self.source, self.out, self.order = x, source, out, order
+        self.of_rows = [each for each in (x, source, out) if isinstance(each, Operand)]
+        self.plan = Plan()
+
+    def lower(self) -> Plan:
+        """Make the list ``rows``."""
+        layout, count = self.layout, self.out.shape[0]
+        top, plan = layout.layers - 1, self.plan
+        plan.begin("rows")
+        below = self.x
+        if isinstance(below, Operand):
+            if self.source is not None:
+                plan.add(batches.as_numbers, self.source, below)
+            plan.add(batches.not_finite, below)
+        narrow = isinstance(below, Operand) and choice.has_narrow_layers(layout)
+        for layer in range(layout.layers):
+            M, N = layout.sizes[layer : layer + 2]
+            W = self.params.part(layout.weight_starts[layer], M, N, name="W")
+            b = self.params.part(layout.bias_starts[layer], N, name="b")
+            out = self.out if layer == top else self.new("a", N)
+            work = {"layer": layer, "multiplications": count * M * N}
+            activation = layout.activations[layer] if layer < top else layout.out_activation
+            activation = activation or ACTIVATIONS["identity"]
+            if narrow and layer < top and M <= dense.NARROW:
+                assert isinstance(below, Operand)
+                plan.add(dense.narrow_relu, below, W, b, out, **work)
+            else:
+                if not isinstance(below, Operand):
+                    assert self.order is not None
+                    plan.add(sparse.sparse_product, *below, self.order, 0, W, out, layer=layer)
+                elif count <= choice.FEW_ROWS:
+                    plan.add(products.product_of_rows, below, W, out, **work)
+                else:
+                    plan.add(products.product, below, PLAIN, W, PLAIN, 0.0, out, **work)
+                more: tuple[Operand, ...] = ()
+                if activation.keeps_slope:
+                    more = (self.new("slopes", N),)
+                plan.add(activation.forward, out, b, *more, layer=layer)
+            below = out
+        if self.link is not None:
+            plan.add(self.link, self.out, layer=top)
+        plan.finish()
+        return plan
+
+    def new(self, name: str, columns: int) -> Operand:
+        """Allocate an operand of as many rows as there are."""
+        operand = Operand.new(name, (self.out.shape[0], columns), self.layout.dtype)
+        self.of_rows.append(operand)
+        return operand

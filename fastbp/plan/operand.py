@@ -1,0 +1,131 @@
+"""Operands: numbers in memory, as operations take them."""
+
+import math
+from typing import Any
+
+import numpy as np
+
+from fastbp.arrays import LINE, Array, aligned
+
+BLOCK_BYTES = 1 << 14
+# Names of dtypes; NumPy makes them anew each time.
+_names: dict[Any, str] = {}
+
+
+class Operand:
+    """A C-ordered array, a part of one, or a single number, by its address.
+
+    Parameters
+    ----------
+    name : str
+        What it is, for a reader of the plan.
+    owner : array
+        C-ordered memory that contains it; is kept alive.
+    address : int
+        Of its first number.
+    shape : tuple of int
+        (), (n,) or (n, m).
+    dtype : str
+    itemsize : int
+        Bytes of a number.
+    """
+
+    __slots__ = ("address", "dtype", "itemsize", "name", "owner", "shape")
+
+    def __init__(
+        self,
+        name: str,
+        owner: Array,
+        address: int,
+        shape: tuple[int, ...],
+        dtype: str,
+        itemsize: int,
+    ) -> None:
+        self.name, self.owner, self.address, self.shape = name, owner, address, shape
+        self.dtype, self.itemsize = dtype, itemsize
+
+    @classmethod
+    def of(cls, name: str, array: Array) -> "Operand":
+        """Take a whole array, which must be C-ordered."""
+        kind = array.dtype
+        dtype = _names.get(kind) or _names.setdefault(kind, kind.name)
+        return cls(name, array, array.ctypes.data, array.shape, dtype, kind.itemsize)
+
+    @classmethod
+    def new(
+        cls, name: str, shape: tuple[int, ...], dtype: Any, value: float | None = None
+    ) -> "Operand":
+        """Allocate an array that starts on a cache line."""
+        operand = cls.of(name, aligned(math.prod(shape), dtype, value))
+        operand.shape = shape
+        return operand
+
+    @property
+    def size(self) -> int:
+        """Count its numbers."""
+        return math.prod(self.shape)
+
+    @property
+    def nbytes(self) -> int:
+        """Count its bytes."""
+        return self.size * self.itemsize
+
+    def part(self, start: int, *shape: int, name: str | None = None) -> "Operand":
+        """Take ``shape`` numbers from number ``start`` on; without a shape, one number."""
+        address = self.address + start * self.itemsize
+        return Operand(name or self.name, self.owner, address, shape, self.dtype, self.itemsize)
+
+    def rows(self, first: int, count: int) -> "Operand":
+        """Take ``count`` rows of a matrix."""
+        columns = self.shape[1]
+        return self.part(first * columns, count, columns)
+
+    def flat(self) -> "Operand":
+        """Take all numbers as a vector."""
+        return self.part(0, self.size)
+
+    def array(self) -> Array:
+        """View it as an array."""
+        offset = self.address - self.owner.ctypes.data
+        view: Array = np.ndarray(self.shape, self.dtype, self.owner, offset)
+        return view
+
+    def __repr__(self) -> str:
+        return f"{self.name} {self.shape}"
+
+
+class Memory:
+    """Memory for many operands, from blocks: an allocation of its own for each takes 2 us.
+
+    All numbers are 0 at first. Each operand starts on a cache line.
+    """
+
+    def __init__(self) -> None:
+        self._block, self._address, self._left = np.empty(0, np.uint8), 0, 0
+
+    def new(self, name: str, shape: tuple[int, ...], dtype: Any) -> Operand:
+        """Make an operand."""
+        kind = np.dtype(dtype)
+        size = -(-math.prod(shape) * kind.itemsize // LINE) * LINE
+        if size > self._left:
+            self._left = max(size, BLOCK_BYTES)
+            self._block = np.zeros(self._left + LINE, np.uint8)
+            start = self._block.ctypes.data
+            self._address = start + -start % LINE
+        address = self._address
+        self._address += size
+        self._left -= size
+        dtype = _names.get(kind) or _names.setdefault(kind, kind.name)
+        return Operand(name, self._block, address, shape, dtype, kind.itemsize)
+
+
+class Place:
+    """The place of an operand's description in a plan, as an argument: ``slide`` changes it."""
+
+    __slots__ = ("operand",)
+
+    def __init__(self, operand: Operand) -> None:
+        self.operand = operand
+
+
+Argument = Operand | Place | int | float

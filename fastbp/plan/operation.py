@@ -1,0 +1,103 @@
+"""A kernel becomes an address: its entry is compiled once for each precision, and kept on disk.
+
+An operation of a plan is a row of 64-bit words: the address of an entry, then the addresses of its
+arguments. Entries are loaded from the disk by LLVM alone; Numba is imported only to compile.
+"""
+
+import ctypes
+import functools
+import itertools
+import threading
+import time
+from typing import Any, Protocol
+
+from llvmlite import binding
+
+from fastbp.kernels import cache, native
+from fastbp.kernels.declare import Kernel
+
+_lock = threading.RLock()
+_numbers = itertools.count()
+# What has been compiled, not loaded, in this process: names of entries, in order.
+compiled: list[str] = []
+
+
+class Listener(Protocol):
+    """Is told when an entry is compiled, which takes a tenth of a second or more."""
+
+    def begin(self) -> None:
+        """Hear that compiling begins."""
+
+    def end(self, seconds: float) -> None:
+        """Hear that it has ended, after so many seconds."""
+
+
+listeners: list[Listener] = []
+
+
+def entry(kernel: Kernel, dtypes: tuple[str, ...]) -> int:
+    """Give the address of a kernel's entry for arguments of ``dtypes``, one for each argument."""
+    address = kernel.entries.get(dtypes)
+    if address is None:
+        with _lock:
+            address = kernel.entries.get(dtypes)
+            if address is None:
+                address = kernel.entries[dtypes] = _load(kernel, dtypes)
+    return address
+
+
+def function(kernel: Kernel, dtypes: tuple[str, ...]) -> Any:
+    """Make a Python function of an operation's address that calls the entry, without the GIL."""
+    return ctypes.CFUNCTYPE(ctypes.c_int64, ctypes.c_int64)(entry(kernel, dtypes))
+
+
+def name_of(kernel: Kernel, dtypes: tuple[str, ...]) -> str:
+    """Name an entry: its file, its kernel and its dtypes, as ``dense.add_bias_gradient.f4f4``."""
+    codes = "".join(_CODES.get(dtype, dtype) for dtype in dtypes)
+    module = str(kernel.function.__module__).rpartition(".")[2]
+    return f"{module}.{kernel.function.__name__}.{codes}"
+
+
+_CODES = {"float32": "f4", "float64": "f8", "int64": "i8", "int32": "i4", "uint64": "u8"}
+
+
+def _load(kernel: Kernel, dtypes: tuple[str, ...]) -> int:
+    name = name_of(kernel, dtypes)
+    builtin = str(kernel.function.__module__).startswith("fastbp.") and kernel.stored
+    code = cache.read(name) if builtin else None
+    if code is None:
+        symbol = name if builtin else f"{name}.{next(_numbers)}"
+        code = _compile(kernel, dtypes, symbol)
+        compiled.append(name)
+        if builtin:
+            cache.write(name, code)
+        name = symbol
+    native.register()
+    engine = _engine()
+    engine.add_object_file(binding.ObjectFileRef.from_data(code))
+    engine.finalize_object()
+    return int(engine.get_function_address(name))
+
+
+def _compile(kernel: Kernel, dtypes: tuple[str, ...], symbol: str) -> bytes:
+    told, start = list(listeners), time.perf_counter()
+    for listener in told:
+        listener.begin()
+    from fastbp.kernels import compiler  # imports Numba
+
+    try:
+        return compiler.object_code(kernel, dtypes, symbol)
+    finally:
+        for listener in told:
+            listener.end(time.perf_counter() - start)
+
+
+@functools.cache
+def _engine() -> Any:
+    """LLVM's loader of object files."""
+    binding.initialize_native_target()
+    binding.initialize_native_asmprinter()
+    module = binding.parse_assembly("")
+    module.triple = binding.get_process_triple()
+    target = binding.Target.from_triple(module.triple)
+    return binding.create_mcjit_compiler(module, target.create_target_machine(jit=True))

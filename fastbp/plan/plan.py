@@ -1,0 +1,239 @@
+"""Plans: lists of operations and the memory that they work on."""
+
+import functools
+import struct
+from typing import Any, NamedTuple
+
+import numpy as np
+
+from fastbp.arrays import Array
+from fastbp.kernels.declare import Kernel, Kind, interpreted
+from fastbp.plan import operation, run
+from fastbp.plan.operand import Argument, Operand, Place
+
+DESCRIPTION = 4  # words that describe an array: its address, size, rows and columns
+# Descriptions and constants are added to memory of so many words, which is not moved.
+CHUNK = 256
+
+
+class Operation(NamedTuple):
+    """A kernel and what it is called with."""
+
+    kernel: Kernel
+    arguments: tuple[Argument, ...]
+    layer: int | None  # the layer of weights that it belongs to, from 0
+    multiplications: int  # fused multiply-adds of a matrix product
+    dtypes: tuple[str, ...]  # of every argument
+
+
+class _Words:
+    """Memory for words that are added one after the other, at addresses that stay."""
+
+    def __init__(self) -> None:
+        self.chunks: list[Array] = []
+        self.starts: list[int] = []
+        self.values: list[list[int]] = []
+        self.left, self.address = 0, 0
+
+    def add(self, words: tuple[int, ...]) -> int:
+        """Add some words; returns the address of the first."""
+        if self.left < len(words):
+            self.chunks.append(np.zeros(CHUNK, np.int64))
+            self.values.append([])
+            self.left, self.address = CHUNK, self.chunks[-1].ctypes.data
+            self.starts.append(self.address)
+        self.values[-1].extend(words)
+        self.left -= len(words)
+        address = self.address
+        self.address += 8 * len(words)
+        return address
+
+    def write(self) -> None:
+        """Write the words that were added to memory."""
+        for chunk, values in zip(self.chunks, self.values, strict=True):
+            chunk[: len(values)] = values
+
+    def set(self, address: int, *words: int) -> None:
+        """Change words that were written."""
+        for chunk, start in zip(self.chunks, self.starts, strict=True):
+            k = (address - start) // 8
+            if 0 <= k < CHUNK:
+                for i, word in enumerate(words):
+                    chunk[k + i] = word
+
+
+class Plan:
+    """Lists of operations, each called in order, by name.
+
+    A list is added to until ``finish`` makes the table that compiled code walks.
+    """
+
+    def __init__(self) -> None:
+        self._lists: dict[str, list[Any]] = {}  # of what an ``Operation`` is made of
+        self._list: list[Any] = []
+        self._tables: dict[str, list[int]] = {}
+        self._table: list[int] = []
+        self._memory = _Words()
+        self._described: dict[Operand, int] = {}  # addresses of descriptions
+        self._constants: dict[tuple[Kind, Any], int] = {}
+        self._shared: dict[str, tuple[str, int]] = {}
+        self._compiled = not interpreted()
+
+    def begin(self, name: str) -> None:
+        """Begin the list ``name``; what is added from now on goes into it."""
+        self._list = self._lists.setdefault(name, [])
+        self._table = self._tables.setdefault(name, [])
+
+    def add(
+        self,
+        kernel: Any,
+        *arguments: Argument,
+        layer: int | None = None,
+        multiplications: int = 0,
+    ) -> None:
+        """Append a call of ``kernel``.
+
+        Raises
+        ------
+        TypeError
+            If it takes other arguments.
+        """
+        ndims, words, dtypes = kernel.ndims, [0] * run.WORDS, []
+        if len(arguments) != len(ndims):
+            raise TypeError(f"{kernel.__name__} takes {len(ndims)} arguments, not {len(arguments)}")
+        for k, argument in enumerate(arguments, 1):
+            ndim = ndims[k - 1]
+            if type(argument) is Operand:
+                dtypes.append(argument.dtype)
+                if len(argument.shape) != ndim and (ndim != 1 or len(argument.shape) != 2):
+                    raise self._misfit(kernel, k, argument)
+                if ndim == 0:
+                    words[k] = argument.address
+                else:
+                    words[k] = self._described.get(argument) or self._describe(argument)
+            elif type(argument) is Place:
+                words[k] = self._place(argument)
+                dtypes.append("int64")
+            elif ndim == 0:
+                kind, number = kernel.kinds[k - 1], argument
+                words[k] = self._constants.get((kind, number)) or self._constant(kind, number)
+                dtypes.append(kind.dtype)
+            else:
+                raise self._misfit(kernel, k, argument)
+        key = tuple(dtypes)
+        if self._compiled:
+            words[0] = kernel.entries.get(key) or operation.entry(kernel, key)
+            self._table += words
+        self._list.append((kernel, arguments, layer, multiplications, key))
+
+    @staticmethod
+    def _misfit(kernel: Any, k: int, argument: Any) -> TypeError:
+        return TypeError(
+            f"argument {k} of {kernel.__name__} must be {kernel.kinds[k - 1]}, not {argument!r}"
+        )
+
+    @property
+    def lists(self) -> dict[str, list[Operation]]:
+        """The operations of each list."""
+        return {name: [Operation(*call) for call in calls] for name, calls in self._lists.items()}
+
+    def share(self, name: str, whole: str, count: int) -> None:
+        """Let the list ``name`` be the first ``count`` operations of the list ``whole``."""
+        self._lists[name] = self._lists[whole][:count]
+        self._shared[name] = (whole, count)
+
+    def _describe(self, operand: Operand) -> int:
+        """Add an operand's description; returns its address."""
+        shape = operand.shape
+        if len(shape) == 1:
+            words = operand.address, shape[0], shape[0], 1
+        else:
+            words = operand.address, shape[0] * shape[1], shape[0], shape[1]
+        address = self._described[operand] = self._memory.add(words)
+        return address
+
+    def _place(self, place: Place) -> int:
+        """Describe an operand's description."""
+        target = self._described.get(place.operand) or self._describe(place.operand)
+        return self._memory.add((target, DESCRIPTION, DESCRIPTION, 1))
+
+    def _constant(self, kind: Kind, value: Any) -> int:
+        """Add a number; returns its address."""
+        word = int(value) if kind.dtype == "int64" else _as_word(value)
+        address = self._constants[kind, value] = self._memory.add((word,))
+        return address
+
+    def finish(self) -> None:
+        """Make the table of all lists, one after the other."""
+        if not self._compiled:
+            return
+        self._memory.write()
+        flat = [word for table in self._tables.values() for word in table]
+        self.words = np.array(flat or [0], np.int64)
+        self.starts = {}
+        first = self.words.ctypes.data
+        for name, table in self._tables.items():
+            self.starts[name] = (first, len(self._lists[name]))
+            first += 8 * len(table)
+        for name, (whole, count) in self._shared.items():
+            self.starts[name] = (self.starts[whole][0], count)
+
+    def move(self, operand: Operand, address: int) -> None:
+        """Let an operand be at another address."""
+        place = self._described.get(operand)
+        if place is not None:
+            self._memory.set(place, address)
+
+    def resize(self, operand: Operand, rows: int) -> None:
+        """Let an operand have another number of rows, or of numbers if it is a vector."""
+        place = self._described.get(operand)
+        if place is not None:
+            columns = operand.shape[1] if len(operand.shape) == 2 else 1
+            self._memory.set(place + 8, rows * columns, rows)
+
+    def interpret(self, name: str) -> bool:
+        """Call the kernels of a list in Python, uncompiled; True if one stopped."""
+        return any(_in_python(Operation(*call)) for call in self._lists[name])
+
+    def count(self, name: str) -> int:
+        """Count the operations of a list."""
+        return len(self._lists[name])
+
+
+def _as_word(number: float) -> int:
+    """Give the bits of a float64 as a whole number."""
+    (word,) = struct.unpack("q", struct.pack("d", number))
+    return int(word)
+
+
+def _in_python(each: Operation) -> bool:
+    """Call an operation's kernel as the Python function that it is."""
+    arguments: list[Any] = []
+    for argument, kind in zip(each.arguments, each.kernel.kinds, strict=True):
+        if isinstance(argument, Operand):
+            array = argument.array() if kind.ndim != 1 else argument.flat().array()
+            arguments.append(array if kind.ndim else array[()].item())
+        else:
+            arguments.append(argument)
+    return bool(each.kernel.function(*arguments))
+
+
+@functools.cache
+def runner(kernel: Kernel, dtypes: tuple[str, ...]) -> Any:
+    """Make the Python function that calls an entry with the address of its words."""
+    return operation.function(kernel, dtypes)
+
+
+def once(plan: Plan, name: str) -> Any:
+    """Make a function without arguments that calls a list; it returns 1 if an operation stopped."""
+    if interpreted():
+        return functools.partial(plan.interpret, name)
+    cells = np.array([*plan.starts[name]], np.int64)
+    address = cells.ctypes.data
+    words = np.array([0, address, address + 8], np.int64)
+    call: Any = runner(run.run_once, ("int64", "int64"))
+    target = words.ctypes.data
+
+    go = functools.partial(call, target)
+    go.keeps = plan, cells, words  # type: ignore[attr-defined]  # memory that the call reads
+    return go

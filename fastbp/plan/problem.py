@@ -1,0 +1,118 @@
+"""What a plan is made for: a network's layout, what is minimised, how, and the data."""
+
+import itertools
+import math
+from typing import Any, NamedTuple
+
+import numpy as np
+
+from fastbp.arrays import Array
+from fastbp.choices import Activation, Loss
+from fastbp.kernels.declare import Kernel
+
+
+class Layout(NamedTuple):
+    """A network's layers, and where each lies in the flat buffers."""
+
+    sizes: tuple[int, ...]  # (L + 1,) width of the input and of every layer
+    activations: tuple[Activation, ...]  # (L - 1,) of the hidden layers
+    out_activation: Activation | None  # of the last layer, before the loss
+    dtype: Any
+    weight_starts: tuple[int, ...]  # (L,) start of W, C-ordered (M, N), in params and grads
+    bias_starts: tuple[int, ...]  # (L,) start of b in params and grads
+    output_starts: tuple[int, ...]  # (L,) start of the outputs of one row; times B: in a buffer
+
+    @classmethod
+    def of(
+        cls,
+        sizes: tuple[int, ...],
+        activations: tuple[Activation, ...],
+        out_activation: Activation | None,
+        dtype: Any,
+    ) -> "Layout":
+        """Lay out the parameters: of each layer W, then b."""
+        weight_starts, bias_starts, output_starts = [], [], []
+        start = outputs = 0
+        for M, N in itertools.pairwise(sizes):
+            weight_starts.append(start)
+            bias_starts.append(start + M * N)
+            output_starts.append(outputs)
+            start += M * N + N
+            outputs += N
+        return cls(
+            *(sizes, activations, out_activation, np.dtype(dtype)),
+            *(tuple(weight_starts), tuple(bias_starts), tuple(output_starts)),
+        )
+
+    @property
+    def layers(self) -> int:
+        """Count the layers of weights."""
+        return len(self.sizes) - 1
+
+    @property
+    def params(self) -> int:
+        """Count the parameters."""
+        return self.bias_starts[-1] + self.sizes[-1]
+
+    @property
+    def outputs(self) -> int:
+        """Count the outputs of all layers for one row."""
+        return self.output_starts[-1] + self.sizes[-1]
+
+    @property
+    def only_relu(self) -> bool:
+        """Whether all hidden layers are ReLU, and the last has no activation before its loss."""
+        relu = all(activation.name == "relu" for activation in self.activations)
+        return relu and self.out_activation is None
+
+    @property
+    def all_activations(self) -> tuple[Activation, ...]:
+        """The activations of all layers that have one."""
+        last = self.out_activation
+        return self.activations if last is None else (*self.activations, last)
+
+
+class Sparse(NamedTuple):
+    """Examples of which most numbers are 0, in compressed rows (CSR)."""
+
+    values: Array  # (stored numbers,) of the parameters' dtype
+    columns: Array  # (stored numbers,) int32, in which of the M columns each of them stands
+    starts: Array  # (n + 1,) int64, where each row begins in both
+
+
+class Data(NamedTuple):
+    """The examples to learn from."""
+
+    X: Array | Sparse  # (n, M) of any real numbers; of one byte: brightnesses, 0 to 255
+    y: Array  # (n,) int64 class indices, or (n, K) probabilities or values like the network's
+    weights: Array | None = None  # (n,) sample weights; None: all 1
+
+
+class Objective(NamedTuple):
+    """What is minimised: a loss and its penalties."""
+
+    loss: Loss
+    scale: float = 1.0  # the loss is multiplied by it
+    smoothing: float = 0.0  # label smoothing, 0 to 1
+    transition: float = 1.0  # where Huber's loss turns from square to linear
+    penalties: Array | None = None  # (L, 4): l1 and l2 of each layer's W, and of b; None: all 0
+    l1_slope_at_zero: float = 0.0  # taken for the derivative of |w| at 0
+    dropout: tuple[float, ...] | None = None  # (L - 1,) fraction of each layer's outputs dropped
+    # As scikit-learn has it: penalties are divided by the batch's weight, and in an epoch's mean
+    # loss batches count by their rows, not by their weight.
+    by_rows: bool = False
+    max_label_loss: float = math.inf  # what one label's cross-entropy adds at most to the loss
+
+
+class Rule(NamedTuple):
+    """How the parameters move."""
+
+    kernel: Any  # from kernels.optimizers
+    hyper: tuple[float, ...]  # as the kernel names them
+    buffers: int  # arrays (P,) that it keeps
+    clip: float = 0.0  # largest norm of the gradient; 0: no limit
+
+    @property
+    def powers(self) -> bool:
+        """Whether the hyperparameters include Adam's beta^t, which change from step to step."""
+        return isinstance(self.kernel, Kernel) and self.kernel.__name__.startswith("adam")  # type: ignore[attr-defined]

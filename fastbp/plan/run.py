@@ -1,0 +1,48 @@
+"""The loop that runs a plan: it walks lists of operations, and stops when one of them says so."""
+
+from fastbp.kernels.clock import BATCH, ROW, ROWS
+from fastbp.kernels.declare import Labels, Numbers, Whole, instruction, loop, part
+
+# 64-bit words of an operation: the address of its entry, then those of its arguments.
+WORDS = 9
+# Places of the lists in ``lists``: what begins an epoch, a step, and the last step of an epoch.
+EPOCH, STEP, LAST = range(3)
+
+
+@instruction
+def call(operation: int) -> int:
+    """Call the entry of the operation at this address; returns what it returns."""
+    raise NotImplementedError("entries are called by compiled code only")
+
+
+@part
+def walk(first: int, count: int) -> bool:
+    """Call ``count`` operations, one after the other; True if one of them stops the run."""
+    for k in range(count):
+        if call(first + 8 * WORDS * k) != 0:
+            return True
+    return False
+
+
+@loop
+def run_once(first: Whole, count: Whole) -> bool:
+    """Call a list of operations; True if one of them stopped."""
+    return walk(first, count)
+
+
+@loop
+def run_steps(lists: Labels, clock: Labels, rates: Numbers, rate: Numbers) -> int:
+    """Take a step for each of the learning ``rates``; returns how many were taken.
+
+    ``lists`` holds the address and the length of each list of operations; ``rate`` (1,) receives
+    the learning rate of the step.
+    """
+    for step in range(rates.shape[0]):
+        rate[0] = rates[step]
+        if clock[ROW] == 0 and walk(lists[2 * EPOCH], lists[2 * EPOCH + 1]):
+            return step
+        last = clock[ROW] + clock[BATCH] >= clock[ROWS]
+        which = LAST if last else STEP
+        if walk(lists[2 * which], lists[2 * which + 1]):
+            return step
+    return rates.shape[0]

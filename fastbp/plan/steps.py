@@ -1,0 +1,355 @@
+"""Steps of training: their plans, one for each thread, and the one place where they are run."""
+
+import functools
+import itertools
+import os
+import threading
+from collections.abc import Sequence
+from concurrent.futures import ThreadPoolExecutor
+from types import TracebackType
+
+import numpy as np
+
+from fastbp.arrays import Array
+from fastbp.kernels import clock, native
+from fastbp.kernels.declare import interpreted
+from fastbp.plan import choice, run
+from fastbp.plan.lowering import Problem, Progress, Shared, StepLowering
+from fastbp.plan.operand import Operand
+from fastbp.plan.plan import Plan, runner
+from fastbp.plan.problem import Data, Layout, Objective, Rule, Sparse
+
+# A compiled call lasts about so long, so that Ctrl-C, progress and callbacks are not kept waiting.
+CHUNK_SECONDS = 0.2
+# OpenBLAS has memory for so many threads that call it, and some to spare; it ends the process else.
+MOST_THREADS = 256
+# From so many multiplications a step, threads are worth their meetings: some 60 us.
+THREADED_WORK = 3e6
+# From so many in a call, they are worth being woken: some 400 us.
+THREADED_CALL = 2e7
+# What else is done with a number that goes into a layer or comes out of one, in multiplications.
+WORK_OF_NUMBER = 14
+
+
+def processors() -> int:
+    """Count the processors this process may use; OMP_NUM_THREADS, if it is set, may say fewer.
+
+    That is how users, clusters and joblib's worker processes tell numerical libraries.
+    """
+    if hasattr(os, "sched_getaffinity"):  # not everywhere: macOS and Windows have none
+        count = len(os.sched_getaffinity(0))
+    else:
+        count = os.cpu_count() or 1
+    allowed = os.environ.get("OMP_NUM_THREADS", "").split(",")[0]
+    return max(1, min(count, int(allowed))) if allowed.isdecimal() else count
+
+
+def own_processors() -> int:
+    """Count the processors for what was called: one in a thread that is not the main one.
+
+    There it is likely that others fit side by side, as in grid searches.
+    """
+    alone = threading.current_thread() is threading.main_thread()
+    return processors() if alone else 1
+
+
+def suitable_threads(
+    sizes: tuple[int, ...], rows: int, itemsize: int = 4, together: int | None = None
+) -> int:
+    """Choose how many threads take steps of ``rows`` rows together in a network of ``sizes``.
+
+    Numbers of ``itemsize`` 8 take twice the time of 4 bytes. ``together``: how many steps are taken
+    in a call, for which threads are to be woken; None: many.
+    """
+    weights = float(sum(M * N for M, N in itertools.pairwise(sizes)))
+    work = 3.0 * rows * (weights + WORK_OF_NUMBER * float(sum(sizes))) * itemsize / 4
+    if work < THREADED_WORK or (together is not None and work * together < THREADED_CALL):
+        return 1
+    return min(own_processors(), rows)
+
+
+class Steps:
+    """Takes steps: gradients, and their updates, batch after batch.
+
+    Parameters
+    ----------
+    params : (P,) array
+        The parameters, which are updated.
+    layout : Layout
+    objective : Objective
+    rule : Rule
+    state : tuple of (P,) arrays
+        What the optimizer keeps.
+    data : Data
+    batch_size : int
+        Rows of a step; the last of an epoch may have fewer.
+    shuffled : bool
+        Whether each epoch visits the rows in a new order.
+    seed : int or None
+        Of the order and of dropout.
+    n_threads : int or None
+        None: as many as suit the work.
+    order : (rows,) int64 array or None
+        The rows of ``data`` to visit, each once in an epoch; None: all, in their order.
+    orders : int
+        For so many epochs there is a place in ``self.orders`` (orders, rows), that of the k-th
+        in row k modulo ``orders``: others than ``order`` may be written there.
+    together : int or None
+        How many steps a call will take, if that is known; it matters for the choice of threads.
+    record : (n, K) array or None
+        Receives z of the last layer for every row visited.
+    choices : Choices or None
+        None: what ``choice`` says.
+    """
+
+    def __init__(
+        self,
+        params: Array,
+        layout: Layout,
+        objective: Objective,
+        rule: Rule,
+        state: tuple[Array, ...],
+        data: Data,
+        batch_size: int,
+        *,
+        shuffled: bool = False,
+        seed: int | None = 0,
+        n_threads: int | None = 1,
+        order: Array | None = None,
+        orders: int = 1,
+        together: int | None = None,
+        record: Array | None = None,
+        choices: choice.Choices | None = None,
+    ) -> None:
+        native.one_thread()
+        n = len(data.y if order is None else order)
+        self.params, self.state, self.layout, self.rule = params, state, layout, rule
+        self.examples, self.rows, self.per_epoch = n, batch_size, -(-n // batch_size)
+        sparse = isinstance(data.X, Sparse)
+        in_place = order is None and not shuffled and not sparse
+        if isinstance(data.X, np.ndarray):
+            in_place = in_place and data.X.dtype == params.dtype and not interpreted()
+        if n_threads is None:
+            n_threads = suitable_threads(layout.sizes, batch_size, params.itemsize, together)
+        self.threads = n_threads
+        self.problem = Problem(
+            *(layout, objective, rule, data, batch_size, shuffled, in_place, n_threads),
+            choices or choice.for_training(layout, batch_size, sparse=sparse),
+        )
+        orders_of_rows = np.tile(np.arange(n) if order is None else order, orders)
+        self._order = np.ascontiguousarray(orders_of_rows, np.int64)
+        self.orders = self._order.reshape(orders, n)
+        key = np.random.default_rng(seed).integers(0, 1 << 64, dtype=np.uint64)
+        self._shared = Shared(self.problem, params, state, self._order)
+        if record is not None:
+            self._shared.record = Operand.of("record", record)
+        memory = self._shared.memory
+        self._progress = [
+            Progress(memory, rule, key, n, orders, batch_size) for _ in range(n_threads)
+        ]
+        self._threads = [
+            _Thread(StepLowering(self.problem, self._shared, progress, rank))
+            for rank, progress in enumerate(self._progress)
+        ]
+        self._pool: ThreadPoolExecutor | None = None
+
+    def __enter__(self) -> "Steps":
+        if self.threads > 1:
+            self._pool = ThreadPoolExecutor(self.threads - 1, "fastbp")
+        return self
+
+    def __exit__(
+        self,
+        kind: type[BaseException] | None,
+        error: BaseException | None,
+        trace: TracebackType | None,
+    ) -> None:
+        if self._pool is not None:
+            self._pool.shutdown()
+
+    @property
+    def plans(self) -> list[Plan]:
+        """The plan of each thread."""
+        return [thread.plan for thread in self._threads]
+
+    @property
+    def gradients(self) -> Array:
+        """Gradients (P,) of the last step, of one thread."""
+        gradients: Array = self._shared.grads.array()[: self.params.size]
+        return gradients
+
+    @property
+    def clock(self) -> Array:
+        """Where the run stands, as ``kernels.clock`` counts."""
+        return self._progress[0].counts
+
+    @property
+    def taken(self) -> int:
+        """Steps taken."""
+        return int(self.clock[clock.STEPS])
+
+    @property
+    def epochs_done(self) -> int:
+        """Epochs that have ended."""
+        return int(self.clock[clock.EPOCHS])
+
+    @property
+    def powers(self) -> list[float]:
+        """Adam's beta1^t and beta2^t after the last step."""
+        return [float(power) for power in self._progress[0].numbers[4:]]
+
+    def go_to(self, row: int, powers: Sequence[float]) -> None:
+        """Let the next step begin at ``row`` of its epoch, with beta1^t and beta2^t of Adam."""
+        for progress in self._progress:
+            progress.counts[clock.ROW] = row
+            _begin(progress.counts)
+            progress.numbers[4:] = powers
+
+    def snapshot(self) -> dict[str, Array]:
+        """Copy everything that the next step depends on and that steps change."""
+        progress = self._progress[0]
+        arrays = {
+            "params": self.params,
+            "order": self._order,
+            "random": progress.random.array(),
+            "counts": progress.counts[: clock.ROWS + 1],
+            "sums": progress.sums.array(),
+            "powers": progress.numbers[4:],
+            **{f"state.{k}": buffer for k, buffer in enumerate(self.state)},
+        }
+        return {name: array.copy() for name, array in arrays.items()}
+
+    def restore(self, arrays: dict[str, Array]) -> None:
+        """Go on from a ``snapshot`` of steps like these, which may come from a file.
+
+        Raises
+        ------
+        ValueError
+            If it is not one; nothing has changed then.
+        """
+        own = self.snapshot()
+        for name, array in own.items():
+            found = arrays.get(name)
+            if found is None or found.shape != array.shape or found.dtype != array.dtype:
+                raise ValueError(f"{name!r} is missing or has another shape or type")
+        row, epochs, steps, rows = (int(count) for count in arrays["counts"])
+        steps_in_epoch, over = divmod(row, self.rows)
+        if (
+            rows != self.examples
+            or over
+            or not 0 <= steps_in_epoch < self.per_epoch
+            or epochs < 0
+            or steps != epochs * self.per_epoch + steps_in_epoch
+        ):
+            raise ValueError("the counts of rows, epochs and steps contradict each other")
+        if not np.array_equal(np.sort(arrays["order"]), np.sort(own["order"])):
+            raise ValueError("'order' does not hold each row once")  # kernels trust it
+        self.params[:] = arrays["params"]
+        for k, buffer in enumerate(self.state):
+            buffer[:] = arrays[f"state.{k}"]
+        self._order[:] = arrays["order"]
+        for progress in self._progress:
+            progress.random.array()[:] = arrays["random"]
+            progress.counts[: clock.ROWS + 1] = arrays["counts"]
+            _begin(progress.counts)
+            progress.sums.array()[:] = arrays["sums"]
+            progress.numbers[4:] = arrays["powers"]
+
+    def take(self, rates: Array) -> tuple[int, Array]:
+        """Take a step for each of the learning ``rates`` (steps,), a float64 array.
+
+        Returns
+        -------
+        taken : int
+            Less than asked for if a loss or gradient was not finite: all before that step.
+        means : (epochs ended, 2) array
+            Mean loss and score of each.
+        """
+        if self.threads == 1:
+            return self._take(0, rates)
+        if self._pool is None:
+            raise RuntimeError(f"the {self.threads} threads of Steps run inside 'with' only")
+        try:
+            others = [self._pool.submit(self._take, rank, rates) for rank in range(1, self.threads)]
+        except BaseException:
+            self._leave()
+            raise
+        result = self._take(0, rates)
+        for other in others:
+            other.result()
+        return result
+
+    def _leave(self) -> None:
+        """Let no thread wait for one that does not come."""
+        self._shared.gate.array()[8] = 1
+
+    def _take(self, rank: int, rates: Array) -> tuple[int, Array]:
+        try:
+            return self._threads[rank].take(rates, self.rows, self.per_epoch)
+        except BaseException:
+            self._leave()
+            raise
+
+
+def _begin(counts: Array) -> None:
+    """Work out where in the orders of rows the next batch begins."""
+    epoch = counts[clock.ROWS] * (counts[clock.EPOCHS] % counts[clock.ORDERS])
+    counts[clock.BEGIN] = epoch + counts[clock.ROW]
+
+
+class _Thread:
+    """The plan of one thread, and how it is run."""
+
+    def __init__(self, lowering: StepLowering) -> None:
+        self.plan, self.progress = lowering.lower(), lowering.progress
+        self.means = self.progress.means.array()
+        if interpreted():
+            return
+        starts = self.plan.starts
+        self._lists = np.array([*starts["epoch"], *starts["step"], *starts["last"]], np.int64)
+        # The words of the operation that is the loop itself, and what they point to.
+        lists, memory = self._lists.ctypes.data, np.zeros(24, np.int64)
+        self._memory, words = memory, memory.ctypes.data
+        described = words + 64
+        clock_at, rate_at = self.progress.clock.address, self.progress.rate.address
+        memory[:5] = 0, described, described + 32, described + 64, described + 96
+        memory[8:12] = lists, 6, 6, 1
+        memory[12:16] = clock_at, clock.SIZE, clock.SIZE, 1
+        memory[20:24] = rate_at, 1, 1, 1
+        dtypes = "int64", "int64", "float64", "float64"
+        self._run = functools.partial(runner(run.run_steps, dtypes), words)
+
+    def take(self, rates: Array, batch_size: int, per_epoch: int) -> tuple[int, Array]:
+        """Take a step for each learning rate; returns steps taken, and the means of epochs."""
+        counts = self.progress.counts
+        ends = (int(counts[clock.ROW]) // batch_size + len(rates)) // per_epoch
+        if ends > len(self.means):
+            self._make_room(ends)
+        counts[clock.ENDED] = 0
+        if interpreted():
+            taken = self._interpret(rates)
+        else:
+            self._memory[16] = rates.ctypes.data
+            self._memory[17] = len(rates)
+            taken = self._run()
+        ended = int(counts[clock.ENDED])
+        return taken, self.means[:ended].copy()
+
+    def _make_room(self, ends: int) -> None:
+        """Make a place for the means of ``ends`` epochs."""
+        room = Operand.new("means", (2 * ends, 2), np.float64)
+        self.means, means = room.array(), self.progress.means
+        means.owner, means.address, means.shape = room.owner, room.address, room.shape
+        self.plan.move(means, room.address)
+
+    def _interpret(self, rates: Array) -> int:
+        """Do in Python what ``run_steps`` does."""
+        counts, rate_place = self.progress.counts, self.progress.rate.array()
+        for step, rate in enumerate(rates):
+            rate_place[0] = rate
+            if counts[clock.ROW] == 0 and self.plan.interpret("epoch"):
+                return step
+            last = counts[clock.ROW] + counts[clock.BATCH] >= counts[clock.ROWS]
+            if self.plan.interpret("last" if last else "step"):
+                return step
+        return len(rates)

@@ -1,0 +1,21 @@
+"""How tests call kernels: as operations of a plan, the form in which training calls them."""
+
+import numpy as np
+
+from fastbp.plan.operand import Operand
+from fastbp.plan.plan import Plan, once
+
+
+def call(kernel, *arguments):
+    """Call a kernel's entry, once; returns what it returns as a whole number."""
+    plan = Plan()
+    plan.begin("call")
+    plan.add(
+        kernel,
+        *(
+            Operand.of(f"argument {k}", argument) if isinstance(argument, np.ndarray) else argument
+            for k, argument in enumerate(arguments)
+        ),
+    )
+    plan.finish()
+    return once(plan, "call")()
