@@ -35,10 +35,11 @@ def gather(X: Matrix, order: Labels, start: Whole, out: Matrix) -> None:
     B, M = out.shape
     unit = brightness(X, out)
     line = LINE // X.itemsize
-    ahead = min(B - 1, max(1, ON_THE_WAY // (M * X.itemsize)))
+    ahead = ON_THE_WAY // (M * X.itemsize)
     for i in range(B):
         if M > SHORT:
-            later = order[start + min(i + ahead, B - 1)] * M
+            later = i + 1 + ahead
+            later = order[start + (later if later < B else B - 1)] * M
             for j in range(0, M, line):
                 prefetch(X, later + j)
         row = order[start + i]
