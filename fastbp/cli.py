@@ -229,6 +229,15 @@ def _parser() -> _Parser:
             "training need not. NUMBA_CACHE_DIR names another folder to keep it in.",
         )
     )
+    _add_plan(
+        command(
+            "plan",
+            cli_models.plan,
+            "show where the time of a training step goes",
+            "Print the operations of one training step of a model's network: what each computes, by "
+            "which kernel, on which shapes, and how long it takes on this machine.",
+        )
+    )
     bench = command(
         "bench",
         cli_models.bench,
@@ -418,6 +427,32 @@ def _add_export(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("--c", metavar="FILE", help="write a C99 source file")
     parser.add_argument(
         "--name", default="fastbp", help="with which names in the C file begin (default: fastbp)"
+    )
+
+
+def _add_plan(parser: argparse.ArgumentParser) -> None:
+    parser.add_argument("model", metavar="MODEL", help=f"a model, or a run's folder with {MODEL}")
+    parser.add_argument(
+        "--batch-size",
+        type=_setting("batch_size", int),
+        default=128,
+        metavar="N",
+        help="rows of the step (default: 128)",
+    )
+    parser.add_argument(
+        "--optimizer",
+        type=_setting("optimizer", str),
+        default="adam",
+        metavar="NAME",
+        help=f"one of {', '.join(OPTIMIZERS)} (default: adam)",
+    )
+    parser.add_argument(
+        "--threads",
+        type=_setting("threads", int),
+        default=1,
+        metavar="N",
+        help="threads that take the step together; with more than one nothing is measured "
+        "(default: 1)",
     )
 
 

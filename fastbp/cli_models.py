@@ -291,6 +291,19 @@ def export(options: argparse.Namespace) -> int:
     return 0
 
 
+def plan(options: argparse.Namespace) -> int:
+    """Print the operations of a training step of a model's network, measured."""
+    model = _model(options.model)
+    with wrong_use():
+        shown = model.net.plan(
+            options.batch_size, optimizer=options.optimizer, n_threads=options.threads
+        )
+        if options.threads == 1:
+            shown.measure()
+    print(shown)
+    return 0
+
+
 def bench(options: argparse.Namespace) -> int:
     """Do ``fastbp bench``."""
     from fastbp import benching  # likewise

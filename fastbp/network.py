@@ -13,10 +13,12 @@ from fastbp import checks, persistence
 from fastbp.arrays import Array, aligned
 from fastbp.choices import ACTIVATIONS, LOSSES, choose
 from fastbp.kernels import optimizers
+from fastbp.optimizers import as_optimizer
 from fastbp.plan.choice import FEW_ROWS
+from fastbp.plan.describe import StepPlan
 from fastbp.plan.inference import Inference, LossOfOutputs
 from fastbp.plan.problem import Data, Layout, Objective, Rule, Sparse
-from fastbp.plan.steps import Steps, own_processors
+from fastbp.plan.steps import MOST_THREADS, Steps, own_processors
 
 DTYPES = ("float32", "float64")
 # Rows are evaluated in blocks whose outputs fit into the second-level cache.
@@ -27,6 +29,8 @@ THREADED_ROWS = 1e8
 EVALUATED_BYTES = 1 << 24
 # Losses under which the last layer may have an activation of the user's choice.
 FREE_OUTPUTS = ("squared_error", "absolute_error", "huber")
+# Batches of the random data that a plan is shown for.
+PLANNED_BATCHES = 4
 # A rule under which nothing moves.
 NO_UPDATE = Rule(optimizers.sgd, (), 0)
 
@@ -439,6 +443,73 @@ class Network:
         step = Steps(self.params, self.layout, objective, NO_UPDATE, (), data, len(X), seed=seed)
         _, means = step.take(np.zeros(1, np.float64))
         return float(means[0, 0]) if len(means) else float("nan"), step.gradients
+
+    def plan(
+        self,
+        batch_size: int = 128,
+        *,
+        optimizer: Any = "adam",
+        l2: float = 0.0,
+        l1: float = 0.0,
+        dropout: float | Sequence[float] = 0.0,
+        label_smoothing: float = 0.0,
+        clip_norm: float | None = None,
+        sample_weight: bool = False,
+        n_threads: int = 1,
+    ) -> StepPlan:
+        """Show the operations of one training step, in their order, as a table.
+
+        ``print(net.plan(32))`` shows what is computed, by which kernel and on which shapes;
+        ``print(net.plan(32).measure())`` also how long each operation takes.
+
+        Parameters
+        ----------
+        batch_size : int
+            Rows of the step.
+        optimizer, l2, l1, dropout, label_smoothing, clip_norm
+            As ``fastbp.train`` takes them.
+        sample_weight : bool
+            Whether rows have weights.
+        n_threads : int
+            Threads that take the step together; the plan of the first of them is shown.
+
+        Returns
+        -------
+        StepPlan
+            Of a copy of the network, with random data of its own.
+
+        Raises
+        ------
+        ValueError, TypeError
+            If an argument is not as described.
+        """
+        batch_size = checks.whole("batch_size", batch_size, 1)
+        n_threads = checks.whole("n_threads", n_threads, 1, MOST_THREADS)
+        clip = checks.real("clip_norm", clip_norm, 0.0, open_ends="low") if clip_norm else 0.0
+        chosen = as_optimizer(optimizer)
+        net, random = self.copy(), np.random.default_rng(0)
+        rows, K = PLANNED_BATCHES * batch_size, self.sizes[-1]
+        X = random.uniform(0.0, 1.0, (rows, self.sizes[0])).astype(self.dtype)
+        if self._loss.of_labels is not None:
+            y: Array = random.integers(0, K, rows)
+        else:
+            y = random.uniform(0.0, 1.0, (rows, K)).astype(self.dtype)
+        weights = np.ones(rows, self.dtype) if sample_weight else None
+        steps = Steps(
+            *(net.params, net.layout, self.objective(l1, l2, dropout, label_smoothing)),
+            *(chosen.rule(clip), chosen.state(net.params.size, net.dtype)),
+            *(Data(X, y, weights), batch_size),
+            shuffled=True,
+            n_threads=n_threads,
+        )
+        kinds = sorted(set(self.activations))
+        title = (
+            f"One step of {'-'.join(map(str, self.sizes))}, {', '.join(kinds) or 'no hidden layer'}, "
+            f"{self.loss}, {type(chosen).__name__}, {batch_size} rows, {self.dtype.name}"
+        )
+        if n_threads > 1:
+            title += f", the first of {n_threads} threads"
+        return StepPlan(title, steps)
 
     def save(self, path: str | PathLike[str], *, preparation: dict[str, Any] | None = None) -> None:
         """Write the network to a safetensors file.

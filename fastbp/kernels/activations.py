@@ -30,7 +30,7 @@ from fastbp.kernels.scalar import (
 
 @kernel
 def add_bias(z: Matrix, b: Vector) -> None:
-    """Z + b (seed 000, eq. 5)."""
+    """z + b (seed 000, eq. 5)."""
     B, N = z.shape
     for i in range(B):
         for j in range(N):
@@ -106,7 +106,7 @@ def sigmoid_backward_to(delta: Vector, a: Vector, out: Vector) -> None:
 
 @kernel
 def bias_leaky_relu(z: Matrix, b: Vector) -> None:
-    """T or t / 100, t = z + b."""
+    """t or t / 100, t = z + b."""
     B, N = z.shape
     for i in range(B):
         for j in range(N):
@@ -116,7 +116,7 @@ def bias_leaky_relu(z: Matrix, b: Vector) -> None:
 
 @kernel
 def leaky_relu_backward(delta: Vector, a: Vector) -> None:
-    """F' = 1 or 1/100."""
+    """f' = 1 or 1/100."""
     for k in range(delta.shape[0]):
         delta[k] = delta[k] if a[k] > ZERO else delta[k] / HUNDRED
 
@@ -126,7 +126,7 @@ def leaky_relu_backward(delta: Vector, a: Vector) -> None:
 
 @kernel
 def bias_elu(z: Matrix, b: Vector) -> None:
-    """T or e^t - 1, t = z + b."""
+    """t or e^t - 1, t = z + b."""
     B, N = z.shape
     for i in range(B):
         for j in range(N):
@@ -136,7 +136,7 @@ def bias_elu(z: Matrix, b: Vector) -> None:
 
 @kernel
 def elu_backward(delta: Vector, a: Vector) -> None:
-    """F' = 1 or a + 1."""
+    """f' = 1 or a + 1."""
     for k in range(delta.shape[0]):
         delta[k] *= ONE if a[k] > ZERO else a[k] + ONE
 
@@ -155,7 +155,7 @@ def bias_sigmoid(z: Matrix, b: Vector) -> None:
 
 @kernel
 def sigmoid_backward(delta: Vector, a: Vector) -> None:
-    """F' = a (1 - a)."""
+    """f' = a (1 - a)."""
     for k in range(delta.shape[0]):
         delta[k] *= a[k] * (ONE - a[k])
 
@@ -174,7 +174,7 @@ def bias_tanh(z: Matrix, b: Vector) -> None:
 
 @kernel
 def tanh_backward(delta: Vector, a: Vector) -> None:
-    """F' = 1 - a^2."""
+    """f' = 1 - a^2."""
     for k in range(delta.shape[0]):
         delta[k] *= (ONE - a[k]) * (ONE + a[k])
 
@@ -193,7 +193,7 @@ def bias_softplus(z: Matrix, b: Vector) -> None:
 
 @kernel
 def softplus_backward(delta: Vector, a: Vector) -> None:
-    """F' = sigmoid(z) = 1 - e^-a."""
+    """f' = sigmoid(z) = 1 - e^-a."""
     for k in range(delta.shape[0]):
         delta[k] *= -expm1(-a[k])
 
@@ -203,7 +203,7 @@ def softplus_backward(delta: Vector, a: Vector) -> None:
 
 @kernel
 def bias_gelu(z: Matrix, b: Vector, slopes: Matrix) -> None:
-    """T Phi(t), t = z + b; ``slopes`` (B, N) receives f' = Phi(t) + t phi(t)."""
+    """t Phi(t), t = z + b; ``slopes`` (B, N) receives f' = Phi(t) + t phi(t)."""
     B, N = z.shape
     for i in range(B):
         for j in range(N):
@@ -218,7 +218,7 @@ def bias_gelu(z: Matrix, b: Vector, slopes: Matrix) -> None:
 
 @kernel
 def bias_silu(z: Matrix, b: Vector, slopes: Matrix) -> None:
-    """T sigmoid(t), t = z + b; ``slopes`` (B, N) receives f' = s (1 + t (1 - s))."""
+    """t sigmoid(t), t = z + b; ``slopes`` (B, N) receives f' = s (1 + t (1 - s))."""
     B, N = z.shape
     for i in range(B):
         for j in range(N):

@@ -328,6 +328,26 @@ def give_way(typingctx):  # type: ignore[no-untyped-def]
     return types.void(), generate
 
 
+@intrinsic
+def ticks(typingctx):  # type: ignore[no-untyped-def]
+    def generate(context, builder, signature, arguments):  # type: ignore[no-untyped-def]
+        word = ir.IntType(64)
+        if builder.module.triple.startswith(("x86", "amd64", "i386", "i686")):
+            shape = ir.FunctionType(word, [])
+            name = "llvm.readcyclecounter"
+            return builder.call(cgutils.get_or_insert_function(builder.module, shape, name), [])
+        # Others may not let programs read their cycles.
+        seconds = builder.alloca(ir.ArrayType(word, 2))
+        shape = ir.FunctionType(ir.IntType(32), [ir.IntType(32), cgutils.voidptr_t])
+        clock = cgutils.get_or_insert_function(builder.module, shape, "clock_gettime")
+        place = builder.bitcast(seconds, cgutils.voidptr_t)
+        builder.call(clock, [ir.IntType(32)(native.MONOTONIC), place])
+        parts = [builder.load(cgutils.gep_inbounds(builder, seconds, 0, k)) for k in range(2)]
+        return builder.add(builder.mul(parts[0], word(10**9)), parts[1])
+
+    return types.int64(), generate
+
+
 # ---- Plans
 
 

@@ -21,7 +21,9 @@ import llvmlite.binding
 
 PACKAGE = "scipy_openblas32"
 # Names under which compiled code finds the functions.
-SGEMM, DGEMM, YIELD, CLOCK = "fastbp_sgemm", "fastbp_dgemm", "fastbp_yield", "fastbp_clock"
+SGEMM, DGEMM, YIELD = "fastbp_sgemm", "fastbp_dgemm", "fastbp_yield"
+# The clock that never goes back, as ``clock_gettime`` numbers it.
+MONOTONIC = 6 if sys.platform == "darwin" else 1
 # What BLAS calls the order of a matrix, and its use as it stands or transposed.
 ROW_MAJOR, PLAIN, TRANSPOSED = 101, 111, 112
 

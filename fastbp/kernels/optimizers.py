@@ -88,7 +88,7 @@ def clip_by_norm(grads: Vector, length: Number, limit: Number) -> None:
 
 @kernel
 def sgd(params: Vector, grads: Vector, rate: Number, hyper: Numbers) -> None:
-    """Params -= rate grads; no hyperparameters."""
+    """params -= rate grads; no hyperparameters."""
     params, grads = flat(params), flat(grads)
     step = params.dtype.type(rate)
     for k in range(params.shape[0]):
@@ -99,7 +99,7 @@ def sgd(params: Vector, grads: Vector, rate: Number, hyper: Numbers) -> None:
 def sgd_momentum(
     params: Vector, grads: Vector, velocity: Vector, rate: Number, hyper: Numbers
 ) -> None:
-    """V = momentum v - rate g; params += v. Hyperparameters: momentum.
+    """v = momentum v - rate g; params += v. Hyperparameters: momentum.
 
     For a constant rate this is PyTorch's form, which keeps the rate out of v.
     """
@@ -115,7 +115,7 @@ def sgd_momentum(
 def sgd_nesterov(
     params: Vector, grads: Vector, velocity: Vector, rate: Number, hyper: Numbers
 ) -> None:
-    """V = momentum v - rate g; params += momentum v - rate g. Hyperparameters: momentum."""
+    """v = momentum v - rate g; params += momentum v - rate g. Hyperparameters: momentum."""
     params, grads, velocity = flat(params), flat(grads), flat(velocity)
     step, momentum = params.dtype.type(rate), params.dtype.type(hyper[0])
     for k in range(params.shape[0]):
@@ -184,7 +184,7 @@ def adam_uncorrected(
 
 @kernel
 def rmsprop(params: Vector, grads: Vector, second: Vector, rate: Number, hyper: Numbers) -> None:
-    """V = rho v + (1 - rho) g^2; params -= rate g / (sqrt(v) + epsilon).
+    """v = rho v + (1 - rho) g^2; params -= rate g / (sqrt(v) + epsilon).
 
     Hyperparameters: rho, epsilon.
     """
@@ -200,7 +200,7 @@ def rmsprop(params: Vector, grads: Vector, second: Vector, rate: Number, hyper: 
 
 @kernel
 def adagrad(params: Vector, grads: Vector, total: Vector, rate: Number, hyper: Numbers) -> None:
-    """S = s + g^2; params -= rate g / (sqrt(s) + epsilon)  (Duchi, Hazan and Singer 2011).
+    """s = s + g^2; params -= rate g / (sqrt(s) + epsilon)  (Duchi, Hazan and Singer 2011).
 
     Hyperparameters: epsilon.
     """

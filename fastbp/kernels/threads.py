@@ -31,6 +31,18 @@ def give_way() -> None:
     time.sleep(0)
 
 
+@instruction
+def ticks() -> int:
+    """Read the processor's clock."""
+    return time.perf_counter_ns()
+
+
+@kernel
+def note_time(times: Labels, k: Whole) -> None:
+    """``times[k]`` = the processor's clock."""
+    times[k] = ticks()
+
+
 @kernel
 def meet(gate: Labels, size: Whole) -> bool:
     """Wait until all ``size`` threads are here; True if all are to leave instead."""

@@ -186,6 +186,7 @@ class StepLowering:
 
     def begin_epoch(self, n: int) -> None:
         """Shuffle the order of the rows; one thread does it for all."""
+        self.plan.phase = "epoch"
         if self.rank == 0:
             self.plan.add(random.shuffle, self.shared.order, self.progress.random)
         else:
@@ -203,21 +204,27 @@ class StepLowering:
         """Lower a step of ``B`` rows, of which this thread has a part, in blocks."""
         first, own = portion(B, self.rank, self.problem.threads)
         self.B = B
+        self.plan.phase = "batch"
         self.factor_of_weights()
         blocks = max(1, -(-own // self.problem.choices.block))
         for block in range(blocks):
             start, count = portion(own, block, blocks)
             self.first, self.count, self.is_first_block = first + start, count, block == 0
+            self.plan.phase = "batch"
             self.batch()
             if block == 0:
                 self.meet()  # all parameters have moved
                 self.plan.add(products.clear, self.found_here)
+            self.plan.phase = "forward"
             self.forward()
             self.last_layer()
+            self.plan.phase = "loss"
             self.loss()
+            self.plan.phase = "backward"
             self.backward()
         self.sum_gradients()
         self.penalties()
+        self.plan.phase = "update"
         self.judge()
         self.update()
         self.end()
@@ -325,21 +332,23 @@ class StepLowering:
         form_b: int,
         out: Operand,
         layer: int,
+        formula: str,
         kept: float = 0.0,
     ) -> None:
-        """Add ``out`` = a b + kept out."""
+        """Add ``out`` = a b + kept out; ``formula`` is what it means."""
         depth = a.shape[1] if form_a == PLAIN else a.shape[0]
         self.plan.add(
             products.product,
             *(a, form_a, b, form_b, kept, out),
             layer=layer,
             multiplications=depth * out.size,
+            formula=formula,
         )
 
     # ---------------------------------------------------------------- forward
 
     def forward(self) -> None:
-        """Z = X W + b, a = f(z), layer by layer (seed 000, eq. 5 to 9; seed 003)."""
+        """z = X W + b, a = f(z), layer by layer (seed 000, eq. 5 to 9; seed 003)."""
         for layer in range(self.top):
             out = self.layer_rows(self.shared.outputs, layer)
             if self.problem.choices.narrow and self.layout.sizes[layer] <= dense.NARROW:
@@ -356,7 +365,7 @@ class StepLowering:
             self.drop(layer, out)
 
     def multiply(self, layer: int, out: Operand) -> None:
-        """Z = a W of one layer, without the biases."""
+        """z = a W of one layer, without the biases."""
         if layer == 0 and self.problem.is_sparse:
             values, columns, starts = self.sparse
             order = self.from_first(self.shared.order)
@@ -381,10 +390,10 @@ class StepLowering:
             columns = self.layer_rows(self.shared.deltas, layer)
             columns = columns.part(0, columns.shape[1], columns.shape[0], name="z^T")
             self.plan.add(products.transpose, self.W(layer), flipped, layer=layer)
-            self.product(flipped, PLAIN, self.a(layer), TRANSPOSED, columns, layer)
+            self.product(flipped, PLAIN, self.a(layer), TRANSPOSED, columns, layer, "z^T = W^T a^T")
             self.plan.add(products.transpose, columns, out, layer=layer)
         else:
-            self.product(self.a(layer), PLAIN, self.W(layer), PLAIN, out, layer)
+            self.product(self.a(layer), PLAIN, self.W(layer), PLAIN, out, layer, "z = a W")
 
     @property
     def in_tiles(self) -> bool:
@@ -406,7 +415,7 @@ class StepLowering:
     def activate(
         self, activation: Activation, z: Operand, b: Operand, slopes: Operand, layer: int
     ) -> None:
-        """A = f(z + b), in place."""
+        """a = f(z + b), in place."""
         more = (slopes,) if activation.keeps_slope else ()
         self.plan.add(activation.forward, z, b, *more, layer=layer)
 
@@ -446,7 +455,8 @@ class StepLowering:
                 self.plan.add(products.transpose, W, self.W_transposed(top), layer=top)
             if self.by_transpose(top):
                 assert below is not None
-                self.product(self.W_transposed(top), PLAIN, below, TRANSPOSED, self.z, top)
+                flipped = self.W_transposed(top)
+                self.product(flipped, PLAIN, below, TRANSPOSED, self.z, top, "z^T = W^T a^T")
                 self.plan.add(dense.add_bias_to_columns, self.z, b, layer=top)
             else:
                 out = self.layer_rows(self.shared.outputs, top)
@@ -454,7 +464,7 @@ class StepLowering:
                     self.multiply_alone(out)
                 else:
                     assert below is not None
-                    self.product(below, PLAIN, W, PLAIN, out, top)
+                    self.product(below, PLAIN, W, PLAIN, out, top, "z = a W")
                 self.plan.add(dense.columns_with_bias, out, b, self.z, layer=top)
         if self.shared.record is not None:
             record = self.shared.record
@@ -464,11 +474,11 @@ class StepLowering:
             self.out_activation(self.layout.out_activation)
 
     def multiply_alone(self, out: Operand) -> None:
-        """Z = X W of a network of one layer."""
+        """z = X W of a network of one layer."""
         if self.problem.is_sparse:
             self.multiply(0, out)
         else:
-            self.product(self.x, PLAIN, self.W(0), PLAIN, out, 0)
+            self.product(self.x, PLAIN, self.W(0), PLAIN, out, 0, "z = x W")
 
     def sparse_at(self, layer: int) -> bool:
         """Whether a layer's input is in compressed rows."""
@@ -489,7 +499,7 @@ class StepLowering:
         self.plan.add(products.copy, self.z, kept, layer=self.top)
 
     def loss(self) -> None:
-        """Z becomes its delta; loss and score are noted (seed 000, eq. 14; seed 002; seed 003)."""
+        """z becomes its delta; loss and score are noted (seed 000, eq. 14; seed 002; seed 003)."""
         loss, objective = self.objective.loss, self.objective
         kernel = loss.of_labels if self.labels else loss.of_targets
         assert kernel is not None
@@ -510,7 +520,7 @@ class StepLowering:
     def activation_backward(
         self, activation: Activation, delta: Operand, a: Operand, slopes: Operand, layer: int
     ) -> None:
-        """Delta *= f'(z), in place (seed 000, eq. 18)."""
+        """delta *= f'(z), in place (seed 000, eq. 18)."""
         if activation.backward is not None:
             kept = slopes if activation.keeps_slope else a
             self.plan.add(activation.backward, delta, kept, layer=layer)
@@ -578,7 +588,8 @@ class StepLowering:
                 layer=0,
             )
         elif layer == self.top:
-            self.product(self.a(layer), TRANSPOSED, self.z, TRANSPOSED, dW, layer, self.kept)
+            a, kept = self.a(layer), self.kept
+            self.product(a, TRANSPOSED, self.z, TRANSPOSED, dW, layer, "dW = a^T delta", kept)
         elif not self.divided[layer]:  # else ``sum_gradients`` makes it
             delta = self.layer_rows(self.shared.deltas, layer)
             if self.problem.choices.narrow and self.layout.sizes[layer] <= dense.NARROW:
@@ -594,7 +605,8 @@ class StepLowering:
                     *(products.tiled_gradient, self.x, delta, dW), layer=0, multiplications=work
                 )
             else:
-                self.product(self.a(layer), TRANSPOSED, delta, PLAIN, dW, layer, self.kept)
+                a, kept = self.a(layer), self.kept
+                self.product(a, TRANSPOSED, delta, PLAIN, dW, layer, "dW = a^T delta", kept)
 
     def delta_of_first_layer(self) -> Operand:
         """The delta of the first layer, rows first, also where it is the last."""
@@ -604,16 +616,18 @@ class StepLowering:
         return delta
 
     def send_down(self, layer: int) -> None:
-        """Delta of the layer below = (delta W^T) * f'(z), and its db (seed 000, eq. 16 to 18)."""
+        """delta of the layer below = (delta W^T) * f'(z), and its db (seed 000, eq. 16 to 18)."""
         below, W = layer - 1, self.W(layer)
         sent, a = self.layer_rows(self.shared.deltas, below), self.a(layer)
+        formula = "delta = delta W^T"
         if layer < self.top:
             delta = self.layer_rows(self.shared.deltas, layer)
-            self.product(delta, PLAIN, W, TRANSPOSED, sent, layer)
+            self.product(delta, PLAIN, W, TRANSPOSED, sent, layer, formula)
         elif self.uses_transpose(layer) and not self.narrow_last():
-            self.product(self.z, TRANSPOSED, self.W_transposed(layer), PLAIN, sent, layer)
+            flipped = self.W_transposed(layer)
+            self.product(self.z, TRANSPOSED, flipped, PLAIN, sent, layer, formula)
         else:
-            self.product(self.z, TRANSPOSED, W, TRANSPOSED, sent, layer)
+            self.product(self.z, TRANSPOSED, W, TRANSPOSED, sent, layer, formula)
         rate = self.rate(below)
         if rate > 0.0:
             state, draws = self.progress.random, self.draws(below)
@@ -692,7 +706,7 @@ class StepLowering:
             self.slide(columns)
         else:
             columns = self.shared.x.part(first, self.B, M)
-        self.product(columns, TRANSPOSED, delta, PLAIN, dW, layer)
+        self.product(columns, TRANSPOSED, delta, PLAIN, dW, layer, "dW = a^T delta")
 
     # ---------------------------------------------------------------- penalties and the update
 
@@ -814,6 +828,7 @@ class InferenceLowering:
         layout, count = self.layout, self.out.shape[0]
         top, plan = layout.layers - 1, self.plan
         plan.begin("rows")
+        plan.phase = "forward"
         below = self.x
         if isinstance(below, Operand):
             if self.source is not None:

@@ -21,9 +21,11 @@ class Operation(NamedTuple):
 
     kernel: Kernel
     arguments: tuple[Argument, ...]
+    dtypes: tuple[str, ...]  # of every argument
+    phase: str  # the part of the step that it belongs to
     layer: int | None  # the layer of weights that it belongs to, from 0
     multiplications: int  # fused multiply-adds of a matrix product
-    dtypes: tuple[str, ...]  # of every argument
+    formula: str  # what it computes; empty: the kernel's docstring says it
 
 
 class _Words:
@@ -71,6 +73,7 @@ class Plan:
     def __init__(self) -> None:
         self._lists: dict[str, list[Any]] = {}  # of what an ``Operation`` is made of
         self._list: list[Any] = []
+        self.phase = ""  # of what is added
         self._tables: dict[str, list[int]] = {}
         self._table: list[int] = []
         self._memory = _Words()
@@ -90,6 +93,7 @@ class Plan:
         *arguments: Argument,
         layer: int | None = None,
         multiplications: int = 0,
+        formula: str = "",
     ) -> None:
         """Append a call of ``kernel``.
 
@@ -124,7 +128,9 @@ class Plan:
         if self._compiled:
             words[0] = kernel.entries.get(key) or operation.entry(kernel, key)
             self._table += words
-        self._list.append((kernel, arguments, layer, multiplications, key))
+        self._list.append(
+            (kernel, arguments, key, self.phase, layer, multiplications, formula)
+        )
 
     @staticmethod
     def _misfit(kernel: Any, k: int, argument: Any) -> TypeError:
