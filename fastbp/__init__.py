@@ -18,6 +18,7 @@ from fastbp.optimizers import (
     RMSprop,
     StepSchedule,
 )
+from fastbp.stepping import Stepper
 from fastbp.training import DivergedError, EarlyStopping, train
 from fastbp.warming import warmup
 
@@ -48,6 +49,7 @@ __all__ = [
     "OneCycleSchedule",
     "RMSprop",
     "StepSchedule",
+    "Stepper",
     "gradient_check",
     "load",
     "train",

@@ -36,6 +36,7 @@ class Loss(NamedTuple):
     link: Any = None  # kernel that turns z into predictions, in place; None: z are predictions
     low: float = -float("inf")  # the smallest and largest target
     high: float = float("inf")
+    pull_back: Any = losses.given_gradient  # kernel: gradient of the predictions to that of z
 
 
 def _by_name(*table: Any) -> dict[str, Any]:
@@ -72,6 +73,7 @@ LOSSES: dict[str, Loss] = _by_name(
         numbers=_CROSS_ENTROPY,
         scratch=True,
         link=rows.softmax,
+        pull_back=losses.through_softmax,
     ),
     Loss(
         "sigmoid_cross_entropy",
@@ -84,11 +86,17 @@ LOSSES: dict[str, Loss] = _by_name(
         link=losses.sigmoid_of,
         low=0.0,
         high=1.0,
+        pull_back=losses.through_sigmoid,
     ),
     Loss("squared_error", None, losses.squared_error, "values", "r2"),
     Loss("absolute_error", None, losses.absolute_error, "values", "r2"),
     Loss("huber", None, losses.huber, "values", "r2", numbers=("transition",)),
-    Loss("poisson", None, losses.poisson, "values", "r2", link=losses.exp_of, low=0.0),
+    Loss(
+        *("poisson", None, losses.poisson, "values", "r2"),
+        link=losses.exp_of,
+        low=0.0,
+        pull_back=losses.through_exp,
+    ),
 )
 
 

@@ -234,8 +234,8 @@ def _parser() -> _Parser:
             "plan",
             cli_models.plan,
             "show where the time of a training step goes",
-            "Print the operations of one training step of a model's network: what each computes, by "
-            "which kernel, on which shapes, and how long it takes on this machine.",
+            "Print the operations of one training step of a model's network: what each computes, "
+            "by which kernel, on which shapes, and how long it takes on this machine.",
         )
     )
     bench = command(

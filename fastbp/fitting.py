@@ -14,8 +14,9 @@ import scipy.optimize
 from scipy.special import xlogy
 
 from fastbp.arrays import Array, aligned
-from fastbp.network import NO_UPDATE, Network, row_count
+from fastbp.network import Network, row_count
 from fastbp.optimizers import Optimizer, Schedule
+from fastbp.plan.gradient import NO_UPDATE
 from fastbp.plan.problem import Data, Objective, Sparse
 from fastbp.plan.steps import CHUNK_SECONDS, Steps
 

@@ -12,13 +12,14 @@ import numpy as np
 from fastbp import checks, persistence
 from fastbp.arrays import Array, aligned
 from fastbp.choices import ACTIVATIONS, LOSSES, choose
-from fastbp.kernels import optimizers
+from fastbp.kernels import losses
 from fastbp.optimizers import as_optimizer
 from fastbp.plan.choice import FEW_ROWS
 from fastbp.plan.describe import StepPlan
+from fastbp.plan.gradient import NO_UPDATE, Gradients
 from fastbp.plan.inference import Inference, LossOfOutputs
-from fastbp.plan.problem import Data, Layout, Objective, Rule, Sparse
-from fastbp.plan.steps import MOST_THREADS, Steps, own_processors
+from fastbp.plan.problem import Data, Layout, Objective, Sparse
+from fastbp.plan.steps import MOST_THREADS, Steps, own_processors, random_key
 
 DTYPES = ("float32", "float64")
 # Rows are evaluated in blocks whose outputs fit into the second-level cache.
@@ -31,8 +32,8 @@ EVALUATED_BYTES = 1 << 24
 FREE_OUTPUTS = ("squared_error", "absolute_error", "huber")
 # Batches of the random data that a plan is shown for.
 PLANNED_BATCHES = 4
-# A rule under which nothing moves.
-NO_UPDATE = Rule(optimizers.sgd, (), 0)
+# Examples of so many bytes are copied into a plan that is kept; larger ones have a plan made.
+COPIED_BYTES = 1 << 20
 
 
 class Network:
@@ -145,7 +146,7 @@ class Network:
 
     def _prepare(self) -> None:
         """Make the places where plans are kept from call to call."""
-        self._inference = Inference(self.layout)
+        self._inference, self._gradients = Inference(self.layout), Gradients(self.layout)
         self._loss_of_outputs = LossOfOutputs(self.objective())
 
     def _set_views(self) -> None:
@@ -158,7 +159,7 @@ class Network:
 
     def __getstate__(self) -> dict[str, Any]:
         state = self.__dict__.copy()
-        for name in ("weights", "biases", "_inference", "_loss_of_outputs"):
+        for name in ("weights", "biases", "_inference", "_gradients", "_loss_of_outputs"):
             del state[name]
         return state
 
@@ -438,11 +439,92 @@ class Network:
         y = self.targets(y, len(X))
         if len(X) == 0:
             raise ValueError(f"X has no rows; its shape is {X.shape}")
-        objective = self.objective(l1, l2, dropout, label_smoothing)
-        data = Data(X, y, checks.weights(sample_weight, len(X), self.dtype))
-        step = Steps(self.params, self.layout, objective, NO_UPDATE, (), data, len(X), seed=seed)
-        _, means = step.take(np.zeros(1, np.float64))
-        return float(means[0, 0]) if len(means) else float("nan"), step.gradients
+        weights = checks.weights(sample_weight, len(X), self.dtype)
+        if X.dtype != self.dtype or X.nbytes > COPIED_BYTES:
+            objective = self.objective(l1, l2, dropout, label_smoothing)
+            data = Data(X, y, weights)
+            rows = len(X)
+            step = Steps(self.params, self.layout, objective, NO_UPDATE, (), data, rows, seed=seed)
+            _, means = step.take(np.zeros(1, np.float64))
+            return float(means[0, 0]) if len(means) else float("nan"), step.gradients
+        rates = (dropout,) if np.ndim(dropout) == 0 else tuple(dropout)  # type: ignore[arg-type]
+        key = (len(X), y.ndim, weights is None, l1, l2, rates, label_smoothing, self.huber_delta)
+        plan = self._gradients.take(
+            *(key, self.params, lambda: self.objective(l1, l2, dropout, label_smoothing)),
+            *(len(X), y),
+            weighted=weights is not None,
+        )
+        plan.X[...], plan.y[...] = X, y
+        if plan.weights is not None:
+            plan.weights[...] = weights
+        if any(rates):
+            plan.random[0] = random_key(seed)
+        finite = plan.run()
+        loss, gradient = float(plan.totals[0]), plan.gradient.copy()
+        self._gradients.give(key, plan)
+        return loss if finite else float("nan"), gradient
+
+    def backward(
+        self, X: Any, d_outputs: Any, *, inputs: bool = False, logits: bool = False
+    ) -> Any:
+        """Compute the gradient of any function of the outputs, with respect to the parameters.
+
+        For a loss of your own, in a loop of your own: ``outputs = net.forward(X)``, then the
+        derivative of the loss with respect to ``outputs``, then this, then ``Stepper.step``.
+
+        Parameters
+        ----------
+        X : (n, M) array
+        d_outputs : (n, K) array
+            dLoss/doutputs, of what ``forward`` gives for ``X``. A mean over the rows has its
+            1/n in here.
+        inputs : bool
+            Whether dLoss/dX is wanted, too.
+        logits : bool
+            ``d_outputs`` is the derivative with respect to z, the last layer before softmax,
+            sigmoid or e^z.
+
+        Returns
+        -------
+        gradient : (P,) array
+            In the order of ``params``.
+        dX : (n, M) array
+            Only with ``inputs=True``: a pair is returned then.
+
+        Raises
+        ------
+        ValueError, TypeError
+            If ``X`` has another shape or holds anything but finite numbers, or if ``d_outputs``
+            is not shaped like the outputs.
+
+        Notes
+        -----
+        Seed 000, eq. 13 and 15 to 20. The forward pass is made again: nothing is remembered.
+        """
+        X = self._table(X)
+        if X.dtype != self.dtype:
+            unit = 1.0 / 255.0 if X.itemsize == 1 else 1.0
+            X = (X * unit).astype(self.dtype)
+        if len(X) == 0:
+            raise ValueError(f"X has no rows; its shape is {X.shape}")
+        d = checks.alike("d_outputs", d_outputs, self.params, (len(X), self.sizes[-1]))
+        key = len(X), inputs, logits
+        plan = self._gradients.take(
+            *(key, self.params, lambda: self._pulled_back(logits), len(X), d), inputs=inputs
+        )
+        plan.X[...], plan.y[...] = X, d
+        if not plan.run():
+            self.inputs(X)  # says which number is not finite
+        gradient = plan.gradient.copy()
+        dX = None if plan.dX is None else plan.dX.copy()
+        self._gradients.give(key, plan)
+        return (gradient, dX) if inputs else gradient
+
+    def _pulled_back(self, logits: bool) -> Objective:
+        """Make the objective whose delta comes from a gradient that is given."""
+        kernel = losses.given_gradient if logits else self._loss.pull_back
+        loss = self._loss._replace(of_labels=None, of_targets=kernel, numbers=(), scratch=False)
+        return Objective(loss)
 
     def plan(
         self,
@@ -502,10 +584,10 @@ class Network:
             shuffled=True,
             n_threads=n_threads,
         )
-        kinds = sorted(set(self.activations))
+        kinds = ", ".join(sorted(set(self.activations))) or "no hidden layer"
         title = (
-            f"One step of {'-'.join(map(str, self.sizes))}, {', '.join(kinds) or 'no hidden layer'}, "
-            f"{self.loss}, {type(chosen).__name__}, {batch_size} rows, {self.dtype.name}"
+            f"One step of {'-'.join(map(str, self.sizes))}, {kinds}, {self.loss}, "
+            f"{type(chosen).__name__}, {batch_size} rows, {self.dtype.name}"
         )
         if n_threads > 1:
             title += f", the first of {n_threads} threads"

@@ -272,6 +272,55 @@ def exp_of(z: Vector) -> None:
         z[k] = exp(z[k])
 
 
+# ---- From a gradient of the predictions, ``d`` (K, B), to that of z, in place of a loss
+
+
+@kernel
+def given_gradient(z: Matrix, d: Matrix, row_weights: Vector, found: Numbers) -> None:
+    """``z`` (K, B) = d: predictions are z itself."""
+    K, B = z.shape
+    for k in range(K):
+        for i in range(B):
+            z[k, i] = d[k, i]
+
+
+@kernel
+def through_softmax(z: Matrix, d: Matrix, row_weights: Vector, found: Numbers) -> None:
+    """``z`` (K, B) = p (d - <p, d>) by columns, p = softmax(z)  (seed 001; seed 000, eq. 13)."""
+    K, B = z.shape
+    for i in range(B):
+        top = z[0, i]
+        for k in range(1, K):
+            top = z[k, i] if z[k, i] > top else top
+        total = inner = z.dtype.type(0)
+        for k in range(K):
+            z[k, i] = exp(z[k, i] - top)
+            total += z[k, i]
+            inner += z[k, i] * d[k, i]
+        inner = inner / total
+        for k in range(K):
+            z[k, i] = z[k, i] / total * (d[k, i] - inner)
+
+
+@kernel
+def through_sigmoid(z: Matrix, d: Matrix, row_weights: Vector, found: Numbers) -> None:
+    """``z`` (K, B) = d p (1 - p), p = sigmoid(z)  (seed 002)."""
+    K, B = z.shape
+    for k in range(K):
+        for i in range(B):
+            p = sigmoid(z[k, i])
+            z[k, i] = d[k, i] * (p * (ONE - p))
+
+
+@kernel
+def through_exp(z: Matrix, d: Matrix, row_weights: Vector, found: Numbers) -> None:
+    """``z`` (K, B) = d e^z."""
+    K, B = z.shape
+    for k in range(K):
+        for i in range(B):
+            z[k, i] = d[k, i] * exp(z[k, i])
+
+
 # ---- A loss of the user's own
 
 

@@ -251,7 +251,7 @@ SHAPES = 3  # at most so many
 
 def _shapes(arrays: list[Operand]) -> str:
     told = [each for each in arrays if each.name not in LEFT_OUT and "state" not in each.name]
-    return ", ".join("×".join(str(length) for length in each.shape) for each in told[:SHAPES])
+    return ", ".join("x".join(str(length) for length in each.shape) for each in told[:SHAPES])
 
 
 def _bytes(operation: Operation, arrays: list[Operand]) -> int:

@@ -184,6 +184,40 @@ class StepLowering:
         self.plan.finish()
         return self.plan
 
+    def lower_gradient(self, *, inputs: bool) -> Plan:
+        """Make the list ``gradient``: one batch of all rows, forward and back; nothing moves.
+
+        With ``inputs``, ``self.dX`` (B, M) receives the gradient of the rows.
+        """
+        self.plan.begin("gradient")
+        self.B, self.first, self.count = (self.problem.batch_size, 0, self.problem.batch_size)
+        self.is_first_block = True
+        self.factor_of_weights()
+        self.batch()
+        self.plan.add(products.clear, self.found_here)
+        self.forward()
+        self.last_layer()
+        self.loss()
+        self.backward()
+        if inputs:
+            self.input_gradient()
+        self.penalties()
+        self.judge()
+        self.plan.finish()
+        return self.plan
+
+    def input_gradient(self) -> None:
+        """dX = delta W^T of the first layer (seed 000, eq. 17)."""
+        W, formula = self.W(0), "dX = delta W^T"
+        self.dX = self.shared.memory.new(
+            "dX", (self.count, self.layout.sizes[0]), self.layout.dtype
+        )
+        if self.top == 0:
+            self.product(self.z, TRANSPOSED, W, TRANSPOSED, self.dX, 0, formula)
+        else:
+            delta = self.layer_rows(self.shared.deltas, 0)
+            self.product(delta, PLAIN, W, TRANSPOSED, self.dX, 0, formula)
+
     def begin_epoch(self, n: int) -> None:
         """Shuffle the order of the rows; one thread does it for all."""
         self.plan.phase = "epoch"
@@ -840,7 +874,7 @@ class InferenceLowering:
             W = self.params.part(layout.weight_starts[layer], M, N, name="W")
             b = self.params.part(layout.bias_starts[layer], N, name="b")
             out = self.out if layer == top else self.new("a", N)
-            work = {"layer": layer, "multiplications": count * M * N}
+            work: dict[str, Any] = {"layer": layer, "multiplications": count * M * N}
             activation = layout.activations[layer] if layer < top else layout.out_activation
             activation = activation or ACTIVATIONS["identity"]
             if narrow and layer < top and M <= dense.NARROW:

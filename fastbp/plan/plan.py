@@ -128,9 +128,7 @@ class Plan:
         if self._compiled:
             words[0] = kernel.entries.get(key) or operation.entry(kernel, key)
             self._table += words
-        self._list.append(
-            (kernel, arguments, key, self.phase, layer, multiplications, formula)
-        )
+        self._list.append((kernel, arguments, key, self.phase, layer, multiplications, formula))
 
     @staticmethod
     def _misfit(kernel: Any, k: int, argument: Any) -> TypeError:

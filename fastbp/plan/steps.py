@@ -68,6 +68,12 @@ def suitable_threads(
     return min(own_processors(), rows)
 
 
+def random_key(seed: int | None) -> np.uint64:
+    """Draw the key of the generator that shuffles rows and drops outputs."""
+    key: np.uint64 = np.random.default_rng(seed).integers(0, 1 << 64, dtype=np.uint64)
+    return key
+
+
 class Steps:
     """Takes steps: gradients, and their updates, batch after batch.
 
@@ -139,7 +145,7 @@ class Steps:
         orders_of_rows = np.tile(np.arange(n) if order is None else order, orders)
         self._order = np.ascontiguousarray(orders_of_rows, np.int64)
         self.orders = self._order.reshape(orders, n)
-        key = np.random.default_rng(seed).integers(0, 1 << 64, dtype=np.uint64)
+        key = random_key(seed)
         self._shared = Shared(self.problem, params, state, self._order)
         if record is not None:
             self._shared.record = Operand.of("record", record)

@@ -1,0 +1,129 @@
+"""Gradients of one batch through plans that are kept from call to call."""
+
+from collections.abc import Callable
+from typing import Any
+
+import numpy as np
+
+from fastbp.arrays import Array
+from fastbp.kernels import native
+from fastbp.kernels import optimizers as kernels
+from fastbp.plan import choice
+from fastbp.plan.lowering import Problem, Progress, Shared, StepLowering
+from fastbp.plan.plan import once
+from fastbp.plan.problem import Data, Layout, Objective, Rule
+
+# A rule under which nothing moves.
+NO_UPDATE = Rule(kernels.sgd, (), 0)
+# Plans of so many kinds are kept.
+KEPT_PLANS = 16
+
+
+class GradientPlan:
+    """The plan for the gradient of one batch, with memory of its own for what goes in and out.
+
+    Parameters
+    ----------
+    params : (P,) array
+    layout, objective
+    rows : int
+    targets : array
+        Any of the dtype and the dimensions of the targets.
+    weighted : bool
+        Whether rows have weights.
+    inputs : bool
+        Whether the gradient of the rows is made, too.
+
+    Attributes
+    ----------
+    X : (B, M), y, weights : arrays
+        To be written before ``run``.
+    gradient : (P,), dX : (B, M) or None, totals : (4,)
+        To be read after it; ``totals`` begins with loss and score.
+    """
+
+    def __init__(
+        self,
+        params: Array,
+        layout: Layout,
+        objective: Objective,
+        rows: int,
+        targets: Array,
+        *,
+        weighted: bool,
+        inputs: bool,
+    ) -> None:
+        self.params, self.size, real = params, params.size, layout.dtype
+        self.X = np.zeros((rows, layout.sizes[0]), real)
+        self.y = np.zeros((rows, *targets.shape[1:]), targets.dtype)
+        self.weights = np.ones(rows, real) if weighted else None
+        data = Data(self.X, self.y, self.weights)
+        choices = choice.for_training(layout, rows, sparse=False)
+        problem = Problem(
+            layout=layout,
+            objective=objective,
+            rule=NO_UPDATE,
+            data=data,
+            batch_size=rows,
+            shuffled=False,
+            in_place=True,
+            threads=1,
+            choices=choices._replace(block=rows),
+        )
+        shared = Shared(problem, params, (), np.arange(rows))
+        progress = Progress(shared.memory, NO_UPDATE, np.uint64(0), rows, 1, rows)
+        lowering = StepLowering(problem, shared, progress, 0)
+        self._run = once(lowering.lower_gradient(inputs=inputs), "gradient")
+        self.random = progress.random.array()
+        self.gradient = shared.grads.array()[: params.size]
+        self.dX = lowering.dX.array() if inputs else None
+        self.totals = progress.totals.array()
+
+    def run(self) -> bool:
+        """Compute; False if loss or gradient is not finite."""
+        native.one_thread()
+        return not self._run()
+
+
+class Gradients:
+    """Plans for the gradients of a network, kept from call to call."""
+
+    def __init__(self, layout: Layout) -> None:
+        self.layout = layout
+        self._pool: dict[Any, list[GradientPlan]] = {}
+
+    def take(
+        self,
+        key: Any,
+        params: Array,
+        objective: Callable[[], Objective],
+        rows: int,
+        targets: Array,
+        *,
+        weighted: bool = False,
+        inputs: bool = False,
+    ) -> GradientPlan:
+        """Take a plan out of the pool, or make one; ``give`` brings it back.
+
+        ``key`` stands for everything but the parameters.
+        """
+        free = self._pool.get(key)
+        if free is None:
+            if len(self._pool) >= KEPT_PLANS:
+                self._pool.clear()
+            free = self._pool[key] = []
+        try:
+            plan = free.pop()
+        except IndexError:
+            plan = None
+        if plan is None or plan.params is not params or plan.size != params.size:
+            plan = GradientPlan(
+                *(params, self.layout, objective(), rows, targets),
+                weighted=weighted,
+                inputs=inputs,
+            )
+        return plan
+
+    def give(self, key: Any, plan: GradientPlan) -> None:
+        """Bring a plan back."""
+        self._pool.setdefault(key, []).append(plan)

@@ -1,0 +1,270 @@
+"""Loops of one's own: ``Network.backward`` and ``Stepper``."""
+
+import doctest
+import time
+
+import numba
+import numpy as np
+import pytest
+from rounding import eps
+
+import fastbp
+from fastbp import stepping
+
+LOSSES = "softmax_cross_entropy", "sigmoid_cross_entropy", "squared_error", "poisson"
+
+
+def network(loss="squared_error", sizes=(3, 6, 5, 2), dtype="float64", **how):
+    net = fastbp.Network(
+        sizes, activation=how.pop("activation", "tanh"), loss=loss, dtype=dtype, **how
+    )
+    net.params += 0.1 * np.random.default_rng(1).standard_normal(net.params.shape).astype(dtype)
+    return net
+
+
+def rows(n, columns, dtype="float64", seed=0):
+    return np.random.default_rng(seed).standard_normal((n, columns)).astype(dtype)
+
+
+# ---- Gradients of any function of the outputs
+
+
+@pytest.mark.parametrize("loss", LOSSES)
+@pytest.mark.parametrize("logits", [False, True])
+def test_backward_agrees_with_finite_differences(loss, logits):
+    net, X, direction = network(loss), rows(5, 3), rows(5, 2, seed=2)
+
+    def value(X):
+        z = net.infer_checked(X, None)
+        return (direction * np.sin(z if logits else net.forward(X))).sum()
+
+    z = net.infer_checked(X, None)
+    d_outputs = direction * np.cos(z if logits else net.forward(X))
+    gradient, dX = net.backward(X, d_outputs, inputs=True, logits=logits)
+    h = 1e-6
+    for analytic, array in ((gradient, net.params), (dX.reshape(-1), X.reshape(-1))):
+        numeric = np.empty_like(analytic)
+        for k, start in enumerate(array.copy()):
+            array[k] = start + h
+            above = value(X)
+            array[k] = start - h
+            below = value(X)
+            array[k] = start
+            numeric[k] = (above - below) / (2 * h)
+        np.testing.assert_allclose(analytic, numeric, rtol=0, atol=3e-9)
+
+
+@pytest.mark.parametrize("sizes", [(3, 2), (2, 9, 3), (3, 5, 2, 6, 4), (40, 33, 2)])
+@pytest.mark.parametrize("n", [1, 2, 33])
+@pytest.mark.parametrize("dtype", ["float32", "float64"])
+def test_the_gradient_of_a_loss_is_that_of_loss_and_gradients(sizes, n, dtype):
+    net = network("squared_error", sizes, dtype, activation="relu")
+    X, y = rows(n, sizes[0], dtype), rows(n, sizes[-1], dtype, 3)
+    _, want = net.loss_and_gradients(X, y)
+    got = net.backward(X, (net.forward(X) - y) / net.dtype.type(n))
+    np.testing.assert_allclose(got, want, rtol=0, atol=200 * eps(X) * max(1, np.abs(want).max()))
+
+
+def test_an_activation_of_the_output_and_bytes():
+    net = network(out_activation="sigmoid")
+    X = np.random.default_rng(0).integers(0, 256, (6, 3)).astype(np.uint8)
+    d = rows(6, 2)
+    got = net.backward(X, d)
+    np.testing.assert_allclose(got, net.backward(X / 255.0, d), rtol=0, atol=1e-14)
+    assert np.abs(got).max() > 0.01
+
+
+def test_backward_leaves_its_arguments_and_the_network_alone_and_gives_arrays_of_its_own():
+    net, X, d = network(), rows(4, 3), rows(4, 2)
+    before = net.params.copy(), X.copy(), d.copy()
+    one = net.backward(X, d)
+    kept = one.copy()
+    net.backward(X, 2 * d)
+    np.testing.assert_array_equal(one, kept)
+    for array, was in zip((net.params, X, d), before, strict=True):
+        np.testing.assert_array_equal(array, was)
+
+
+def test_backward_follows_parameters_that_were_replaced():
+    net, X, d = network(), rows(4, 3), rows(4, 2)
+    other = network(seed=5)
+    net.backward(X, d)
+    net.params = other.params.copy()
+    np.testing.assert_array_equal(net.backward(X, d), other.backward(X, d))
+    np.testing.assert_array_equal(net.forward(X), other.forward(X))
+
+
+@pytest.mark.parametrize(
+    ("X", "d", "error", "words"),
+    [
+        (rows(4, 2), rows(4, 2), ValueError, "3 columns"),
+        (rows(4, 3), rows(4, 3), ValueError, r"d_outputs must have the shape \(4, 2\).*\(4, 3\)"),
+        (rows(4, 3), rows(3, 2), ValueError, r"d_outputs must have the shape \(4, 2\).*\(3, 2\)"),
+        (rows(4, 3), np.full((4, 2), "a"), TypeError, "d_outputs must hold numbers"),
+        (rows(0, 3), rows(0, 2), ValueError, r"no rows.*\(0, 3\)"),
+        (np.full((4, 3), np.nan), rows(4, 2), ValueError, r"X\[0, 0\] is nan"),
+    ],
+)
+def test_backward_says_what_is_wrong(X, d, error, words):
+    with pytest.raises(error, match=words):
+        network().backward(X, d)
+
+
+def test_loss_and_gradients_are_the_same_from_a_kept_plan_and_a_new_one(monkeypatch):
+    how = {"l2": 0.1, "l1": 0.01, "dropout": (0.3, 0.1), "label_smoothing": 0.1, "seed": 3}
+    net = network("softmax_cross_entropy")
+    X, y, weights = rows(7, 3), np.arange(7) % 2, np.arange(7.0)
+    kept = [net.loss_and_gradients(X, y, weights, **how) for _ in range(2)]
+    monkeypatch.setattr(fastbp.network, "COPIED_BYTES", 0)
+    new = net.loss_and_gradients(X, y, weights, **how)
+    for loss, gradient in kept:
+        assert loss == pytest.approx(new[0], rel=1e-14)
+        np.testing.assert_allclose(gradient, new[1], rtol=0, atol=1e-15)
+    monkeypatch.undo()
+    other = net.loss_and_gradients(X, y, weights, **how | {"seed": 4})
+    assert np.abs(other[1] - new[1]).max() > 1e-3
+
+
+# ---- Steps
+
+
+OPTIMIZERS = [
+    fastbp.SGD(0.1),
+    fastbp.SGD(0.1, momentum=0.9, nesterov=True),
+    fastbp.Adam(0.01),
+    fastbp.AdamW(0.01, weight_decay=0.1),
+    fastbp.RMSprop(0.01),
+    fastbp.Adagrad(0.1),
+]
+
+
+@pytest.mark.parametrize("optimizer", OPTIMIZERS, ids=lambda each: type(each).__name__)
+@pytest.mark.parametrize("dtype", ["float32", "float64"])
+@pytest.mark.parametrize("clip", [None, 0.05])
+def test_a_loop_of_ones_own_is_train(optimizer, dtype, clip):
+    X, y = rows(16, 3, dtype), rows(16, 2, dtype, 3)
+    net, twin = network(dtype=dtype), network(dtype=dtype)
+    how = {"batch_size": 16, "shuffle": False, "clip_norm": clip, "schedule": "cosine"}
+    fastbp.train(twin, X, y, optimizer=optimizer, epochs=9, n_threads=1, **how)
+    stepper = fastbp.Stepper(net, optimizer, clip_norm=clip, schedule="cosine", total_steps=9)
+    for _ in range(9):
+        stepper.step(net.loss_and_gradients(X, y)[1])
+    np.testing.assert_allclose(net.params, twin.params, rtol=0, atol=50 * eps(X))
+    assert stepper.steps == 9
+
+
+@pytest.mark.parametrize("optimizer", OPTIMIZERS[1:3], ids=lambda each: type(each).__name__)
+def test_a_saved_state_goes_on_to_the_same_bits(optimizer, tmp_path):
+    gradients = rows(10, network().params.size)
+    net = network()
+    stepper = fastbp.Stepper(net, optimizer, schedule="exponential")
+    for gradient in gradients[:5]:
+        stepper.step(gradient)
+    stepper.save(tmp_path / "state.safetensors")
+    net.save(tmp_path / "net.safetensors")
+    for gradient in gradients[5:]:
+        stepper.step(gradient)
+    other = fastbp.load(tmp_path / "net.safetensors")
+    again = fastbp.Stepper(other, optimizer, schedule="exponential")
+    again.load(tmp_path / "state.safetensors")
+    assert again.steps == 5
+    for gradient in gradients[5:]:
+        again.step(gradient)
+    np.testing.assert_array_equal(other.params, net.params)
+    assert again.learning_rate == stepper.learning_rate
+
+
+def test_a_learning_rate_for_one_step():
+    net = network()
+    before, gradient = net.params.copy(), rows(1, net.params.size)[0]
+    fastbp.Stepper(net, fastbp.SGD(0.1)).step(gradient, learning_rate=0.5)
+    np.testing.assert_allclose(net.params, before - 0.5 * gradient, rtol=1e-14)
+
+
+def test_a_gradient_that_is_not_finite_moves_nothing():
+    net = network()
+    before, gradient = net.params.copy(), np.zeros(net.params.size)
+    gradient[3] = np.inf
+    stepper = fastbp.Stepper(net)
+    with pytest.raises(fastbp.DivergedError, match="gradient of step 1 is not finite"):
+        stepper.step(gradient)
+    np.testing.assert_array_equal(net.params, before)
+    assert stepper.steps == 0
+    assert not stepper.state[0].any()
+    stepper.step(np.ones_like(before))
+    assert (net.params != before).all()
+
+
+def test_parameters_that_were_replaced_or_locked_are_noticed():
+    net = network()
+    stepper = fastbp.Stepper(net, fastbp.SGD(0.1))
+    gradient = np.ones(net.params.size)
+    old = net.params
+    net.params = net.params.copy()
+    stepper.step(gradient)
+    np.testing.assert_allclose(net.params, old - 0.1, rtol=1e-12)
+    net.params.flags.writeable = False
+    with pytest.raises(ValueError, match="read-only"):
+        stepper.step(gradient)
+    for params, words in (
+        (np.zeros(3), r"shape \(71,\).*\(3,\)"),
+        (np.zeros(net.params.size, "f"), "float64.*float32"),
+        (np.zeros(2 * net.params.size)[::2], "contiguous"),
+    ):
+        net.params = params
+        with pytest.raises(ValueError, match=words):
+            stepper.step(gradient)
+
+
+@pytest.mark.parametrize(
+    ("gradient", "error", "words"),
+    [
+        (np.zeros(3), ValueError, r"gradient must have the shape \(71,\).*\(3,\)"),
+        ([["a"]], TypeError, "gradient must hold numbers"),
+    ],
+)
+def test_a_stepper_says_what_is_wrong(gradient, error, words):
+    with pytest.raises(error, match=words):
+        fastbp.Stepper(network()).step(gradient)
+
+
+def test_states_of_others_are_refused(tmp_path):
+    adam, sgd = fastbp.Stepper(network()), fastbp.Stepper(network(), fastbp.SGD(0.1, 0.9))
+    adam.save(tmp_path / "adam.safetensors")
+    with pytest.raises(ValueError, match=r"the state of Adam\(.*not of SGD\("):
+        sgd.load(tmp_path / "adam.safetensors")
+    with pytest.raises(ValueError, match=r"'state.1' is not kept by SGD"):
+        sgd.load_state_dict(adam.state_dict())
+    state = adam.state_dict()
+    with pytest.raises(ValueError, match=r"'state.0' must be \(71,\), float64; it is \(2,\)"):
+        adam.load_state_dict(state | {"state.0": np.zeros(2)})
+    with pytest.raises(ValueError, match=r"'steps' must be .*; it is missing"):
+        adam.load_state_dict({name: a for name, a in state.items() if name != "steps"})
+    with pytest.raises(ValueError, match="finite"):
+        adam.load_state_dict(state | {"state.0": np.full(71, np.nan)})
+    network().save(tmp_path / "net.safetensors")
+    with pytest.raises(ValueError, match="optimizer state"):
+        adam.load(tmp_path / "net.safetensors")
+
+
+def test_the_example_of_the_docstring_runs():
+    assert doctest.testmod(stepping).attempted > 5
+    assert doctest.testmod(stepping).failed == 0
+
+
+@pytest.mark.skipif(numba.config.DISABLE_JIT, reason="is about compiled kernels")
+def test_a_loop_of_ones_own_costs_little():
+    """Loosely: the figure is measured by benchmarks/test_own_loops.py."""
+    net = fastbp.Network([4, 64, 64, 2], loss="squared_error")
+    X = rows(32, 4, "float32")
+    stepper = fastbp.Stepper(net)
+
+    def once():
+        stepper.step(net.backward(X, net.forward(X) / np.float32(32)))
+
+    best = 1.0
+    for _ in range(200):
+        start = time.perf_counter()
+        once()
+        best = min(best, time.perf_counter() - start)
+    assert best < 2e-3
