@@ -135,7 +135,7 @@ class Run:
             transposes=more.pop("transposes", True),
             tiles=more.pop("tiles", False),
         )
-        seed = more.pop("seed", 1)
+        seed, threads = more.pop("seed", 1), more.pop("threads", 1)
         kernel, buffers, hyper, _ = OPTIMIZERS[optimizer]
         flat = pack(net.weights, net.biases)
         self.params = aligned(flat.size, dtype)
@@ -148,6 +148,7 @@ class Run:
             *(tuple(self.state), Data(X, y, weights), batch),
             shuffled=shuffled,
             seed=seed,
+            n_threads=threads,
             record=record,
             choices=chosen,
         )

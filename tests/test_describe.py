@@ -1,5 +1,7 @@
 """A plan as a table, and the times of its operations."""
 
+import itertools
+
 import numba
 import numpy as np
 import pytest
@@ -27,7 +29,7 @@ def test_mflop_are_those_of_the_products():
     """2 B (3 sum M N - M0 N0): three products a layer, but no gradient of the input."""
     for sizes, batch in (([64, 100, 10], 32), ([7, 5, 6, 4], 9), ([5, 3], 4)):
         plan = fastbp.Network(sizes).plan(batch)
-        work = [M * N for M, N in zip(sizes[:-1], sizes[1:], strict=True)]
+        work = [M * N for M, N in itertools.pairwise(sizes)]
         want = 2e-6 * batch * (3 * sum(work) - work[0])
         assert sum(row.mflop for row in plan.rows) == pytest.approx(want, rel=1e-12)
 
@@ -72,7 +74,7 @@ def test_measured_operations_add_up_to_the_step(sizes):
 
 @needs_jit
 def test_a_plan_of_several_threads_is_not_measured():
-    with pytest.raises(RuntimeError, match="one of 2 threads.*n_threads=1"):
+    with pytest.raises(RuntimeError, match=r"one of 2 threads.*n_threads=1"):
         fastbp.Network([3, 2]).plan(n_threads=2).measure()
 
 

@@ -10,9 +10,8 @@ from numba.core import cgutils
 from numba.extending import intrinsic
 from numba.np.arrayobj import make_array, populate_array
 
-from fastbp.arrays import LINE
 from fastbp.kernels import native
-from fastbp.kernels.products import TILE, VECTOR
+from fastbp.kernels.tiles import TILE, WHOLE, Operands, Tile, fetch
 
 # ---- Views
 
@@ -106,18 +105,11 @@ def write(typingctx, a, i, value, scope):  # type: ignore[no-untyped-def]
 # ---- Prefetch
 
 
-def _fetch(builder, place):  # type: ignore[no-untyped-def]
-    place, number = builder.bitcast(place, cgutils.voidptr_t), ir.IntType(32)
-    shape = ir.FunctionType(ir.VoidType(), [place.type, number, number, number])
-    fetch = cgutils.get_or_insert_function(builder.module, shape, "llvm.prefetch.p0")
-    builder.call(fetch, [place, number(0), number(3), number(1)])  # to be read, and soon, data
-
-
 @intrinsic
 def prefetch(typingctx, a, i):  # type: ignore[no-untyped-def]
     def generate(context, builder, signature, arguments):  # type: ignore[no-untyped-def]
         data = make_array(a)(context, builder, arguments[0]).data
-        _fetch(builder, builder.gep(data, [arguments[1]]))
+        fetch(builder, builder.gep(data, [arguments[1]]))
         return context.get_dummy_value()
 
     return types.void(a, types.intp), generate
@@ -187,114 +179,45 @@ def blas_product(typingctx, a, form_a, b, form_b, kept, out):  # type: ignore[no
     return types.void(a, whole, b, whole, types.float64, out), generate
 
 
-def _tile(asks):  # type: ignore[no-untyped-def]
-    """Make the function that computes a tile and, if it ``asks``, prefetches rows of X meanwhile.
-
-    Its ``step`` is how many numbers of a row of ``a`` stand between two that follow in the depth.
-    ``b`` (depth, N) and ``out`` (..., N) are C-ordered; N is one or two vectors or in between: the
-    second then overlaps the first. Rows asked for are ``order[later]`` and those that follow.
-    """
-
+@intrinsic
+def product_tile(typingctx, x, W, X, order, later, out, i):  # type: ignore[no-untyped-def]
     def generate(context, builder, signature, arguments):  # type: ignore[no-untyped-def]
-        kinds, size = signature.args, signature.args[4].dtype.bitwidth // 8
-        a, b, out = (make_array(kinds[k])(context, builder, arguments[k]).data for k in (0, 4, 6))
-        a_start, a_row, step, out_start, depth, N = (arguments[k] for k in (1, 2, 3, 7, 8, 5))
-        whole, lanes = depth.type, VECTOR // size
-        lane = ir.VectorType(a.type.pointee, lanes)
-        undefined = ir.Constant(lane, ir.Undefined)
-        first_lane = ir.Constant(ir.VectorType(ir.IntType(32), lanes), [0] * lanes)
-        name = f"llvm.fmuladd.v{lanes}f{8 * size}"
-        shape = ir.FunctionType(lane, [lane] * 3)
-        multiply_add = cgutils.get_or_insert_function(builder.module, shape, name)
-        vectors = whole(0), builder.sub(N, whole(lanes))
-        entry = builder.block
-        starts = [builder.add(a_start, builder.mul(a_row, whole(r))) for r in range(TILE)]
-        if asks:
-            X = make_array(kinds[9])(context, builder, arguments[9]).data
-            order = make_array(kinds[10])(context, builder, arguments[10]).data
-            later = [builder.add(arguments[11], whole(r)) for r in range(TILE)]
-            last = arguments[12]
-            later = [builder.select(builder.icmp_signed("<", k, last), k, last) for k in later]
-            rows = [builder.mul(builder.load(builder.gep(order, [k])), depth) for k in later]
-
-        # Stretches of the depth as long as a cache line; at the start of each, the same stretch
-        # of the rows to come is prefetched.
-        stretch, inner, after, end = (builder.append_basic_block(f"tile_{k}") for k in range(4))
-        builder.branch(stretch)
-        builder.position_at_end(stretch)
-        begin = builder.phi(whole)
-        begin.add_incoming(whole(0), entry)
-        sums = [builder.phi(lane) for _ in range(2 * TILE)]
-        for total in sums:
-            total.add_incoming(ir.Constant(lane, None), entry)
-        if asks:
-            for row in rows:
-                _fetch(builder, builder.gep(X, [builder.add(row, begin)]))
-        full = builder.add(begin, whole(LINE // size))
-        stop = builder.select(builder.icmp_signed("<", full, depth), full, depth)
-        builder.branch(inner)
-
-        builder.position_at_end(inner)
-        k = builder.phi(whole)
-        k.add_incoming(begin, stretch)
-        running = [builder.phi(lane) for _ in sums]
-        for one, total in zip(running, sums, strict=True):
-            one.add_incoming(total, stretch)
-        b_row = builder.mul(k, N)
-        ahead = builder.mul(k, step)
-        factors = [
-            builder.load(
-                builder.bitcast(builder.gep(b, [builder.add(b_row, at)]), lane.as_pointer()),
-                align=size,
-            )
-            for at in vectors
-        ]
-        added = []
+        kinds = signature.args
+        arrays = [make_array(kinds[k])(context, builder, arguments[k]) for k in (0, 1, 2, 3, 5)]
+        a, b, rows, visited, result = arrays
+        depth, N = cgutils.unpack_tuple(builder, b.shape)
+        row = builder.mul(arguments[6], depth)
+        starts = [builder.add(row, builder.mul(depth, WHOLE(r))) for r in range(TILE)]
+        last = builder.sub(visited.nitems, WHOLE(1))
+        fetched = []
         for r in range(TILE):
-            number = builder.load(builder.gep(a, [builder.add(starts[r], ahead)]))
-            spread = builder.insert_element(undefined, number, ir.Constant(ir.IntType(32), 0))
-            spread = builder.shuffle_vector(spread, undefined, first_lane)
-            added += [
-                builder.call(multiply_add, [spread, factors[v], running[2 * r + v]])
-                for v in range(2)
-            ]
-        next_k = builder.add(k, whole(1))
-        k.add_incoming(next_k, inner)
-        for one, total in zip(running, added, strict=True):
-            one.add_incoming(total, inner)
-        builder.cbranch(builder.icmp_signed("<", next_k, stop), inner, after)
-
-        builder.position_at_end(after)
-        begin.add_incoming(stop, after)
-        for total, new in zip(sums, added, strict=True):
-            total.add_incoming(new, after)
-        builder.cbranch(builder.icmp_signed("<", stop, depth), stretch, end)
-
-        builder.position_at_end(end)
-        for r in range(TILE):
-            row = builder.add(out_start, builder.mul(N, whole(r)))
-            for v, at in enumerate(vectors):
-                place = builder.gep(out, [builder.add(row, at)])
-                builder.store(
-                    added[2 * r + v], builder.bitcast(place, lane.as_pointer()), align=size
-                )
+            k = builder.add(arguments[4], WHOLE(r))
+            k = builder.select(builder.icmp_signed("<", k, last), k, last)
+            number = builder.load(builder.gep(visited.data, [k]))
+            fetched.append(builder.gep(rows.data, [builder.mul(number, depth)]))
+        out_start = builder.mul(arguments[6], N)
+        operands = (a.data, starts, WHOLE(1), b.data, result.data, out_start, N, depth)
+        Tile(builder, Operands(*operands), kinds[1].dtype.bitwidth // 8).emit(fetched)
         return context.get_dummy_value()
 
-    return generate
+    n = types.intp
+    return types.void(x, W, X, order, n, out, n), generate
 
 
 @intrinsic
-def tile(typingctx, a, a_start, a_row, step, b, N, out, out_start, depth):  # type: ignore[no-untyped-def]
-    n = types.intp
-    return types.void(a, n, n, n, b, n, out, n, n), _tile(asks=False)
+def gradient_tile(typingctx, x, delta, dW, i):  # type: ignore[no-untyped-def]
+    def generate(context, builder, signature, arguments):  # type: ignore[no-untyped-def]
+        kinds = signature.args
+        a, b, result = (make_array(kinds[k])(context, builder, arguments[k]) for k in range(3))
+        depth, N = cgutils.unpack_tuple(builder, b.shape)
+        (_, M) = cgutils.unpack_tuple(builder, a.shape)
+        starts = [builder.add(arguments[3], WHOLE(r)) for r in range(TILE)]
+        out_start = builder.mul(arguments[3], N)
+        operands = (a.data, starts, M, b.data, result.data, out_start, N, depth)
+        Tile(builder, Operands(*operands), kinds[1].dtype.bitwidth // 8).emit([])
+        return context.get_dummy_value()
 
-
-@intrinsic
-def prefetching_tile(  # type: ignore[no-untyped-def]
-    typingctx, a, a_start, a_row, step, b, N, out, out_start, depth, X, order, later, last
-):
-    n = types.intp
-    return types.void(a, n, n, n, b, n, out, n, n, X, order, n, n), _tile(asks=True)
+    return types.void(x, delta, dW, types.intp), generate
 
 
 # ---- Threads

@@ -56,27 +56,20 @@ TILE, VECTOR = 6, 32
 
 
 @instruction
-def tile(
-    a: Array, a_start: int, a_row: int, step: int, b: Array, N: int, out: Array, out_start: int,
-    depth: int,
-) -> None:  # fmt: skip
-    """Compute TILE rows of ``out`` (..., N) from element ``out_start``; ``b`` is (depth, N).
+def product_tile(
+    x: Array, W: Array, X: Array, order: Array, later: int, out: Array, i: int
+) -> None:
+    """Make rows ``i`` to ``i + TILE`` of ``out`` (B, N) = x W; prefetch rows of ``X`` meanwhile.
 
-    Element (r, k) of the tile's rows of ``a`` is at ``a_start + r a_row + k step``.
+    Those are ``order[later]`` and the following, at most the last.
     """
-    a, out = a.reshape(-1), out.reshape(-1)
-    for r in range(TILE):
-        row = a[a_start + r * a_row :][: (depth - 1) * step + 1 : step]
-        out[out_start + r * N : out_start + (r + 1) * N] = row @ b
+    out[i : i + TILE] = x[i : i + TILE] @ W
 
 
 @instruction
-def prefetching_tile(
-    a: Array, a_start: int, a_row: int, step: int, b: Array, N: int, out: Array, out_start: int,
-    depth: int, X: Array, order: Array, later: int, last: int,
-) -> None:  # fmt: skip
-    """Compute a ``tile``; prefetch rows ``order[later]`` and after of ``X``, at most ``last``."""
-    tile(a, a_start, a_row, step, b, N, out, out_start, depth)
+def gradient_tile(x: Array, delta: Array, dW: Array, i: int) -> None:
+    """Make rows ``i`` to ``i + TILE`` of ``dW`` (M, N) = x^T delta."""
+    dW[i : i + TILE] = x[:, i : i + TILE].T @ delta
 
 
 @kernel
@@ -87,20 +80,18 @@ def tiled_product(
 
     B and M are at least TILE, and N is one to two vectors of VECTOR bytes.
     """
-    B, N = out.shape
-    M, last = W.shape[0], order.shape[0] - 1
+    B = out.shape[0]
     for start in range(0, B, TILE):
-        i = min(start, B - TILE)
-        prefetching_tile(x, i * M, M, 1, W, N, out, i * N, M, X, order, later + i, last)
+        i = start if start < B - TILE else B - TILE
+        product_tile(x, W, X, order, later + i, out, i)
 
 
 @kernel
 def tiled_gradient(x: Matrix, delta: Matrix, dW: Matrix) -> None:
     """``dW`` (M, N) = x^T delta, with M and N as in ``tiled_product``, and one row at least."""
-    M, N = dW.shape
+    M = dW.shape[0]
     for start in range(0, M, TILE):
-        i = min(start, M - TILE)
-        tile(x, i, 1, M, delta, N, dW, i * N, x.shape[0])
+        gradient_tile(x, delta, dW, start if start < M - TILE else M - TILE)
 
 
 @kernel

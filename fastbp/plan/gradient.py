@@ -9,7 +9,8 @@ from fastbp.arrays import Array
 from fastbp.kernels import native
 from fastbp.kernels import optimizers as kernels
 from fastbp.plan import choice
-from fastbp.plan.lowering import Problem, Progress, Shared, StepLowering
+from fastbp.plan.lowering import StepLowering
+from fastbp.plan.memory import Problem, Progress, Shared
 from fastbp.plan.plan import once
 from fastbp.plan.problem import Data, Layout, Objective, Rule
 

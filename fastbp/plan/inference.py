@@ -5,12 +5,102 @@ from typing import Any
 import numpy as np
 
 from fastbp.arrays import Array
-from fastbp.kernels import losses, native
+from fastbp.choices import ACTIVATIONS
+from fastbp.kernels import batches, dense, losses, native, products, sparse
 from fastbp.kernels.declare import interpreted
-from fastbp.plan.lowering import InferenceLowering
+from fastbp.kernels.native import PLAIN
+from fastbp.plan import choice
 from fastbp.plan.operand import Operand
 from fastbp.plan.plan import Plan, once
 from fastbp.plan.problem import Layout, Objective, Sparse
+
+
+class InferenceLowering:
+    """Lowers the outputs of a network for some rows, for one thread.
+
+    Parameters
+    ----------
+    layout, params
+    x : Operand, or those of sparse rows
+        The rows (B, M), of the network's dtype.
+    source : Operand or None
+        The rows as they are given, if that is another dtype.
+    out : Operand
+        (B, K)
+    link : kernel or None
+        What turns z into predictions.
+    order : Operand or None
+        Of sparse rows: which they are.
+
+    Attributes
+    ----------
+    of_rows : list of Operand
+        All that have B rows.
+    """
+
+    def __init__(
+        self,
+        layout: Layout,
+        params: Array,
+        x: Operand | tuple[Operand, ...],
+        source: Operand | None,
+        out: Operand,
+        link: Any,
+        order: Operand | None = None,
+    ) -> None:
+        self.layout, self.link = layout, link
+        self.params = Operand.of("params", params)
+        self.x, self.source, self.out, self.order = x, source, out, order
+        self.of_rows = [each for each in (x, source, out) if isinstance(each, Operand)]
+        self.plan = Plan()
+
+    def lower(self) -> Plan:
+        """Make the list ``rows``."""
+        layout, count = self.layout, self.out.shape[0]
+        top, plan = layout.layers - 1, self.plan
+        plan.begin("rows")
+        plan.phase = "forward"
+        below = self.x
+        if isinstance(below, Operand):
+            if self.source is not None:
+                plan.add(batches.as_numbers, self.source, below)
+            plan.add(batches.not_finite, below)
+        narrow = isinstance(below, Operand) and choice.has_narrow_layers(layout)
+        for layer in range(layout.layers):
+            M, N = layout.sizes[layer : layer + 2]
+            W = self.params.part(layout.weight_starts[layer], M, N, name="W")
+            b = self.params.part(layout.bias_starts[layer], N, name="b")
+            out = self.out if layer == top else self.new("a", N)
+            work: dict[str, Any] = {"layer": layer, "multiplications": count * M * N}
+            activation = layout.activations[layer] if layer < top else layout.out_activation
+            activation = activation or ACTIVATIONS["identity"]
+            if narrow and layer < top and M <= dense.NARROW:
+                assert isinstance(below, Operand)
+                plan.add(dense.narrow_relu, below, W, b, out, **work)
+            else:
+                if not isinstance(below, Operand):
+                    assert self.order is not None
+                    plan.add(sparse.sparse_product, *below, self.order, 0, W, out, layer=layer)
+                elif count <= choice.FEW_ROWS:
+                    plan.add(products.product_of_rows, below, W, out, **work)
+                else:
+                    plan.add(products.product, below, PLAIN, W, PLAIN, 0.0, out, **work)
+                more: tuple[Operand, ...] = ()
+                if activation.keeps_slope:
+                    more = (self.new("slopes", N),)
+                plan.add(activation.forward, out, b, *more, layer=layer)
+            below = out
+        if self.link is not None:
+            plan.add(self.link, self.out, layer=top)
+        plan.finish()
+        return plan
+
+    def new(self, name: str, columns: int) -> Operand:
+        """Allocate an operand of as many rows as there are."""
+        operand = Operand.new(name, (self.out.shape[0], columns), self.layout.dtype)
+        self.of_rows.append(operand)
+        return operand
+
 
 # To copy so many bytes costs less than to find the address of an array.
 COPIED_BYTES = 1 << 15

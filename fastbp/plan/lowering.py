@@ -7,12 +7,7 @@ several threads each has a list of its own, for its own rows of the batch; they 
 needs what others have made.
 """
 
-from typing import Any, NamedTuple
-
-import numpy as np
-
-from fastbp.arrays import LINE, Array
-from fastbp.choices import ACTIVATIONS, Activation
+from fastbp.choices import Activation
 from fastbp.kernels import (
     batches,
     clock,
@@ -26,98 +21,10 @@ from fastbp.kernels import (
 )
 from fastbp.kernels.native import PLAIN, TRANSPOSED
 from fastbp.plan import choice
-from fastbp.plan.operand import Memory, Operand, Place
+from fastbp.plan.memory import FOUND, Problem, Progress, Shared, portion
+from fastbp.plan.operand import Operand, Place
 from fastbp.plan.plan import Plan
-from fastbp.plan.problem import Data, Layout, Objective, Rule, Sparse
-
-# Epochs that may end in a call before a place for their means is made anew.
-MEANS = 64
-FOUND = 8  # numbers that each thread notes of a step: loss, score, squared gradient
-
-
-def portion(count: int, rank: int, size: int) -> tuple[int, int]:
-    """Start and length of what ``rank`` gets when ``count`` are divided among ``size``."""
-    first = count * rank // size
-    return first, count * (rank + 1) // size - first
-
-
-class Problem(NamedTuple):
-    """Everything that a training step is lowered from."""
-
-    layout: Layout
-    objective: Objective
-    rule: Rule
-    data: Data
-    batch_size: int  # rows of a step, but for the last of an epoch
-    shuffled: bool  # whether each epoch visits the rows in a new order
-    in_place: bool  # whether rows are taken where they are: ``order`` is 0 to n - 1
-    threads: int
-    choices: choice.Choices
-
-    @property
-    def is_sparse(self) -> bool:
-        """Whether the examples are in compressed rows."""
-        return isinstance(self.data.X, Sparse)
-
-
-class Shared:
-    """The memory that all threads of a run share; each writes to the places of its own rows."""
-
-    def __init__(
-        self, problem: Problem, params: Array, state: tuple[Array, ...], order: Array
-    ) -> None:
-        layout, data, B = problem.layout, problem.data, problem.batch_size
-        real, K, layers = layout.dtype, layout.sizes[-1], layout.layers
-
-        self.memory = memory = Memory()
-
-        def new(name: str, size: int, dtype: object = real) -> Operand:
-            return memory.new(name, (size,), dtype)
-
-        self.params = Operand.of("params", params)
-        self.state = [Operand.of(f"state {k}", buffer) for k, buffer in enumerate(state)]
-        self.order = Operand.of("order", order)
-        gathers = not (problem.in_place or problem.is_sparse)
-        self.x = new("x", B * layout.sizes[0] if gathers else 0)
-        self.y = new("y", B, data.y.dtype) if data.y.ndim == 1 else new("y", K * B)
-        self.row_weights = new("row weights", B)
-        self.scratch = new("scratch", losses.SCRATCH * B)
-        self.z = new("z", K * B)
-        # One layer after the other, each (B, N).
-        self.outputs = new("a", B * layout.outputs)
-        self.deltas = new("delta", B * layout.output_starts[-1] if layers > 1 else B * K)
-        keeps = any(activation.keeps_slope for activation in layout.all_activations)
-        self.slopes = new("slopes", B * layout.outputs if keeps else 0)
-        # A row for each thread, each starting on a cache line.
-        self.grads_row = -(-layout.params // LINE) * LINE
-        self.grads = new("grads", problem.threads * self.grads_row)
-        self.gate = new("gate", 16, np.int64)
-        self.found = memory.new("found", (problem.threads, FOUND), np.float64)
-        self.record: Operand | None = None
-
-
-class Progress:
-    """Where one thread stands: all that changes beside parameters and the optimizer's state."""
-
-    def __init__(
-        self, memory: Memory, rule: Rule, key: np.uint64, n: int, orders: int, batch_size: int
-    ) -> None:
-        def new(name: str, size: int, dtype: object = np.float64) -> Operand:
-            return memory.new(name, (size,), dtype)
-
-        self.clock = new("clock", clock.SIZE, np.int64)
-        self.random = new("random", 2, np.uint64)
-        self.sums = new("sums", 3)
-        self.hyper = new("hyper", 6)
-        self.rate = new("rate", 1)
-        self.totals = new("totals", 4)
-        self.weight = new("weight", 2)  # of the batch, and the loss's scale over it
-        self.means = memory.new("means", (MEANS, 2), np.float64)
-        self.counts, self.numbers = self.clock.array(), self.hyper.array()
-        self.counts[[clock.ROWS, clock.ORDERS, clock.BATCH]] = n, orders, batch_size
-        self.random.array()[0] = key
-        self.numbers[: len(rule.hyper)] = rule.hyper
-        self.numbers[4:] = 1.0  # beta1^t and beta2^t of Adam
+from fastbp.plan.problem import Sparse
 
 
 class StepLowering:
@@ -816,90 +723,3 @@ class StepLowering:
             *(progress.clock, self.B, progress.totals, weight, progress.sums),
             *(progress.random, draws),
         )
-
-
-class InferenceLowering:
-    """Lowers the outputs of a network for some rows, for one thread.
-
-    Parameters
-    ----------
-    layout, params
-    x : Operand, or those of sparse rows
-        The rows (B, M), of the network's dtype.
-    source : Operand or None
-        The rows as they are given, if that is another dtype.
-    out : Operand
-        (B, K)
-    link : kernel or None
-        What turns z into predictions.
-    order : Operand or None
-        Of sparse rows: which they are.
-
-    Attributes
-    ----------
-    of_rows : list of Operand
-        All that have B rows.
-    """
-
-    def __init__(
-        self,
-        layout: Layout,
-        params: Array,
-        x: Operand | tuple[Operand, ...],
-        source: Operand | None,
-        out: Operand,
-        link: Any,
-        order: Operand | None = None,
-    ) -> None:
-        self.layout, self.link = layout, link
-        self.params = Operand.of("params", params)
-        self.x, self.source, self.out, self.order = x, source, out, order
-        self.of_rows = [each for each in (x, source, out) if isinstance(each, Operand)]
-        self.plan = Plan()
-
-    def lower(self) -> Plan:
-        """Make the list ``rows``."""
-        layout, count = self.layout, self.out.shape[0]
-        top, plan = layout.layers - 1, self.plan
-        plan.begin("rows")
-        plan.phase = "forward"
-        below = self.x
-        if isinstance(below, Operand):
-            if self.source is not None:
-                plan.add(batches.as_numbers, self.source, below)
-            plan.add(batches.not_finite, below)
-        narrow = isinstance(below, Operand) and choice.has_narrow_layers(layout)
-        for layer in range(layout.layers):
-            M, N = layout.sizes[layer : layer + 2]
-            W = self.params.part(layout.weight_starts[layer], M, N, name="W")
-            b = self.params.part(layout.bias_starts[layer], N, name="b")
-            out = self.out if layer == top else self.new("a", N)
-            work: dict[str, Any] = {"layer": layer, "multiplications": count * M * N}
-            activation = layout.activations[layer] if layer < top else layout.out_activation
-            activation = activation or ACTIVATIONS["identity"]
-            if narrow and layer < top and M <= dense.NARROW:
-                assert isinstance(below, Operand)
-                plan.add(dense.narrow_relu, below, W, b, out, **work)
-            else:
-                if not isinstance(below, Operand):
-                    assert self.order is not None
-                    plan.add(sparse.sparse_product, *below, self.order, 0, W, out, layer=layer)
-                elif count <= choice.FEW_ROWS:
-                    plan.add(products.product_of_rows, below, W, out, **work)
-                else:
-                    plan.add(products.product, below, PLAIN, W, PLAIN, 0.0, out, **work)
-                more: tuple[Operand, ...] = ()
-                if activation.keeps_slope:
-                    more = (self.new("slopes", N),)
-                plan.add(activation.forward, out, b, *more, layer=layer)
-            below = out
-        if self.link is not None:
-            plan.add(self.link, self.out, layer=top)
-        plan.finish()
-        return plan
-
-    def new(self, name: str, columns: int) -> Operand:
-        """Allocate an operand of as many rows as there are."""
-        operand = Operand.new(name, (self.out.shape[0], columns), self.layout.dtype)
-        self.of_rows.append(operand)
-        return operand

@@ -14,7 +14,8 @@ from fastbp.arrays import Array
 from fastbp.kernels import clock, native
 from fastbp.kernels.declare import interpreted
 from fastbp.plan import choice, run
-from fastbp.plan.lowering import Problem, Progress, Shared, StepLowering
+from fastbp.plan.lowering import StepLowering
+from fastbp.plan.memory import Problem, Progress, Shared
 from fastbp.plan.operand import Operand
 from fastbp.plan.plan import Plan, runner
 from fastbp.plan.problem import Data, Layout, Objective, Rule, Sparse

@@ -1,0 +1,100 @@
+"""What a training step is lowered from, and the memory that it works in."""
+
+from typing import NamedTuple
+
+import numpy as np
+
+from fastbp.arrays import LINE, Array
+from fastbp.kernels import clock, losses
+from fastbp.plan import choice
+from fastbp.plan.operand import Memory, Operand
+from fastbp.plan.problem import Data, Layout, Objective, Rule, Sparse
+
+# Epochs that may end in a call before a place for their means is made anew.
+MEANS = 64
+FOUND = 8  # numbers that each thread notes of a step: loss, score, squared gradient
+
+
+def portion(count: int, rank: int, size: int) -> tuple[int, int]:
+    """Start and length of what ``rank`` gets when ``count`` are divided among ``size``."""
+    first = count * rank // size
+    return first, count * (rank + 1) // size - first
+
+
+class Problem(NamedTuple):
+    """Everything that a training step is lowered from."""
+
+    layout: Layout
+    objective: Objective
+    rule: Rule
+    data: Data
+    batch_size: int  # rows of a step, but for the last of an epoch
+    shuffled: bool  # whether each epoch visits the rows in a new order
+    in_place: bool  # whether rows are taken where they are: ``order`` is 0 to n - 1
+    threads: int
+    choices: choice.Choices
+
+    @property
+    def is_sparse(self) -> bool:
+        """Whether the examples are in compressed rows."""
+        return isinstance(self.data.X, Sparse)
+
+
+class Shared:
+    """The memory that all threads of a run share; each writes to the places of its own rows."""
+
+    def __init__(
+        self, problem: Problem, params: Array, state: tuple[Array, ...], order: Array
+    ) -> None:
+        layout, data, B = problem.layout, problem.data, problem.batch_size
+        real, K, layers = layout.dtype, layout.sizes[-1], layout.layers
+
+        self.memory = memory = Memory()
+
+        def new(name: str, size: int, dtype: object = real) -> Operand:
+            return memory.new(name, (size,), dtype)
+
+        self.params = Operand.of("params", params)
+        self.state = [Operand.of(f"state {k}", buffer) for k, buffer in enumerate(state)]
+        self.order = Operand.of("order", order)
+        gathers = not (problem.in_place or problem.is_sparse)
+        self.x = new("x", B * layout.sizes[0] if gathers else 0)
+        self.y = new("y", B, data.y.dtype) if data.y.ndim == 1 else new("y", K * B)
+        self.row_weights = new("row weights", B)
+        self.scratch = new("scratch", losses.SCRATCH * B)
+        self.z = new("z", K * B)
+        # One layer after the other, each (B, N).
+        self.outputs = new("a", B * layout.outputs)
+        self.deltas = new("delta", B * layout.output_starts[-1] if layers > 1 else B * K)
+        keeps = any(activation.keeps_slope for activation in layout.all_activations)
+        self.slopes = new("slopes", B * layout.outputs if keeps else 0)
+        # A row for each thread, each starting on a cache line.
+        self.grads_row = -(-layout.params // LINE) * LINE
+        self.grads = new("grads", problem.threads * self.grads_row)
+        self.gate = new("gate", 16, np.int64)
+        self.found = memory.new("found", (problem.threads, FOUND), np.float64)
+        self.record: Operand | None = None
+
+
+class Progress:
+    """Where one thread stands: all that changes beside parameters and the optimizer's state."""
+
+    def __init__(
+        self, memory: Memory, rule: Rule, key: np.uint64, n: int, orders: int, batch_size: int
+    ) -> None:
+        def new(name: str, size: int, dtype: object = np.float64) -> Operand:
+            return memory.new(name, (size,), dtype)
+
+        self.clock = new("clock", clock.SIZE, np.int64)
+        self.random = new("random", 2, np.uint64)
+        self.sums = new("sums", 3)
+        self.hyper = new("hyper", 6)
+        self.rate = new("rate", 1)
+        self.totals = new("totals", 4)
+        self.weight = new("weight", 2)  # of the batch, and the loss's scale over it
+        self.means = memory.new("means", (MEANS, 2), np.float64)
+        self.counts, self.numbers = self.clock.array(), self.hyper.array()
+        self.counts[[clock.ROWS, clock.ORDERS, clock.BATCH]] = n, orders, batch_size
+        self.random.array()[0] = key
+        self.numbers[: len(rule.hyper)] = rule.hyper
+        self.numbers[4:] = 1.0  # beta1^t and beta2^t of Adam
