@@ -277,7 +277,7 @@ class Network:
         if n == 0:
             return out
         rows = max(16, BLOCK_BYTES // (self.layout.outputs * self.dtype.itemsize))
-        work = float(n) * self.params.size
+        work = float(n) * self.layout.params
         threads = min(own_processors(), n // rows) if work >= THREADED_ROWS else 1
         if threads <= 1:
             finite = self._inference.rows(self.params, X, out, link, 0, n, rows)

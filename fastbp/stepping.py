@@ -81,7 +81,7 @@ class Stepper:
         self.total_steps = checks.whole("total_steps", total_steps, 1)
         self.steps_per_epoch = checks.whole("steps_per_epoch", steps_per_epoch, 1)
         self.steps = 0
-        self.state = self.optimizer.state(net.params.size, net.dtype)
+        self.state = self.optimizer.state(net.layout.params, net.dtype)
         memory = Memory()
         self._hyper = memory.new("hyper", (6,), np.float64)
         rule = self.optimizer.rule(self.clip)
@@ -89,7 +89,7 @@ class Stepper:
         numbers[: len(rule.hyper)], numbers[4:] = rule.hyper, 1.0
         self._powers = numbers[4:]
         self._rate = memory.new("rate", (1,), np.float64)
-        self._gradient = Operand.new("grads", (net.params.size,), net.dtype, 0.0)
+        self._gradient = Operand.new("grads", (net.layout.params,), net.dtype, 0.0)
         self._rates = np.empty(0, np.float64)
         self._memory = memory
         self._lower()
@@ -98,13 +98,7 @@ class Stepper:
         """Make the plan of a step, for the parameters as they are now."""
         net, rule = self.net, self.optimizer.rule(self.clip)
         params = net.params
-        if params.shape != (net.layout.params,) or params.dtype != net.dtype:
-            raise ValueError(
-                f"net.params must have the shape ({net.layout.params},) and the dtype {net.dtype}; "
-                f"it has {params.shape} and {params.dtype}"
-            )
-        if not (params.flags.c_contiguous and params.flags.writeable):
-            raise ValueError("net.params must be contiguous and writable to be updated")
+        net.layout.check(params, writes=True)
         self._params, plan = params, Plan()
         found = self._memory.new("found", (1, 8), np.float64)
         totals = self._memory.new("totals", (4,), np.float64)
@@ -155,7 +149,7 @@ class Stepper:
         if params is not self._params or params.size != self._given.size:
             self._lower()
         elif not params.flags.writeable:
-            raise ValueError("net.params is read-only; it must be writable to be updated")
+            self.net.layout.check(params, writes=True)
         if type(gradient) is not np.ndarray or gradient.shape != self._given.shape:
             gradient = checks.alike("gradient", gradient, params, params.shape)
         self._given[...] = gradient

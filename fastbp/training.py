@@ -116,7 +116,7 @@ class _Run(Steps):
             net.layout,
             objective,
             optimizer.rule(clip),
-            optimizer.state(net.params.size, net.dtype),
+            optimizer.state(net.layout.params, net.dtype),
             data,
             rows,
             shuffled=shuffled,
@@ -138,6 +138,8 @@ class _Run(Steps):
         rates : (steps,) array
             Learning rates of the steps that were asked for.
         """
+        if self.net.params is not self.params:
+            raise ValueError("net.params was replaced while training; write to it instead")
         numbers = np.arange(self.taken, self.taken + steps)
         factors = self.schedule.factors(numbers, self.per_epoch, self.total)
         rates = self.optimizer.learning_rate * factors

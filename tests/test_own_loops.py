@@ -207,8 +207,8 @@ def test_parameters_that_were_replaced_or_locked_are_noticed():
     with pytest.raises(ValueError, match="read-only"):
         stepper.step(gradient)
     for params, words in (
-        (np.zeros(3), r"shape \(71,\).*\(3,\)"),
-        (np.zeros(net.params.size, "f"), "float64.*float32"),
+        (np.zeros(3), r"shape \(71,\); it is \(3,\)"),
+        (np.zeros(net.params.size, "f"), "must be float64; it is float32"),
         (np.zeros(2 * net.params.size)[::2], "contiguous"),
     ):
         net.params = params
@@ -268,3 +268,81 @@ def test_a_loop_of_ones_own_costs_little():
         once()
         best = min(best, time.perf_counter() - start)
     assert best < 2e-3
+
+
+# ---- Parameters that are not what a plan was made for
+
+
+BAD_PARAMS = [
+    (lambda p: p[:3].copy(), r"shape \(71,\); it is \(3,\)"),
+    (lambda p: p.astype("f"), "must be float64; it is float32"),
+    (lambda p: np.repeat(p, 2)[::2], "contiguous"),
+    (lambda p: p.tolist(), r"shape \(71,\); it is list"),
+]
+
+
+@pytest.mark.parametrize(("change", "words"), BAD_PARAMS)
+def test_wrong_params_are_refused_everywhere(change, words):
+    net, X, y = network(), rows(9, 3), rows(9, 2)
+    calls = (
+        lambda: net.forward(X),
+        lambda: net.forward(X[:1]),
+        lambda: net.evaluate(X, y),
+        lambda: net.backward(X, y),
+        lambda: net.loss_and_gradients(X, y),
+        lambda: fastbp.train(net, X, y, epochs=1),
+        lambda: fastbp.Stepper(net),
+    )
+    for call in calls[:-1]:
+        call()  # plans are kept
+    net.params = change(net.params)
+    for call in calls:
+        with pytest.raises((ValueError, TypeError), match=words):
+            call()
+
+
+def test_params_that_were_resized_in_place_are_refused():
+    net, X, y = network(), rows(9, 3), rows(9, 2)
+    net.params = np.array(net.params)  # owns its memory
+    for rows_ in (X, X[:1]):
+        net.forward(rows_)
+    net.backward(X, y)
+    net.params.resize(3, refcheck=False)
+    for call in (
+        lambda: net.forward(X),
+        lambda: net.forward(X[:1]),
+        lambda: net.backward(X, y),
+        lambda: net.loss_and_gradients(X, y),
+    ):
+        with pytest.raises(ValueError, match=r"shape \(71,\); it is \(3,\)"):
+            call()
+
+
+def test_params_that_are_read_only_predict_but_do_not_train():
+    net, X, y = network(), rows(9, 3), rows(9, 2)
+    net.params.flags.writeable = False
+    want = net.params.copy()
+    net.forward(X)
+    net.backward(X, y)
+    with pytest.raises(ValueError, match="read-only"):
+        fastbp.train(net, X, y, epochs=1)
+    np.testing.assert_array_equal(net.params, want)
+
+
+def test_params_that_are_replaced_while_training_are_noticed():
+    X, y = rows(9, 3), rows(9, 2)
+
+    def replace(net, history):
+        net.params = net.params.copy()
+
+    def resize(net, history):
+        net.params.resize(3, refcheck=False)
+
+    def lock(net, history):
+        net.params.flags.writeable = False
+
+    for callback, words in ((replace, "replaced"), (resize, "resized"), (lock, "read-only")):
+        net = network()
+        net.params = np.array(net.params)
+        with pytest.raises(ValueError, match=words):
+            fastbp.train(net, X, y, epochs=3, callbacks=[callback])

@@ -54,6 +54,7 @@ class GradientPlan:
         weighted: bool,
         inputs: bool,
     ) -> None:
+        layout.check(params)
         self.params, self.size, real = params, params.size, layout.dtype
         self.X = np.zeros((rows, layout.sizes[0]), real)
         self.y = np.zeros((rows, *targets.shape[1:]), targets.dtype)

@@ -185,6 +185,7 @@ class _Rows:
 
     def __init__(self, layout: Layout, params: Array, most: int, dtype: Any, link: Any) -> None:
         M, K, real = layout.sizes[0], layout.sizes[-1], layout.dtype
+        layout.check(params)
         self.params, self.size, self.most, self.count = params, params.size, most, most
         small = most * (M + K) * real.itemsize <= COPIED_BYTES
         self.copies = small or interpreted()
@@ -230,6 +231,7 @@ def _sparse_rows(
     layout: Layout, params: Array, X: Sparse, out: Array, begin: int, link: Any
 ) -> None:
     """Fill ``out`` for rows of ``X`` from ``begin`` on."""
+    layout.check(params)
     native.one_thread()
     operands = tuple(
         Operand.of(name, array)

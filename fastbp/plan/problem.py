@@ -54,6 +54,18 @@ class Layout(NamedTuple):
         """Count the parameters."""
         return self.bias_starts[-1] + self.sizes[-1]
 
+    def check(self, params: Array, *, writes: bool = False) -> None:
+        """Raise ValueError unless compiled code can take ``params``, and write to it."""
+        if not isinstance(params, np.ndarray) or params.shape != (self.params,):
+            shape = getattr(params, "shape", type(params).__name__)
+            raise ValueError(f"net.params must have the shape ({self.params},); it is {shape}")
+        if params.dtype != self.dtype:
+            raise ValueError(f"net.params must be {self.dtype}; it is {params.dtype}")
+        if not (params.flags.c_contiguous and params.flags.aligned):
+            raise ValueError("net.params must be contiguous and aligned; it is not")
+        if writes and not params.flags.writeable:
+            raise ValueError("net.params is read-only; it must be writable to be trained")
+
     @property
     def outputs(self) -> int:
         """Count the outputs of all layers for one row."""

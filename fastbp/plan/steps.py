@@ -129,6 +129,7 @@ class Steps:
         choices: choice.Choices | None = None,
     ) -> None:
         native.one_thread()
+        layout.check(params, writes=True)
         n = len(data.y if order is None else order)
         self.params, self.state, self.layout, self.rule = params, state, layout, rule
         self.examples, self.rows, self.per_epoch = n, batch_size, -(-n // batch_size)
@@ -272,6 +273,10 @@ class Steps:
         means : (epochs ended, 2) array
             Mean loss and score of each.
         """
+        params = self._shared.params
+        if self.params.size != params.size or self.params.ctypes.data != params.address:
+            raise ValueError("net.params was resized after training began; it must stay as it is")
+        self.layout.check(self.params, writes=True)
         if self.threads == 1:
             return self._take(0, rates)
         if self._pool is None:
