@@ -507,7 +507,7 @@ class Network:
             X = (X * unit).astype(self.dtype)
         if len(X) == 0:
             raise ValueError(f"X has no rows; its shape is {X.shape}")
-        d = checks.alike("d_outputs", d_outputs, self.params, (len(X), self.sizes[-1]))
+        d = checks.alike("d_outputs", d_outputs, X, (len(X), self.sizes[-1]))
         key = len(X), inputs, logits
         plan = self._gradients.take(
             *(key, self.params, lambda: self._pulled_back(logits), len(X), d), inputs=inputs
