@@ -1,4 +1,4 @@
-"""This version against an earlier one that is installed beside it, in turns, in one run.
+"""Compare this version with an earlier one that is installed beside it, in turns, in one run.
 
     python benchmarks/against.py OLD_PYTHON --json benchmarks/results/against.json
 

@@ -11,6 +11,8 @@ Names of Numba's that are not public, and what happens in a version without them
   function that calls a kernel is not compiled, and Numba's error names the kernel.
 - Three methods of ``JITCodeLibrary`` that ``_Library`` replaces: code is optimised more often than
   needed, which takes about a third longer.
+- ``get_call_type`` and ``get_impl_key`` of ``types.Dispatcher``, by which exp and log are others in
+  float32 than in float64: kernels that call them are not compiled, and Numba's error names them.
 - ``compile_extra``, ``Flags`` and the calling convention, from which entries are made: no plan can
   be made, and ``UnsupportedNumbaError`` names the versions of Numba that are known to work.
 """
@@ -33,6 +35,7 @@ from numba.core.compiler_lock import global_compiler_lock
 from numba.core.compiler_machinery import LoweringPass, register_pass
 from numba.core.cpu import FastMathOptions
 from numba.core.typed_passes import AnnotateTypes
+from numba.extending import models, register_model
 from numba.np.arrayobj import make_array, populate_array
 
 from fastbp.kernels import cache, instructions, native
@@ -166,6 +169,34 @@ def for_callers(kernel: Kernel) -> types.Type:
     dispatcher = numba.njit(**options)(kernel.function)
     kernel.dispatcher = dispatcher  # Numba keeps a weak reference
     return types.Dispatcher(dispatcher)
+
+
+class _ByPrecision(types.Dispatcher):
+    """Numba's type of a function whose argument's type chooses one of two."""
+
+    def __init__(self, single: Any, double: Any) -> None:
+        self._double = double
+        super().__init__(single)
+
+    def _chosen(self, arguments: Any) -> types.Type:
+        double = arguments[0] == types.float64
+        return types.Dispatcher(self._double if double else self.dispatcher)
+
+    def get_call_type(self, context: Any, args: Any, kws: Any) -> Any:
+        """Resolve a call by the chosen function."""
+        return self._chosen(args).get_call_type(context, args, kws)
+
+    def get_impl_key(self, sig: Any) -> Any:
+        """Give what is called."""
+        return self._chosen(sig.args).get_impl_key(sig)
+
+
+register_model(_ByPrecision)(models.OpaqueModel)
+
+
+def by_precision(single: Kernel, double: Kernel) -> types.Type:
+    """Numba's type of a function that is one in float32 and another in float64."""
+    return _ByPrecision(single._numba_type_.dispatcher, double._numba_type_.dispatcher)
 
 
 def instruction(name: str) -> types.Type:

@@ -17,6 +17,8 @@ from collections.abc import Callable
 from dataclasses import dataclass
 from typing import Annotated, Any, TypeVar
 
+import numpy as np
+
 from fastbp.arrays import Array
 
 Function = TypeVar("Function", bound=Callable[..., Any])
@@ -128,6 +130,23 @@ class Part(Kernel):
         raise TypeError(f"{self.__name__} can be called from functions under @numba.njit only")
 
 
+class ByPrecision:
+    """One name for two functions of a number: in float32 and in float64."""
+
+    def __init__(self, single: Any, double: Any) -> None:
+        self.single, self.double = single, double
+
+    def __call__(self, x: Any) -> Any:
+        """Call the function for the precision of ``x``."""
+        return self.single(x) if isinstance(x, np.float32) else self.double(x)
+
+    @functools.cached_property
+    def _numba_type_(self) -> Any:
+        from fastbp.kernels import compiler
+
+        return compiler.by_precision(self.single, self.double)
+
+
 class Instruction:
     """A function that Numba cannot express: ``instructions.py`` emits its machine code.
 
@@ -168,6 +187,14 @@ def scalar(function: Function) -> Function:
     Its additions keep their order: they split the argument in ways that fast-math would undo.
     """
     return Kernel(function, exact=True)  # type: ignore[return-value]
+
+
+def by_precision(single: Function, double: Function) -> Function:
+    """Declare a function of a number that is another in float32 than in float64.
+
+    A branch on the type inside one function has Numba infer its types twice.
+    """
+    return ByPrecision(single, double)  # type: ignore[return-value]
 
 
 def part(function: Function) -> Function:

@@ -5,7 +5,7 @@ from typing import Any
 
 import numpy as np
 
-from fastbp.kernels.declare import scalar
+from fastbp.kernels.declare import by_precision, scalar
 from fastbp.kernels.memory import as_float32, as_float64, as_int32, as_int64
 
 # Whole numbers are cast back to 32 bits after each operation, which Numba does in 64: processors
@@ -26,29 +26,29 @@ SQRT_HALF, SQRT_TWO_PI = math.sqrt(0.5), math.sqrt(2.0 * math.pi)
 
 
 @scalar
-def exp_parts(x: Any) -> tuple[Any, Any, Any]:
-    """Split e^x into (1 + p) u v.
+def exp_parts_32(x: Any) -> tuple[Any, Any, Any]:
+    """Compute ``exp_parts`` in float32."""
+    x = x if x < np.float32(89.0) else np.float32(89.0)
+    x = x if x > np.float32(-105.0) else np.float32(-105.0)
+    n = np.int32(np.int32(x * np.float32(LOG2_E) + np.float32(256.5)) - np.int32(256))
+    f = np.float32(n)
+    r = (x - f * np.float32(LN2_HIGH_32)) - f * np.float32(LN2_LOW_32)
+    p = np.float32(1 / 5040)
+    p = p * r + np.float32(1 / 720)
+    p = p * r + np.float32(1 / 120)
+    p = p * r + np.float32(1 / 24)
+    p = p * r + np.float32(1 / 6)
+    p = p * r + np.float32(1 / 2)
+    half = np.int32(n >> np.int32(1))
+    rest = np.int32(n - half)
+    u = np.int32(np.int32(half + np.int32(127)) << np.int32(23))
+    v = np.int32(np.int32(rest + np.int32(127)) << np.int32(23))
+    return p * r * r + r, as_float32(u), as_float32(v)
 
-    x = n ln 2 + r with |r| <= ln(2) / 2; p = e^r - 1 by its Taylor series, to r^7 in float32 and
-    r^13 in float64; u v = 2^n as two factors, because 2^n leaves the normal numbers before e^x.
-    """
-    if isinstance(x, np.float32):
-        x = x if x < np.float32(89.0) else np.float32(89.0)
-        x = x if x > np.float32(-105.0) else np.float32(-105.0)
-        n = np.int32(np.int32(x * np.float32(LOG2_E) + np.float32(256.5)) - np.int32(256))
-        f = np.float32(n)
-        r = (x - f * np.float32(LN2_HIGH_32)) - f * np.float32(LN2_LOW_32)
-        p = np.float32(1 / 5040)
-        p = p * r + np.float32(1 / 720)
-        p = p * r + np.float32(1 / 120)
-        p = p * r + np.float32(1 / 24)
-        p = p * r + np.float32(1 / 6)
-        p = p * r + np.float32(1 / 2)
-        half = np.int32(n >> np.int32(1))
-        rest = np.int32(n - half)
-        u = np.int32(np.int32(half + np.int32(127)) << np.int32(23))
-        v = np.int32(np.int32(rest + np.int32(127)) << np.int32(23))
-        return p * r * r + r, as_float32(u), as_float32(v)
+
+@scalar
+def exp_parts_64(x: Any) -> tuple[Any, Any, Any]:
+    """Compute ``exp_parts`` in float64."""
     x = x if x < 710.0 else 710.0
     x = x if x > -746.0 else -746.0
     n = np.int32(np.int32(x * LOG2_E + 2048.5) - np.int32(2048))
@@ -73,6 +73,12 @@ def exp_parts(x: Any) -> tuple[Any, Any, Any]:
     return p * r * r + r, as_float64(u), as_float64(v)
 
 
+# Split e^x into (1 + p) u v: x = n ln 2 + r with |r| <= ln(2) / 2; p = e^r - 1 by its Taylor series,
+# to r^7 in float32 and r^13 in float64; u v = 2^n as two factors, because 2^n leaves the normal
+# numbers before e^x.
+exp_parts = by_precision(exp_parts_32, exp_parts_64)
+
+
 @scalar
 def exp(x: Any) -> Any:
     """e^x; 0 at -inf, inf at inf, NaN at NaN, exactly 1 at 0."""
@@ -91,54 +97,64 @@ def expm1(x: Any) -> Any:
 
 
 @scalar
-def log(x: Any) -> Any:
-    """Natural logarithm; -inf at 0, NaN below, inf at inf, exactly 0 at 1.
+def finite_log_32(x: Any) -> Any:
+    """Compute ``finite_log`` in float32."""
+    tiny = x < np.float32(2.0**-126)
+    lift = np.float32(2.0**23) if tiny else np.float32(1)
+    normal = np.float32(x * lift)
+    bits = as_int32(normal)
+    n = np.int32(np.int32(bits - np.int32(SQRT_HALF_32)) >> np.int32(23))
+    mantissa = np.int32(bits - np.int32(n << np.int32(23)))
+    m = as_float32(mantissa)
+    s = (m - np.float32(1)) / (m + np.float32(1))
+    w = s * s
+    q = np.float32(2 / 9)
+    q = q * w + np.float32(2 / 7)
+    q = q * w + np.float32(2 / 5)
+    q = q * w + np.float32(2 / 3)
+    f = np.float32(n) - (np.float32(23) if tiny else np.float32(0))
+    y = f * np.float32(LN2_LOW_32) + (q * w * s + s + s)
+    return f * np.float32(LN2_HIGH_32) + y
 
-    x = 2^n m with m in [sqrt(1/2), sqrt(2)); ln m = 2 artanh(s), s = (m - 1) / (m + 1), by its
-    series, to s^9 in float32 and s^21 in float64.
-    """
-    if isinstance(x, np.float32):
-        tiny = x < np.float32(2.0**-126)
-        lift = np.float32(2.0**23) if tiny else np.float32(1)
-        normal = np.float32(x * lift)
-        bits = as_int32(normal)
-        n = np.int32(np.int32(bits - np.int32(SQRT_HALF_32)) >> np.int32(23))
-        mantissa = np.int32(bits - np.int32(n << np.int32(23)))
-        m = as_float32(mantissa)
-        s = (m - np.float32(1)) / (m + np.float32(1))
-        w = s * s
-        q = np.float32(2 / 9)
-        q = q * w + np.float32(2 / 7)
-        q = q * w + np.float32(2 / 5)
-        q = q * w + np.float32(2 / 3)
-        f = np.float32(n) - (np.float32(23) if tiny else np.float32(0))
-        y = f * np.float32(LN2_LOW_32) + (q * w * s + s + s)
-        y = f * np.float32(LN2_HIGH_32) + y
-    else:
-        tiny = x < 2.0**-1022
-        lift = 2.0**52 if tiny else 1.0
-        normal = np.float64(x * lift)
-        bits = as_int64(normal)
-        # The upper half has the exponent.
-        upper = np.int32((bits - np.int64(SQRT_HALF_64)) >> np.int64(32))
-        n = np.int32(upper >> np.int32(20))
-        mantissa = np.int64(bits - (np.int64(n) << np.int64(52)))
-        m = as_float64(mantissa)
-        s = (m - 1.0) / (m + 1.0)
-        w = s * s
-        q = 2 / 21
-        q = q * w + 2 / 19
-        q = q * w + 2 / 17
-        q = q * w + 2 / 15
-        q = q * w + 2 / 13
-        q = q * w + 2 / 11
-        q = q * w + 2 / 9
-        q = q * w + 2 / 7
-        q = q * w + 2 / 5
-        q = q * w + 2 / 3
-        f = np.float64(n) - (52.0 if tiny else 0.0)
-        y = f * LN2_LOW_64 + (q * w * s + s + s)
-        y = f * LN2_HIGH_64 + y
+
+@scalar
+def finite_log_64(x: Any) -> Any:
+    """Compute ``finite_log`` in float64."""
+    tiny = x < 2.0**-1022
+    lift = 2.0**52 if tiny else 1.0
+    normal = np.float64(x * lift)
+    bits = as_int64(normal)
+    # The upper half has the exponent.
+    upper = np.int32((bits - np.int64(SQRT_HALF_64)) >> np.int64(32))
+    n = np.int32(upper >> np.int32(20))
+    mantissa = np.int64(bits - (np.int64(n) << np.int64(52)))
+    m = as_float64(mantissa)
+    s = (m - 1.0) / (m + 1.0)
+    w = s * s
+    q = 2 / 21
+    q = q * w + 2 / 19
+    q = q * w + 2 / 17
+    q = q * w + 2 / 15
+    q = q * w + 2 / 13
+    q = q * w + 2 / 11
+    q = q * w + 2 / 9
+    q = q * w + 2 / 7
+    q = q * w + 2 / 5
+    q = q * w + 2 / 3
+    f = np.float64(n) - (52.0 if tiny else 0.0)
+    y = f * LN2_LOW_64 + (q * w * s + s + s)
+    return f * LN2_HIGH_64 + y
+
+
+# Natural logarithm of a finite number above 0: x = 2^n m with m in [sqrt(1/2), sqrt(2)); ln m =
+# 2 artanh(s), s = (m - 1) / (m + 1), by its series, to s^9 in float32 and s^21 in float64.
+finite_log = by_precision(finite_log_32, finite_log_64)
+
+
+@scalar
+def log(x: Any) -> Any:
+    """Natural logarithm; -inf at 0, NaN below, inf at inf, exactly 0 at 1."""
+    y = finite_log(x)
     y = y if x < INFINITY else x  # inf and NaN stay what they are
     y = y if x != ZERO else -INFINITY
     return NAN if x < ZERO else y
