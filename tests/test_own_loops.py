@@ -254,7 +254,7 @@ def test_the_example_of_the_docstring_runs():
 
 @pytest.mark.skipif(numba.config.DISABLE_JIT, reason="is about compiled kernels")
 def test_a_loop_of_ones_own_costs_little():
-    """Loosely: the figure is measured by benchmarks/test_own_loops.py."""
+    """Loosely: the figure is measured by benchmarks/test_loops.py."""
     net = fastbp.Network([4, 64, 64, 2], loss="squared_error")
     X = rows(32, 4, "float32")
     stepper = fastbp.Stepper(net)

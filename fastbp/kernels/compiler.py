@@ -179,8 +179,8 @@ class _ByPrecision(types.Dispatcher):
         super().__init__(single)
 
     def _chosen(self, arguments: Any) -> types.Type:
-        double = arguments[0] == types.float64
-        return types.Dispatcher(self._double if double else self.dispatcher)
+        chosen: Any = self._double if arguments[0] == types.float64 else self.dispatcher
+        return types.Dispatcher(chosen)
 
     def get_call_type(self, context: Any, args: Any, kws: Any) -> Any:
         """Resolve a call by the chosen function."""

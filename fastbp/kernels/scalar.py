@@ -73,9 +73,9 @@ def exp_parts_64(x: Any) -> tuple[Any, Any, Any]:
     return p * r * r + r, as_float64(u), as_float64(v)
 
 
-# Split e^x into (1 + p) u v: x = n ln 2 + r with |r| <= ln(2) / 2; p = e^r - 1 by its Taylor series,
-# to r^7 in float32 and r^13 in float64; u v = 2^n as two factors, because 2^n leaves the normal
-# numbers before e^x.
+# Split e^x into (1 + p) u v: x = n ln 2 + r with |r| <= ln(2) / 2; p = e^r - 1 by its Taylor
+# series, to r^7 in float32 and r^13 in float64; u v = 2^n as two factors, because 2^n leaves the
+# normal numbers before e^x.
 exp_parts = by_precision(exp_parts_32, exp_parts_64)
 
 
