@@ -73,6 +73,13 @@ def test_measured_operations_add_up_to_the_step(sizes):
 
 
 @needs_jit
+def test_a_plan_is_measured_again():
+    plan = fastbp.Network([3, 4, 2]).plan(5)
+    rows = [len(plan.measure(0.02).rows) for _ in range(3)]
+    assert len(set(rows)) == 1
+
+
+@needs_jit
 def test_a_plan_of_several_threads_is_not_measured():
     with pytest.raises(RuntimeError, match=r"one of 2 threads.*n_threads=1"):
         fastbp.Network([3, 2]).plan(n_threads=2).measure()

@@ -1,9 +1,10 @@
-"""Compiled code on disk: one folder for each state of the sources, one file for each kernel.
+"""Compiled code on disk: a folder for each state of the sources, a file for each entry.
 
 The name of the folder is a hash of everything that the machine code depends on: every file of
-``kernels/`` and ``plan/``, the versions of Numba and llvmlite, and the processor. Code compiled
-from other sources is therefore never found. Each file begins with a checksum of its content; a
-file that is damaged is compiled again.
+``kernels/`` and ``plan/``, ``arrays.py``, the versions of Python, NumPy, Numba and llvmlite,
+NUMBA_OPT, and the processor. Code compiled from other sources is therefore never found. Each file
+is the code of one kernel for one choice of dtypes, after a checksum; a damaged file is compiled
+again. The folder ``numba`` in it is Numba's own, for the forms of kernels that Python calls.
 """
 
 import contextlib
@@ -20,7 +21,7 @@ from pathlib import Path
 from llvmlite import binding
 
 PACKAGE = Path(__file__).parents[1]
-SOURCES = ("kernels", "plan")
+SOURCES = ("arrays.py", "kernels/*.py", "plan/*.py")
 # Folders of other states that nothing has been read from for so long are removed.
 UNUSED_DAYS = 30
 _CHECKSUM_BYTES = 16
@@ -30,8 +31,8 @@ _CHECKSUM_BYTES = 16
 def stamp() -> str:
     """Hash everything that compiled code depends on."""
     digest = hashlib.blake2b(digest_size=12)
-    for folder in SOURCES:
-        for path in sorted((PACKAGE / folder).glob("*.py")):
+    for pattern in SOURCES:
+        for path in sorted(PACKAGE.glob(pattern)):
             digest.update(path.name.encode() + path.read_bytes())
     for package in ("numba", "llvmlite", "numpy"):
         digest.update(importlib.metadata.version(package).encode())

@@ -83,9 +83,9 @@ class Plan:
         self._compiled = not interpreted()
 
     def begin(self, name: str) -> None:
-        """Begin the list ``name``; what is added from now on goes into it."""
-        self._list = self._lists.setdefault(name, [])
-        self._table = self._tables.setdefault(name, [])
+        """Begin the list ``name``, empty; what is added from now on goes into it."""
+        self._list = self._lists[name] = []
+        self._table = self._tables[name] = []
 
     def add(
         self,
