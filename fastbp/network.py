@@ -11,7 +11,7 @@ import numpy as np
 
 from fastbp import checks, persistence
 from fastbp.arrays import Array, aligned
-from fastbp.choices import ACTIVATIONS, LOSSES, choose
+from fastbp.choices import ACTIVATIONS, FREE_OUTPUTS, LOSSES, Activation, Loss, choose
 from fastbp.kernels import losses
 from fastbp.optimizers import as_optimizer
 from fastbp.plan.choice import FEW_ROWS
@@ -28,8 +28,6 @@ BLOCK_BYTES = 1 << 19
 THREADED_ROWS = 1e8
 # Rows are evaluated in stretches of about so many bytes of X.
 EVALUATED_BYTES = 1 << 24
-# Losses under which the last layer may have an activation of the user's choice.
-FREE_OUTPUTS = ("squared_error", "absolute_error", "huber")
 # Batches of the random data that a plan is shown for.
 PLANNED_BATCHES = 4
 # Examples of so many bytes are copied into a plan that is kept; larger ones have a plan made.
@@ -107,7 +105,7 @@ class Network:
         rows = [choose("activation", name, ACTIVATIONS) for name in names]
         self.activations = tuple(names)
         self.loss = loss
-        self._loss = choose("loss", loss, LOSSES)
+        self._loss: Loss = choose("loss", loss, LOSSES)
         if loss == "softmax_cross_entropy" and self.sizes[-1] < 2:
             raise ValueError(
                 "softmax_cross_entropy needs two outputs at least, one per class; for yes or no "
@@ -124,7 +122,7 @@ class Network:
         last = None
         if out_activation not in (None, "identity"):
             last = choose("out_activation", out_activation, ACTIVATIONS)
-            if loss not in FREE_OUTPUTS:
+            if not self._loss.free_output:
                 raise ValueError(
                     f"out_activation={out_activation!r} goes with {', '.join(FREE_OUTPUTS)}, not "
                     f"with {loss}, which has its own"
@@ -188,6 +186,16 @@ class Network:
     def metric(self) -> str:
         """Name of what ``evaluate`` returns beside the loss: ``accuracy`` or ``r2``."""
         return self._loss.metric
+
+    @property
+    def loss_row(self) -> Loss:
+        """The row of the loss in the table of losses."""
+        return self._loss
+
+    @property
+    def layer_activations(self) -> tuple[Activation, ...]:
+        """The row of every layer's activation; of the last layer's too, whatever its link."""
+        return *self.layout.activations, self.layout.out_activation or ACTIVATIONS["identity"]
 
     def copy(self, dtype: Any = None) -> "Network":
         """Make an independent network with the same parameters, in another precision if given."""
