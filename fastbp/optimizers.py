@@ -249,6 +249,11 @@ def as_optimizer(optimizer: Any) -> Optimizer:
     """Return an optimizer as it is, or make one of its name."""
     if isinstance(optimizer, Optimizer):
         return optimizer
+    if callable(optimizer):
+        raise TypeError(
+            "optimizer must be a name, or made like fastbp.Adam() or "
+            f"fastbp.OwnOptimizer(function), not {optimizer!r}"
+        )
     return choose("optimizer", optimizer, OPTIMIZERS)()
 
 
