@@ -18,6 +18,7 @@ from fastbp.optimizers import (
     RMSprop,
     StepSchedule,
 )
+from fastbp.own import OwnActivation, OwnLoss, OwnOptimizer
 from fastbp.stepping import Stepper
 from fastbp.training import DivergedError, EarlyStopping, train
 from fastbp.warming import warmup
@@ -47,6 +48,9 @@ __all__ = [
     "Model",
     "Network",
     "OneCycleSchedule",
+    "OwnActivation",
+    "OwnLoss",
+    "OwnOptimizer",
     "RMSprop",
     "StepSchedule",
     "Stepper",

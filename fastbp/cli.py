@@ -17,7 +17,7 @@ from typing import Any, NoReturn
 
 from fastbp import __version__, checks, cli_models
 from fastbp.checkpoints import CheckpointWarning, DamagedCheckpointWarning
-from fastbp.choices import ACTIVATIONS, unknown
+from fastbp.choices import ACTIVATIONS, VALUE_LOSSES, unknown
 from fastbp.datasets import DATASETS
 from fastbp.network import DTYPES
 from fastbp.optimizers import OPTIMIZERS, SCHEDULES
@@ -25,7 +25,7 @@ from fastbp.readers import MISSING
 from fastbp.runs import settings, sweeps
 from fastbp.runs.data import WrongUseError, wrong_use
 from fastbp.runs.files import BEST, DESCRIPTION, LAST, MODEL
-from fastbp.runs.settings import CHECKS, LEARNING_RATES, PICTURES, VALUE_LOSSES, Settings
+from fastbp.runs.settings import CHECKS, LEARNING_RATES, PICTURES, Settings
 from fastbp.runs.single import run
 from fastbp.warming import warmup
 

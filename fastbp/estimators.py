@@ -24,6 +24,7 @@ from sklearn.utils.multiclass import (
 from sklearn.utils.validation import check_is_fitted
 
 from fastbp.arrays import Array
+from fastbp.choices import VALUE_LOSSES
 from fastbp.estimators_base import ACTIVATION_NAMES, NAMES, BasePerceptron
 from fastbp.fitting import Examples
 
@@ -563,7 +564,7 @@ class MLPRegressor(RegressorMixin, BasePerceptron):  # type: ignore[misc]
     _numeric: ClassVar[bool] = True
     _parameter_constraints: ClassVar[dict[str, Any]] = {
         **BasePerceptron._parameter_constraints,
-        "loss": [StrOptions({"squared_error", "poisson", "absolute_error", "huber"})],
+        "loss": [StrOptions(set(VALUE_LOSSES))],
         "out_activation": [StrOptions({"auto", *ACTIVATION_NAMES})],
         "huber_delta": [Interval(Real, 0, None, closed="neither")],
     }

@@ -28,11 +28,8 @@ from fastbp.optimizers import (
     OPTIMIZERS,
     SCHEDULES,
     SGD,
-    Adagrad,
     Adam,
-    AdamW,
     Optimizer,
-    RMSprop,
     Schedule,
     as_schedule,
 )
@@ -486,12 +483,10 @@ class BasePerceptron(BaseEstimator):  # type: ignore[misc]
             optimizer = SGD(rate, self.momentum, nesterov)
         elif self.solver == "adam":
             optimizer = UncorrectedAdam(rate, self.beta_1, self.beta_2, self.epsilon)
-        elif self.solver == "adamw":
-            optimizer = AdamW(rate, self.beta_1, self.beta_2, self.epsilon)
-        elif self.solver == "rmsprop":
-            optimizer = RMSprop(rate, self.beta_2, self.epsilon)
         else:
-            optimizer = Adagrad(rate, self.epsilon)
+            kind = OPTIMIZERS[self.solver]
+            more = {field: getattr(self, name) for field, name in kind.in_estimators.items()}
+            optimizer = kind(rate, **more)
         plain = {"constant", "invscaling", "adaptive", "plateau"}
         if not (isinstance(self.learning_rate, str) and self.learning_rate in plain):
             schedule = as_schedule(self.learning_rate)

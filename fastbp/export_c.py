@@ -13,7 +13,7 @@ import numpy as np
 
 import fastbp
 from fastbp.arrays import Array
-from fastbp.choices import choose
+from fastbp.choices import demand_forms
 from fastbp.columns import Columns
 from fastbp.network import Network
 from fastbp.persistence import write_whole
@@ -22,24 +22,6 @@ from fastbp.targets import Target
 
 # What arithmetic is made in, and what ends its constants and the names of its functions.
 TYPES = {"float32": ("float", "f"), "float64": ("double", "")}
-# f(z) of the activations and links, $f that ending.
-FORMULAS = {
-    "relu": "z > 0 ? z : 0",
-    "leaky_relu": "z > 0 ? z : z / 100",
-    "elu": "z > 0 ? z : expm1$f(z)",
-    "sigmoid": "1 / (1 + exp$f(-z))",
-    "tanh": "tanh$f(z)",
-    "softplus": "(z > 0 ? z : 0) + log1p$f(exp$f(-fabs$f(z)))",
-    "gelu": "z * erfc$f(-z * 0x1.6a09e667f3bcdp-1$f) / 2",  # the square root of 1/2
-    "silu": "z / (1 + exp$f(-z))",
-    "exp": "exp$f(z)",
-}
-# What the losses that are not here predict are the last layer's numbers themselves.
-LINKS = {
-    "softmax_cross_entropy": "softmax",
-    "sigmoid_cross_entropy": "sigmoid",
-    "poisson": "exp",
-}
 NUMBERS_A_LINE = 6
 
 
@@ -80,8 +62,10 @@ def export_c(
         If there is no such folder.
     ValueError
         If the name is not as described, the preparation is not this network's, parameters are not
-        finite, or a name or category has a zero byte, at which texts end in C.
+        finite, a name or category has a zero byte, at which texts end in C, or an activation or
+        the loss has no form in C, as the user's own have none.
     """
+    demand_forms("c", "C", *net.layer_activations, net.loss_row)
     if not (isinstance(name, str) and re.fullmatch("[A-Za-z][A-Za-z0-9_]*", name, re.ASCII)):
         raise ValueError(
             f"name must be letters, digits and underscores, a letter first, not {name!r}"
@@ -296,10 +280,13 @@ class _Source:
             self.classes = net.loss == "softmax_cross_entropy"
         else:
             self.classes = self.target.classes is not None
-        last = net.out_activation or "identity"
-        # What is done to the numbers of each layer, one thing after the other.
-        self.steps = [[activation] for activation in [*net.activations, last]]
-        self.steps[-1].append(LINKS.get(net.loss, "identity"))
+        # What is done to the numbers of each layer, one thing after the other, by name.
+        self.steps = [[activation.name] for activation in net.layer_activations]
+        assert net.loss_row.c is not None
+        link, link_formula = net.loss_row.c
+        self.steps[-1].append(link)
+        self.formulas = {row.name: row.c or "" for row in net.layer_activations}
+        self.formulas.setdefault(link, link_formula)
 
     def lines(self) -> Iterator[str]:
         """Write all of it."""
@@ -424,7 +411,7 @@ class _Source:
             if kind == "softmax":
                 yield self._fill(SOFTMAX)
             else:
-                formula = self._fill(choose("activation", kind, FORMULAS))
+                formula = self._fill(self.formulas[kind])
                 yield self._fill(EACH, kind=kind, formula=formula)
         if any(self.known):
             yield self._fill(MARK)

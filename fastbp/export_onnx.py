@@ -5,17 +5,13 @@ the ones that onnxruntime has for float64 too where the network is of float64.
 """
 
 import json
-from collections.abc import Callable
 from os import PathLike
 from typing import Any
 
 import numpy as np
-from numpy.polynomial import chebyshev
-from scipy import special
 
 import fastbp
-from fastbp.arrays import Array
-from fastbp.choices import choose
+from fastbp.choices import demand_forms
 from fastbp.columns import Columns
 from fastbp.network import Network
 from fastbp.persistence import FORMAT, write_whole
@@ -27,10 +23,6 @@ OPSETS = {"": 13, "ai.onnx.ml": 2}
 IR_VERSION = 7
 # Protocol buffers, of which the file is one, end here; what is no parameter has room beside them.
 MOST_BYTES = (1 << 31) - (1 << 24)
-# The tail of the normal distribution is a polynomial of this degree, to 1e-14 of its size, ...
-TAIL_DEGREE = 20
-# ... in t = (z - 4) / (z + 4), of which every such degree is worth most.
-TAIL_CENTRE = 4.0
 
 
 class MissingOnnxError(ImportError):
@@ -77,8 +69,10 @@ def export_onnx(
     FileNotFoundError
         If there is no such folder.
     ValueError
-        If the preparation is not this network's, or the parameters have 2 GB or more.
+        If the preparation is not this network's, the parameters have 2 GB or more, or an
+        activation or the loss has no form in ONNX, as the user's own have none.
     """
+    demand_forms("onnx", "ONNX", *net.layer_activations, net.loss_row)
     graph = _Graph(net.dtype)
     if net.params.nbytes > MOST_BYTES:
         raise ValueError(
@@ -228,92 +222,8 @@ def _target(graph: _Graph, target: Target, outputs: str) -> None:
 
 def _network(graph: _Graph, net: Network, x: str) -> str:
     """Add the layers and the loss's link on top."""
-    last = net.out_activation or "identity"
-    for i, activation in enumerate([*net.activations, last]):
+    for i, activation in enumerate(net.layer_activations):
         W = graph.constant(net.weights[i], name=f"weights_{i}")
         b = graph.constant(net.biases[i], name=f"biases_{i}")
-        x = choose("activation", activation, ACTIVATIONS)(graph, graph("Gemm", x, W, b))
-    return LINKS[net.loss](graph, x) if net.loss in LINKS else x
-
-
-def _operator(kind: str, **attributes: Any) -> Callable[[_Graph, str], str]:
-    """Make the function that adds one node of this kind."""
-    return lambda graph, z: graph(kind, z, **attributes)
-
-
-def _leaky_relu(graph: _Graph, z: str) -> str:
-    return graph("Max", z, graph("Div", z, graph.constant(100.0)))
-
-
-def _elu(graph: _Graph, z: str) -> str:
-    if not graph.wide:
-        return graph("Elu", z)
-    one, zero = graph.constant(1.0), graph.constant(0.0)
-    below = graph("Sub", graph("Exp", graph("Min", z, zero)), one)
-    return graph("Add", graph("Relu", z), below)
-
-
-def _softplus(graph: _Graph, z: str) -> str:
-    if not graph.wide:
-        return graph("Softplus", z)
-    small = graph("Exp", graph("Neg", graph("Abs", z)))
-    rest = graph("Log", graph("Add", small, graph.constant(1.0)))
-    return graph("Add", graph("Relu", z), rest)
-
-
-def _gelu(graph: _Graph, z: str) -> str:
-    if graph.wide:
-        return graph("Sub", graph("Relu", z), _tail_moment(graph, graph("Abs", z)))
-    twice = graph("Erf", graph("Div", z, graph.constant(np.sqrt(2.0))))
-    twice = graph("Add", twice, graph.constant(1.0))
-    return graph("Mul", graph("Mul", z, twice), graph.constant(0.5))
-
-
-def _tail_moment(graph: _Graph, z: str) -> str:
-    """Add z Phi(-z) for z >= 0, for which ONNX runtimes have no operator in float64.
-
-    Phi(-z) = e^(-z^2 / 2) q(t) / (z + 4), q a polynomial.
-    """
-    below = graph("Add", z, graph.constant(TAIL_CENTRE))
-    t = graph("Div", graph("Sub", z, graph.constant(TAIL_CENTRE)), below)
-    *rest, q = (graph.constant(coefficient) for coefficient in _tail_polynomial())
-    for coefficient in reversed(rest):
-        q = graph("Add", graph("Mul", q, t), coefficient)
-    density = graph("Exp", graph("Mul", graph("Mul", z, z), graph.constant(-0.5)))
-    return graph("Mul", z, graph("Mul", density, graph("Div", q, below)))
-
-
-def _tail_polynomial() -> Array:
-    """Compute q of ``_tail_moment``, lowest power first: it meets it at the Chebyshev points."""
-
-    def scaled_tail(t: Array) -> Array:
-        z = TAIL_CENTRE * (1.0 + t) / (1.0 - t)
-        return np.asarray(0.5 * special.erfcx(z * np.sqrt(0.5)) * (z + TAIL_CENTRE))
-
-    series: Any = chebyshev.chebinterpolate(scaled_tail, TAIL_DEGREE)
-    return np.asarray(chebyshev.cheb2poly(series))
-
-
-def _silu(graph: _Graph, z: str) -> str:
-    # z sigmoid(z) would not do: onnxruntime's sigmoid never falls below 1e-8 in float32.
-    return graph("Div", z, graph("Add", graph("Exp", graph("Neg", z)), graph.constant(1.0)))
-
-
-ACTIVATIONS: dict[str, Callable[[_Graph, str], str]] = {
-    "identity": lambda graph, z: z,
-    "relu": _operator("Relu"),
-    "leaky_relu": _leaky_relu,
-    "elu": _elu,
-    "sigmoid": _operator("Sigmoid"),
-    "tanh": _operator("Tanh"),
-    "softplus": _softplus,
-    "gelu": _gelu,
-    "silu": _silu,
-}
-
-# What the losses that are not here predict are the last layer's numbers themselves.
-LINKS: dict[str, Callable[[_Graph, str], str]] = {
-    "softmax_cross_entropy": _operator("Softmax", axis=1),
-    "sigmoid_cross_entropy": _operator("Sigmoid"),
-    "poisson": _operator("Exp"),
-}
+        x = activation.onnx(graph, graph("Gemm", x, W, b))
+    return str(net.loss_row.onnx(graph, x))

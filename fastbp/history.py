@@ -20,7 +20,7 @@ class History:
 
     Attributes
     ----------
-    metric_name : {"accuracy", "r2"}
+    metric_name : {"accuracy", "r2", "loss"}
         What ``metric`` and ``validation_metric`` are.
     loss, metric : list of float
         Mean over the epoch's batches, each measured before its step; the loss with its penalties.

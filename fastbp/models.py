@@ -1,5 +1,6 @@
 """A model: a network with the preparation of its data, from table to predictions."""
 
+from collections.abc import Iterable
 from dataclasses import dataclass
 from os import PathLike
 from typing import TYPE_CHECKING
@@ -9,6 +10,7 @@ import numpy as np
 from fastbp.arrays import Array
 from fastbp.columns import UnusableDataError
 from fastbp.network import Network
+from fastbp.own import OwnActivation, OwnLoss
 from fastbp.preparation import Preparation
 
 if TYPE_CHECKING:
@@ -58,8 +60,16 @@ class Model:
         self.net.save(path, preparation=self.preparation.description())
 
     @classmethod
-    def load(cls, path: str | PathLike[str]) -> "Model":
+    def load(
+        cls, path: str | PathLike[str], own: Iterable[OwnActivation | OwnLoss] = ()
+    ) -> "Model":
         """Read a model; nothing in the file is executed.
+
+        Parameters
+        ----------
+        path : path
+        own : iterable of OwnActivation and OwnLoss
+            The functions that the file has the names of.
 
         Raises
         ------
@@ -69,7 +79,7 @@ class Model:
             If it is none of ours, is damaged, has no preparation, or comes from a newer version.
         """
         try:
-            net, description = Network.load_with_preparation(path)
+            net, description = Network.load_with_preparation(path, own)
         except (RecursionError, OverflowError, MemoryError) as error:
             raise ValueError(f"{path} does not hold a network as described: {error}") from None
         if description is None:

@@ -2,7 +2,7 @@
 
 import itertools
 import math
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from os import PathLike
 from typing import Any
@@ -11,9 +11,10 @@ import numpy as np
 
 from fastbp import checks, persistence
 from fastbp.arrays import Array, aligned
-from fastbp.choices import ACTIVATIONS, LOSSES, choose
+from fastbp.choices import ACTIVATIONS, FREE_OUTPUTS, LOSSES, Activation, Loss, choose
 from fastbp.kernels import losses
 from fastbp.optimizers import as_optimizer
+from fastbp.own import OwnActivation, OwnLoss, fill_in
 from fastbp.plan.choice import FEW_ROWS
 from fastbp.plan.describe import StepPlan
 from fastbp.plan.gradient import NO_UPDATE, Gradients
@@ -28,8 +29,6 @@ BLOCK_BYTES = 1 << 19
 THREADED_ROWS = 1e8
 # Rows are evaluated in stretches of about so many bytes of X.
 EVALUATED_BYTES = 1 << 24
-# Losses under which the last layer may have an activation of the user's choice.
-FREE_OUTPUTS = ("squared_error", "absolute_error", "huber")
 # Batches of the random data that a plan is shown for.
 PLANNED_BATCHES = 4
 # Examples of so many bytes are copied into a plan that is kept; larger ones have a plan made.
@@ -43,10 +42,10 @@ class Network:
     ----------
     sizes : sequence of int
         Width of the input and of every layer: ``[784, 128, 10]`` has one hidden layer.
-    activation : str or sequence of str
-        Of the hidden layers, one name or one for each: ``relu``, ``leaky_relu``, ``elu``,
+    activation : str, OwnActivation or sequence of them
+        Of the hidden layers, one or one for each: ``relu``, ``leaky_relu``, ``elu``,
         ``sigmoid``, ``tanh``, ``softplus``, ``gelu``, ``silu``, ``identity``.
-    loss : str
+    loss : str or OwnLoss
         ``softmax_cross_entropy``: class indices or probabilities, one output per class;
         ``sigmoid_cross_entropy``: independent yes-or-no outputs; ``squared_error``,
         ``absolute_error``, ``huber``, ``poisson``: values. It decides the last layer's
@@ -57,9 +56,10 @@ class Network:
         Of the initial weights; None draws a new seed.
     huber_delta : float
         Residual at which ``huber`` turns from square to linear.
-    out_activation : str, optional
-        Of the last layer, under ``squared_error``, ``absolute_error`` and ``huber``: ``sigmoid``
-        keeps predictions between 0 and 1, ``softplus`` above 0. None: the values themselves.
+    out_activation : str or OwnActivation, optional
+        Of the last layer, under ``squared_error``, ``absolute_error``, ``huber`` and losses of the
+        user's own: ``sigmoid`` keeps predictions between 0 and 1, ``softplus`` above 0. None: the
+        values themselves.
 
     Attributes
     ----------
@@ -71,7 +71,8 @@ class Network:
     Raises
     ------
     ValueError, TypeError
-        If a size is not a positive whole number or a name is unknown.
+        If a size is not a positive whole number, a name is unknown, or a function of the user's
+        own cannot be compiled for the dtype.
 
     Notes
     -----
@@ -82,13 +83,13 @@ class Network:
     def __init__(
         self,
         sizes: Sequence[int],
-        activation: str | Sequence[str] = "relu",
-        loss: str = "softmax_cross_entropy",
+        activation: str | OwnActivation | Sequence[str | OwnActivation] = "relu",
+        loss: str | OwnLoss = "softmax_cross_entropy",
         dtype: Any = "float32",
         seed: int | np.random.Generator | None = 0,
         *,
         huber_delta: float = 1.0,
-        out_activation: str | None = None,
+        out_activation: str | OwnActivation | None = None,
     ) -> None:
         if isinstance(sizes, str) or not isinstance(sizes, Sequence | np.ndarray):
             raise TypeError(f"sizes must be a sequence of whole numbers, not {sizes!r}")
@@ -96,19 +97,19 @@ class Network:
         if len(self.sizes) < 2:
             raise ValueError(f"sizes must name the input and one layer at least, not {sizes!r}")
         hidden = len(self.sizes) - 2
-        names = [activation] * hidden if isinstance(activation, str) else list(activation)
-        if isinstance(activation, str):
-            choose("activation", activation, ACTIVATIONS)
-        if len(names) != hidden:
+        if isinstance(activation, str | OwnActivation):
+            rows = [_activation("activation", activation)] * hidden
+        else:
+            rows = [_activation("activation", each) for each in _each(activation)]
+        if len(rows) != hidden:
             raise ValueError(
                 f"activation must be one name or one for each of the {hidden} hidden layers, not "
                 f"{activation!r}"
             )
-        rows = [choose("activation", name, ACTIVATIONS) for name in names]
-        self.activations = tuple(names)
-        self.loss = loss
-        self._loss = choose("loss", loss, LOSSES)
-        if loss == "softmax_cross_entropy" and self.sizes[-1] < 2:
+        self.activations = tuple(row.name for row in rows)
+        self._loss: Loss = loss.row if isinstance(loss, OwnLoss) else _known("loss", loss, LOSSES)
+        self.loss = self._loss.name
+        if self.loss == "softmax_cross_entropy" and self.sizes[-1] < 2:
             raise ValueError(
                 "softmax_cross_entropy needs two outputs at least, one per class; for yes or no "
                 f"with one output take sigmoid_cross_entropy. sizes is {sizes!r}"
@@ -120,17 +121,18 @@ class Network:
         if self.dtype.name not in DTYPES:
             raise ValueError(f"dtype must be one of {', '.join(DTYPES)}, not {dtype!r}")
         self.huber_delta = checks.real("huber_delta", huber_delta, 0.0, open_ends="low")
-        self.out_activation = out_activation
         last = None
         if out_activation not in (None, "identity"):
-            last = choose("out_activation", out_activation, ACTIVATIONS)
-            if loss not in FREE_OUTPUTS:
+            last = _activation("out_activation", out_activation)
+            if not self._loss.free_output:
                 raise ValueError(
                     f"out_activation={out_activation!r} goes with {', '.join(FREE_OUTPUTS)}, not "
-                    f"with {loss}, which has its own"
+                    f"with {self.loss}, which has its own"
                 )
+        self.out_activation = out_activation if last is None else last.name
 
         self.layout = Layout.of(self.sizes, tuple(rows), last, self.dtype)
+        self._demand_own()
         self._prepare()
         self.params = aligned(self.layout.params, self.dtype, 0.0)
         self._set_views()
@@ -143,6 +145,14 @@ class Network:
             else:
                 bound = np.sqrt(6.0 / sum(W.shape))
                 W[:] = random.uniform(-bound, bound, W.shape)
+
+    def _demand_own(self) -> None:
+        """Compile what is the user's own, so that what cannot be used is refused at once."""
+        named: dict[str, Any] = {}
+        for piece in self.own:
+            if isinstance(piece, OwnActivation) and named.setdefault(piece.name, piece) != piece:
+                raise ValueError(f"two different activations have the name {piece.name!r}")
+            piece.compile(self.dtype)
 
     def _prepare(self) -> None:
         """Make the places where plans are kept from call to call."""
@@ -186,18 +196,35 @@ class Network:
 
     @property
     def metric(self) -> str:
-        """Name of what ``evaluate`` returns beside the loss: ``accuracy`` or ``r2``."""
+        """Name of what ``evaluate`` returns beside the loss: ``accuracy``, ``r2`` or ``loss``."""
         return self._loss.metric
+
+    @property
+    def loss_row(self) -> Loss:
+        """The row of the loss in the table of losses."""
+        return self._loss
+
+    @property
+    def layer_activations(self) -> tuple[Activation, ...]:
+        """The row of every layer's activation; of the last layer's too, whatever its link."""
+        return *self.layout.activations, self.layout.out_activation or ACTIVATIONS["identity"]
+
+    @property
+    def own(self) -> tuple[OwnActivation | OwnLoss, ...]:
+        """The activations of the user's own, layer by layer, and the loss if it is one."""
+        rows: tuple[Any, ...] = (*self.layout.all_activations, self._loss)
+        return tuple(row.own for row in rows if row.own is not None)
 
     def copy(self, dtype: Any = None) -> "Network":
         """Make an independent network with the same parameters, in another precision if given."""
+        last = self.layout.out_activation
         twin = Network(
             self.sizes,
-            self.activations,
-            self.loss,
+            [row.own or row.name for row in self.layout.activations],
+            self._loss.own or self.loss,
             self.dtype if dtype is None else dtype,
             huber_delta=self.huber_delta,
-            out_activation=self.out_activation,
+            out_activation=self.out_activation if last is None else last.own or last.name,
         )
         twin.params[:] = self.params
         return twin
@@ -330,7 +357,7 @@ class Network:
             Mean of the loss, weighted by ``sample_weight``, without penalties.
         metric : float
             Accuracy (of ``sigmoid_cross_entropy``: the share of rows with every output right),
-            or R^2, of all outputs together.
+            or R^2, of all outputs together, or the loss again if it is the user's own.
         """
         X = self.inputs(X)
         y = self.targets(y, len(X))
@@ -399,6 +426,8 @@ class Network:
         """Turn a mean score of the kernels into the metric; ``variance`` is ``spread(y)``."""
         if self.metric == "accuracy":
             return min(float(score), 1.0)
+        if self.metric == "loss":
+            return float(score)
         return 1.0 - float(score) / variance if variance > 0.0 else float("nan")
 
     def loss_and_gradients(
@@ -660,7 +689,7 @@ class Network:
         self.params[:] = fresh
 
     def description(self) -> dict[str, Any]:
-        """Say, in what JSON can hold, all that ``Network`` was told."""
+        """Say, in what JSON can hold, all that ``Network`` was told; own functions by name."""
         return {
             "sizes": list(self.sizes),
             "activation": list(self.activations),
@@ -671,31 +700,62 @@ class Network:
         }
 
     @classmethod
-    def load(cls, path: str | PathLike[str]) -> "Network":
+    def load(
+        cls, path: str | PathLike[str], own: Iterable[OwnActivation | OwnLoss] = ()
+    ) -> "Network":
         """Read a network that ``save`` wrote; nothing in the file is executed.
+
+        Parameters
+        ----------
+        path : path
+        own : iterable of OwnActivation and OwnLoss
+            The functions that the file has the names of.
 
         Raises
         ------
         FileNotFoundError
             If there is no such file.
         ValueError
-            If the file is not one of ours, is damaged, or was written by a newer version.
+            If the file is not one of ours, is damaged, or was written by a newer version, or has
+            the name of a function that ``own`` lacks.
         """
-        return cls.load_with_preparation(path)[0]
+        return cls.load_with_preparation(path, own)[0]
 
     @classmethod
     def load_with_preparation(
-        cls, path: str | PathLike[str]
+        cls, path: str | PathLike[str], own: Iterable[OwnActivation | OwnLoss] = ()
     ) -> tuple["Network", dict[str, Any] | None]:
         """Read a network as ``load`` does, and the preparation that was saved with it, if any."""
         tensors, description = persistence.read(path)
         preparation = description.pop("preparation", None)
+        fill_in(description, own, path)
         try:
             net = cls(**description)
             net.load_state_dict(tensors)
         except (KeyError, MemoryError, OverflowError, TypeError, ValueError) as error:
             raise ValueError(f"{path} does not hold a network as described: {error}") from None
         return net, preparation
+
+
+def _activation(kind: str, given: Any) -> Activation:
+    """Find the row of an activation: a name, or the user's own."""
+    if isinstance(given, OwnActivation):
+        return given.row
+    row: Activation = _known(kind, given, ACTIVATIONS)
+    return row
+
+
+def _known(kind: str, given: Any, table: dict[str, Any]) -> Any:
+    """Find the row of a name; a bare function is refused with the way to give it."""
+    if callable(given):
+        own = "OwnLoss" if kind == "loss" else "OwnActivation"
+        raise TypeError(f"{kind} must be a name or a fastbp.{own}, not the function {given!r}")
+    return choose(kind, given, table)
+
+
+def _each(activation: Any) -> list[Any]:
+    """Take a sequence of activations as a list; a bare function is left for ``_known``."""
+    return [activation] if callable(activation) else list(activation)
 
 
 def row_count(X: Array | Sparse) -> int:

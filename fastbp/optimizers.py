@@ -37,6 +37,10 @@ class Optimizer:
 
     kernel: ClassVar[Any]
     buffers: ClassVar[int] = 0
+    # The default of ``fastbp train``. Measured on held-out digits, with 0 to 3 hidden layers.
+    command_rate: ClassVar[float] = 1e-2
+    # Its hyperparameters, with the names of the estimators' parameters that set them.
+    in_estimators: ClassVar[dict[str, str]] = {}
 
     def __post_init__(self) -> None:
         checks.real("learning_rate", self.learning_rate, 0.0, LARGEST_RATE, open_ends="low")
@@ -73,6 +77,8 @@ class SGD(Optimizer):
     learning_rate: float = 1e-2
     momentum: float = 0.0
     nesterov: bool = False
+
+    command_rate: ClassVar[float] = 0.5
 
     @property
     def kernel(self) -> Any:
@@ -120,6 +126,11 @@ class Adam(Optimizer):
 
     kernel: ClassVar[Any] = kernels.adam
     buffers: ClassVar[int] = 2
+    in_estimators: ClassVar[dict[str, str]] = {
+        "beta1": "beta_1",
+        "beta2": "beta_2",
+        "epsilon": "epsilon",
+    }
 
     def __post_init__(self) -> None:
         super().__post_init__()
@@ -174,6 +185,8 @@ class RMSprop(Optimizer):
 
     kernel: ClassVar[Any] = kernels.rmsprop
     buffers: ClassVar[int] = 1
+    command_rate: ClassVar[float] = 0.005
+    in_estimators: ClassVar[dict[str, str]] = {"rho": "beta_2", "epsilon": "epsilon"}
 
     def __post_init__(self) -> None:
         super().__post_init__()
@@ -206,6 +219,8 @@ class Adagrad(Optimizer):
 
     kernel: ClassVar[Any] = kernels.adagrad
     buffers: ClassVar[int] = 1
+    command_rate: ClassVar[float] = 0.05
+    in_estimators: ClassVar[dict[str, str]] = {"epsilon": "epsilon"}
 
     def __post_init__(self) -> None:
         super().__post_init__()
@@ -234,6 +249,11 @@ def as_optimizer(optimizer: Any) -> Optimizer:
     """Return an optimizer as it is, or make one of its name."""
     if isinstance(optimizer, Optimizer):
         return optimizer
+    if callable(optimizer):
+        raise TypeError(
+            "optimizer must be a name, or made like fastbp.Adam() or "
+            f"fastbp.OwnOptimizer(function), not {optimizer!r}"
+        )
     return choose("optimizer", optimizer, OPTIMIZERS)()
 
 

@@ -217,9 +217,17 @@ def _same_settings(before: dict[str, Any], now: dict[str, Any], place: Any) -> N
         if before.get(name) != now.get(name):
             if name == "data":
                 raise ValueError("its data were others")
+            if name == "code":  # of the user's own pieces, whose names are the same
+                raise ValueError(f"the code of {_changed(before, now)} is not that of before")
             if isinstance(before.get(name), dict) and isinstance(now.get(name), dict):
                 _same_settings(before[name], now[name], place)
             raise ValueError(f"its {name} was {before.get(name)!r}, not {now.get(name)!r}")
+
+
+def _changed(before: dict[str, Any], now: dict[str, Any]) -> str:
+    """Name the own pieces whose code is another."""
+    old, new = before.get("code") or {}, now.get("code") or {}
+    return ", ".join(repr(name) for name in {**old, **new} if old.get(name) != new.get(name))
 
 
 def _go_on(snapshot: Snapshot, run: Steps, history: History, best: Best | None) -> None:

@@ -8,7 +8,7 @@ from typing import Any
 
 import numpy as np
 
-from fastbp import checks, resuming
+from fastbp import checks, own, resuming
 from fastbp.arrays import Array
 from fastbp.checkpoints import Checkpoints
 from fastbp.history import History
@@ -195,7 +195,8 @@ def train(
     y : (n,) or (n, K) array
         Class indices, probabilities or values, as the network's loss takes them.
     optimizer : Optimizer or str
-        ``fastbp.Adam(1e-3)``, or a name: ``sgd``, ``adam``, ``adamw``, ``rmsprop``, ``adagrad``.
+        ``fastbp.Adam(1e-3)``, ``fastbp.OwnOptimizer(...)``, or a name: ``sgd``, ``adam``,
+        ``adamw``, ``rmsprop``, ``adagrad``.
     epochs : int
         Passes through the data.
     batch_size : int
@@ -319,6 +320,8 @@ def train(
             "threads": run.threads,
             "data": resuming.fingerprint(X, y, weights, *(validation or ())),
         }
+        if code := own.code_of([*net.own, optimizer]):
+            settings["code"] = code
     before = keeper.begin(run, history, best, settings, epochs)
     if kept is not None:
         y, weights = y[kept], None if weights is None else weights[kept]

@@ -9,10 +9,9 @@ import numpy as np
 import polars as pl
 
 from fastbp import Network, reference
-from fastbp.choices import ACTIVATIONS, LOSSES
+from fastbp.choices import ACTIVATIONS, FREE_OUTPUTS, LOSSES
 from fastbp.columns import Columns
 from fastbp.models import Model
-from fastbp.network import FREE_OUTPUTS
 from fastbp.preparation import Preparation
 from fastbp.targets import Target
 

@@ -6,10 +6,11 @@ from the outputs ``a``; GELU and SiLU keep f'(z) in ``slopes`` instead. At a kin
 the one from the left.
 """
 
+import functools
 from collections.abc import Callable
 from typing import Any
 
-from fastbp.kernels.declare import Kernel, Matrix, Vector, kernel
+from fastbp.kernels.declare import Kernel, Matrix, Vector, inlined, kernel
 from fastbp.kernels.memory import flat
 from fastbp.kernels.scalar import (
     HALF,
@@ -238,16 +239,18 @@ def multiply_slopes(delta: Vector, slopes: Vector) -> None:
 # ---- An activation of the user's own
 
 
+@functools.cache
 def with_slopes(value: Callable[[Any], Any], derivative: Callable[[Any], Any], name: str) -> Kernel:
     """Make the kernel a = value(z + b), slopes = derivative(z + b) from two compiled functions."""
+    own_value, own_derivative = inlined(value), inlined(derivative)
 
     def forward(z: Matrix, b: Vector, slopes: Matrix) -> None:
         B, N = z.shape
         for i in range(B):
             for j in range(N):
                 t = z[i, j] + b[j]
-                slopes[i, j] = derivative(t)
-                z[i, j] = value(t)
+                slopes[i, j] = own_derivative(t)
+                z[i, j] = own_value(t)
 
     forward.__name__ = forward.__qualname__ = name
-    return Kernel(forward, stored=False)
+    return Kernel(forward, stored=False, origin=(with_slopes, (value, derivative, name)))

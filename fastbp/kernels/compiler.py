@@ -39,6 +39,7 @@ from numba.extending import models, register_model
 from numba.np.arrayobj import make_array, populate_array
 
 from fastbp.kernels import cache, instructions, native
+from fastbp.kernels.code_check import refuse_unusable
 from fastbp.kernels.declare import Kernel, Kind, Part
 
 KNOWN = "0.66 to 0.68"  # versions of Numba that the tests have passed with
@@ -149,7 +150,8 @@ def for_python(kernel: Kernel) -> Any:
     """Make the form that Python calls; Numba keeps it on disk, in the folder of ``cache``."""
     options = _OPTIONS | ({"fastmath": EXACT} if kernel.exact else {})
     place = cache.folder()
-    if place is None or not str(kernel.function.__module__).startswith("fastbp."):
+    builtin = str(kernel.function.__module__).startswith("fastbp.") and kernel.stored
+    if place is None or not builtin:
         return numba.njit(**options)(kernel.function)
     before = numba.config.CACHE_DIR
     numba.config.CACHE_DIR = str(Path(place) / "numba")  # read when the decorator is applied
@@ -197,6 +199,29 @@ register_model(_ByPrecision)(models.OpaqueModel)
 def by_precision(single: Kernel, double: Kernel) -> types.Type:
     """Numba's type of a function that is one in float32 and another in float64."""
     return _ByPrecision(single._numba_type_.dispatcher, double._numba_type_.dispatcher)
+
+
+@functools.cache
+def inlined(function: Any) -> Any:
+    """Make the form of a user's own compiled function that kernels call.
+
+    It keeps the options that the function was compiled with, such as fast-math, but for those
+    that would keep loops from vectorising: a division by 0 gives infinity, and is no exception.
+    """
+    options = {**function.targetoptions, **_OPTIONS, "parallel": False}
+    options["fastmath"] = function.targetoptions.get("fastmath", False)
+    options |= {"no_cpython_wrapper": True, "pipeline_class": _Compiler, "forceinline": True}
+    del options["_nrt"]  # with it, Numba's errors about allocations are hard to understand
+    options.pop("nopython", None)
+    return numba.njit(**options)(function.py_func)
+
+
+def return_type(function: Any, kinds: tuple[Kind, ...], dtype: str) -> types.Type:
+    """Compile what ``inlined`` made for arguments of one dtype; give the type that it returns."""
+    arguments = tuple(argument_type(kind, dtype) for kind in kinds)
+    with no_collection():
+        function.compile(arguments)
+    return function.overloads[arguments].signature.return_type
 
 
 def instruction(name: str) -> types.Type:
@@ -278,7 +303,8 @@ def optimised(kernel: Kernel, dtypes: tuple[str, ...], name: str) -> Any:
             result = compiler.compile_extra(
                 typing, target, kernel.function, arguments, None, _flags(kernel), {}, library
             )
-            library.add_ir_module(_entry(target, library, result, arguments, name))
+            entry = _entry(target, library, result, arguments, name, own=not kernel.stored)
+            library.add_ir_module(entry)
         except AttributeError as error:
             raise UnsupportedNumbaError(
                 f"fastbp cannot compile with Numba {numba.__version__} ({error}); it is known to "
@@ -293,15 +319,19 @@ def optimised(kernel: Kernel, dtypes: tuple[str, ...], name: str) -> Any:
         options.loop_vectorization, options.slp_vectorization = True, False
         builder = binding.create_pass_builder(target_machine(), options)
         builder.getModulePassManager().run(module, builder)
+        if not kernel.stored:
+            refuse_unusable(module, name)
         return module
 
 
-def _entry(target: Any, library: Any, result: Any, arguments: Any, name: str) -> ir.Module:
+def _entry(
+    target: Any, library: Any, result: Any, arguments: Any, name: str, *, own: bool
+) -> ir.Module:
     """Build the function that reads an operation's words and calls the kernel with them.
 
     Word 0 is the address of the entry itself. Each word after it is an address: of a number, or
     of an array's description, which is its address, size, rows and columns. What the kernel
-    returns tells whether to stop.
+    returns tells whether to stop; of the user's ``own`` functions, whether there was an exception.
     """
     module = library.create_ir_module(name)
     word = ir.IntType(64)
@@ -327,9 +357,13 @@ def _entry(target: Any, library: Any, result: Any, arguments: Any, name: str) ->
         values.append(array._getvalue())
     native_function = target.declare_function(module, result.fndesc)
     returned = result.fndesc.restype
-    _, value = target.call_conv.call_function(builder, native_function, returned, arguments, values)
+    status, value = target.call_conv.call_function(
+        builder, native_function, returned, arguments, values
+    )
     if isinstance(returned, types.Boolean | types.Integer):
         builder.ret(target.cast(builder, value, returned, types.int64))
+    elif own:
+        builder.ret(builder.zext(status.is_error, word))
     else:
         builder.ret(ir.Constant(word, 0))
     return module

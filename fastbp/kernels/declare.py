@@ -64,6 +64,9 @@ class Kernel:
         Keep the machine code of its entry on disk.
     apart : bool
         No two arguments overlap in an operation, and nothing else writes to them meanwhile.
+    origin : tuple or None
+        The function that made this kernel from a user's own functions, and its arguments, by
+        which it is pickled; None: it is a global name of its module.
     """
 
     def __init__(
@@ -73,9 +76,11 @@ class Kernel:
         exact: bool = False,
         stored: bool = True,
         apart: bool = True,
+        origin: tuple[Callable[..., Any], tuple[Any, ...]] | None = None,
     ) -> None:
         functools.update_wrapper(self, function)
         self.function, self.exact, self.stored, self.apart = function, exact, stored, apart
+        self.origin = origin
         # Addresses of its entries, by the dtypes of the arguments; ``plan.operation`` adds them.
         self.entries: dict[tuple[str, ...], int] = {}
 
@@ -116,8 +121,8 @@ class Kernel:
 
         return compiler.for_callers(self)
 
-    def __reduce__(self) -> str:
-        return str(self.__name__)
+    def __reduce__(self) -> str | tuple[Any, ...]:
+        return self.origin or str(self.__name__)
 
 
 class Part(Kernel):
@@ -169,6 +174,15 @@ class Instruction:
 
     def __reduce__(self) -> str:
         return str(self.__name__)
+
+
+def inlined(function: Any) -> Any:
+    """Take a user's own function as kernels call it: inlined, without a check for division by 0."""
+    if interpreted():
+        return function
+    from fastbp.kernels import compiler
+
+    return compiler.inlined(function)
 
 
 def kernel(function: Function) -> Function:

@@ -12,21 +12,33 @@ place, and adds to ``found``:
 ``row_weights`` (B,) holds w_i: 1/B, or each row's weight over their sum.
 """
 
+import functools
 from collections.abc import Callable
 from typing import Any
 
 import numpy as np
 
 from fastbp.arrays import Array
-from fastbp.kernels.declare import Kernel, Labels, Matrix, Number, Numbers, Vector, kernel, part
+from fastbp.kernels.declare import (
+    Kernel,
+    Labels,
+    Matrix,
+    Number,
+    Numbers,
+    Vector,
+    inlined,
+    kernel,
+    part,
+)
 from fastbp.kernels.memory import flat, vector
 from fastbp.kernels.rows import softmax
 from fastbp.kernels.scalar import HALF, ONE, ZERO, exp, log, sigmoid, softplus
 
 __all__ = ["softmax"]
 
-# Numbers of scratch memory for each row of a batch.
+# Numbers of scratch memory for each row of a batch; of a user's own loss, for each of its outputs.
 SCRATCH = 4
+OWN_SCRATCH = 3
 
 
 @part
@@ -324,15 +336,18 @@ def through_exp(z: Matrix, d: Matrix, row_weights: Vector, found: Numbers) -> No
 # ---- A loss of the user's own
 
 
+@functools.cache
 def of_rows(row_loss: Callable[[Any, Any, Any], Any], name: str) -> Kernel:
     """Make a loss of a compiled function of one row.
 
     ``row_loss(outputs, target, gradient)`` takes vectors (K,), returns the row's loss and writes
-    its derivative into ``gradient``. The score is the loss.
+    its derivative into ``gradient``, which is 0 before. The score is the loss. ``scratch``
+    (OWN_SCRATCH * K,) or longer is overwritten.
     """
+    own = inlined(row_loss)
 
     def loss(
-        z: Matrix, targets: Matrix, row_weights: Vector, scratch: Matrix, found: Numbers
+        z: Matrix, targets: Matrix, row_weights: Vector, scratch: Vector, found: Numbers
     ) -> None:
         K, B = z.shape
         outputs, target, gradient = (
@@ -343,12 +358,12 @@ def of_rows(row_loss: Callable[[Any, Any, Any], Any], name: str) -> Kernel:
         total = 0.0
         for i in range(B):
             for k in range(K):
-                outputs[k], target[k] = z[k, i], targets[k, i]
-            total += np.float64(row_weights[i]) * row_loss(outputs, target, gradient)
+                outputs[k], target[k], gradient[k] = z[k, i], targets[k, i], ZERO
+            total += np.float64(row_weights[i]) * own(outputs, target, gradient)
             for k in range(K):
                 z[k, i] = row_weights[i] * gradient[k]
         found[0] += total
         found[1] += total
 
     loss.__name__ = loss.__qualname__ = name
-    return Kernel(loss, stored=False)
+    return Kernel(loss, stored=False, origin=(of_rows, (row_loss, name)))

@@ -4,11 +4,14 @@ Every optimizer takes the parameters (P,), their gradients (P,), each buffer tha
 the learning rate of this step, and its hyperparameters, which its docstring names in order.
 """
 
+import functools
 import math
+from collections.abc import Callable
+from typing import Any
 
 import numpy as np
 
-from fastbp.kernels.declare import Number, Numbers, Table, Vector, kernel
+from fastbp.kernels.declare import Kernel, Number, Numbers, Table, Vector, inlined, kernel
 from fastbp.kernels.memory import flat
 from fastbp.kernels.scalar import flush_subnormal
 
@@ -212,3 +215,43 @@ def adagrad(params: Vector, grads: Vector, total: Vector, rate: Number, hyper: N
         s = total[k] + g * g
         total[k] = s
         params[k] -= step * g / (T(math.sqrt(s)) + epsilon)
+
+
+# ---- An optimizer of the user's own
+
+OWN_STATES = 3  # buffers that it keeps at most
+
+
+@functools.cache
+def of_function(update: Callable[..., Any], states: int, name: str) -> Kernel:
+    """Make an optimizer of a compiled function ``update(params, grads, state_1, ..., rate)``.
+
+    ``states`` is from 0 to OWN_STATES. The rate has the dtype of the parameters.
+    """
+    own = inlined(update)
+
+    def with_none(params: Vector, grads: Vector, rate: Number, hyper: Numbers) -> None:
+        own(flat(params), flat(grads), params.dtype.type(rate))
+
+    def with_one(params: Vector, grads: Vector, one: Vector, rate: Number, hyper: Numbers) -> None:
+        own(flat(params), flat(grads), flat(one), params.dtype.type(rate))
+
+    def with_two(
+        params: Vector, grads: Vector, one: Vector, two: Vector, rate: Number, hyper: Numbers
+    ) -> None:
+        own(flat(params), flat(grads), flat(one), flat(two), params.dtype.type(rate))
+
+    def with_three(
+        params: Vector,
+        grads: Vector,
+        one: Vector,
+        two: Vector,
+        three: Vector,
+        rate: Number,
+        hyper: Numbers,
+    ) -> None:
+        own(flat(params), flat(grads), flat(one), flat(two), flat(three), params.dtype.type(rate))
+
+    function = (with_none, with_one, with_two, with_three)[states]
+    function.__name__ = function.__qualname__ = name
+    return Kernel(function, stored=False, origin=(of_function, (update, states, name)))

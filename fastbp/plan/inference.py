@@ -6,7 +6,7 @@ import numpy as np
 
 from fastbp.arrays import Array
 from fastbp.choices import ACTIVATIONS
-from fastbp.kernels import batches, dense, losses, native, products, sparse
+from fastbp.kernels import batches, dense, native, products, sparse
 from fastbp.kernels.declare import interpreted
 from fastbp.kernels.native import PLAIN
 from fastbp.plan import choice
@@ -288,7 +288,7 @@ class _Loss:
         found = Operand.new("found", (2,), np.float64)
         more = [found]
         if loss.scratch:
-            more.insert(0, Operand.new("scratch", (losses.SCRATCH * n,), real))
+            more.insert(0, Operand.new("scratch", (loss.scratch_per_row(K) * n,), real))
         numbers = (getattr(objective, name) for name in loss.numbers)
         plan = Plan()
         plan.begin("loss")

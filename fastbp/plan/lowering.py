@@ -12,7 +12,6 @@ from fastbp.kernels import (
     batches,
     clock,
     dense,
-    losses,
     optimizers,
     products,
     random,
@@ -447,8 +446,8 @@ class StepLowering:
         numbers = tuple(getattr(objective, name) for name in loss.numbers)
         more: tuple[Operand, ...] = ()
         if loss.scratch:
-            rows_here = losses.SCRATCH * self.count
-            more = (self.shared.scratch.part(losses.SCRATCH * self.first, rows_here),)
+            per_row = loss.scratch_per_row(self.layout.sizes[-1])
+            more = (self.shared.scratch.part(per_row * self.first, per_row * self.count),)
         self.plan.add(
             *(kernel, self.z, self.y, self.row_weights, *numbers, *more, self.found_here),
             layer=self.top,

@@ -5,7 +5,7 @@ from typing import NamedTuple
 import numpy as np
 
 from fastbp.arrays import LINE, Array
-from fastbp.kernels import clock, losses
+from fastbp.kernels import clock
 from fastbp.plan import choice
 from fastbp.plan.operand import Memory, Operand
 from fastbp.plan.problem import Data, Layout, Objective, Rule, Sparse
@@ -61,7 +61,7 @@ class Shared:
         self.x = new("x", B * layout.sizes[0] if gathers else 0)
         self.y = new("y", B, data.y.dtype) if data.y.ndim == 1 else new("y", K * B)
         self.row_weights = new("row weights", B)
-        self.scratch = new("scratch", losses.SCRATCH * B)
+        self.scratch = new("scratch", problem.objective.loss.scratch_per_row(K) * B)
         self.z = new("z", K * B)
         # One layer after the other, each (B, N).
         self.outputs = new("a", B * layout.outputs)

@@ -8,7 +8,7 @@ import numpy as np
 
 from fastbp.arrays import Array
 from fastbp.choices import Activation, Loss
-from fastbp.kernels.declare import Kernel
+from fastbp.kernels import optimizers
 
 
 class Layout(NamedTuple):
@@ -127,4 +127,4 @@ class Rule(NamedTuple):
     @property
     def powers(self) -> bool:
         """Whether the hyperparameters include Adam's beta^t, which change from step to step."""
-        return isinstance(self.kernel, Kernel) and self.kernel.__name__.startswith("adam")  # type: ignore[attr-defined]
+        return self.kernel in (optimizers.adam, optimizers.adam_uncorrected)

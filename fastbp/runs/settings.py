@@ -11,7 +11,7 @@ from typing import Any
 import numpy as np
 
 from fastbp import checks
-from fastbp.choices import ACTIVATIONS, LOSSES, choose, unknown
+from fastbp.choices import ACTIVATIONS, VALUE_LOSSES, choose, unknown
 from fastbp.network import DTYPES
 from fastbp.optimizers import LARGEST_RATE, OPTIMIZERS, SCHEDULES
 from fastbp.persistence import write_whole
@@ -19,14 +19,11 @@ from fastbp.plan.steps import MOST_THREADS
 from fastbp.readers import MISSING, is_file, is_table
 from fastbp.targets import TASKS
 
-# Measured on digits held out from those to learn from, with no hidden layer to three.
-LEARNING_RATES = {"sgd": 0.5, "adam": 0.01, "adamw": 0.01, "rmsprop": 0.005, "adagrad": 0.05}
+LEARNING_RATES = {name: kind.command_rate for name, kind in OPTIMIZERS.items()}
 LABEL_SMOOTHING = 0.1
 # Batches are of SMALL rows where there are fewer than MANY to learn from, else of LARGE.
 SMALL_BATCH, LARGE_BATCH, MANY_ROWS = 32, 128, 20_000
 PICTURES = ("png", "svg", "none")
-# Losses that take values, by the task.
-VALUE_LOSSES = tuple(name for name, loss in LOSSES.items() if loss.output == "values")
 
 
 @dataclass(frozen=True)

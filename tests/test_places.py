@@ -1,0 +1,150 @@
+"""Adding a built-in activation, loss or optimizer takes its kernels, its twin and one table row."""
+
+import ast
+import dataclasses
+import re
+from pathlib import Path
+from typing import ClassVar
+
+import numpy as np
+import pytest
+
+import fastbp
+from fastbp import choices, optimizers, reference
+from fastbp.kernels.declare import Matrix, Number, Numbers, Vector, kernel
+
+PACKAGE = Path(fastbp.__file__).parent
+
+# Where the name of an activation, a loss and an optimizer may stand: kernels, the twin, the table.
+TABLES = {"softplus": "choices.py", "huber": "choices.py", "rmsprop": "optimizers.py"}
+# And where else, why. A docstring serves as well as the words of ``plan/describe.py``.
+WORDS = {"plan/describe.py": "words for the table that shows a plan"}
+EXCEPTIONS = {
+    "softplus": {"onnx_nodes.py": "nodes of ONNX for the column onnx of the table"},
+    "huber": {"functional.py": "a public function for each loss, with its own arguments"} | WORDS,
+    "rmsprop": {"scratch_optimizers.py": "the from-scratch classes name their kernels"} | WORDS,
+}
+
+
+def names_in(path):
+    """Every name and every string of a source file, but for docstrings."""
+    tree = ast.parse(path.read_text())
+    documents = {
+        id(node.body[0].value)
+        for node in ast.walk(tree)
+        if isinstance(node, ast.Module | ast.ClassDef | ast.FunctionDef)
+        and node.body
+        and isinstance(node.body[0], ast.Expr)
+    }
+    for node in ast.walk(tree):
+        if isinstance(node, ast.Constant) and isinstance(node.value, str):
+            if id(node) not in documents:
+                yield node.value
+        elif isinstance(node, ast.Name):
+            yield node.id
+        elif isinstance(node, ast.Attribute):
+            yield node.attr
+        elif isinstance(node, ast.FunctionDef | ast.alias):
+            yield node.name
+
+
+@pytest.mark.parametrize("name", TABLES)
+def test_a_name_stands_in_kernels_the_twin_and_the_table(name):
+    found = {
+        path.relative_to(PACKAGE).as_posix()
+        for path in PACKAGE.rglob("*.py")
+        if any(re.search(rf"\b{name}\b", text) for text in names_in(path))
+    }
+    kernels = {path for path in found if path.startswith("kernels/")}
+    assert kernels
+    assert found - kernels - {"reference.py"} == {TABLES[name], *EXCEPTIONS[name]}
+
+
+# ---- A row is enough
+
+
+@kernel
+def bias_halved(z: Matrix, b: Vector) -> None:
+    """(z + b) / 2."""
+    B, N = z.shape
+    for i in range(B):
+        for j in range(N):
+            z[i, j] = (z[i, j] + b[j]) / z.dtype.type(2)
+
+
+@kernel
+def halved_backward(delta: Vector, a: Vector) -> None:
+    """F' = 1/2."""
+    for k in range(delta.shape[0]):
+        delta[k] /= delta.dtype.type(2)
+
+
+@kernel
+def fourth_power(z: Matrix, targets: Matrix, row_weights: Vector, found: Numbers) -> None:
+    """loss_i = sum_k (z_ki - t_ki)^4."""
+    K, B = z.shape
+    for k in range(K):
+        for i in range(B):
+            r = z[k, i] - targets[k, i]
+            found[0] += row_weights[i] * r * r * r * r
+            found[1] += row_weights[i] * r * r
+            z[k, i] = row_weights[i] * z.dtype.type(4) * r * r * r
+
+
+@kernel
+def signs(params: Vector, grads: Vector, rate: Number, hyper: Numbers) -> None:
+    """Params -= rate sign(grads)."""
+    step = params.dtype.type(rate)
+    for k in range(params.shape[0]):
+        params[k] -= step if grads[k] > 0 else -step
+
+
+@dataclasses.dataclass(frozen=True)
+class Signs(optimizers.Optimizer):
+    kernel: ClassVar[object] = signs
+
+
+@pytest.fixture
+def rows(monkeypatch):
+    halved = choices.Activation("halved", bias_halved, halved_backward, c="z / 2")
+    power = choices.Loss("fourth_power", None, fourth_power, "values", "r2", free_output=True)
+    monkeypatch.setitem(choices.ACTIVATIONS, "halved", halved)
+    monkeypatch.setitem(choices.LOSSES, "fourth_power", power)
+    monkeypatch.setitem(optimizers.OPTIMIZERS, "signs", Signs)
+    # The twins.
+    half = (lambda z: z / 2, lambda z: np.full_like(z, 0.5))
+    monkeypatch.setitem(reference.ACTIVATIONS, "halved", half)
+
+
+@pytest.mark.usefixtures("rows")
+def test_a_row_of_each_table_is_all_that_training_needs(tmp_path):
+    random = np.random.default_rng(0)
+    X = random.normal(size=(60, 4))
+    y = X[:, :2] * 0.5
+    net = fastbp.Network([4, 9, 2], "halved", "fourth_power", "float64", out_activation="halved")
+    assert fastbp.gradient_check(net, X[:9], y[:9]) < 1e-6
+    history = fastbp.train(net, X, y, optimizer="signs", epochs=150, batch_size=20)
+    assert history.loss[-1] < 0.1 * history.loss[0]
+    assert history.metric[-1] > 0.5
+    net.save(tmp_path / "net")
+    np.testing.assert_array_equal(fastbp.load(tmp_path / "net").forward(X), net.forward(X))
+
+
+@pytest.mark.usefixtures("rows")
+def test_the_columns_of_a_row_are_all_that_exports_need(tmp_path):
+    from fastbp.export_c import export_c
+    from fastbp.export_onnx import export_onnx
+
+    net = fastbp.Network([4, 9, 2], "halved", "fourth_power")
+    export_c(tmp_path / "net.c", net)
+    assert "a[k] = z / 2;" in (tmp_path / "net.c").read_text()
+    with pytest.raises(ValueError, match="the activation 'halved' has no form in ONNX"):
+        export_onnx(tmp_path / "net.onnx", net)
+
+
+@pytest.mark.usefixtures("rows")
+def test_a_new_activation_is_held_against_its_twin():
+    z, b = np.array([[1.0, -2.0]]), np.array([0.5, 0.25])
+    expected = reference.ACTIVATIONS["halved"][0](z + b)
+    bias_halved(z, b)
+    np.testing.assert_array_equal(z, expected)
