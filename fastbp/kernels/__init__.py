@@ -1,14 +1,20 @@
-"""Every compiled loop of fastbp, one subject a file; read in this order they are the derivation.
+"""The compiled loops of fastbp, one subject a file.
 
-``memory``, ``scalar``, ``random``, ``rows``, ``activations``, ``products``, ``dense``, ``sparse``,
-``batches``, ``losses``, ``optimizers``, ``clock``, ``threads``.
+The derivation, in this order: ``activations``, ``dense``, ``losses``, ``optimizers``; then
+``batches``, ``random``, ``rows``, ``products``, ``sparse``, ``scalar``, ``clock``, ``threads``. How
+a step calls them stands in ``fastbp.plan.lowering``, and ``print(net.plan(32))`` shows it for a
+network. The machinery: ``declare`` (what a kernel is), ``memory``, ``compiler``, ``cache``,
+``native``, ``instructions`` and ``tiles``.
 
 Legend, for every array::
 
     B  rows of a batch        M  fan-in of a layer     N  fan-out of a layer
     K  outputs (classes)      L  layers of weights     P  parameters in all
 
-    X (B, M) input    W (M, N) weights    b (N,) biases     z = X W + b (B, N)
+    n  rows of the data
+
+    X (n, M) data     x (B, M) a batch    W (M, N) weights  b (N,) biases
+    z = x W + b (B, N)
     a = f(z) (B, N)   delta = dLoss/dz (B, N)               dW, db, dX: dLoss/dW, ...
 
 Sources are given as "seed 000" to "seed 004", the five notes that this project implements, with

@@ -1,9 +1,9 @@
 """Activations and their derivatives, each a loop over one layer's outputs.
 
 The first kernel of each pair adds the biases: a = f(z + b) of ``z`` (B, N), in place, ``b`` (N,).
-The second multiplies ``delta``, dLoss/da, by f'(z), in place (seed 000, eq. 18), which follows
-from the outputs ``a``; GELU and SiLU keep f'(z) in ``slopes`` instead. At a kink the derivative is
-the one from the left.
+The second multiplies ``delta`` by f'(z), in place: dLoss/da becomes dLoss/dz (seed 000, eq. 18).
+f'(z) follows from the outputs ``a``; GELU and SiLU keep it in ``slopes`` instead. At a kink the
+derivative is the one from the left.
 """
 
 import functools

@@ -1,6 +1,6 @@
 """The end of a step: rows, steps and epochs are counted, and losses are averaged.
 
-``clock`` (8,) says where a run stands. Each thread has its own:
+``clock`` (8,) says where a run stands; each thread has its own. The names below are its places.
 """
 
 import numpy as np
@@ -11,8 +11,8 @@ ROW = 0  # rows of this epoch that are done
 EPOCHS = 1  # epochs done
 STEPS = 2  # steps done
 ROWS = 3  # rows of an epoch
-BEGIN = 4  # where the next batch begins in the order of rows: ROW, after the orders of other epochs
-ORDERS = 5  # how many epochs' orders there are, which are taken in turn
+BEGIN = 4  # index in ``order`` of the first row of the next batch
+ORDERS = 5  # row orders that are stored in ``order``, one after the other; epoch e uses e % ORDERS
 ENDED = 6  # epochs that ended in this call
 BATCH = 7  # rows of a batch, but for the last of an epoch
 SIZE = 8

@@ -95,7 +95,7 @@ class _Library(JITCodeLibrary):
         return self
 
     def set_env(self, name: str, environment: Any) -> None:
-        """Tell no machine code where Python's objects are: there is none, and none are used."""
+        """Do nothing: kernels use no Python objects."""
 
 
 _REPLACED = "_optimize_functions", "_optimize_final_module", "_finalize_final_module"
@@ -136,7 +136,7 @@ class _Compiler(CompilerBase):
 
 @contextlib.contextmanager
 def no_collection() -> Iterator[None]:
-    """Disable garbage collection while compiling, of which it takes a tenth."""
+    """Disable garbage collection while compiling: it takes a tenth of the time."""
     collects = gc.isenabled()
     gc.disable()
     try:

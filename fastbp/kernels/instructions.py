@@ -1,7 +1,7 @@
 """Instructions that Numba cannot express, emitted in LLVM's language.
 
-What each of them does is said by the Python function of the same name, in ``memory``, ``products``
-or ``threads``. Nothing but ``compiler`` imports this module.
+What each of them does is said by the Python function of the same name, in ``memory``, ``products``,
+``threads`` or ``plan.run``. Nothing but ``compiler`` imports this module.
 """
 
 from llvmlite import ir

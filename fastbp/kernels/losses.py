@@ -1,9 +1,9 @@
 """Losses, their gradients, and the predictions that belong to them.
 
-Here, and only here, outputs stand features first, (K, B), as seed 000 writes everything: there are
-few outputs and many rows, and a loop over the rows vectorises where one over three classes cannot
-(a third of the step of a 2-64-3 network). Each loss turns ``z`` (K, B) into delta = dLoss/dz, in
-place, and adds to ``found``:
+The outputs, targets and deltas of the last layer are stored features first, (K, B), as seed 000
+writes everything: there are few outputs and many rows, and a loop over the rows vectorises where
+one over three classes cannot, which saves a third of the step of a 2-64-3 network. Each loss turns
+``z`` (K, B) into delta = dLoss/dz, in place, and adds to ``found``:
 
     found[0]   the loss of the batch, sum_i w_i loss_i
     found[1]   the score that its metric is made of, sum_i w_i score_i: 1 for a row that is
@@ -31,10 +31,7 @@ from fastbp.kernels.declare import (
     part,
 )
 from fastbp.kernels.memory import flat, vector
-from fastbp.kernels.rows import softmax
 from fastbp.kernels.scalar import HALF, ONE, ZERO, exp, log, sigmoid, softplus
-
-__all__ = ["softmax"]
 
 # Numbers of scratch memory for each row of a batch; of a user's own loss, for each of its outputs.
 SCRATCH = 4
@@ -98,7 +95,7 @@ def softmax_cross_entropy(
     (seed 000, eq. 14; seed 003; seed 004, eq. 1). The Jacobian of the softmax never appears.
 
     t is (1 - smoothing) times the one-hot label plus smoothing / K. A row adds at most
-    ``max_label_loss`` to the loss, which is what remains where others clip probabilities.
+    ``max_label_loss`` to the loss: the same as probabilities clipped at e^-max_label_loss.
     ``scratch`` (SCRATCH * B,) is overwritten.
     """
     K, B = z.shape
@@ -108,7 +105,7 @@ def softmax_cross_entropy(
     maxima(z, top, which)
     for i in range(B):
         score += row_weights[i] if np.int64(which[i]) == labels[i] else ZERO
-    fit = which
+    fit = which  # the indices are no longer needed
     for i in range(B):
         fit[i] = on * (z[labels[i], i] - top[i])
     if smoothing > 0.0:
@@ -143,7 +140,7 @@ def softmax_cross_entropy_of_probabilities(
     maxima(y, total, answer)
     for i in range(B):
         score += row_weights[i] if which[i] == answer[i] else ZERO
-    fit = which
+    fit = which  # the indices are no longer needed
     for i in range(B):
         fit[i] = ZERO
     for k in range(K):

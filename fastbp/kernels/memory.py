@@ -14,8 +14,8 @@ __all__ = ["LINE", "Array", "flat", "matrix", "prefetch", "read", "vector", "wri
 def vector(buffer: Array, start: int, size: int) -> Array:
     """View ``size`` elements of a C-ordered array from element ``start``.
 
-    A slice counts references and a reshape calls into C: 31 ns → 2 ns in compiled code. The view
-    must not outlive its buffer.
+    In compiled code a slice would count references, and a reshape call into C: 31 ns → 2 ns. The
+    view must not outlive its buffer.
     """
     return buffer.reshape(-1)[start : start + size]
 
@@ -40,8 +40,8 @@ def flat(a: Array) -> Array:
 def read(a: Array, i: int, scope: int) -> Any:
     """Read element ``i`` of a C-ordered array.
 
-    ``scope`` is a constant. Where a kernel reads or writes in two scopes of the same ten, no
-    element is touched in both.
+    ``scope`` is a constant. A kernel that uses two scopes k and l with k // 10 = l // 10 touches no
+    element in both.
     """
     return a.reshape(-1)[i]
 

@@ -88,5 +88,5 @@ def core() -> str:
 
 
 def small_products() -> bool:
-    """Whether they include some for small products, which need not pack their matrices first."""
+    """Whether OpenBLAS has kernels for small products here, which do not pack matrices first."""
     return core() in ("SkylakeX", "Cooperlake", "SapphireRapids")

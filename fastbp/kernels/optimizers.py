@@ -28,26 +28,31 @@ def penalise(
     factor: Number,
     found: Numbers,
 ) -> None:
-    """Add the gradient of factor (l2 / 2 sum w^2 + l1 sum |w|) to ``g``, and that to ``found[0]``.
+    """Add factor (l2 / 2 sum w^2 + l1 sum |w|) to ``found[0]``, and its gradient to ``g``.
 
     Seed 004. ``l1_slope_at_zero`` is taken for the derivative of |w| at 0.
     """
     w, g = flat(w), flat(g)
     T = w.dtype.type
-    one, two, half = T(factor * l1), T(factor * l2), T(0.5 * factor * l2)
-    middle = T(factor * l1 * l1_slope_at_zero)
+    l1_slope, l2_slope, half_l2 = T(factor * l1), T(factor * l2), T(0.5 * factor * l2)
+    slope_at_zero = T(factor * l1 * l1_slope_at_zero)
     zero = T(0)
     total = zero
     for k in range(w.shape[0]):
         x = w[k]
-        total += half * x * x + one * abs(x)
-        g[k] += two * x + (one if x > zero else (-one if x < zero else middle))
+        total += half_l2 * x * x + l1_slope * abs(x)
+        g[k] += l2_slope * x + (
+            l1_slope if x > zero else (-l1_slope if x < zero else slope_at_zero)
+        )
     found[0] += np.float64(total)
 
 
 @kernel
 def square_sum(grads: Vector) -> float:
-    """Sum of the squares of ``grads`` (P,), in their precision; not finite if one is not."""
+    """Sum of the squares of ``grads`` (P,), in their precision.
+
+    Not finite if one of them is not, or if a square overflows.
+    """
     total = grads.dtype.type(0)
     for k in range(grads.shape[0]):
         total += grads[k] * grads[k]
@@ -65,7 +70,8 @@ def judge(found: Table, totals: Numbers) -> bool:
     """Add up what each thread has found; True, which ends training, if it is not finite.
 
     ``found`` (threads, 8): loss, score, squared gradient. ``totals`` (4,) receives their sums, and
-    the length of the gradient.
+    the length of the gradient. Where threads have not added up their gradients before, that is the
+    length of all of them side by side, which serves to see whether they are finite.
     """
     loss = score = square = 0.0
     for rank in range(found.shape[0]):

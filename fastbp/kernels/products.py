@@ -29,7 +29,7 @@ def blas_product(a: Array, form_a: int, b: Array, form_b: int, kept: float, out:
 
 @kernel
 def product(a: Matrix, form_a: Whole, b: Matrix, form_b: Whole, kept: Number, out: Matrix) -> None:
-    """``out`` = a b + kept out, ``a`` and ``b`` PLAIN or TRANSPOSED on the way.
+    """``out`` = a b + kept out, ``a`` and ``b`` used as they are (PLAIN) or TRANSPOSED.
 
     Of a TRANSPOSED ``a`` with more columns than ``out`` has rows, the first columns are taken.
     """
@@ -49,9 +49,7 @@ def product_of_rows(a: Matrix, W: Matrix, out: Matrix) -> None:
                 out[i, j] += x * W[m, j]
 
 
-# A tile of a product: TILE rows, of at most two vectors of VECTOR bytes each, that stay in the
-# processor's registers while it runs through the depth. Each number of a row of a is copied to all
-# places of a vector in turn.
+# Rows of a tile, and bytes of the vectors that it is made of; ``tiles`` says what a tile is.
 TILE, VECTOR = 6, 32
 
 
@@ -59,9 +57,9 @@ TILE, VECTOR = 6, 32
 def product_tile(
     x: Array, W: Array, X: Array, order: Array, later: int, out: Array, i: int
 ) -> None:
-    """Make rows ``i`` to ``i + TILE`` of ``out`` (B, N) = x W; prefetch rows of ``X`` meanwhile.
+    """Make rows ``i`` to ``i + TILE`` of ``out`` (B, N) = x W.
 
-    Those are ``order[later]`` and the following, at most the last.
+    Meanwhile the rows ``order[later:later + TILE]`` of ``X``, or the last, are prefetched.
     """
     out[i : i + TILE] = x[i : i + TILE] @ W
 

@@ -40,8 +40,8 @@ def skip_draws(random: Bits, draws: Whole) -> None:
 def dropout(a: Matrix, rate: Number, random: Bits, offset: Whole) -> None:
     """Drop outputs, in place: of ``a`` (B, N) the fraction ``rate`` becomes 0, the rest a / keep.
 
-    keep = 1 - rate. Element (i, j) uses draw ``offset + i N + j`` after the counter, which is not
-    moved.
+    keep = 1 - rate. Element (i, j) uses draw ``offset + i N + j`` after the counter, which
+    ``clock.end_step`` advances.
     """
     keep = a.dtype.type(1.0 - rate)
     limit = np.uint64((1.0 - rate) * 4294967296.0)
@@ -75,7 +75,7 @@ def dropout_backward(delta: Matrix, a: Matrix, rate: Number, random: Bits, offse
 
 @kernel
 def dropout_scale(a: Vector, rate: Number) -> None:
-    """Divide by keep, in place: restore what ``dropout_backward`` scaled, for a later product."""
+    """Undo the scaling of ``a`` by ``dropout_backward``, for a dW that is made afterwards."""
     keep = a.dtype.type(1.0 - rate)
     a = flat(a)
     for k in range(a.shape[0]):

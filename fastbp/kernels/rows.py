@@ -80,8 +80,8 @@ def softmax_backward(s: Matrix, v: Matrix, out: Matrix) -> None:
 def softmax_cross_entropy_backward(p: Matrix, labels: Labels, out: Matrix) -> None:
     """``out`` (B, K) = (p - y) / B from softmax outputs ``p`` (B, K) and ``labels`` (B,).
 
-    Seed 001 and seed 003, "combined"; the step that the notes measured at 6.92 times the
-    separate one. ``out`` may be ``p``.
+    Seed 001 and seed 003, "combined"; the step that the notes measured to be 6.92 times as
+    fast as the separate ones. ``out`` may be ``p``.
     """
     B, K = p.shape
     weight = p.dtype.type(1) / p.dtype.type(B)

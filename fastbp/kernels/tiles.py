@@ -55,7 +55,7 @@ class Tile:
         name = f"llvm.fmuladd.v{self.lanes}f{8 * size}"
         shape = ir.FunctionType(self.lane, [self.lane] * 3)
         self.multiply_add = cgutils.get_or_insert_function(builder.module, shape, name)
-        # Of fewer numbers than two vectors the second overlaps the first.
+        # If N is less than two vectors, the second overlaps the first.
         self.vectors = WHOLE(0), builder.sub(operands.N, WHOLE(self.lanes))
 
     def emit(self, fetched: list[Any]) -> None:

@@ -1,6 +1,6 @@
 """Which kernel makes a product or fuses what follows it, by shape, precision and processor.
 
-Every rule stands here, with the measurement behind it.
+Every choice between kernels of a plan stands here, with the measurement behind it.
 """
 
 from typing import NamedTuple
@@ -10,18 +10,18 @@ from fastbp.kernels.dense import NARROW
 from fastbp.kernels.products import TILE, VECTOR
 from fastbp.plan.problem import Layout
 
-# The SkylakeX kernels of OpenBLAS make W^T a^T much faster than a W while W^T is there, has rows
-# of 32 numbers or more, and the product has no more than 1,200: 22 us → 14 us for 100 rows, 784
-# inputs and 10 outputs. delta W^T gains as well: 400 ns → 170 ns for 32 rows, 64 and 3.
+# With OpenBLAS's SkylakeX kernels, W^T a^T is faster than a W if M >= 32, N <= 16 and B N <= 1,200:
+# 22 us → 14 us for 100 rows, 784 inputs and 10 outputs. delta W^T gains from W^T as well: 400 ns →
+# 170 ns for 32 rows, 64 inputs and 3 outputs.
 TRANSPOSED_ROW, TRANSPOSED_COLUMNS, TRANSPOSED_PRODUCT = 32, 16, 1200
 # Products of so few rows are made by a loop in inference: 1.4 us → 0.4 us for a row, 64 inputs
 # and 100 outputs.
 FEW_ROWS = 3
-# So many multiplications at most make a product small for OpenBLAS.
+# Products of at most this many multiplications count as small for OpenBLAS.
 SMALL_PRODUCT = 1_000_000
-# With fewer rows at a time, what is done once for each block would outweigh the gain.
+# Blocks of fewer rows than this: what is done once for each block outweighs the gain.
 LEAST_ROWS = 40
-# With fewer inputs, tiles of the first layer's products gain nothing.
+# First layers of fewer inputs than this gain nothing from tiles.
 LEAST_INPUTS = 48
 # A matrix of so many weights is large. To add up the gradients that each thread has of it takes
 # longer than to meet once more, after which each makes its part of the sum from all rows.

@@ -249,7 +249,7 @@ class LossOfOutputs:
     Parameters
     ----------
     objective : Objective
-        Its loss counts, and what the loss is told; not the penalties.
+        Its loss and the numbers that the loss takes are used; penalties are ignored.
     """
 
     def __init__(self, objective: Objective) -> None:

@@ -44,7 +44,7 @@ class StepLowering:
         self.plan = Plan()
         layout, P = problem.layout, problem.layout.params
         self.top = layout.layers - 1
-        self.own = shared.grads.part(rank * shared.grads_row, P, name="grads")
+        self.own_grads = shared.grads.part(rank * shared.grads_row, P, name="grads")
         widest = max(layout.sizes[1:])
         narrow = 2 * dense.NARROW * widest if problem.choices.narrow else 0
         memory = shared.memory
@@ -52,7 +52,7 @@ class StepLowering:
         transposed = P if problem.choices.transposes else 0
         self.transposed = memory.new("W^T", (transposed,), layout.dtype)
         self.row = progress.clock.part(clock.ROW)
-        self.begin = progress.clock.part(clock.BEGIN)
+        self.batch_start = progress.clock.part(clock.BEGIN)
         self.divided = [
             choice.divides(layout, layer, problem.threads, sparse=problem.is_sparse)
             for layer in range(layout.layers)
@@ -142,18 +142,18 @@ class StepLowering:
 
     def step(self, B: int) -> None:
         """Lower a step of ``B`` rows, of which this thread has a part, in blocks."""
-        first, own = portion(B, self.rank, self.problem.threads)
+        first, own_rows = portion(B, self.rank, self.problem.threads)
         self.B = B
         self.plan.phase = "batch"
         self.factor_of_weights()
-        blocks = max(1, -(-own // self.problem.choices.block))
+        blocks = max(1, -(-own_rows // self.problem.choices.block))
         for block in range(blocks):
-            start, count = portion(own, block, blocks)
+            start, count = portion(own_rows, block, blocks)
             self.first, self.count, self.is_first_block = first + start, count, block == 0
             self.plan.phase = "batch"
             self.batch()
             if block == 0:
-                self.meet()  # all parameters have moved
+                self.meet()  # every thread has finished the update of the previous step
                 self.plan.add(products.clear, self.found_here)
             self.plan.phase = "forward"
             self.forward()
@@ -185,7 +185,7 @@ class StepLowering:
             weight = self.progress.weight
             self.plan.add(
                 batches.batch_weight,
-                *(self.weights, self.shared.order, self.begin, self.B, scale, weight),
+                *(self.weights, self.shared.order, self.batch_start, self.B, scale, weight),
             )
             self.weight, self.factor = weight.part(0), weight.part(1)
 
@@ -198,17 +198,22 @@ class StepLowering:
             self.slide(self.x)
         elif not self.problem.is_sparse:
             self.x = self.shared.x.part(self.first * M, self.count, M)
-            self.plan.add(batches.gather, self.X, order, self.begin, self.x)
+            self.plan.add(batches.gather, self.X, order, self.batch_start, self.x)
         if self.labels:
             self.y = self.shared.y.part(self.first, self.count)
-            self.plan.add(batches.gather_labels, self.targets, order, self.begin, self.y)
+            self.plan.add(batches.gather_labels, self.targets, order, self.batch_start, self.y)
         else:
             self.y = self.shared.y.part(self.first * K, K, self.count)
-            self.plan.add(batches.gather_targets, self.targets, order, self.begin, self.y)
+            self.plan.add(batches.gather_targets, self.targets, order, self.batch_start, self.y)
         self.row_weights = self.shared.row_weights.part(self.first, self.count)
         if self.weights is not None:
             self.plan.add(
-                batches.row_weights, self.weights, order, self.begin, self.factor, self.row_weights
+                batches.row_weights,
+                self.weights,
+                order,
+                self.batch_start,
+                self.factor,
+                self.row_weights,
             )
         else:
             assert isinstance(self.factor, float)
@@ -241,11 +246,11 @@ class StepLowering:
     def dW(self, layer: int) -> Operand:
         """DW (M, N) of a layer, of this thread's rows."""
         M, N = self.layout.sizes[layer : layer + 2]
-        return self.own.part(self.layout.weight_starts[layer], M, N, name="dW")
+        return self.own_grads.part(self.layout.weight_starts[layer], M, N, name="dW")
 
     def db(self, layer: int) -> Operand:
         """The gradient of the biases (N,) of a layer, of this thread's rows."""
-        return self.own.part(
+        return self.own_grads.part(
             self.layout.bias_starts[layer], self.layout.sizes[layer + 1], name="db"
         )
 
@@ -255,7 +260,7 @@ class StepLowering:
         start = self.layout.output_starts[layer] * self.B + self.first * N
         return buffer.part(start, self.count, N)
 
-    def a(self, layer: int) -> Operand:
+    def input_of(self, layer: int) -> Operand:
         """The outputs of the layer below ``layer``, which are its input."""
         return self.x if layer == 0 else self.layer_rows(self.shared.outputs, layer - 1)
 
@@ -293,7 +298,7 @@ class StepLowering:
             out = self.layer_rows(self.shared.outputs, layer)
             if self.problem.choices.narrow and self.layout.sizes[layer] <= dense.NARROW:
                 self.plan.add(
-                    *(dense.narrow_relu, self.a(layer), self.W(layer), self.b(layer), out),
+                    *(dense.narrow_relu, self.input_of(layer), self.W(layer), self.b(layer), out),
                     layer=layer,
                     multiplications=self.layout.sizes[layer] * out.size,
                 )
@@ -311,7 +316,7 @@ class StepLowering:
             order = self.from_first(self.shared.order)
             self.plan.add(
                 sparse.sparse_product,
-                *(values, columns, starts, order, self.begin, self.W(0), out),
+                *(values, columns, starts, order, self.batch_start, self.W(0), out),
                 layer=0,
             )
         elif layer == 0 and self.in_tiles:
@@ -321,7 +326,7 @@ class StepLowering:
             M, N = self.layout.sizes[0], self.layout.sizes[1]
             self.plan.add(
                 products.tiled_product,
-                *(self.x, self.W(0), self.X, order, self.begin, out),
+                *(self.x, self.W(0), self.X, order, self.batch_start, out),
                 layer=0,
                 multiplications=self.count * M * N,
             )
@@ -330,27 +335,29 @@ class StepLowering:
             columns = self.layer_rows(self.shared.deltas, layer)
             columns = columns.part(0, columns.shape[1], columns.shape[0], name="z^T")
             self.plan.add(products.transpose, self.W(layer), flipped, layer=layer)
-            self.product(flipped, PLAIN, self.a(layer), TRANSPOSED, columns, layer, "z^T = W^T a^T")
+            self.product(
+                flipped, PLAIN, self.input_of(layer), TRANSPOSED, columns, layer, "z^T = W^T a^T"
+            )
             self.plan.add(products.transpose, columns, out, layer=layer)
         else:
-            self.product(self.a(layer), PLAIN, self.W(layer), PLAIN, out, layer, "z = a W")
+            self.product(self.input_of(layer), PLAIN, self.W(layer), PLAIN, out, layer, "z = a W")
 
     @property
     def in_tiles(self) -> bool:
         """Whether the first layer's product is made in tiles."""
         gathered = not self.problem.in_place or self.X.dtype == self.layout.dtype.name
-        tiles = self.problem.choices.tiles and gathered
+        tiles = self.problem.choices.tiles and gathered and self.top > 0
         return tiles and choice.enough_for_a_tile(self.count)
 
-    def uses_transpose(self, layer: int) -> bool:
-        """Whether W^T of a layer is made in this step."""
+    def allows_transpose(self, layer: int) -> bool:
+        """Whether the shape of W allows products with W^T."""
         M, N = self.layout.sizes[layer : layer + 2]
         return self.problem.choices.transposes and choice.transposes(M, N)
 
     def by_transpose(self, layer: int) -> bool:
         """Whether a layer's product is made with W^T."""
         N = self.layout.sizes[layer + 1]
-        return self.uses_transpose(layer) and choice.product_by_transpose(self.count, N)
+        return self.allows_transpose(layer) and choice.product_by_transpose(self.count, N)
 
     def activate(
         self, activation: Activation, z: Operand, b: Operand, slopes: Operand, layer: int
@@ -359,20 +366,20 @@ class StepLowering:
         more = (slopes,) if activation.keeps_slope else ()
         self.plan.add(activation.forward, z, b, *more, layer=layer)
 
-    def rate(self, layer: int) -> float:
+    def dropout_rate(self, layer: int) -> float:
         """The fraction of a layer's outputs that is dropped."""
         return self.objective.dropout[layer] if self.objective.dropout else 0.0
 
-    def draws(self, layer: int) -> int:
+    def first_draw(self, layer: int) -> int:
         """Number of the first dropout draw of a layer, for this block's rows."""
         return self.layout.output_starts[layer] * self.B + self.first * self.layout.sizes[layer + 1]
 
     def drop(self, layer: int, out: Operand) -> None:
         """Drop some of a layer's outputs (Srivastava and others 2014)."""
-        rate = self.rate(layer)
+        rate = self.dropout_rate(layer)
         if rate > 0.0:
             state = self.progress.random
-            self.plan.add(random.dropout, out, rate, state, self.draws(layer), layer=layer)
+            self.plan.add(random.dropout, out, rate, state, self.first_draw(layer), layer=layer)
 
     # ---------------------------------------------------------------- last layer and loss
 
@@ -380,31 +387,24 @@ class StepLowering:
         """z^T = W^T a^T + b of the last layer, features first."""
         top, K = self.top, self.layout.sizes[-1]
         self.z = self.shared.z.part(self.first * K, K, self.count, name="z")
-        below, W, b = self.a(top) if not self.sparse_at(top) else None, self.W(top), self.b(top)
-        work = self.layout.sizes[top] * K * self.count
-        if self.problem.choices.narrow and K <= dense.NARROW:
-            assert below is not None
+        W, b = self.W(top), self.b(top)
+        if self.narrow_last():
             transposed = self.narrow.part(0, dense.NARROW, self.layout.sizes[top])
             self.plan.add(
-                *(dense.narrow_columns, below, W, b, transposed, self.z),
+                *(dense.narrow_columns, self.input_of(top), W, b, transposed, self.z),
                 layer=top,
-                multiplications=work,
+                multiplications=self.layout.sizes[top] * self.z.size,
             )
         else:
-            if self.uses_transpose(top):
+            if self.allows_transpose(top):
                 self.plan.add(products.transpose, W, self.W_transposed(top), layer=top)
             if self.by_transpose(top):
-                assert below is not None
-                flipped = self.W_transposed(top)
-                self.product(flipped, PLAIN, below, TRANSPOSED, self.z, top, "z^T = W^T a^T")
+                flipped, a = self.W_transposed(top), self.input_of(top)
+                self.product(flipped, PLAIN, a, TRANSPOSED, self.z, top, "z^T = W^T a^T")
                 self.plan.add(dense.add_bias_to_columns, self.z, b, layer=top)
             else:
                 out = self.layer_rows(self.shared.outputs, top)
-                if top == 0:
-                    self.multiply_alone(out)
-                else:
-                    assert below is not None
-                    self.product(below, PLAIN, W, PLAIN, out, top, "z = a W")
+                self.multiply(top, out)
                 self.plan.add(dense.columns_with_bias, out, b, self.z, layer=top)
         if self.shared.record is not None:
             record = self.shared.record
@@ -412,13 +412,6 @@ class StepLowering:
             self.plan.add(batches.record_outputs, self.z, self.row, record, layer=top)
         if self.layout.out_activation is not None:
             self.out_activation(self.layout.out_activation)
-
-    def multiply_alone(self, out: Operand) -> None:
-        """z = X W of a network of one layer."""
-        if self.problem.is_sparse:
-            self.multiply(0, out)
-        else:
-            self.product(self.x, PLAIN, self.W(0), PLAIN, out, 0, "z = x W")
 
     def sparse_at(self, layer: int) -> bool:
         """Whether a layer's input is in compressed rows."""
@@ -498,8 +491,7 @@ class StepLowering:
 
     def fuses_narrow(self) -> bool:
         """Whether the way back through the last layer and the ReLU below it is one kernel."""
-        narrow = self.problem.choices.narrow and self.layout.sizes[-1] <= dense.NARROW
-        return narrow and self.objective.dropout is None
+        return self.narrow_last() and self.objective.dropout is None
 
     def narrow_backward(self) -> None:
         """Go back through a narrow last layer and the ReLU below it."""
@@ -509,7 +501,16 @@ class StepLowering:
         self.clear_in_first_block(dW)
         self.clear_in_first_block(db)
         self.plan.add(
-            *(dense.narrow_relu_backward, self.z, self.W(top), self.a(top), scratch, sent, dW, db),
+            *(
+                dense.narrow_relu_backward,
+                self.z,
+                self.W(top),
+                self.input_of(top),
+                scratch,
+                sent,
+                dW,
+                db,
+            ),
             layer=top,
             multiplications=2 * self.layout.sizes[-1] * sent.size,
         )
@@ -524,11 +525,20 @@ class StepLowering:
             order = self.from_first(self.shared.order)
             self.clear_in_first_block(dW)
             self.plan.add(
-                *(sparse.sparse_gradient, values, columns, starts, order, self.begin, delta, dW),
+                *(
+                    sparse.sparse_gradient,
+                    values,
+                    columns,
+                    starts,
+                    order,
+                    self.batch_start,
+                    delta,
+                    dW,
+                ),
                 layer=0,
             )
         elif layer == self.top:
-            a, kept = self.a(layer), self.kept
+            a, kept = self.input_of(layer), self.kept
             self.product(a, TRANSPOSED, self.z, TRANSPOSED, dW, layer, "dW = a^T delta", kept)
         elif not self.divided[layer]:  # else ``sum_gradients`` makes it
             delta = self.layer_rows(self.shared.deltas, layer)
@@ -536,7 +546,7 @@ class StepLowering:
                 scratch = self.narrow.part(0, dense.NARROW, delta.shape[1])
                 self.clear_in_first_block(dW)
                 self.plan.add(
-                    *(dense.narrow_gradient, self.a(layer), delta, scratch, dW),
+                    *(dense.narrow_gradient, self.input_of(layer), delta, scratch, dW),
                     layer=layer,
                     multiplications=work,
                 )
@@ -545,7 +555,7 @@ class StepLowering:
                     *(products.tiled_gradient, self.x, delta, dW), layer=0, multiplications=work
                 )
             else:
-                a, kept = self.a(layer), self.kept
+                a, kept = self.input_of(layer), self.kept
                 self.product(a, TRANSPOSED, delta, PLAIN, dW, layer, "dW = a^T delta", kept)
 
     def delta_of_first_layer(self) -> Operand:
@@ -558,19 +568,19 @@ class StepLowering:
     def send_down(self, layer: int) -> None:
         """delta of the layer below = (delta W^T) * f'(z), and its db (seed 000, eq. 16 to 18)."""
         below, W = layer - 1, self.W(layer)
-        sent, a = self.layer_rows(self.shared.deltas, below), self.a(layer)
+        sent, a = self.layer_rows(self.shared.deltas, below), self.input_of(layer)
         formula = "delta = delta W^T"
         if layer < self.top:
             delta = self.layer_rows(self.shared.deltas, layer)
             self.product(delta, PLAIN, W, TRANSPOSED, sent, layer, formula)
-        elif self.uses_transpose(layer) and not self.narrow_last():
+        elif self.allows_transpose(layer) and not self.narrow_last():
             flipped = self.W_transposed(layer)
             self.product(self.z, TRANSPOSED, flipped, PLAIN, sent, layer, formula)
         else:
             self.product(self.z, TRANSPOSED, W, TRANSPOSED, sent, layer, formula)
-        rate = self.rate(below)
+        rate = self.dropout_rate(below)
         if rate > 0.0:
-            state, draws = self.progress.random, self.draws(below)
+            state, draws = self.progress.random, self.first_draw(below)
             self.plan.add(random.dropout_backward, sent, a, rate, state, draws, layer=below)
         slopes = self.layer_rows(self.shared.slopes, below)
         activation = self.layout.activations[below]
@@ -586,7 +596,7 @@ class StepLowering:
 
     # ---------------------------------------------------------------- gradients of all threads
 
-    def parameters(self) -> list[tuple[int, int]]:
+    def owned_pieces(self) -> list[tuple[int, int]]:
         """Start and size of each piece of the parameters that this thread moves."""
         if self.problem.threads == 1:
             return [(0, self.layout.params)]
@@ -637,7 +647,8 @@ class StepLowering:
         dW = self.shared.grads.part(self.layout.weight_starts[layer] + first * N, count, N)
         start = self.layout.output_starts[layer] * self.B
         delta = self.shared.deltas.part(start, self.B, N)
-        # Of all rows of the batch; what starts ``first`` later has column ``first`` first.
+        # All rows of the batch. A view that starts ``first`` elements later has column ``first`` of
+        # the matrix as its first; BLAS reads ``count`` columns of it.
         if layer > 0:
             start = self.layout.output_starts[layer - 1] * self.B
             columns = self.shared.outputs.part(start + first, self.B, M)
@@ -654,7 +665,7 @@ class StepLowering:
         """Add the gradients of L1 and L2 to those of this thread's parameters (seed 004)."""
         if self.objective.penalties is None:
             return
-        grads = self.shared.grads if self.sums_first else self.own
+        grads = self.shared.grads if self.sums_first else self.own_grads
         factor = self.factor if self.objective.by_rows else 1.0
         size = self.problem.threads
         for layer, (l1, l2, bias_l1, bias_l2) in enumerate(self.objective.penalties.tolist()):
@@ -686,8 +697,8 @@ class StepLowering:
 
     def judge(self) -> None:
         """Stop before an update that is not finite: of the loss, or the gradient's length."""
-        pieces = self.parameters() if self.sums_first else [(0, self.layout.params)]
-        grads = self.shared.grads if self.sums_first else self.own
+        pieces = self.owned_pieces() if self.sums_first else [(0, self.layout.params)]
+        grads = self.shared.grads if self.sums_first else self.own_grads
         for start, size in pieces:
             part = grads.part(start, size, name="grads")
             self.plan.add(optimizers.add_square_sum, part, self.found_here)
@@ -700,7 +711,7 @@ class StepLowering:
             self.plan.add(optimizers.advance_powers, self.progress.hyper)
         if self.problem.threads > 1 and not self.sums_first:
             self.add_up()
-        for start, size in self.parameters():
+        for start, size in self.owned_pieces():
             grads = self.summed(start, size)
             if self.rule.clip > 0.0:
                 length = self.progress.totals.part(3)

@@ -10,8 +10,9 @@ from fastbp.plan import choice
 from fastbp.plan.operand import Memory, Operand
 from fastbp.plan.problem import Data, Layout, Objective, Rule, Sparse
 
-# Epochs that may end in a call before a place for their means is made anew.
+# Epochs whose means fit; more memory is allocated for a call in which more of them end.
 MEANS = 64
+# Three are used; eight are a cache line, so that threads do not write to the same one.
 FOUND = 8  # numbers that each thread notes of a step: loss, score, squared gradient
 
 
@@ -63,7 +64,8 @@ class Shared:
         self.row_weights = new("row weights", B)
         self.scratch = new("scratch", problem.objective.loss.scratch_per_row(K) * B)
         self.z = new("z", K * B)
-        # One layer after the other, each (B, N).
+        # One layer after the other, each (B, N); ``deltas`` has the hidden layers only, as the last
+        # layer's delta is ``z``, which is (K, rows) for each block.
         self.outputs = new("a", B * layout.outputs)
         self.deltas = new("delta", B * layout.output_starts[-1] if layers > 1 else B * K)
         keeps = any(activation.keeps_slope for activation in layout.all_activations)

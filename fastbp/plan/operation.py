@@ -26,10 +26,10 @@ class Listener(Protocol):
     """Is told when an entry is compiled, which takes a tenth of a second or more."""
 
     def begin(self) -> None:
-        """Hear that compiling begins."""
+        """Is called before an entry is compiled."""
 
     def end(self, seconds: float) -> None:
-        """Hear that it has ended, after so many seconds."""
+        """Is called after it, with the seconds that it took."""
 
 
 listeners: list[Listener] = []

@@ -25,7 +25,7 @@ class Operation(NamedTuple):
     phase: str  # the part of the step that it belongs to
     layer: int | None  # the layer of weights that it belongs to, from 0
     multiplications: int  # fused multiply-adds of a matrix product
-    formula: str  # what it computes; empty: the kernel's docstring says it
+    formula: str  # what it computes; empty: ``describe`` says it by the kernel
 
 
 class _Words:

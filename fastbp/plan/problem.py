@@ -20,7 +20,7 @@ class Layout(NamedTuple):
     dtype: Any
     weight_starts: tuple[int, ...]  # (L,) start of W, C-ordered (M, N), in params and grads
     bias_starts: tuple[int, ...]  # (L,) start of b in params and grads
-    output_starts: tuple[int, ...]  # (L,) start of the outputs of one row; times B: in a buffer
+    output_starts: tuple[int, ...]  # (L,) widths of the layers below: times B, a layer's start
 
     @classmethod
     def of(

@@ -3,7 +3,7 @@
 from fastbp.kernels.clock import BATCH, ROW, ROWS
 from fastbp.kernels.declare import Labels, Numbers, Whole, instruction, loop, part
 
-# 64-bit words of an operation: the address of its entry, then those of its arguments.
+# 64-bit words of an operation: the address of its entry, then those of at most eight arguments.
 WORDS = 9
 # Places of the lists in ``lists``: what begins an epoch, a step, and the last step of an epoch.
 EPOCH, STEP, LAST = range(3)

@@ -22,13 +22,13 @@ from fastbp.plan.problem import Data, Layout, Objective, Rule, Sparse
 
 # A compiled call lasts about so long, so that Ctrl-C, progress and callbacks are not kept waiting.
 CHUNK_SECONDS = 0.2
-# OpenBLAS has memory for so many threads that call it, and some to spare; it ends the process else.
+# OpenBLAS aborts the process if more threads call it than it has memory for, which is a few more.
 MOST_THREADS = 256
-# From so many multiplications a step, threads are worth their meetings: some 60 us.
+# Steps of fewer multiplications than this, some 60 us, lose more by waiting than threads save.
 THREADED_WORK = 3e6
-# From so many in a call, they are worth being woken: some 400 us.
+# Calls of fewer multiplications than this, some 400 us, are over before threads have started.
 THREADED_CALL = 2e7
-# What else is done with a number that goes into a layer or comes out of one, in multiplications.
+# The elementwise work for each input and output of a layer, in multiplications.
 WORK_OF_NUMBER = 14
 
 
@@ -99,10 +99,10 @@ class Steps:
     order : (rows,) int64 array or None
         The rows of ``data`` to visit, each once in an epoch; None: all, in their order.
     orders : int
-        For so many epochs there is a place in ``self.orders`` (orders, rows), that of the k-th
-        in row k modulo ``orders``: others than ``order`` may be written there.
+        Row orders that are stored. Epoch k uses row k modulo ``orders`` of ``self.orders``
+        (orders, rows), which the caller may overwrite.
     together : int or None
-        How many steps a call will take, if that is known; it matters for the choice of threads.
+        Steps of a call, if that is known; the choice of threads depends on it.
     record : (n, K) array or None
         Receives z of the last layer for every row visited.
     choices : Choices or None
@@ -292,7 +292,7 @@ class Steps:
         return result
 
     def _leave(self) -> None:
-        """Let no thread wait for one that does not come."""
+        """Make all waiting threads leave; no steps can be taken afterwards."""
         self._shared.gate.array()[8] = 1
 
     def _take(self, rank: int, rates: Array) -> tuple[int, Array]:
