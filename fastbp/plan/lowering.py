@@ -90,40 +90,6 @@ class StepLowering:
         self.plan.finish()
         return self.plan
 
-    def lower_gradient(self, *, inputs: bool) -> Plan:
-        """Make the list ``gradient``: one batch of all rows, forward and back; nothing moves.
-
-        With ``inputs``, ``self.dX`` (B, M) receives the gradient of the rows.
-        """
-        self.plan.begin("gradient")
-        self.B, self.first, self.count = (self.problem.batch_size, 0, self.problem.batch_size)
-        self.is_first_block = True
-        self.factor_of_weights()
-        self.batch()
-        self.plan.add(products.clear, self.found_here)
-        self.forward()
-        self.last_layer()
-        self.loss()
-        self.backward()
-        if inputs:
-            self.input_gradient()
-        self.penalties()
-        self.judge()
-        self.plan.finish()
-        return self.plan
-
-    def input_gradient(self) -> None:
-        """dX = delta W^T of the first layer (seed 000, eq. 17)."""
-        W, formula = self.W(0), "dX = delta W^T"
-        self.dX = self.shared.memory.new(
-            "dX", (self.count, self.layout.sizes[0]), self.layout.dtype
-        )
-        if self.top == 0:
-            self.product(self.z, TRANSPOSED, W, TRANSPOSED, self.dX, 0, formula)
-        else:
-            delta = self.layer_rows(self.shared.deltas, 0)
-            self.product(delta, PLAIN, W, TRANSPOSED, self.dX, 0, formula)
-
     def begin_epoch(self, n: int) -> None:
         """Shuffle the order of the rows; one thread does it for all."""
         self.plan.phase = "epoch"
@@ -593,6 +559,42 @@ class StepLowering:
     def narrow_last(self) -> bool:
         """Whether the last layer is narrow: W^T is not computed for it then."""
         return self.problem.choices.narrow and self.layout.sizes[-1] <= dense.NARROW
+
+    # ---------------------------------------------------------------- a gradient alone
+
+    def lower_gradient(self, *, inputs: bool) -> Plan:
+        """Make the list ``gradient``: one batch of all rows, forward and back; nothing moves.
+
+        With ``inputs``, ``self.dX`` (B, M) receives the gradient of the rows.
+        """
+        self.plan.begin("gradient")
+        self.B, self.first, self.count = (self.problem.batch_size, 0, self.problem.batch_size)
+        self.is_first_block = True
+        self.factor_of_weights()
+        self.batch()
+        self.plan.add(products.clear, self.found_here)
+        self.forward()
+        self.last_layer()
+        self.loss()
+        self.backward()
+        if inputs:
+            self.input_gradient()
+        self.penalties()
+        self.judge()
+        self.plan.finish()
+        return self.plan
+
+    def input_gradient(self) -> None:
+        """dX = delta W^T of the first layer (seed 000, eq. 17)."""
+        W, formula = self.W(0), "dX = delta W^T"
+        self.dX = self.shared.memory.new(
+            "dX", (self.count, self.layout.sizes[0]), self.layout.dtype
+        )
+        if self.top == 0:
+            self.product(self.z, TRANSPOSED, W, TRANSPOSED, self.dX, 0, formula)
+        else:
+            delta = self.layer_rows(self.shared.deltas, 0)
+            self.product(delta, PLAIN, W, TRANSPOSED, self.dX, 0, formula)
 
     # ---------------------------------------------------------------- gradients of all threads
 
