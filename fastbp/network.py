@@ -419,7 +419,9 @@ class Network:
             weight = float(weights.sum(dtype=np.float64))
             if weight == 0.0:
                 return float("nan"), float("nan")
-            shares = weights / self.dtype.type(weight)
+            shares = (weights.astype(np.float64) / weight).astype(self.dtype)
+        if self._loss_of_outputs.objective.transition != self.huber_delta:
+            self._loss_of_outputs = LossOfOutputs(self.objective())
         return self._loss_of_outputs(z, y, shares)
 
     def metric_of(self, score: float, variance: float) -> float:
@@ -469,24 +471,21 @@ class Network:
         if len(X) == 0:
             raise ValueError(f"X has no rows; its shape is {X.shape}")
         weights = checks.weights(sample_weight, len(X), self.dtype)
+        objective = self.objective(l1, l2, dropout, label_smoothing)
         if X.dtype != self.dtype or X.nbytes > COPIED_BYTES:
-            objective = self.objective(l1, l2, dropout, label_smoothing)
-            data = Data(X, y, weights)
-            rows = len(X)
-            step = Steps(self.params, self.layout, objective, NO_UPDATE, (), data, rows, seed=seed)
+            data, n = Data(X, y, weights), len(X)
+            step = Steps(self.params, self.layout, objective, NO_UPDATE, (), data, n, seed=seed)
             _, means = step.take(np.zeros(1, np.float64))
             return float(means[0, 0]) if len(means) else float("nan"), step.gradients
-        rates = (dropout,) if np.ndim(dropout) == 0 else tuple(dropout)  # type: ignore[arg-type]
-        key = (len(X), y.ndim, weights is None, l1, l2, rates, label_smoothing, self.huber_delta)
+        penalties = None if objective.penalties is None else objective.penalties.tobytes()
+        key = (len(X), y.ndim, weights is None, objective._replace(penalties=None), penalties)
         plan = self._gradients.take(
-            *(key, self.params, lambda: self.objective(l1, l2, dropout, label_smoothing)),
-            *(len(X), y),
-            weighted=weights is not None,
+            *(key, self.params, objective, len(X), y), weighted=weights is not None
         )
         plan.X[...], plan.y[...] = X, y
         if plan.weights is not None:
             plan.weights[...] = weights
-        if any(rates):
+        if objective.dropout is not None:
             plan.random[0] = random_key(seed)
         finite = plan.run()
         loss, gradient = float(plan.totals[0]), plan.gradient.copy()
@@ -539,14 +538,15 @@ class Network:
         d = checks.alike("d_outputs", d_outputs, X, (len(X), self.sizes[-1]))
         key = len(X), inputs, logits
         plan = self._gradients.take(
-            *(key, self.params, lambda: self._pulled_back(logits), len(X), d), inputs=inputs
+            *(key, self.params, self._pulled_back(logits), len(X), d), inputs=inputs
         )
         plan.X[...], plan.y[...] = X, d
         if not plan.run():
             self.inputs(X)  # says which number is not finite
         gradient = plan.gradient.copy()
         dX = None if plan.dX is None else plan.dX.copy()
-        self._gradients.give(key, plan)
+        if X.nbytes <= COPIED_BYTES:  # else its memory is not worth keeping
+            self._gradients.give(key, plan)
         return (gradient, dX) if inputs else gradient
 
     def _pulled_back(self, logits: bool) -> Objective:
@@ -596,7 +596,11 @@ class Network:
         """
         batch_size = checks.whole("batch_size", batch_size, 1)
         n_threads = checks.whole("n_threads", n_threads, 1, MOST_THREADS)
-        clip = checks.real("clip_norm", clip_norm, 0.0, open_ends="low") if clip_norm else 0.0
+        clip = 0.0
+        if clip_norm is not None:
+            clip = checks.real("clip_norm", clip_norm, 0.0, open_ends="low")
+        if not isinstance(sample_weight, bool):
+            raise TypeError(f"sample_weight must be True or False, not {sample_weight!r:.60}")
         chosen = as_optimizer(optimizer)
         net, random = self.copy(), np.random.default_rng(0)
         rows, K = PLANNED_BATCHES * batch_size, self.sizes[-1]

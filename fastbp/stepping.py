@@ -99,7 +99,7 @@ class Stepper:
         net, rule = self.net, self.optimizer.rule(self.clip)
         params = net.params
         net.layout.check(params, writes=True)
-        self._params, plan = params, Plan()
+        self._params, self._place, plan = params, (params.ctypes.data, params.size), Plan()
         found = self._memory.new("found", (1, 8), np.float64)
         totals = self._memory.new("totals", (4,), np.float64)
         self._found, self._totals = found.array(), totals.array()
@@ -146,11 +146,12 @@ class Stepper:
             If the gradient is not finite; nothing has moved then.
         """
         params = self.net.params
-        if params is not self._params or params.size != self._given.size:
+        if params is not self._params or (params.ctypes.data, params.size) != self._place:
             self._lower()
         elif not params.flags.writeable:
             self.net.layout.check(params, writes=True)
-        if type(gradient) is not np.ndarray or gradient.shape != self._given.shape:
+        ready = type(gradient) is np.ndarray and gradient.dtype == self._given.dtype
+        if not ready or gradient.shape != self._given.shape:
             gradient = checks.alike("gradient", gradient, params, params.shape)
         self._given[...] = gradient
         rate = self.learning_rate
@@ -196,8 +197,11 @@ class Stepper:
             raise ValueError(
                 f"{min(tensors.keys() - own.keys())!r} is not kept by {self.optimizer!r}"
             )
-        if arrays["steps"][0] < 0 or not all(np.isfinite(array).all() for array in arrays.values()):
-            raise ValueError("the state must hold finite numbers, and steps from 0 on")
+        powers = arrays["powers"]
+        if not (0 <= arrays["steps"][0] < 1 << 62 and (powers >= 0).all() and (powers <= 1).all()):
+            raise ValueError("the state must hold steps from 0 on, and powers from 0 to 1")
+        if not all(np.isfinite(array).all() for array in arrays.values()):
+            raise ValueError("the state must hold finite numbers")
         self.steps, self._rates = int(arrays["steps"][0]), np.empty(0, np.float64)
         self._powers[:] = arrays["powers"]
         for k, buffer in enumerate(self.state):

@@ -314,3 +314,44 @@ def test_folders_that_nothing_was_read_from_for_long_are_removed(tmp_path):
     assert not old.exists()
     assert new.exists()
     assert other.exists()
+
+
+FORK = """if True:
+    import os, threading, time
+    import numpy as np, fastbp
+    X, y = np.zeros((20, 3), "f"), np.arange(20) % 2
+    thread = threading.Thread(target=lambda: fastbp.train(fastbp.Network([3, 4, 2]), X, y))
+    thread.start()
+    time.sleep(1.0)
+    child = os.fork()
+    if child == 0:
+        fastbp.Network([3, 4, 2], activation="tanh").forward(X)
+        os._exit(0)
+    thread.join()
+    print(os.waitstatus_to_exitcode(os.waitpid(child, 0)[1]))
+"""
+
+
+@pytest.mark.skipif(not hasattr(os, "fork"), reason="no fork here")
+def test_a_child_that_is_forked_while_another_thread_compiles_does_not_hang(tmp_path):
+    copy_package(tmp_path)
+    environment = {"NUMBA_CACHE_DIR": str(tmp_path / "cache")}
+    assert run_python(tmp_path, FORK, **environment) == ["0"]
+
+
+def test_code_for_python_survives_a_full_disk(monkeypatch):
+    compiled = compiler.for_python(kernels.relu)
+
+    def full(*what):
+        raise OSError(28, "No space left on device")
+
+    save = compiled._cache.save_overload
+    monkeypatch.setattr(
+        compiled._cache,
+        "save_overload",
+        compiler.functools.partial(compiler._save_if_there_is_room, full),
+    )
+    a = np.array([-1.0, 2.0])
+    compiled(a)
+    np.testing.assert_array_equal(a, [0.0, 2.0])
+    assert save.func is compiler._save_if_there_is_room

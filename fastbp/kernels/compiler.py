@@ -13,6 +13,7 @@ Names of Numba's that are not public, and what happens in a version without them
   needed, which takes about a third longer.
 - ``get_call_type`` and ``get_impl_key`` of ``types.Dispatcher``, by which exp and log are others in
   float32 than in float64: kernels that call them are not compiled, and Numba's error names them.
+- ``_cache.save_overload`` of a dispatcher: a full disk is an error for forms that Python calls.
 - ``compile_extra``, ``Flags`` and the calling convention, from which entries are made: no plan can
   be made, and ``UnsupportedNumbaError`` names the versions of Numba that are known to work.
 """
@@ -58,6 +59,7 @@ _OPTIONS: dict[str, Any] = {
     "fastmath": RELAXED,
     "_nrt": False,
     "no_cfunc_wrapper": True,
+    "boundscheck": False,  # whatever NUMBA_BOUNDSCHECK says: the cache is for all processes
     "no_rewrites": True,  # none of Numba's rewrites serves a kernel; they take a tenth of the time
 }
 
@@ -156,9 +158,19 @@ def for_python(kernel: Kernel) -> Any:
     before = numba.config.CACHE_DIR
     numba.config.CACHE_DIR = str(Path(place) / "numba")  # read when the decorator is applied
     try:
-        return numba.njit(cache=True, **options)(kernel.function)
+        dispatcher = numba.njit(cache=True, **options)(kernel.function)
     finally:
         numba.config.CACHE_DIR = before
+    with contextlib.suppress(AttributeError):
+        save = dispatcher._cache.save_overload
+        dispatcher._cache.save_overload = functools.partial(_save_if_there_is_room, save)
+    return dispatcher
+
+
+def _save_if_there_is_room(save: Any, *what: Any) -> None:
+    """Keep compiled code on disk; on a full disk it works without."""
+    with contextlib.suppress(OSError):
+        save(*what)
 
 
 def for_callers(kernel: Kernel) -> types.Type:
@@ -242,6 +254,7 @@ def _flags(kernel: Kernel) -> compiler.Flags:
         "no_cfunc_wrapper": True,
         "no_compile": True,
         "noalias": kernel.apart,
+        "boundscheck": False,
         "enable_pyobject": False,
         "enable_looplift": False,
         "no_rewrites": True,

@@ -48,7 +48,10 @@ def interpreted() -> bool:
     numba = sys.modules.get("numba")
     if numba is not None:
         return bool(numba.config.DISABLE_JIT)
-    return os.environ.get("NUMBA_DISABLE_JIT", "0") not in ("", "0")
+    try:
+        return int(os.environ.get("NUMBA_DISABLE_JIT", "0")) != 0
+    except ValueError:  # Numba takes it for 0, too
+        return False
 
 
 class Kernel:

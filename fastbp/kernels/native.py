@@ -14,6 +14,7 @@ import functools
 import importlib.util
 import os
 import sys
+import threading
 from pathlib import Path
 from typing import Any
 
@@ -26,6 +27,7 @@ SGEMM, DGEMM, YIELD = "fastbp_sgemm", "fastbp_dgemm", "fastbp_yield"
 MONOTONIC = 6 if sys.platform == "darwin" else 1
 # What BLAS calls the order of a matrix, and its use as it stands or transposed.
 ROW_MAJOR, PLAIN, TRANSPOSED = 101, 111, 112
+_lock = threading.Lock()
 
 
 def _library() -> Path:
@@ -39,9 +41,14 @@ def _library() -> Path:
     raise ImportError(f"there is no OpenBLAS in {folder}")
 
 
-@functools.cache
 def openblas() -> ctypes.CDLL:
-    """Load OpenBLAS, with one thread."""
+    """Give OpenBLAS, loaded with one thread."""
+    with _lock:
+        return _load()
+
+
+@functools.cache
+def _load() -> ctypes.CDLL:
     name = "OPENBLAS_NUM_THREADS"
     before = os.environ.get(name)
     os.environ[name] = "1"  # read when the library is loaded, and no other time

@@ -291,7 +291,8 @@ def _measured(steps: Steps, seconds: float) -> tuple[list[float], float]:
 
     def step(number: int, run: Any) -> None:
         counts[clock.ROW] = counts[clock.BEGIN] = steps.rows * (number % batches)
-        run()
+        if run():
+            raise ValueError("the loss or its gradient is not finite: there is no step to measure")
 
     found: list[Array] = []
     unread: list[float] = []

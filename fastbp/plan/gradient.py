@@ -1,21 +1,19 @@
 """Gradients of one batch through plans that are kept from call to call."""
 
-from collections.abc import Callable
 from typing import Any
 
 import numpy as np
 
 from fastbp.arrays import Array
 from fastbp.kernels import native
-from fastbp.kernels import optimizers as kernels
 from fastbp.plan import choice
 from fastbp.plan.lowering import StepLowering
 from fastbp.plan.memory import Problem, Progress, Shared
 from fastbp.plan.plan import once
 from fastbp.plan.problem import Data, Layout, Objective, Rule
 
-# A rule under which nothing moves.
-NO_UPDATE = Rule(kernels.sgd, (), 0)
+# A rule without an update.
+NO_UPDATE = Rule(None, (), 0)
 # Plans of so many kinds are kept.
 KEPT_PLANS = 16
 
@@ -55,7 +53,7 @@ class GradientPlan:
         inputs: bool,
     ) -> None:
         layout.check(params)
-        self.params, self.size, real = params, params.size, layout.dtype
+        self.params, self.place, real = params, (params.ctypes.data, params.size), layout.dtype
         self.X = np.zeros((rows, layout.sizes[0]), real)
         self.y = np.zeros((rows, *targets.shape[1:]), targets.dtype)
         self.weights = np.ones(rows, real) if weighted else None
@@ -98,7 +96,7 @@ class Gradients:
         self,
         key: Any,
         params: Array,
-        objective: Callable[[], Objective],
+        objective: Objective,
         rows: int,
         targets: Array,
         *,
@@ -118,9 +116,13 @@ class Gradients:
             plan = free.pop()
         except IndexError:
             plan = None
-        if plan is None or plan.params is not params or plan.size != params.size:
+        if plan is not None and plan.params is params:
+            stale = plan.place != (params.ctypes.data, params.size)
+        else:
+            stale = True
+        if plan is None or stale:
             plan = GradientPlan(
-                *(params, self.layout, objective(), rows, targets),
+                *(params, self.layout, objective, rows, targets),
                 weighted=weighted,
                 inputs=inputs,
             )

@@ -188,7 +188,7 @@ class _Rows:
         layout.check(params)
         self.params, self.size, self.most, self.count = params, params.size, most, most
         small = most * (M + K) * real.itemsize <= COPIED_BYTES
-        self.copies = small or interpreted()
+        self.copies = small or most <= choice.FEW_ROWS or interpreted()
         memory = most if self.copies else 0
         self.given = Operand.new("X", (memory, M), dtype)
         self.made = Operand.new("out", (memory, K), real)

@@ -18,6 +18,7 @@ from fastbp.kernels import (
     sparse,
     threads,
 )
+from fastbp.kernels.declare import interpreted
 from fastbp.kernels.native import PLAIN, TRANSPOSED
 from fastbp.plan import choice
 from fastbp.plan.memory import FOUND, Problem, Progress, Shared, portion
@@ -55,6 +56,7 @@ class StepLowering:
         self.batch_start = progress.clock.part(clock.BEGIN)
         self.divided = [
             choice.divides(layout, layer, problem.threads, sparse=problem.is_sparse)
+            and not interpreted()  # NumPy takes no view that reaches past its array
             for layer in range(layout.layers)
         ]
         data = problem.data
@@ -709,6 +711,10 @@ class StepLowering:
 
     def update(self) -> None:
         """Move this thread's parameters by the optimizer."""
+        if self.rule.kernel is None:
+            if self.problem.threads > 1 and not self.sums_first:
+                self.add_up()
+            return
         if self.rule.powers:
             self.plan.add(optimizers.advance_powers, self.progress.hyper)
         if self.problem.threads > 1 and not self.sums_first:

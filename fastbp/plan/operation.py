@@ -7,6 +7,7 @@ arguments. Entries are loaded from the disk by LLVM alone; Numba is imported onl
 import ctypes
 import functools
 import itertools
+import os
 import threading
 import time
 from typing import Any, Protocol
@@ -17,6 +18,11 @@ from fastbp.kernels import cache, native
 from fastbp.kernels.declare import Kernel
 
 _lock = threading.RLock()
+if hasattr(os, "register_at_fork"):
+    # A child must not inherit a lock that another thread holds: fork waits until it is free.
+    os.register_at_fork(
+        before=_lock.acquire, after_in_parent=_lock.release, after_in_child=_lock.release
+    )
 _numbers = itertools.count()
 # What has been compiled, not loaded, in this process: names of entries, in order.
 compiled: list[str] = []

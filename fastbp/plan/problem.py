@@ -119,7 +119,7 @@ class Objective(NamedTuple):
 class Rule(NamedTuple):
     """How the parameters move."""
 
-    kernel: Any  # from kernels.optimizers
+    kernel: Any  # from kernels.optimizers; None: gradients only
     hyper: tuple[float, ...]  # as the kernel names them
     buffers: int  # arrays (P,) that it keeps
     clip: float = 0.0  # largest norm of the gradient; 0: no limit

@@ -129,7 +129,8 @@ class Steps:
         choices: choice.Choices | None = None,
     ) -> None:
         native.one_thread()
-        layout.check(params, writes=True)
+        self._writes = rule.kernel is not None
+        layout.check(params, writes=self._writes)
         n = len(data.y if order is None else order)
         self.params, self.state, self.layout, self.rule = params, state, layout, rule
         self.examples, self.rows, self.per_epoch = n, batch_size, -(-n // batch_size)
@@ -276,7 +277,8 @@ class Steps:
         params = self._shared.params
         if self.params.size != params.size or self.params.ctypes.data != params.address:
             raise ValueError("net.params was resized after training began; it must stay as it is")
-        self.layout.check(self.params, writes=True)
+        self.layout.check(self.params, writes=self._writes)
+        rates = np.ascontiguousarray(rates, np.float64)
         if self.threads == 1:
             return self._take(0, rates)
         if self._pool is None:
