@@ -157,6 +157,7 @@ class Network:
     def _prepare(self) -> None:
         """Make the places where plans are kept from call to call."""
         self._inference, self._gradients = Inference(self.layout), Gradients(self.layout)
+        self._pulled: dict[bool, Objective] = {}
         self._loss_of_outputs = LossOfOutputs(self.objective())
 
     def _set_views(self) -> None:
@@ -169,7 +170,14 @@ class Network:
 
     def __getstate__(self) -> dict[str, Any]:
         state = self.__dict__.copy()
-        for name in ("weights", "biases", "_inference", "_gradients", "_loss_of_outputs"):
+        for name in (
+            "weights",
+            "biases",
+            "_inference",
+            "_gradients",
+            "_pulled",
+            "_loss_of_outputs",
+        ):
             del state[name]
         return state
 
@@ -551,9 +559,12 @@ class Network:
 
     def _pulled_back(self, logits: bool) -> Objective:
         """Make the objective whose delta comes from a gradient that is given."""
-        kernel = losses.given_gradient if logits else self._loss.pull_back
-        loss = self._loss._replace(of_labels=None, of_targets=kernel, numbers=(), scratch=False)
-        return Objective(loss)
+        found = self._pulled.get(logits)
+        if found is None:
+            kernel = losses.given_gradient if logits else self._loss.pull_back
+            loss = self._loss._replace(of_labels=None, of_targets=kernel, numbers=(), scratch=False)
+            found = self._pulled[logits] = Objective(loss)
+        return found
 
     def plan(
         self,
