@@ -116,6 +116,7 @@ def run(python: str, code: str, cache: str, *arguments: str) -> str:
     done = subprocess.run(
         [python, "-c", code, *arguments],
         env=environment(cache),
+        cwd=tempfile.gettempdir(),  # else Python would import the package of this folder
         capture_output=True,
         text=True,
         check=False,
@@ -154,7 +155,7 @@ def main() -> None:
     """Measure, print the table, and write the result."""
     parser = argparse.ArgumentParser(description=__doc__, allow_abbrev=False)
     parser.add_argument("old", help="the interpreter of the earlier version's environment")
-    parser.add_argument("--turns", type=int, default=3)
+    parser.add_argument("--turns", type=int, default=2)
     parser.add_argument("--json", type=Path)
     options = parser.parse_args()
     pythons = {"old": options.old, "new": sys.executable}
