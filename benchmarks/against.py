@@ -1,6 +1,6 @@
 """Compare this version with an earlier one that is installed beside it, in turns, in one run.
 
-    python benchmarks/against.py OLD_PYTHON --json benchmarks/results/against.json
+    python benchmarks/against.py OLD_PYTHON --json benchmarks/results/against/dfa043c.json
 
 OLD_PYTHON is the interpreter of an environment with the earlier version. Measured are steps of the
 grid on one thread and on two, rows through ``forward``, fits of the estimators, and what a new

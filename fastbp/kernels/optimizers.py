@@ -11,7 +11,8 @@ from typing import Any
 
 import numpy as np
 
-from fastbp.kernels.declare import Kernel, Number, Numbers, Table, Vector, inlined, kernel
+from fastbp.arrays import Array
+from fastbp.kernels.declare import Kernel, Number, Numbers, Table, Vector, inlined, kernel, part
 from fastbp.kernels.memory import flat
 from fastbp.kernels.scalar import flush_subnormal
 
@@ -140,6 +141,31 @@ def advance_powers(hyper: Numbers) -> None:
     hyper[5] *= hyper[1]
 
 
+@part
+def adam_step(
+    params: Array,
+    grads: Array,
+    first: Array,
+    second: Array,
+    rate: float,
+    root: float,
+    epsilon: float,
+    hyper: Array,
+) -> None:
+    """params = kept params - rate root / (1 - beta1^t) m / (sqrt(v) + epsilon), as in ``adam``."""
+    T = params.dtype.type
+    beta1, beta2 = hyper[0], hyper[1]
+    step, small, kept = T(rate * root / (1.0 - hyper[4])), T(epsilon), T(1.0 - rate * hyper[3])
+    b1, c1, b2, c2 = T(beta1), T(1.0 - beta1), T(beta2), T(1.0 - beta2)
+    for k in range(params.shape[0]):
+        g = grads[k]
+        m = flush_subnormal(b1 * first[k] + c1 * g)
+        v = flush_subnormal(b2 * second[k] + c2 * g * g)
+        first[k] = m
+        second[k] = v
+        params[k] = kept * params[k] - step * m / (T(math.sqrt(v)) + small)
+
+
 @kernel
 def adam(
     params: Vector, grads: Vector, first: Vector, second: Vector, rate: Number, hyper: Numbers
@@ -153,19 +179,8 @@ def adam(
     Hyperparameters: beta1, beta2, epsilon, decay, beta1^t, beta2^t.
     """
     params, grads, first, second = flat(params), flat(grads), flat(first), flat(second)
-    T = params.dtype.type
-    beta1, beta2, epsilon, decay = hyper[0], hyper[1], hyper[2], hyper[3]
     root = math.sqrt(1.0 - hyper[5])
-    step, small = T(rate * root / (1.0 - hyper[4])), T(epsilon * root)
-    kept = T(1.0 - rate * decay)
-    b1, c1, b2, c2 = T(beta1), T(1.0 - beta1), T(beta2), T(1.0 - beta2)
-    for k in range(params.shape[0]):
-        g = grads[k]
-        m = flush_subnormal(b1 * first[k] + c1 * g)
-        v = flush_subnormal(b2 * second[k] + c2 * g * g)
-        first[k] = m
-        second[k] = v
-        params[k] = kept * params[k] - step * m / (T(math.sqrt(v)) + small)
+    adam_step(params, grads, first, second, rate, root, hyper[2] * root, hyper)
 
 
 @kernel
@@ -177,18 +192,8 @@ def adam_uncorrected(
     The paper's own faster form (end of its section 2). Hyperparameters as in ``adam``.
     """
     params, grads, first, second = flat(params), flat(grads), flat(first), flat(second)
-    T = params.dtype.type
-    beta1, beta2, epsilon, decay = hyper[0], hyper[1], hyper[2], hyper[3]
-    step, small = T(rate * math.sqrt(1.0 - hyper[5]) / (1.0 - hyper[4])), T(epsilon)
-    kept = T(1.0 - rate * decay)
-    b1, c1, b2, c2 = T(beta1), T(1.0 - beta1), T(beta2), T(1.0 - beta2)
-    for k in range(params.shape[0]):
-        g = grads[k]
-        m = flush_subnormal(b1 * first[k] + c1 * g)
-        v = flush_subnormal(b2 * second[k] + c2 * g * g)
-        first[k] = m
-        second[k] = v
-        params[k] = kept * params[k] - step * m / (T(math.sqrt(v)) + small)
+    root = math.sqrt(1.0 - hyper[5])
+    adam_step(params, grads, first, second, rate, root, hyper[2], hyper)
 
 
 @kernel
