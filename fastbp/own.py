@@ -271,7 +271,7 @@ def _demand_function(piece: Piece, function: Any, form: _Form) -> None:
     if not callable(function):
         raise TypeError(_refusal(piece, function, form, "it is not a function"))
     if not interpreted():
-        from numba.core.dispatcher import Dispatcher
+        from fastbp.kernels.internals import Dispatcher
 
         if not isinstance(function, Dispatcher):
             reason = "it is not compiled by Numba: put @numba.njit above it"
@@ -294,10 +294,10 @@ def _compile(piece: Piece, kernel: Kernel, dtypes: tuple[str, ...], *parts: Any)
     """
     if interpreted() or dtypes in kernel.entries:
         return
-    from numba.core import types as numba_types
-    from numba.core.errors import NumbaError
+    from numba import types as numba_types
 
     from fastbp.kernels import compiler
+    from fastbp.kernels.internals import NumbaError
 
     dtype = dtypes[0]
     for function, form in parts:

@@ -62,6 +62,31 @@ def test_main_job_learns_the_digits(main_job: subprocess.CompletedProcess[str]) 
     assert "\x1b" not in main_job.stdout + main_job.stderr
 
 
+def test_the_plan_of_a_model_is_printed_and_measured(
+    main_job: subprocess.CompletedProcess[str], home: Path
+) -> None:
+    assert main_job.returncode == 0
+    done = run("plan", "runs/digits", "--batch-size", "32", cwd=home)
+    assert done.returncode == 0, done.stderr
+    assert done.stdout.startswith(
+        "One step of 64-256-10, relu, softmax_cross_entropy, Adam, 32 rows"
+    )
+    assert "A whole step takes" in done.stdout
+    assert max(map(len, done.stdout.splitlines())) <= 132
+    both = run("plan", "runs/digits/model.safetensors", "--threads", "2", cwd=home)
+    assert "wait for the other threads" in both.stdout
+    assert "A whole step takes" not in both.stdout
+    for wrong, words in (
+        (("nothing",), "there is no model nothing"),
+        (("runs/digits", "--batch-size", "0"), "batch_size must be from 1"),
+        (("runs/digits", "--optimizer", "adm"), "did you mean 'adam'"),
+    ):
+        refused = run("plan", *wrong, cwd=home)
+        assert refused.returncode == 2
+        assert words in refused.stderr
+        assert "Traceback" not in refused.stderr
+
+
 def test_main_job_leaves_its_files_and_names_them(
     main_job: subprocess.CompletedProcess[str], home: Path
 ) -> None:

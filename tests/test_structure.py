@@ -53,6 +53,22 @@ def test_kernels_have_no_codes_to_switch_on():
             assert not names & {"activation", "code", "link", "optimizer", "kind"}, node.name
 
 
+def test_private_names_of_numba_stand_in_one_file():
+    for path in sorted(PACKAGE.rglob("*.py")):
+        for node in ast.walk(ast.parse(path.read_text())):
+            module = node.module if isinstance(node, ast.ImportFrom) else ""
+            if path.name != "internals.py":
+                assert not (module or "").startswith(("numba.core", "numba.np")), path
+
+
+def test_compiled_code_depends_on_stamped_files_only():
+    for path in FILES:
+        for node in ast.walk(ast.parse(path.read_text())):
+            if isinstance(node, ast.ImportFrom) and (node.module or "").startswith("fastbp"):
+                parts = node.module.split(".")
+                assert parts[1:2] in ([], ["arrays"], ["kernels"]), (path, node.module)
+
+
 # ---- Operands
 
 

@@ -1,21 +1,11 @@
-"""How kernels are compiled: the options they share, and every name of Numba's that is not public.
+"""How kernels are compiled: the options they share, and their forms.
 
 Numba turns a function into LLVM's language, which takes most of the time. What it compiles for
 kernels is left unoptimised (`_Library`), since nearly all of it is inlined into something else:
 into a caller's own function, which Numba optimises as a whole, or into the entry of an operation,
 which is optimised and made into machine code here.
 
-Names of Numba's that are not public, and what happens in a version without them:
-
-- ``_numba_type_``, by which a kernel is taken for a function inside ``@njit`` code: a caller's own
-  function that calls a kernel is not compiled, and Numba's error names the kernel.
-- Three methods of ``JITCodeLibrary`` that ``_Library`` replaces: code is optimised more often than
-  needed, which takes about a third longer.
-- ``get_call_type`` and ``get_impl_key`` of ``types.Dispatcher``, by which exp and log are others in
-  float32 than in float64: kernels that call them are not compiled, and Numba's error names them.
-- ``_cache.save_overload`` of a dispatcher: a full disk is an error for forms that Python calls.
-- ``compile_extra``, ``Flags`` and the calling convention, from which entries are made: no plan can
-  be made, and ``UnsupportedNumbaError`` names the versions of Numba that are known to work.
+Names of Numba's that are not public come from ``internals``.
 """
 
 import contextlib
@@ -29,21 +19,27 @@ import llvmlite.binding as binding
 import numba
 from llvmlite import ir
 from numba import types
-from numba.core import compiler, registry
-from numba.core.codegen import JITCodeLibrary
-from numba.core.compiler import CompilerBase, DefaultPassBuilder
-from numba.core.compiler_lock import global_compiler_lock
-from numba.core.compiler_machinery import LoweringPass, register_pass
-from numba.core.cpu import FastMathOptions
-from numba.core.typed_passes import AnnotateTypes
 from numba.extending import models, register_model
-from numba.np.arrayobj import make_array, populate_array
 
 from fastbp.kernels import cache, instructions, native
 from fastbp.kernels.code_check import refuse_unusable
 from fastbp.kernels.declare import Kernel, Kind, Part
-
-KNOWN = "0.66 to 0.68"  # versions of Numba that the tests have passed with
+from fastbp.kernels.internals import (
+    KNOWN,
+    AnnotateTypes,
+    CompilerBase,
+    DefaultPassBuilder,
+    FastMathOptions,
+    JITCodeLibrary,
+    LoweringPass,
+    UnsupportedNumbaError,
+    compiler,
+    global_compiler_lock,
+    make_array,
+    populate_array,
+    register_pass,
+    registry,
+)
 
 # Without "nnan" and "ninf", which would make isnan and isfinite lie; with "reassoc", without
 # which no sum is vectorised.
@@ -64,10 +60,6 @@ _OPTIONS: dict[str, Any] = {
 }
 
 native.register()
-
-
-class UnsupportedNumbaError(RuntimeError):
-    """The installed Numba lacks what entries are made from."""
 
 
 # --------------------------------------------------------------------------------------------

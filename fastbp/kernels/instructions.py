@@ -6,11 +6,10 @@ What each of them does is said by the Python function of the same name, in ``mem
 
 from llvmlite import ir
 from numba import types
-from numba.core import cgutils
 from numba.extending import intrinsic
-from numba.np.arrayobj import make_array, populate_array
 
 from fastbp.kernels import native
+from fastbp.kernels.internals import cgutils, make_array, populate_array
 from fastbp.kernels.tiles import TILE, WHOLE, Operands, Tile, fetch
 
 # ---- Views

@@ -8,9 +8,9 @@ row of ``b``. Only ``instructions`` imports this module.
 from typing import Any, NamedTuple
 
 from llvmlite import ir
-from numba.core import cgutils
 
 from fastbp.arrays import LINE
+from fastbp.kernels.internals import cgutils
 from fastbp.kernels.products import TILE, VECTOR
 
 WHOLE = ir.IntType(64)
