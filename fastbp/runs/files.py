@@ -271,8 +271,7 @@ def write_report(
     summary = [(name, number(name, value)) for name, value in result.metrics.items()]
     summary += [("epochs", f"{len(history):,}"), ("parameters", f"{net.params.size:,}")]
     if history.seconds:
-        trained = max(history.seconds[-1] - seconds.get("compiling", 0.0), 0.0)
-        summary.append(("seconds of training", f"{trained:.2f}"))
+        summary.append(("seconds of training", f"{history.seconds[-1]:.2f}"))
     given = dataclasses.asdict(in_effect(settings, data, net))
     sections = [
         (

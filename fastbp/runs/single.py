@@ -136,7 +136,7 @@ def finish(
     """Write what a run has learnt, the most precious first, and say how the time was spent."""
     with clock.on("writing"):
         written = write_models(result, folder) + write_histories(result.history, folder)
-    conclude(result, settings, say, clock.spent.get("compiling", 0.0))
+    conclude(result, settings, say)
     pictures: list[tuple[str, Path]] = []
     try:
         with clock.on("drawing"):
@@ -206,7 +206,7 @@ def _say_what_is_done(folder: Path, settings: Settings, say: Say) -> None:
         say("resumed", f"after {done:,} of {settings.epochs:,} epochs")
 
 
-def conclude(result: Result, settings: Settings, say: Say, compiling: float = 0.0) -> None:
+def conclude(result: Result, settings: Settings, say: Say) -> None:
     """Say how well it went, and how fast."""
     history = result.history
     if history.stopped == "interrupt":
@@ -223,8 +223,7 @@ def conclude(result: Result, settings: Settings, say: Say, compiling: float = 0.
             say(name, number(name, value) + more)
     if len(history):
         speed = statistics.median(history.samples_per_second)
-        seconds = max(history.seconds[-1] - compiling, 0.0)
-        say("time", f"{seconds:.2f} s for {_count(len(history), 'epoch')}")
+        say("time", f"{history.seconds[-1]:.2f} s for {_count(len(history), 'epoch')}")
         say("speed", f"{speed:,.0f} examples/s in the median epoch")
 
 
