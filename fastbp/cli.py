@@ -435,16 +435,14 @@ def _add_plan(parser: argparse.ArgumentParser) -> None:
     parser.add_argument(
         "--batch-size",
         type=_setting("batch_size", int),
-        default=128,
         metavar="N",
-        help="rows of the step (default: 128)",
+        help="rows of the step (default: the run's, if it says; else 128)",
     )
     parser.add_argument(
         "--optimizer",
         type=_setting("optimizer", str),
-        default="adam",
         metavar="NAME",
-        help=f"one of {', '.join(OPTIMIZERS)} (default: adam)",
+        help=f"one of {', '.join(OPTIMIZERS)} (default: the run's; without one adam)",
     )
     parser.add_argument(
         "--threads",

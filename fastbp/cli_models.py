@@ -22,8 +22,9 @@ from fastbp.network import Network
 from fastbp.persistence import write_whole
 from fastbp.plotting import confusion_matrix
 from fastbp.preparation import Preparation
+from fastbp.runs import settings
 from fastbp.runs.data import WrongUseError, wrong_use
-from fastbp.runs.files import MODEL, number, shape_of
+from fastbp.runs.files import DESCRIPTION, MODEL, number, shape_of
 from fastbp.runs.fit import scores
 from fastbp.sources import Examples
 from fastbp.targets import missing_targets
@@ -294,9 +295,13 @@ def export(options: argparse.Namespace) -> int:
 def plan(options: argparse.Namespace) -> int:
     """Print the operations of a training step of a model's network, measured."""
     model = _model(options.model)
-    with wrong_use():
+    description = Path(options.model) / DESCRIPTION
+    with _file_is_right():
+        told = settings.read(description) if description.is_file() else {}
         shown = model.net.plan(
-            options.batch_size, optimizer=options.optimizer, n_threads=options.threads
+            options.batch_size or told.get("batch_size", 128),
+            optimizer=options.optimizer or told.get("optimizer", "adam"),
+            n_threads=options.threads,
         )
         if options.threads == 1:
             shown.measure()

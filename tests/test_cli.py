@@ -69,7 +69,7 @@ def test_the_plan_of_a_model_is_printed_and_measured(
     main_job: subprocess.CompletedProcess[str], home: Path
 ) -> None:
     assert main_job.returncode == 0
-    done = run("plan", "runs/digits", "--batch-size", "32", cwd=home)
+    done = run("plan", "runs/digits", cwd=home)  # with the run's batch size
     assert done.returncode == 0, done.stderr
     assert done.stdout.startswith(
         "One step of 64-256-10, relu, softmax_cross_entropy, Adam, 32 rows"
@@ -77,6 +77,7 @@ def test_the_plan_of_a_model_is_printed_and_measured(
     assert "A whole step takes" in done.stdout
     assert max(map(len, done.stdout.splitlines())) <= 132
     both = run("plan", "runs/digits/model.safetensors", "--threads", "2", cwd=home)
+    assert both.stdout.splitlines()[0].count(", 128 rows") == 1  # a file says nothing of a run
     assert "wait for the other threads" in both.stdout
     assert "A whole step takes" not in both.stdout
     for wrong, words in (
