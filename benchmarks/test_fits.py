@@ -18,7 +18,7 @@ from sklearn import datasets, ensemble, model_selection, neural_network
 from sklearn.preprocessing import StandardScaler
 
 import fastbp
-from fastbp.plan.steps import processors
+from fastbp.plan.processors import processors
 
 pytestmark = [
     pytest.mark.benchmark(group="estimators", disable_gc=True),

@@ -9,7 +9,7 @@ import numpy as np
 import pytest
 
 import fastbp
-from fastbp.plan.steps import processors
+from fastbp.plan.processors import processors
 
 pytestmark = pytest.mark.benchmark(disable_gc=True)
 

@@ -18,7 +18,7 @@ import pytest
 from report import FASTBP
 
 import fastbp
-from fastbp.plan.steps import processors
+from fastbp.plan.processors import processors
 
 pytestmark = pytest.mark.benchmark(group="peers: a process for all libraries", disable_gc=True)
 

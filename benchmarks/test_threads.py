@@ -17,7 +17,7 @@ from report import LARGE
 
 from fastbp import kernels
 from fastbp.kernels import PLAIN
-from fastbp.plan.steps import processors, suitable_threads
+from fastbp.plan.processors import processors, suitable_threads
 
 pytestmark = [
     pytest.mark.benchmark(disable_gc=True),

@@ -17,7 +17,8 @@ from fastbp.arrays import Array
 from fastbp.network import Network
 from fastbp.optimizers import Adam
 from fastbp.plan.problem import Data
-from fastbp.plan.steps import Steps, processors
+from fastbp.plan.processors import processors
+from fastbp.plan.steps import Steps
 
 GRID = (
     ((2, 64, 3), 32),

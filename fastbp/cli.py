@@ -21,6 +21,7 @@ from fastbp.choices import ACTIVATIONS, VALUE_LOSSES, unknown
 from fastbp.datasets import DATASETS
 from fastbp.network import DTYPES
 from fastbp.optimizers import OPTIMIZERS, SCHEDULES
+from fastbp.plan import compile_helper
 from fastbp.readers import MISSING
 from fastbp.runs import settings, sweeps
 from fastbp.runs.data import WrongUseError, wrong_use
@@ -91,7 +92,8 @@ def _run(argv: Sequence[str] | None) -> int:
     if options.command is None:
         parser.print_help(sys.stderr)
         return WRONG_USE
-    code: int = options.do(options)
+    with compile_helper.started():
+        code: int = options.do(options)
     return code
 
 

@@ -44,8 +44,14 @@ def format_of(target: Target) -> str:
     return kind
 
 
-def new_figure(width: float, height: float, title: str = "", layout: Any = "constrained") -> Any:
-    """Make an empty figure, sizes in inches."""
+def import_matplotlib() -> tuple[Any, Any]:
+    """Import Matplotlib's classes of a figure and of what draws it.
+
+    Raises
+    ------
+    MissingMatplotlibError
+        If Matplotlib is not installed.
+    """
     try:
         import matplotlib  # noqa: F401  so that nothing it needs is mistaken for it
     except ModuleNotFoundError as error:
@@ -57,8 +63,14 @@ def new_figure(width: float, height: float, title: str = "", layout: Any = "cons
     from matplotlib.backends.backend_agg import FigureCanvasAgg
     from matplotlib.figure import Figure
 
-    figure = Figure(figsize=(width, height), layout=layout)
-    FigureCanvasAgg(figure)
+    return Figure, FigureCanvasAgg
+
+
+def new_figure(width: float, height: float, title: str = "", layout: Any = "constrained") -> Any:
+    """Make an empty figure, sizes in inches."""
+    figure_class, canvas_class = import_matplotlib()
+    figure = figure_class(figsize=(width, height), layout=layout)
+    canvas_class(figure)
     if title:
         lines = [short(line, int(width * LETTERS_AN_INCH)) for line in title.splitlines()]
         figure.suptitle("\n".join(lines))

@@ -20,7 +20,8 @@ from fastbp.plan.describe import StepPlan
 from fastbp.plan.gradient import NO_UPDATE, Gradients
 from fastbp.plan.inference import Inference, LossOfOutputs
 from fastbp.plan.problem import Data, Layout, Objective, Sparse
-from fastbp.plan.steps import MOST_THREADS, Steps, own_processors, random_key
+from fastbp.plan.processors import MOST_THREADS, own_processors
+from fastbp.plan.steps import Steps, random_key
 
 DTYPES = ("float32", "float64")
 # Rows are evaluated in blocks whose outputs fit into the second-level cache.
@@ -296,6 +297,12 @@ class Network:
 
     # ------------------------------------------------------------------ what users ask for
 
+    @property
+    def _rows_together(self) -> int:
+        """How many rows go through the layers at a time: their outputs stay in the cache."""
+        row_bytes: int = self.layout.outputs * self.dtype.itemsize
+        return max(16, BLOCK_BYTES // row_bytes)
+
     def infer_checked(self, X: Array | Sparse, link: Any) -> Array:
         """Compute the network's outputs for ``X`` (n, M) through a kernel ``link``; None: z.
 
@@ -311,7 +318,7 @@ class Network:
         out = np.empty((n, self.sizes[-1]), self.dtype)
         if n == 0:
             return out
-        rows = max(16, BLOCK_BYTES // (self.layout.outputs * self.dtype.itemsize))
+        rows = self._rows_together
         work = float(n) * self.layout.params
         threads = min(own_processors(), n // rows) if work >= THREADED_ROWS else 1
         if threads <= 1:
@@ -327,6 +334,11 @@ class Network:
         if not finite:
             self.inputs(X)  # says which number is not finite
         return out
+
+    def expect_inference(self, n: int, link: Any) -> None:
+        """Have what ``infer_checked`` needs for ``n`` dense rows compiled with the next plan."""
+        if n > FEW_ROWS:
+            self._inference.expect(self.params, min(n, self._rows_together), self.dtype, link)
 
     def _table(self, X: Any) -> Array:
         """Take ``X`` as kernels do, but for numbers that are not finite, which ``infer`` finds."""

@@ -16,7 +16,8 @@ from fastbp.interruption import Interruption, interrupts
 from fastbp.network import Network, spread
 from fastbp.optimizers import Optimizer, Schedule, as_optimizer, as_schedule
 from fastbp.plan.problem import Data, Objective
-from fastbp.plan.steps import CHUNK_SECONDS, MOST_THREADS, Steps
+from fastbp.plan.processors import MOST_THREADS
+from fastbp.plan.steps import CHUNK_SECONDS, Steps
 
 Callback = Callable[[Network, History], object]
 
@@ -285,6 +286,9 @@ def train(
         what = "early_stopping" if early_stopping is not None else "keep_best"
         raise ValueError(f"{what} needs validation_data or validation_fraction")
 
+    if validation is not None:
+        X_held, *_, held = validation
+        net.expect_inference(len(X_held if held is None else held), None)
     run = _Run(
         net,
         Data(X, y, weights),

@@ -11,7 +11,8 @@ from slow import all_of, some
 import fastbp
 from fastbp import kernels
 from fastbp.plan.problem import Data
-from fastbp.plan.steps import Steps, processors
+from fastbp.plan.processors import processors
+from fastbp.plan.steps import Steps
 
 
 def images(rows=90, columns=12, seed=0):

@@ -18,7 +18,7 @@ from fastbp.kernels import cache, compiler
 from fastbp.kernels.declare import Matrix, Number, Vector, Whole, kernel, part
 from fastbp.plan import operation
 from fastbp.plan.operand import Operand
-from fastbp.plan.plan import Plan
+from fastbp.plan.plan import Plan, once
 
 pytestmark = pytest.mark.skipif(numba.config.DISABLE_JIT, reason="is about the compiler")
 
@@ -85,10 +85,20 @@ def test_an_operation_that_stops_keeps_those_after_it_from_being_called():
     for factor in (7.0, 3.0):
         plan.add(scaled, operand, factor, 0)
     plan.finish()
-    from fastbp.plan.plan import once
-
     assert once(plan, "list")() == 1
     np.testing.assert_array_equal(a, [[7.0]])
+
+
+def test_an_operand_that_moves_before_its_plan_is_finished_stays_where_it_moved_to():
+    first, second = np.ones((1, 1)), np.ones((1, 1))
+    plan = Plan()
+    plan.begin("list")
+    operand = Operand.of("a", first)
+    plan.add(scaled, operand, 3.0, 0)
+    plan.move(operand, second.ctypes.data)
+    plan.finish()
+    once(plan, "list")()
+    assert (first[0, 0], second[0, 0]) == (1.0, 3.0)
 
 
 def test_a_plan_refuses_arguments_of_another_number_or_shape():

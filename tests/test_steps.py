@@ -12,7 +12,7 @@ import pytest
 from slow import all_of
 
 import fastbp
-from fastbp.plan import choice, steps
+from fastbp.plan import choice, processors, steps
 from fastbp.plan.problem import Data
 
 needs_jit = pytest.mark.skipif(numba.config.DISABLE_JIT, reason="threads need compiled code")
@@ -201,27 +201,27 @@ def test_nobody_waits_for_a_thread_that_fails(monkeypatch):
 
 
 def test_threads_are_chosen_by_the_work(monkeypatch):
-    monkeypatch.setattr(steps, "processors", lambda: 8)
-    assert steps.suitable_threads([4, 8, 4], 32) == 1
-    assert steps.suitable_threads([784, 1024, 10], 256) == 8
-    assert steps.suitable_threads([2, 64, 3], 300) == 1
-    assert steps.suitable_threads([2, 64, 3], 4000) == 8
-    assert steps.suitable_threads([3000, 3000, 10], 5) == 5
-    assert steps.suitable_threads([64, 100, 10], 64) == 1
-    assert steps.suitable_threads([64, 100, 10], 64, itemsize=8) == 8
-    assert steps.suitable_threads([64, 100, 10], 64, itemsize=8, together=2) == 1
-    assert steps.suitable_threads([64, 100, 10], 64, itemsize=8, together=9) == 8
+    monkeypatch.setattr(processors, "processors", lambda: 8)
+    assert processors.suitable_threads([4, 8, 4], 32) == 1
+    assert processors.suitable_threads([784, 1024, 10], 256) == 8
+    assert processors.suitable_threads([2, 64, 3], 300) == 1
+    assert processors.suitable_threads([2, 64, 3], 4000) == 8
+    assert processors.suitable_threads([3000, 3000, 10], 5) == 5
+    assert processors.suitable_threads([64, 100, 10], 64) == 1
+    assert processors.suitable_threads([64, 100, 10], 64, itemsize=8) == 8
+    assert processors.suitable_threads([64, 100, 10], 64, itemsize=8, together=2) == 1
+    assert processors.suitable_threads([64, 100, 10], 64, itemsize=8, together=9) == 8
     with ThreadPoolExecutor(1) as pool:  # where others are likely to run side by side
-        assert pool.submit(steps.suitable_threads, [784, 1024, 10], 256).result() == 1
+        assert pool.submit(processors.suitable_threads, [784, 1024, 10], 256).result() == 1
 
 
 @pytest.mark.parametrize(
     ("said", "found"), [("1", 1), ("3", 3), ("99", 4), ("0", 1), ("2,1", 2), ("", 4)]
 )
 def test_fewer_processors_are_used_if_the_environment_says_so(said, found, monkeypatch):
-    monkeypatch.setattr(steps.os, "sched_getaffinity", lambda pid: {0, 1, 2, 3}, raising=False)
+    monkeypatch.setattr(processors.os, "sched_getaffinity", lambda pid: {0, 1, 2, 3}, raising=False)
     monkeypatch.setenv("OMP_NUM_THREADS", said)
-    assert steps.processors() == found
+    assert processors.processors() == found
 
 
 def test_a_child_process_can_train_after_its_parent_did():

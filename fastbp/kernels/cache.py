@@ -98,6 +98,12 @@ def _remove_unused(parent: Path, current: Path) -> None:
                 other.rmdir()
 
 
+def has(name: str) -> bool:
+    """Tell whether something is stored under ``name``."""
+    place = folder()
+    return place is not None and (place / name).is_file()
+
+
 def read(name: str) -> bytes | None:
     """Read what was stored under ``name``; None if there is nothing, or it is damaged."""
     place = folder()

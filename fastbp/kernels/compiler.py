@@ -284,6 +284,13 @@ def target_machine() -> Any:
     )
 
 
+def prepare() -> None:
+    """Let Numba load what it does not load before it compiles for the first time."""
+    registry.cpu_target.typing_context.refresh()
+    registry.cpu_target.target_context.refresh()
+    target_machine()
+
+
 def object_code(kernel: Kernel, dtypes: tuple[str, ...], name: str) -> bytes:
     """Compile the entry ``name`` of a kernel to machine code, in the form of an object file."""
     module = optimised(kernel, dtypes, name)

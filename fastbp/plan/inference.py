@@ -1,5 +1,7 @@
 """Inference through plans: outputs for any number of rows, and the loss of outputs."""
 
+import functools
+from collections.abc import Callable
 from typing import Any
 
 import numpy as np
@@ -9,7 +11,7 @@ from fastbp.choices import ACTIVATIONS
 from fastbp.kernels import batches, dense, native, products, sparse
 from fastbp.kernels.declare import interpreted
 from fastbp.kernels.native import PLAIN
-from fastbp.plan import choice
+from fastbp.plan import choice, compile_helper
 from fastbp.plan.operand import Operand
 from fastbp.plan.plan import Plan, once
 from fastbp.plan.problem import Layout, Objective, Sparse
@@ -55,7 +57,7 @@ class InferenceLowering:
         self.plan = Plan()
 
     def lower(self) -> Plan:
-        """Make the list ``rows``."""
+        """Make the list ``rows``, which is not finished yet."""
         layout, count = self.layout, self.out.shape[0]
         top, plan = layout.layers - 1, self.plan
         plan.begin("rows")
@@ -92,7 +94,6 @@ class InferenceLowering:
             below = out
         if self.link is not None:
             plan.add(self.link, self.out, layer=top)
-        plan.finish()
         return plan
 
     def new(self, name: str, columns: int) -> Operand:
@@ -147,6 +148,11 @@ class Inference:
                 return False
         return True
 
+    def expect(self, params: Array, count: int, dtype: Any, link: Any) -> None:
+        """Have what ``rows`` needs for blocks of ``count`` rows compiled with the next plan."""
+        rows = _Rows(self.layout, params, count, np.dtype(dtype), link)
+        compile_helper.expect(rows.plan.lacking)
+
     def few(self, params: Array, X: Array, link: Any) -> Array | None:
         """Give the outputs (B, K) of up to FEW_ROWS rows; None if a number is not finite.
 
@@ -199,9 +205,14 @@ class _Rows:
             source, x = self.given, Operand.new("x", (most, M), real)
         lowering = InferenceLowering(layout, params, x, source, self.made, link)
         self.plan, self.of_rows = lowering.lower(), lowering.of_rows
-        self.run = once(self.plan, "rows")
         if self.copies:
             self.X, self.out = self.given.array(), self.made.array()
+
+    @functools.cached_property
+    def run(self) -> Callable[[], int]:
+        """Runs the plan; returns 1 if a number in ``X`` is not finite."""
+        self.plan.finish()
+        return once(self.plan, "rows")
 
     def serves(self, params: Array, count: int) -> bool:
         """Tell whether the plan is for these parameters and has memory for so many rows."""
@@ -240,6 +251,7 @@ def _sparse_rows(
     order = Operand.of("order", np.arange(begin, begin + len(out)))
     made = Operand.of("out", out)
     plan = InferenceLowering(layout, params, operands, None, made, link, order).lower()
+    plan.finish()
     once(plan, "rows")()
 
 

@@ -20,7 +20,7 @@ from fastbp.kernels import (
 )
 from fastbp.kernels.declare import interpreted
 from fastbp.kernels.native import PLAIN, TRANSPOSED
-from fastbp.plan import choice
+from fastbp.plan import choice, run
 from fastbp.plan.memory import FOUND, Problem, Progress, Shared, portion
 from fastbp.plan.operand import Operand, Place
 from fastbp.plan.plan import Plan
@@ -42,7 +42,6 @@ class StepLowering:
     def __init__(self, problem: Problem, shared: Shared, progress: Progress, rank: int) -> None:
         self.problem, self.shared, self.progress, self.rank = problem, shared, progress, rank
         self.layout, self.objective, self.rule = problem.layout, problem.objective, problem.rule
-        self.plan = Plan()
         layout, P = problem.layout, problem.layout.params
         self.top = layout.layers - 1
         self.own_grads = shared.grads.part(rank * shared.grads_row, P, name="grads")
@@ -76,6 +75,7 @@ class StepLowering:
     def lower(self) -> Plan:
         """Make the three lists: what begins an epoch, a step, and the last step of an epoch."""
         n, B = int(self.progress.counts[clock.ROWS]), self.problem.batch_size
+        self.plan = Plan(run.run_steps)
         self.plan.begin("epoch")
         if self.problem.shuffled:
             self.begin_epoch(n)
@@ -569,6 +569,7 @@ class StepLowering:
 
         With ``inputs``, ``self.dX`` (B, M) receives the gradient of the rows.
         """
+        self.plan = Plan()
         self.plan.begin("gradient")
         self.B, self.first, self.count = (self.problem.batch_size, 0, self.problem.batch_size)
         self.is_first_block = True

@@ -4,18 +4,23 @@ An operation of a plan is a row of 64-bit words: the address of an entry, then t
 arguments. Entries are loaded from the disk by LLVM alone; Numba is imported only to compile.
 """
 
+import contextlib
 import ctypes
 import functools
 import itertools
 import os
 import threading
 import time
+from collections.abc import Iterator
 from typing import Any, Protocol
 
 from llvmlite import binding
 
 from fastbp.kernels import cache, native
 from fastbp.kernels.declare import Kernel
+
+# A kernel, and the dtype of each argument.
+Entry = tuple[Kernel, tuple[str, ...]]
 
 _lock = threading.RLock()
 if hasattr(os, "register_at_fork"):
@@ -67,9 +72,13 @@ def name_of(kernel: Kernel, dtypes: tuple[str, ...]) -> str:
 _CODES = {"float32": "f4", "float64": "f8", "int64": "i8", "int32": "i4", "uint64": "u8"}
 
 
+def is_kept(kernel: Kernel) -> bool:
+    """Tell whether entries of a kernel are kept on disk."""
+    return kernel.stored and str(kernel.function.__module__).startswith("fastbp.")
+
+
 def _load(kernel: Kernel, dtypes: tuple[str, ...]) -> int:
-    name = name_of(kernel, dtypes)
-    builtin = str(kernel.function.__module__).startswith("fastbp.") and kernel.stored
+    name, builtin = name_of(kernel, dtypes), is_kept(kernel)
     code = cache.read(name) if builtin else None
     if code is None:
         symbol = name if builtin else f"{name}.{next(_numbers)}"
@@ -86,15 +95,22 @@ def _load(kernel: Kernel, dtypes: tuple[str, ...]) -> int:
 
 
 def _compile(kernel: Kernel, dtypes: tuple[str, ...], symbol: str) -> bytes:
-    told, start = list(listeners), time.perf_counter()
-    for listener in told:
-        listener.begin()
-    from fastbp.kernels import compiler  # imports Numba
+    with told():
+        from fastbp.kernels import compiler  # imports Numba
 
-    try:
         return compiler.object_code(kernel, dtypes, symbol)
+
+
+@contextlib.contextmanager
+def told() -> Iterator[None]:
+    """Tell the listeners that something is compiled inside."""
+    informed, start = list(listeners), time.perf_counter()
+    for listener in informed:
+        listener.begin()
+    try:
+        yield
     finally:
-        for listener in told:
+        for listener in informed:
             listener.end(time.perf_counter() - start)
 
 

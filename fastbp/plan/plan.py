@@ -2,14 +2,16 @@
 
 import functools
 import struct
+from collections.abc import Callable
 from typing import Any, NamedTuple
 
 import numpy as np
 
 from fastbp.arrays import Array
 from fastbp.kernels.declare import Kernel, Kind, interpreted
-from fastbp.plan import operation, run
+from fastbp.plan import compile_helper, operation, run
 from fastbp.plan.operand import Argument, Operand, Place
+from fastbp.plan.operation import Entry
 
 DESCRIPTION = 4  # words that describe an array: its address, size, rows and columns
 # Descriptions and constants are added to memory of so many words, which is not moved.
@@ -34,29 +36,30 @@ class _Words:
     def __init__(self) -> None:
         self.chunks: list[Array] = []
         self.starts: list[int] = []
-        self.values: list[list[int]] = []
-        self.left, self.address = 0, 0
+        self.used = CHUNK  # words of the last chunk
+        self.new: list[int] = []  # those of them that are not written yet
 
     def add(self, words: tuple[int, ...]) -> int:
         """Add some words; returns the address of the first."""
-        if self.left < len(words):
+        if self.used + len(words) > CHUNK:
+            self.write()
             self.chunks.append(np.zeros(CHUNK, np.int64))
-            self.values.append([])
-            self.left, self.address = CHUNK, self.chunks[-1].ctypes.data
-            self.starts.append(self.address)
-        self.values[-1].extend(words)
-        self.left -= len(words)
-        address = self.address
-        self.address += 8 * len(words)
+            self.starts.append(self.chunks[-1].ctypes.data)
+            self.used = 0
+        address = self.starts[-1] + 8 * self.used
+        self.new.extend(words)
+        self.used += len(words)
         return address
 
     def write(self) -> None:
-        """Write the words that were added to memory."""
-        for chunk, values in zip(self.chunks, self.values, strict=True):
-            chunk[: len(values)] = values
+        """Write to memory what was added since the last time."""
+        if self.new:
+            self.chunks[-1][self.used - len(self.new) : self.used] = self.new
+            self.new.clear()
 
     def set(self, address: int, *words: int) -> None:
-        """Change words that were written."""
+        """Change words that were added."""
+        self.write()
         for chunk, start in zip(self.chunks, self.starts, strict=True):
             k = (address - start) // 8
             if 0 <= k < CHUNK:
@@ -68,9 +71,14 @@ class Plan:
     """Lists of operations, each called in order, by name.
 
     A list is added to until ``finish`` makes the table that compiled code walks.
+
+    Parameters
+    ----------
+    loop : kernel
+        What is going to walk the lists.
     """
 
-    def __init__(self) -> None:
+    def __init__(self, loop: Any = run.run_once) -> None:
         self._lists: dict[str, list[Any]] = {}  # of what an ``Operation`` is made of
         self._list: list[Any] = []
         self.phase = ""  # of what is added
@@ -80,7 +88,10 @@ class Plan:
         self._described: dict[Operand, int] = {}  # addresses of descriptions
         self._constants: dict[tuple[Kind, Any], int] = {}
         self._shared: dict[str, tuple[str, int]] = {}
+        # Operations whose entries are not loaded yet: the table and the place in it.
+        self._lacking: list[tuple[list[int], int, Entry]] = []
         self._compiled = not interpreted()
+        self._loop: Entry = loop, tuple(kind.dtype or "float64" for kind in loop.kinds)
 
     def begin(self, name: str) -> None:
         """Begin the list ``name``, empty; what is added from now on goes into it."""
@@ -102,6 +113,19 @@ class Plan:
         TypeError
             If it takes other arguments.
         """
+        words, dtypes = self._words(kernel, arguments)
+        if self._compiled:
+            if dtypes in kernel.entries:
+                words[0] = kernel.entries[dtypes]
+            else:
+                self._lacking.append((self._table, len(self._table), (kernel, dtypes)))
+            self._table += words
+        self._list.append((kernel, arguments, dtypes, self.phase, layer, multiplications, formula))
+
+    def _words(
+        self, kernel: Any, arguments: tuple[Argument, ...]
+    ) -> tuple[list[int], tuple[str, ...]]:
+        """Describe the arguments of a call: its words, all but the entry, and its dtypes."""
         ndims, words, dtypes = kernel.ndims, [0] * run.WORDS, []
         if len(arguments) != len(ndims):
             raise TypeError(f"{kernel.__name__} takes {len(ndims)} arguments, not {len(arguments)}")
@@ -124,11 +148,7 @@ class Plan:
                 dtypes.append(kind.dtype)
             else:
                 raise self._misfit(kernel, k, argument)
-        key = tuple(dtypes)
-        if self._compiled:
-            words[0] = kernel.entries.get(key) or operation.entry(kernel, key)
-            self._table += words
-        self._list.append((kernel, arguments, key, self.phase, layer, multiplications, formula))
+        return words, tuple(dtypes)
 
     @staticmethod
     def _misfit(kernel: Any, k: int, argument: Any) -> TypeError:
@@ -171,6 +191,10 @@ class Plan:
         """Make the table of all lists, one after the other."""
         if not self._compiled:
             return
+        compile_helper.compile_together(self.lacking)
+        for table, k, (kernel, dtypes) in self._lacking:
+            table[k] = operation.entry(kernel, dtypes)
+        self._lacking.clear()
         self._memory.write()
         flat = [word for table in self._tables.values() for word in table]
         self.words = np.array(flat or [0], np.int64)
@@ -181,6 +205,21 @@ class Plan:
             first += 8 * len(table)
         for name, (whole, count) in self._shared.items():
             self.starts[name] = (self.starts[whole][0], count)
+
+    @property
+    def lacking(self) -> list[Entry]:
+        """The entries that are not loaded yet."""
+        loop = [] if self._loop[1] in self._loop[0].entries else [self._loop]
+        return list(dict.fromkeys([*loop, *(entry for *_, entry in self._lacking)]))
+
+    def caller(self, loop: Any, *arguments: Argument) -> Callable[[], int]:
+        """Make the Python function that calls a loop, once the plan is finished."""
+        operands, dtypes = self._words(loop, arguments)
+        self._memory.write()
+        words = np.array(operands, np.int64)
+        call = functools.partial(_runner(loop, dtypes), words.ctypes.data)
+        call.keeps = self, words  # type: ignore[attr-defined]  # memory that the call reads
+        return call
 
     def move(self, operand: Operand, address: int) -> None:
         """Let an operand be at another address."""
@@ -223,21 +262,13 @@ def _in_python(each: Operation) -> bool:
 
 
 @functools.cache
-def runner(kernel: Kernel, dtypes: tuple[str, ...]) -> Any:
+def _runner(kernel: Kernel, dtypes: tuple[str, ...]) -> Any:
     """Make the Python function that calls an entry with the address of its words."""
     return operation.function(kernel, dtypes)
 
 
-def once(plan: Plan, name: str) -> Any:
+def once(plan: Plan, name: str) -> Callable[[], int]:
     """Make a function without arguments that calls a list; it returns 1 if an operation stopped."""
     if interpreted():
         return functools.partial(plan.interpret, name)
-    cells = np.array([*plan.starts[name]], np.int64)
-    address = cells.ctypes.data
-    words = np.array([0, address, address + 8], np.int64)
-    call: Any = runner(run.run_once, ("int64", "int64"))
-    target = words.ctypes.data
-
-    go = functools.partial(call, target)
-    go.keeps = plan, cells, words  # type: ignore[attr-defined]  # memory that the call reads
-    return go
+    return plan.caller(run.run_once, *plan.starts[name])

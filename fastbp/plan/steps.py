@@ -1,9 +1,5 @@
 """Steps of training: their plans, one for each thread, and the one place where they are run."""
 
-import functools
-import itertools
-import os
-import threading
 from collections.abc import Sequence
 from concurrent.futures import ThreadPoolExecutor
 from types import TracebackType
@@ -17,56 +13,12 @@ from fastbp.plan import choice, run
 from fastbp.plan.lowering import StepLowering
 from fastbp.plan.memory import Problem, Progress, Shared
 from fastbp.plan.operand import Operand
-from fastbp.plan.plan import Plan, runner
+from fastbp.plan.plan import Plan
 from fastbp.plan.problem import Data, Layout, Objective, Rule, Sparse
+from fastbp.plan.processors import suitable_threads
 
 # A compiled call lasts about so long, so that Ctrl-C, progress and callbacks are not kept waiting.
 CHUNK_SECONDS = 0.2
-# OpenBLAS aborts the process if more threads call it than it has memory for, which is a few more.
-MOST_THREADS = 256
-# Steps of fewer multiplications than this, some 60 us, lose more by waiting than threads save.
-THREADED_WORK = 3e6
-# Calls of fewer multiplications than this, some 400 us, are over before threads have started.
-THREADED_CALL = 2e7
-# The elementwise work for each input and output of a layer, in multiplications.
-WORK_OF_NUMBER = 14
-
-
-def processors() -> int:
-    """Count the processors this process may use; OMP_NUM_THREADS, if it is set, may say fewer.
-
-    That is how users, clusters and joblib's worker processes tell numerical libraries.
-    """
-    if hasattr(os, "sched_getaffinity"):  # not everywhere: macOS and Windows have none
-        count = len(os.sched_getaffinity(0))
-    else:
-        count = os.cpu_count() or 1
-    allowed = os.environ.get("OMP_NUM_THREADS", "").split(",")[0]
-    return max(1, min(count, int(allowed))) if allowed.isdecimal() else count
-
-
-def own_processors() -> int:
-    """Count the processors for what was called: one in a thread that is not the main one.
-
-    There it is likely that others fit side by side, as in grid searches.
-    """
-    alone = threading.current_thread() is threading.main_thread()
-    return processors() if alone else 1
-
-
-def suitable_threads(
-    sizes: tuple[int, ...], rows: int, itemsize: int = 4, together: int | None = None
-) -> int:
-    """Choose how many threads take steps of ``rows`` rows together in a network of ``sizes``.
-
-    Numbers of ``itemsize`` 8 take twice the time of 4 bytes. ``together``: how many steps are taken
-    in a call, for which threads are to be woken; None: many.
-    """
-    weights = float(sum(M * N for M, N in itertools.pairwise(sizes)))
-    work = 3.0 * rows * (weights + WORK_OF_NUMBER * float(sum(sizes))) * itemsize / 4
-    if work < THREADED_WORK or (together is not None and work * together < THREADED_CALL):
-        return 1
-    return min(own_processors(), rows)
 
 
 def random_key(seed: int | None) -> np.uint64:
@@ -320,18 +272,11 @@ class _Thread:
         if interpreted():
             return
         starts = self.plan.starts
-        self._lists = np.array([*starts["epoch"], *starts["step"], *starts["last"]], np.int64)
-        # The words of the operation that is the loop itself, and what they point to.
-        lists, memory = self._lists.ctypes.data, np.zeros(24, np.int64)
-        self._memory, words = memory, memory.ctypes.data
-        described = words + 64
-        clock_at, rate_at = self.progress.clock.address, self.progress.rate.address
-        memory[:5] = 0, described, described + 32, described + 64, described + 96
-        memory[8:12] = lists, 6, 6, 1
-        memory[12:16] = clock_at, clock.SIZE, clock.SIZE, 1
-        memory[20:24] = rate_at, 1, 1, 1
-        dtypes = "int64", "int64", "float64", "float64"
-        self._run = functools.partial(runner(run.run_steps, dtypes), words)
+        lists = Operand.new("lists", (6,), np.int64)
+        lists.array()[:] = *starts["epoch"], *starts["step"], *starts["last"]
+        self._rates = Operand.new("rates", (0,), np.float64)
+        clock, rate = self.progress.clock, self.progress.rate
+        self._run = self.plan.caller(run.run_steps, lists, clock, self._rates, rate)
 
     def take(self, rates: Array, batch_size: int, per_epoch: int) -> tuple[int, Array]:
         """Take a step for each learning rate; returns steps taken, and the means of epochs."""
@@ -343,8 +288,8 @@ class _Thread:
         if interpreted():
             taken = self._interpret(rates)
         else:
-            self._memory[16] = rates.ctypes.data
-            self._memory[17] = len(rates)
+            self.plan.move(self._rates, rates.ctypes.data)
+            self.plan.resize(self._rates, len(rates))
             taken = self._run()
         ended = int(counts[clock.ENDED])
         return taken, self.means[:ended].copy()

@@ -112,6 +112,7 @@ def fit(
     """
     clock = clock or Clock()
     net = network(settings, data)
+    net.expect_inference(min(len(data.held), STRETCH), net.link)
     place = Checkpoints(
         folder / CHECKPOINTS,
         settings.checkpoint_seconds,

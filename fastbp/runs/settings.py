@@ -15,7 +15,7 @@ from fastbp.choices import ACTIVATIONS, VALUE_LOSSES, choose, unknown
 from fastbp.network import DTYPES
 from fastbp.optimizers import LARGEST_RATE, OPTIMIZERS, SCHEDULES
 from fastbp.persistence import write_whole
-from fastbp.plan.steps import MOST_THREADS
+from fastbp.plan.processors import MOST_THREADS
 from fastbp.readers import MISSING, is_file, is_table
 from fastbp.targets import TASKS
 

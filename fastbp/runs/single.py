@@ -8,7 +8,7 @@ from pathlib import Path
 from typing import Any
 
 from fastbp.checkpoints import Checkpoints
-from fastbp.figures import MissingMatplotlibError
+from fastbp.figures import MissingMatplotlibError, import_matplotlib
 from fastbp.history import History
 from fastbp.interruption import Interruption
 from fastbp.network import Network
@@ -103,6 +103,10 @@ def run(
             stack.callback(events.close)
             callbacks.append(events)
         stack.enter_context(Compiling(say, clock))
+        if settings.picture != "none":
+            # In a first run the process that helps to compile is still importing Numba.
+            with contextlib.suppress(MissingMatplotlibError):
+                import_matplotlib()
         result = fit(
             settings,
             data,

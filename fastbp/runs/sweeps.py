@@ -19,7 +19,7 @@ import numpy as np
 from fastbp.choices import unknown
 from fastbp.interruption import REASONS, Interruption, interrupts
 from fastbp.persistence import write_whole
-from fastbp.plan.steps import processors
+from fastbp.plan.processors import processors
 from fastbp.runs.data import Clock, Prepared, WrongUseError, prepare
 from fastbp.runs.files import (
     Say,
