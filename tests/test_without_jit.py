@@ -7,42 +7,42 @@ import sys
 from pathlib import Path
 
 import pytest
-from slow import some
 
 pytest.importorskip("pytest_cov")
 ROOT = Path(__file__).parents[1]
 
 
 # Of the finite differences, which take longest without the compiler, one loss is enough there.
-SLICE = "not finite_differences or sigmoid_cross_entropy"
+LEFT_OUT = "finite_differences and not sigmoid_cross_entropy"
 
 
-@pytest.mark.parametrize("wanted", some([("-k", SLICE), ("-m", "")]), ids=["slice", "all"])
-def test_kernels_without_the_compiler_are_covered(wanted, tmp_path):
-    report = tmp_path / "coverage.json"
+def run_uncompiled(tests: str, marks: str, folder: Path, *options: str) -> None:
+    """Run the tests of kernels and plans in a process without the compiler."""
+    files = "tests/test_kernels.py", "tests/test_plan.py"
     result = subprocess.run(
         [
-            *(
-                sys.executable,
-                "-m",
-                "pytest",
-                "tests/test_kernels.py",
-                "tests/test_plan.py",
-                "-q",
-                "-p",
-                "no:cacheprovider",
-                *wanted,
-            ),
-            *(f"--cov={ROOT / 'fastbp'}", f"--cov-report=json:{report}"),
+            *(sys.executable, "-m", "pytest", *files, "-q", "-p", "no:cacheprovider"),
+            *("-k", tests, "-m", marks, *options),
         ],
         cwd=ROOT,
-        env=os.environ | {"NUMBA_DISABLE_JIT": "1", "COVERAGE_FILE": str(tmp_path / "coverage")},
+        env=os.environ | {"NUMBA_DISABLE_JIT": "1", "COVERAGE_FILE": str(folder / "coverage")},
         capture_output=True,
         text=True,
         timeout=600,
         check=False,
     )
     assert result.returncode == 0, result.stdout[-3000:] + result.stderr[-3000:]
+
+
+@pytest.mark.slow
+def test_all_finite_differences_without_the_compiler(tmp_path: Path) -> None:
+    run_uncompiled(LEFT_OUT, "", tmp_path)
+
+
+def test_kernels_without_the_compiler_are_covered(tmp_path: Path) -> None:
+    report = tmp_path / "coverage.json"
+    coverage = f"--cov={ROOT / 'fastbp'}", f"--cov-report=json:{report}"
+    run_uncompiled(f"not ({LEFT_OUT})", "not slow", tmp_path, *coverage)
     files = json.loads(report.read_text())["files"]
     covered = {
         "/".join(Path(name).parts[-2:]): entry["summary"]["percent_covered"]
