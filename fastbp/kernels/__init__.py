@@ -2,7 +2,7 @@
 
 The derivation, in this order: ``activations``, ``dense``, ``losses``, ``optimizers``; then
 ``batches``, ``random``, ``rows``, ``products``, ``sparse``, ``scalar``, ``clock``, ``threads``. How
-a step calls them stands in ``fastbp.plan.lowering``, and ``print(net.plan(32))`` shows it for a
+a step calls them stands in ``fastbp.plan``, and ``print(net.plan(32))`` shows it for a
 network. The machinery: ``declare`` (what a kernel is), ``memory``, ``compiler``, ``cache``,
 ``native``, ``instructions`` and ``tiles``.
 

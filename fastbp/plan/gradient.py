@@ -7,8 +7,8 @@ import numpy as np
 from fastbp.arrays import Array
 from fastbp.kernels import native
 from fastbp.plan import choice
-from fastbp.plan.lowering import StepLowering
-from fastbp.plan.memory import Problem, Progress, Shared
+from fastbp.plan.buffers import Problem, Progress, Shared, ThreadBuffers
+from fastbp.plan.lowering import lower_gradient
 from fastbp.plan.plan import once
 from fastbp.plan.problem import Data, Layout, Objective, Rule
 
@@ -72,11 +72,12 @@ class GradientPlan:
         )
         shared = Shared(problem, params, (), np.arange(rows))
         progress = Progress(shared.memory, NO_UPDATE, np.uint64(0), rows, 1, rows)
-        lowering = StepLowering(problem, shared, progress, 0)
-        self._run = once(lowering.lower_gradient(inputs=inputs), "gradient")
+        buffers = ThreadBuffers(problem, shared, progress, 0)
+        plan, dX = lower_gradient(buffers, inputs=inputs)
+        self._run = once(plan, "gradient")
         self.random = progress.random.array()
         self.gradient = shared.grads.array()[: params.size]
-        self.dX = lowering.dX.array() if inputs else None
+        self.dX = None if dX is None else dX.array()
         self.totals = progress.totals.array()
 
     def run(self) -> bool:

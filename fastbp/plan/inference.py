@@ -69,9 +69,9 @@ class InferenceLowering:
             plan.add(batches.not_finite, below)
         narrow = isinstance(below, Operand) and choice.has_narrow_layers(layout)
         for layer in range(layout.layers):
-            M, N = layout.sizes[layer : layer + 2]
-            W = self.params.part(layout.weight_starts[layer], M, N, name="W")
-            b = self.params.part(layout.bias_starts[layer], N, name="b")
+            start, M, N = layout.weights_at(layer)
+            W = self.params.part(start, M, N, name="W")
+            b = self.params.part(*layout.biases_at(layer), name="b")
             out = self.out if layer == top else self.new("a", N)
             work: dict[str, Any] = {"layer": layer, "multiplications": count * M * N}
             activation = layout.activations[layer] if layer < top else layout.out_activation

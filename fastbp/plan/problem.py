@@ -54,6 +54,14 @@ class Layout(NamedTuple):
         """Count the parameters."""
         return self.bias_starts[-1] + self.sizes[-1]
 
+    def weights_at(self, layer: int) -> tuple[int, int, int]:
+        """Where a layer's W is in a flat buffer: its start, its rows M and its columns N."""
+        return self.weight_starts[layer], self.sizes[layer], self.sizes[layer + 1]
+
+    def biases_at(self, layer: int) -> tuple[int, int]:
+        """Where a layer's b is in a flat buffer: its start and its length N."""
+        return self.bias_starts[layer], self.sizes[layer + 1]
+
     def check(self, params: Array, *, writes: bool = False) -> None:
         """Raise ValueError unless compiled code can take ``params``, and write to it."""
         if not isinstance(params, np.ndarray) or params.shape != (self.params,):

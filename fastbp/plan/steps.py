@@ -10,8 +10,8 @@ from fastbp.arrays import Array
 from fastbp.kernels import clock, native
 from fastbp.kernels.declare import interpreted
 from fastbp.plan import choice, run
-from fastbp.plan.lowering import StepLowering
-from fastbp.plan.memory import Problem, Progress, Shared
+from fastbp.plan.buffers import Problem, Progress, Shared, ThreadBuffers
+from fastbp.plan.lowering import lower_run
 from fastbp.plan.operand import Operand
 from fastbp.plan.plan import Plan
 from fastbp.plan.problem import Data, Layout, Objective, Rule, Sparse
@@ -109,7 +109,7 @@ class Steps:
             Progress(memory, rule, key, n, orders, batch_size) for _ in range(n_threads)
         ]
         self._threads = [
-            _Thread(StepLowering(self.problem, self._shared, progress, rank))
+            _Thread(ThreadBuffers(self.problem, self._shared, progress, rank))
             for rank, progress in enumerate(self._progress)
         ]
         self._pool: ThreadPoolExecutor | None = None
@@ -266,8 +266,8 @@ def _begin(counts: Array) -> None:
 class _Thread:
     """The plan of one thread, and how it is run."""
 
-    def __init__(self, lowering: StepLowering) -> None:
-        self.plan, self.progress = lowering.lower(), lowering.progress
+    def __init__(self, buffers: ThreadBuffers) -> None:
+        self.plan, self.progress = lower_run(buffers), buffers.progress
         self.means = self.progress.means.array()
         if interpreted():
             return

@@ -1,11 +1,12 @@
-"""What a training step is lowered from, and the memory that it works in."""
+"""What a training step is lowered from, and the buffers that it works in."""
 
 from typing import NamedTuple
 
 import numpy as np
 
 from fastbp.arrays import LINE, Array
-from fastbp.kernels import clock
+from fastbp.kernels import clock, dense
+from fastbp.kernels.declare import interpreted
 from fastbp.plan import choice
 from fastbp.plan.operand import Memory, Operand
 from fastbp.plan.problem import Data, Layout, Objective, Rule, Sparse
@@ -40,6 +41,11 @@ class Problem(NamedTuple):
         """Whether the examples are in compressed rows."""
         return isinstance(self.data.X, Sparse)
 
+    @property
+    def labels(self) -> bool:
+        """Whether targets are class indices."""
+        return self.data.y.ndim == 1
+
 
 class Shared:
     """The memory that all threads of a run share; each writes to the places of its own rows."""
@@ -47,7 +53,8 @@ class Shared:
     def __init__(
         self, problem: Problem, params: Array, state: tuple[Array, ...], order: Array
     ) -> None:
-        layout, data, B = problem.layout, problem.data, problem.batch_size
+        self.layout = layout = problem.layout
+        data, B = problem.data, problem.batch_size
         real, K, layers = layout.dtype, layout.sizes[-1], layout.layers
 
         self.memory = memory = Memory()
@@ -58,6 +65,15 @@ class Shared:
         self.params = Operand.of("params", params)
         self.state = [Operand.of(f"state {k}", buffer) for k, buffer in enumerate(state)]
         self.order = Operand.of("order", order)
+        if isinstance(data.X, Sparse):
+            self.sparse = tuple(
+                Operand.of(name, array)
+                for name, array in zip(("values", "columns", "starts"), data.X, strict=True)
+            )
+        else:
+            self.X = Operand.of("X", data.X)
+        self.targets = Operand.of("targets", data.y)
+        self.weights = None if data.weights is None else Operand.of("weights", data.weights)
         gathers = not (problem.in_place or problem.is_sparse)
         self.x = new("x", B * layout.sizes[0] if gathers else 0)
         self.y = new("y", B, data.y.dtype) if data.y.ndim == 1 else new("y", K * B)
@@ -77,6 +93,14 @@ class Shared:
         self.found = memory.new("found", (problem.threads, FOUND), np.float64)
         self.record: Operand | None = None
 
+    def W(self, layer: int) -> Operand:
+        """W (M, N) of a layer."""
+        return self.params.part(*self.layout.weights_at(layer), name="W")
+
+    def b(self, layer: int) -> Operand:
+        """The biases (N,) of a layer."""
+        return self.params.part(*self.layout.biases_at(layer), name="b")
+
 
 class Progress:
     """Where one thread stands: all that changes beside parameters and the optimizer's state."""
@@ -95,8 +119,61 @@ class Progress:
         self.totals = new("totals", 4)
         self.weight = new("weight", 2)  # of the batch, and the loss's scale over it
         self.means = memory.new("means", (MEANS, 2), np.float64)
+        self.row, self.begin = self.clock.part(clock.ROW), self.clock.part(clock.BEGIN)
+        self.examples = n
         self.counts, self.numbers = self.clock.array(), self.hyper.array()
         self.counts[[clock.ROWS, clock.ORDERS, clock.BATCH]] = n, orders, batch_size
         self.random.array()[0] = key
         self.numbers[: len(rule.hyper)] = rule.hyper
         self.numbers[4:] = 1.0  # beta1^t and beta2^t of Adam
+
+
+class ThreadBuffers:
+    """What one thread works with: what all share, and what is its own.
+
+    Parameters
+    ----------
+    problem : Problem
+    shared : Shared
+    progress : Progress
+    rank : int
+        Of the thread, from 0.
+
+    Attributes
+    ----------
+    grads : (P,)
+        Gradients of its rows.
+    found : (FOUND,)
+        What it notes of a step.
+    divided : list of bool
+        For each layer, whether dW is divided among the threads by the rows of W.
+    """
+
+    def __init__(self, problem: Problem, shared: Shared, progress: Progress, rank: int) -> None:
+        self.problem, self.shared, self.progress, self.rank = problem, shared, progress, rank
+        self.layout = layout = problem.layout
+        choices, P = problem.choices, layout.params
+        self.grads = shared.grads.part(rank * shared.grads_row, P, name="grads")
+        self.found = shared.found.part(rank * FOUND, FOUND, name="found")
+        narrow = 2 * dense.NARROW * max(layout.sizes[1:]) if choices.narrow else 0
+        self.narrow = shared.memory.new("narrow", (narrow,), layout.dtype)
+        transposed = P if choices.transposes else 0
+        self.transposed = shared.memory.new("W^T", (transposed,), layout.dtype)
+        self.divided = [
+            choice.divides(layout, layer, problem.threads, sparse=problem.is_sparse)
+            and not interpreted()  # NumPy takes no view that reaches past its array
+            for layer in range(layout.layers)
+        ]
+
+    def dW(self, layer: int) -> Operand:
+        """DW (M, N) of a layer, of this thread's rows."""
+        return self.grads.part(*self.layout.weights_at(layer), name="dW")
+
+    def db(self, layer: int) -> Operand:
+        """The gradient of the biases (N,) of a layer, of this thread's rows."""
+        return self.grads.part(*self.layout.biases_at(layer), name="db")
+
+    def W_transposed(self, layer: int) -> Operand:
+        """The place of W^T (N, M) of a layer."""
+        start, M, N = self.layout.weights_at(layer)
+        return self.transposed.part(start, N, M)
