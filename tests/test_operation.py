@@ -14,7 +14,7 @@ from running import call
 
 import fastbp
 from fastbp import kernels
-from fastbp.kernels import cache, compiler
+from fastbp.kernels import cache, compiler, internals
 from fastbp.kernels.declare import Matrix, Number, Vector, Whole, kernel, part
 from fastbp.plan import operation
 from fastbp.plan.operand import Operand
@@ -140,6 +140,31 @@ def test_a_numba_that_lacks_what_entries_are_made_from_is_named(monkeypatch):
     monkeypatch.delattr(compiler.compiler, "compile_extra")
     with pytest.raises(compiler.UnsupportedNumbaError, match=f"Numba {numba.__version__}.*0.68"):
         compiler.object_code(doubled, ("float32",) * 2, "entry")
+
+
+def test_compiling_does_without_scipy_and_leaves_numba_its_linear_algebra():
+    script = """if True:
+        import sys
+        import numba, numpy as np
+        import fastbp
+        from fastbp.kernels import compiler
+        from fastbp.kernels.products import clear
+        compiler.object_code(clear, ("float64",), "clear")
+        print("scipy.linalg" in sys.modules)
+        @numba.njit
+        def f(a):
+            return np.dot(a, a) + np.linalg.inv(a)
+        a = np.array([[2.0, 0.0], [0.0, 4.0]])
+        print(f(a)[1, 1], "scipy.linalg.cython_blas" in sys.modules)
+    """
+    assert run_python(Path.cwd(), script) == ["False", "16.25", "True"]
+
+
+def test_a_numba_that_does_not_ask_for_scipy_is_left_alone(monkeypatch):
+    linalg = sys.modules["numba.np.linalg"]
+    monkeypatch.delattr(linalg, "ensure_blas")
+    internals.import_array_functions()
+    assert not hasattr(linalg, "ensure_blas")
 
 
 def test_threads_that_need_the_same_entry_compile_it_once():

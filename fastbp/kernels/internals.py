@@ -9,9 +9,13 @@
 - ``_cache.save_overload`` of a dispatcher: a full disk is an error for forms that Python calls.
 - ``compile_extra``, ``Flags`` and the calling convention, from which entries are made: no plan can
   be made, and ``UnsupportedNumbaError`` names the versions of Numba that are known to work.
+- ``ensure_blas``, which imports SciPy's linear algebra: without it, the first compilation takes
+  longer, see ``import_array_functions``.
 - ``cgutils``, ``make_array`` and ``populate_array``, by which instructions reach an array's memory,
   and the other names imported here: importing this module raises ``UnsupportedNumbaError``.
 """
+
+import importlib
 
 import numba
 
@@ -58,3 +62,23 @@ __all__ = [
     "register_pass",
     "registry",
 ]
+
+
+def import_array_functions() -> None:
+    """Import ``numba.np.arraymath``, which Numba needs, without SciPy, which it does not.
+
+    That module asks at its import whether SciPy's BLAS is there, which takes a quarter of the time
+    in which Numba gets ready to compile. Whatever calls BLAS asks again when it is compiled.
+    """
+    linalg = importlib.import_module("numba.np.linalg")
+    asks = getattr(linalg, "ensure_blas", None)
+    if asks is None:
+        return
+    linalg.ensure_blas = lambda: None
+    try:
+        importlib.import_module("numba.np.arraymath")
+    finally:
+        linalg.ensure_blas = asks
+
+
+import_array_functions()
