@@ -11,6 +11,8 @@ import pytest
 import report
 from threadpoolctl import ThreadpoolController
 
+from fastbp.kernels import native
+
 THREADS = 1
 PACKAGES = ("fastbp", "numpy", "numba", "llvmlite", "scipy", "scipy-openblas32")
 PEERS = ("scikit-learn", "torch", "jax")  # measured where they are installed
@@ -37,6 +39,7 @@ def pytest_configure(config: pytest.Config) -> None:
 @functools.cache
 def threadpools() -> ThreadpoolController:
     """Find the libraries with threads; building the controller is slow, so there is one."""
+    native.openblas()  # loaded first, so that it is among them
     return ThreadpoolController()
 
 
