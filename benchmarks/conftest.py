@@ -11,7 +11,7 @@ import pytest
 import report
 from threadpoolctl import ThreadpoolController
 
-from fastbp.kernels import native
+from fastbp.compiler import native
 
 THREADS = 1
 PACKAGES = ("fastbp", "numpy", "numba", "llvmlite", "scipy", "scipy-openblas32")

@@ -96,7 +96,7 @@ WAYS: dict[str, Callable[[Array, Array], Callable[[], Array]]] = {
 
 @functools.cache
 def expected(B: int, K: int, dtype: str) -> Array:
-    """Compute the gradient by ``reference.py``'s Jacobians."""
+    """Compute the gradient by the twins' Jacobians."""
     p, labels = probabilities(B, K, dtype)
     return reference.softmax_backward(p, reference.cross_entropy_backward(p, labels))
 

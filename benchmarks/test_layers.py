@@ -1,6 +1,6 @@
 """The pieces of a step, one by one: dense forward and backward, ReLU mask, softmax, Adam.
 
-Three ways for each. Naive NumPy makes a new array at every operation, as ``reference.py`` and the
+Three ways for each. Naive NumPy makes a new array at every operation, as ``reference`` and the
 notes do. Vectorised NumPy writes into arrays made beforehand, as well as NumPy can. fastbp is the
 kernel, called from Python. All have the same float32 input and one thread; the ReLU mask, the
 softmax and Adam work in place, so a round goes on from where the last one ended, which costs the

@@ -12,7 +12,7 @@ import pytest
 from cases import timed
 
 import fastbp
-from fastbp.kernels.declare import interpreted
+from fastbp.compiler.declare import interpreted
 
 SIZES, ROWS = (4, 64, 64, 2), 32
 REPEATS, TURNS = 200, 9

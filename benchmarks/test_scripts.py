@@ -20,10 +20,11 @@ import pytest
 from report import BY_LAYERS, BY_MODEL, LOOPS, NUMPY_CLASSES, ONE_CALL, PER_SAMPLE
 
 import fastbp
-from fastbp import reference_scratch, scratch
+from fastbp import scratch
 from fastbp.datasets import spiral_data
 from fastbp.plan.problem import Data
 from fastbp.plan.steps import Steps
+from fastbp.reference import scratch as reference_scratch
 
 Array = np.ndarray[Any, Any]
 

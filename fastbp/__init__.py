@@ -3,33 +3,74 @@
 import importlib
 from typing import TYPE_CHECKING, Any
 
-from fastbp.checkpoints import Checkpoints
-from fastbp.history import History
-from fastbp.network import Network, gradient_check
-from fastbp.optimizers import (
-    SGD,
-    Adagrad,
-    Adam,
-    AdamW,
-    ConstantSchedule,
-    CosineSchedule,
-    ExponentialSchedule,
-    OneCycleSchedule,
-    RMSprop,
-    StepSchedule,
-)
-from fastbp.own import OwnActivation, OwnLoss, OwnOptimizer
-from fastbp.stepping import Stepper
-from fastbp.training import DivergedError, EarlyStopping, train
-from fastbp.warming import warmup
-
 if TYPE_CHECKING:
     from fastbp.estimators import MLPClassifier, MLPRegressor
     from fastbp.models import Model
+    from fastbp.network import Network, gradient_check, load
+    from fastbp.optimizers import (
+        SGD,
+        Adagrad,
+        Adam,
+        AdamW,
+        ConstantSchedule,
+        CosineSchedule,
+        ExponentialSchedule,
+        OneCycleSchedule,
+        RMSprop,
+        StepSchedule,
+    )
+    from fastbp.own import OwnActivation, OwnLoss, OwnOptimizer
+    from fastbp.training.checkpoints import Checkpoints
+    from fastbp.training.history import History
+    from fastbp.training.loop import DivergedError, EarlyStopping, train
+    from fastbp.training.stepper import Stepper
+    from fastbp.warming import warmup
 
 __version__ = "0.1.0"
 
-load = Network.load
+# Each public name and the module that defines it, which is imported when the name is first used:
+# reading a history or a table loads neither the compiler nor BLAS, training not scikit-learn.
+_MODULES = {
+    "MLPClassifier": "estimators",
+    "MLPRegressor": "estimators",
+    "Model": "models",
+    "Network": "network",
+    "gradient_check": "network",
+    "load": "network",
+    "SGD": "optimizers",
+    "Adagrad": "optimizers",
+    "Adam": "optimizers",
+    "AdamW": "optimizers",
+    "ConstantSchedule": "optimizers",
+    "CosineSchedule": "optimizers",
+    "ExponentialSchedule": "optimizers",
+    "OneCycleSchedule": "optimizers",
+    "RMSprop": "optimizers",
+    "StepSchedule": "optimizers",
+    "OwnActivation": "own",
+    "OwnLoss": "own",
+    "OwnOptimizer": "own",
+    "Checkpoints": "training.checkpoints",
+    "History": "training.history",
+    "DivergedError": "training.loop",
+    "EarlyStopping": "training.loop",
+    "train": "training.loop",
+    "Stepper": "training.stepper",
+    "warmup": "warming",
+}
+_SUBMODULES = (
+    "datasets",
+    "estimators",
+    "functional",
+    "kernels",
+    "network",
+    "optimizers",
+    "plotting",
+    "reference",
+    "runs",
+    "scratch",
+    "training",
+)
 
 __all__ = [
     "SGD",
@@ -61,11 +102,15 @@ __all__ = [
 ]
 
 
-# Imported when they are first asked for: estimators bring scikit-learn with them.
-_LATER = {"MLPClassifier": "estimators", "MLPRegressor": "estimators", "Model": "models"}
-
-
 def __getattr__(name: str) -> Any:
-    if name in _LATER:
-        return getattr(importlib.import_module(f"fastbp.{_LATER[name]}"), name)
-    raise AttributeError(f"module {__name__!r} has no attribute {name!r}")
+    if name in _SUBMODULES:
+        return importlib.import_module(f"fastbp.{name}")
+    if name not in _MODULES:
+        raise AttributeError(f"module {__name__!r} has no attribute {name!r}")
+    value = getattr(importlib.import_module(f"fastbp.{_MODULES[name]}"), name)
+    globals()[name] = value  # found at once from now on
+    return value
+
+
+def __dir__() -> list[str]:
+    return sorted({*globals(), *__all__, *_SUBMODULES})

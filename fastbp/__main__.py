@@ -1,6 +1,6 @@
 """``python -m fastbp`` is the command ``fastbp``."""
 
-from fastbp.cli import main
+from fastbp.cli.command import main
 
 if __name__ == "__main__":
     raise SystemExit(main())

@@ -4,13 +4,17 @@ Each function returns its argument in the form that kernels take, without a copy
 form already, or raises and has changed nothing.
 """
 
+import difflib
 import math
 import operator
-from typing import Any
+from collections.abc import Iterable
+from typing import Any, TypeVar
 
 import numpy as np
 
 from fastbp.arrays import Array
+
+Row = TypeVar("Row")
 
 
 class _Writable:
@@ -279,3 +283,18 @@ def weights(sample_weight: Any, rows: int, dtype: Any) -> Array | None:
     if rows and not (array > 0).any():
         raise ValueError("sample_weight is 0 everywhere; one row at least must count")
     return array
+
+
+def unknown(kind: str, name: object, known: Iterable[str]) -> ValueError:
+    """Make the error for a name that no table has, with the nearest one suggested."""
+    names = list(known)
+    near = difflib.get_close_matches(str(name).lower(), names, n=1, cutoff=0.5)
+    hint = f"; did you mean {near[0]!r}?" if near else "."
+    return ValueError(f"unknown {kind} {name!r}{hint} Known are: {', '.join(names)}")
+
+
+def choose(kind: str, name: object, table: dict[str, Row]) -> Row:
+    """Look up ``name``, or raise the error of ``unknown``."""
+    if isinstance(name, str) and name in table:
+        return table[name]
+    raise unknown(kind, name, table)

@@ -14,9 +14,11 @@ import numpy as np
 
 from fastbp import checks, kernels
 from fastbp.arrays import Array
-from fastbp.choices import ACTIVATIONS, LOSSES, Activation, choose
+from fastbp.checks import choose
+from fastbp.choices.activations import ACTIVATIONS, Activation
+from fastbp.choices.losses import LOSSES
+from fastbp.compiler.native import PLAIN
 from fastbp.kernels.losses import SCRATCH
-from fastbp.kernels.native import PLAIN
 
 Losses = tuple[float, Array]
 

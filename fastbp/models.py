@@ -8,10 +8,10 @@ from typing import TYPE_CHECKING
 import numpy as np
 
 from fastbp.arrays import Array
-from fastbp.columns import UnusableDataError
+from fastbp.data.columns import UnusableDataError
+from fastbp.data.preparation import Preparation
 from fastbp.network import Network
 from fastbp.own import OwnActivation, OwnLoss
-from fastbp.preparation import Preparation
 
 if TYPE_CHECKING:
     import polars as pl

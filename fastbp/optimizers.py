@@ -11,7 +11,7 @@ import numpy as np
 
 from fastbp import checks
 from fastbp.arrays import Array, aligned
-from fastbp.choices import choose
+from fastbp.checks import choose
 from fastbp.kernels import optimizers as kernels
 from fastbp.plan.problem import Rule
 

@@ -16,12 +16,13 @@ import numpy as np
 
 from fastbp import checks
 from fastbp.arrays import Array
-from fastbp.choices import ACTIVATIONS, LOSSES, Activation, Loss
-from fastbp.code_hash import code_hash
+from fastbp.choices.activations import ACTIVATIONS, Activation
+from fastbp.choices.losses import LOSSES, Loss
+from fastbp.compiler.code_check import UnusableCodeError
+from fastbp.compiler.code_hash import code_hash
+from fastbp.compiler.declare import Kernel, Kind, inlined, interpreted
 from fastbp.kernels import activations, losses
 from fastbp.kernels import optimizers as kernels
-from fastbp.kernels.code_check import UnusableCodeError
-from fastbp.kernels.declare import Kernel, Kind, inlined, interpreted
 from fastbp.optimizers import Optimizer
 from fastbp.plan import operation
 
@@ -100,7 +101,7 @@ class OwnActivation:
 
     @property
     def row(self) -> Activation:
-        """The row that built-in activations have in ``choices``."""
+        """The row that built-in activations have in ``choices.activations``."""
         forward = activations.with_slopes(self.value, self.derivative, self.name)
         backward = activations.multiply_slopes
         return Activation(self.name, forward, backward, self.rectifies, keeps_slope=True, own=self)
@@ -153,7 +154,7 @@ class OwnLoss:
 
     @property
     def row(self) -> Loss:
-        """The row that built-in losses have in ``choices``."""
+        """The row that built-in losses have in ``choices.losses``."""
         kernel = losses.of_rows(self.function, self.name)
         row = Loss(self.name, None, kernel, "values", "loss", scratch=True, free_output=True)
         return row._replace(c=None, onnx=None, own=self)
@@ -271,7 +272,7 @@ def _demand_function(piece: Piece, function: Any, form: _Form) -> None:
     if not callable(function):
         raise TypeError(_refusal(piece, function, form, "it is not a function"))
     if not interpreted():
-        from fastbp.kernels.internals import Dispatcher
+        from fastbp.compiler.internals import Dispatcher
 
         if not isinstance(function, Dispatcher):
             reason = "it is not compiled by Numba: put @numba.njit above it"
@@ -296,13 +297,13 @@ def _compile(piece: Piece, kernel: Kernel, dtypes: tuple[str, ...], *parts: Any)
         return
     from numba import types as numba_types
 
-    from fastbp.kernels import compiler
-    from fastbp.kernels.internals import NumbaError
+    from fastbp.compiler import compiling
+    from fastbp.compiler.internals import NumbaError
 
     dtype = dtypes[0]
     for function, form in parts:
         try:
-            returned = compiler.return_type(inlined(function), form.kinds, dtype)
+            returned = compiling.return_type(inlined(function), form.kinds, dtype)
         except NumbaError as error:
             reason = f"Numba cannot compile it for {dtype}: {_first_lines(error)}"
             raise ValueError(_refusal(piece, function, form, reason)) from None
@@ -321,10 +322,10 @@ def _compile(piece: Piece, kernel: Kernel, dtypes: tuple[str, ...], *parts: Any)
 
 def _is_unusable(function: Any, dtypes: tuple[str, ...]) -> bool:
     """Tell whether it is this one of an activation's two functions that cannot be used."""
-    from fastbp.kernels import compiler
+    from fastbp.compiler import compiling
 
     try:
-        compiler.object_code(activations.with_slopes(function, function, "alone"), dtypes, "alone")
+        compiling.object_code(activations.with_slopes(function, function, "alone"), dtypes, "alone")
     except UnusableCodeError:
         return True
     return False

@@ -6,7 +6,7 @@ from typing import Any
 import numpy as np
 
 from fastbp.network import Network
-from fastbp.training import train
+from fastbp.training.loop import train
 
 
 def warmup(dtype: Any = "float32", *, estimators: bool = False) -> None:
@@ -39,7 +39,7 @@ def warmup(dtype: Any = "float32", *, estimators: bool = False) -> None:
 
 def _warm_estimators(dtype: Any) -> None:
     """Fit as estimators do: several classes, of many inputs and of few; two classes; numbers."""
-    from fastbp.estimators import MLPClassifier, MLPRegressor
+    from fastbp.estimators.mlp import MLPClassifier, MLPRegressor
 
     y = np.arange(40)
     with warnings.catch_warnings():

@@ -7,8 +7,8 @@ from rounding import normal, wide
 
 from fastbp import kernels, reference
 from fastbp.arrays import aligned
-from fastbp.choices import ACTIVATIONS
-from fastbp.choices import LOSSES as LOSS_ROWS
+from fastbp.choices.activations import ACTIVATIONS
+from fastbp.choices.losses import LOSSES as LOSS_ROWS
 from fastbp.plan import choice
 from fastbp.plan.problem import Data, Layout, Objective, Rule
 from fastbp.plan.steps import Steps

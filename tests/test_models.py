@@ -10,11 +10,11 @@ import polars as pl
 import pytest
 
 from fastbp import persistence
-from fastbp.columns import Columns, UnusableDataError, fit_columns
+from fastbp.data.columns import Columns, UnusableDataError, fit_columns
+from fastbp.data.preparation import Preparation
+from fastbp.data.targets import Target, fit_target
 from fastbp.models import Model
 from fastbp.network import Network
-from fastbp.preparation import Preparation
-from fastbp.targets import Target, fit_target
 
 FRAME = pl.DataFrame(
     {

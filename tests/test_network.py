@@ -8,7 +8,8 @@ import pytest
 
 import fastbp
 from fastbp import reference
-from fastbp.choices import ACTIVATIONS, LOSSES
+from fastbp.choices.activations import ACTIVATIONS
+from fastbp.choices.losses import LOSSES
 
 
 def make_data(rng, rows, sizes, loss, dtype="float64"):

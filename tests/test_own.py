@@ -11,11 +11,11 @@ import numpy as np
 import pytest
 
 import fastbp
-from fastbp.kernels import compiler
+from fastbp.compiler import compiling
+from fastbp.data.preparation import Preparation
+from fastbp.data.targets import Target
 from fastbp.models import Model
 from fastbp.plan import operation
-from fastbp.preparation import Preparation
-from fastbp.targets import Target
 
 compiles = pytest.mark.skipif(numba.config.DISABLE_JIT, reason="is about the compiler")
 DTYPES = ("float32", "float64")
@@ -306,7 +306,7 @@ def test_functions_of_one_name_are_not_mistaken_for_one_another():
 def test_what_it_compiles_to_is_inlined_and_vectorised_and_not_kept_on_disk():
     kernel = RELU.row.forward
     assert not kernel.stored
-    module = str(compiler.optimised(kernel, ("float32",) * 3, "entry"))
+    module = str(compiling.optimised(kernel, ("float32",) * 3, "entry"))
     assert "x float>" in module
     assert module.count("define ") == 1
 
@@ -408,10 +408,10 @@ def test_models_with_a_preparation_take_them_too(tmp_path):
 @pytest.mark.parametrize("language", ["ONNX", "C"])
 def test_exports_name_what_has_no_form(tmp_path, language):
     if language == "C":
-        from fastbp.export_c import export_c as export
+        from fastbp.export.c import export_c as export
     else:
         pytest.importorskip("onnx")
-        from fastbp.export_onnx import export_onnx as export
+        from fastbp.export.onnx import export_onnx as export
     match = f"the activation of your own 'my_tanh' has no form in {language}"
     with pytest.raises(ValueError, match=match):
         export(tmp_path / "m", fastbp.Network([2, 3, 1], TANH, "squared_error"))

@@ -10,19 +10,24 @@ import numpy as np
 import pytest
 
 import fastbp
-from fastbp import choices, optimizers, reference
-from fastbp.kernels.declare import Matrix, Number, Numbers, Vector, kernel
+from fastbp import optimizers, reference
+from fastbp.choices import activations, losses
+from fastbp.compiler.declare import Matrix, Number, Numbers, Vector, kernel
 
 PACKAGE = Path(fastbp.__file__).parent
 
 # Where the name of an activation, a loss and an optimizer may stand: kernels, the twin, the table.
-TABLES = {"softplus": "choices.py", "huber": "choices.py", "rmsprop": "optimizers.py"}
+TABLES = {
+    "softplus": "choices/activations.py",
+    "huber": "choices/losses.py",
+    "rmsprop": "optimizers.py",
+}
 # And where else, why. A docstring serves as well as the words of ``plan/describe.py``.
 WORDS = {"plan/describe.py": "words for the table that shows a plan"}
 EXCEPTIONS = {
-    "softplus": {"onnx_nodes.py": "nodes of ONNX for the column onnx of the table"},
+    "softplus": {"choices/onnx_nodes.py": "nodes of ONNX for the column onnx of the table"},
     "huber": {"functional.py": "a public function for each loss, with its own arguments"} | WORDS,
-    "rmsprop": {"scratch_optimizers.py": "the from-scratch classes name their kernels"} | WORDS,
+    "rmsprop": {"scratch/optimizers.py": "the from-scratch classes name their kernels"} | WORDS,
 }
 
 
@@ -56,8 +61,10 @@ def test_a_name_stands_in_kernels_the_twin_and_the_table(name):
         if any(re.search(rf"\b{name}\b", text) for text in names_in(path))
     }
     kernels = {path for path in found if path.startswith("kernels/")}
+    twins = {path for path in found if path.startswith("reference/")}
     assert kernels
-    assert found - kernels - {"reference.py"} == {TABLES[name], *EXCEPTIONS[name]}
+    assert twins
+    assert found - kernels - twins == {TABLES[name], *EXCEPTIONS[name]}
 
 
 # ---- A row is enough
@@ -106,10 +113,10 @@ class Signs(optimizers.Optimizer):
 
 @pytest.fixture
 def rows(monkeypatch):
-    halved = choices.Activation("halved", bias_halved, halved_backward, c="z / 2")
-    power = choices.Loss("fourth_power", None, fourth_power, "values", "r2", free_output=True)
-    monkeypatch.setitem(choices.ACTIVATIONS, "halved", halved)
-    monkeypatch.setitem(choices.LOSSES, "fourth_power", power)
+    halved = activations.Activation("halved", bias_halved, halved_backward, c="z / 2")
+    power = losses.Loss("fourth_power", None, fourth_power, "values", "r2", free_output=True)
+    monkeypatch.setitem(activations.ACTIVATIONS, "halved", halved)
+    monkeypatch.setitem(losses.LOSSES, "fourth_power", power)
     monkeypatch.setitem(optimizers.OPTIMIZERS, "signs", Signs)
     # The twins.
     half = (lambda z: z / 2, lambda z: np.full_like(z, 0.5))
@@ -132,8 +139,8 @@ def test_a_row_of_each_table_is_all_that_training_needs(tmp_path):
 
 @pytest.mark.usefixtures("rows")
 def test_the_columns_of_a_row_are_all_that_exports_need(tmp_path):
-    from fastbp.export_c import export_c
-    from fastbp.export_onnx import export_onnx
+    from fastbp.export.c import export_c
+    from fastbp.export.onnx import export_onnx
 
     net = fastbp.Network([4, 9, 2], "halved", "fourth_power")
     export_c(tmp_path / "net.c", net)

@@ -10,12 +10,13 @@ import pytest
 from problems import LOSSES, OPTIMIZERS, Run, examples, network
 
 import fastbp
-from fastbp.kernels import declare
+from fastbp.choices import losses
+from fastbp.compiler import declare
 from fastbp.plan import run
 from fastbp.plan.operand import Operand
 
 PACKAGE = Path(fastbp.__file__).parent
-FILES = sorted((PACKAGE / "kernels").glob("*.py"))
+FILES = sorted([*(PACKAGE / "kernels").glob("*.py"), *(PACKAGE / "compiler").glob("*.py")])
 
 
 def functions(path):
@@ -66,7 +67,8 @@ def test_compiled_code_depends_on_stamped_files_only():
         for node in ast.walk(ast.parse(path.read_text())):
             if isinstance(node, ast.ImportFrom) and (node.module or "").startswith("fastbp"):
                 parts = node.module.split(".")
-                assert parts[1:2] in ([], ["arrays"], ["kernels"]), (path, node.module)
+                known = [], ["arrays"], ["compiler"], ["kernels"]
+                assert parts[1:2] in known, (path, node.module)
 
 
 # ---- Operands
@@ -109,7 +111,7 @@ def test_no_operands_of_an_operation_overlap(case, threads, monkeypatch):
 
 
 def test_tables_and_tests_have_the_same_rows():
-    assert {*LOSSES, "softmax_cross_entropy"} == set(fastbp.choices.LOSSES)
+    assert {*LOSSES, "softmax_cross_entropy"} == set(losses.LOSSES)
     kernels = {kernel.__name__ for kernel, *_ in OPTIMIZERS.values()}
     classes = {cls().kernel.__name__ for cls in fastbp.optimizers.OPTIMIZERS.values()}
     assert classes <= kernels

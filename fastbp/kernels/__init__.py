@@ -23,10 +23,11 @@ their equation numbers; seed 000 writes everything transposed, features first.
 Kernels write into the arrays named as outputs, or in place where the docstring says so. They
 never check their input, never print and never allocate: who calls them checks first. All may be
 called from Python and inside a caller's own ``@numba.njit`` function. Most have a twin of the same
-name in ``fastbp.reference``, in plain NumPy.
+name in ``fastbp.reference.network``, in plain NumPy.
 """
 
 from fastbp.arrays import LINE, Array, aligned
+from fastbp.compiler.native import PLAIN, TRANSPOSED
 from fastbp.kernels.activations import (
     add_bias,
     bias_elu,
@@ -103,7 +104,6 @@ from fastbp.kernels.memory import (
     vector,
     write,
 )
-from fastbp.kernels.native import PLAIN, TRANSPOSED
 from fastbp.kernels.optimizers import (
     adagrad,
     adam,
@@ -120,8 +120,6 @@ from fastbp.kernels.optimizers import (
     square_sum,
 )
 from fastbp.kernels.products import (
-    TILE,
-    VECTOR,
     add,
     clear,
     copy,
@@ -174,9 +172,7 @@ __all__ = [
     "NARROW",
     "PLAIN",
     "SCRATCH",
-    "TILE",
     "TRANSPOSED",
-    "VECTOR",
     "ZERO",
     "Array",
     "absolute_error",

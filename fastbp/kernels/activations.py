@@ -10,7 +10,7 @@ import functools
 from collections.abc import Callable
 from typing import Any
 
-from fastbp.kernels.declare import Kernel, Matrix, Vector, inlined, kernel
+from fastbp.compiler.declare import Kernel, Matrix, Vector, inlined, kernel
 from fastbp.kernels.memory import flat
 from fastbp.kernels.scalar import (
     HALF,

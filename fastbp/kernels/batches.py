@@ -8,7 +8,7 @@ from typing import Any
 import numpy as np
 
 from fastbp.arrays import LINE, Array
-from fastbp.kernels.declare import Labels, Matrix, Number, Numbers, Vector, Whole, kernel, part
+from fastbp.compiler.declare import Labels, Matrix, Number, Numbers, Vector, Whole, kernel, part
 from fastbp.kernels.memory import flat, prefetch
 from fastbp.kernels.scalar import ZERO
 

@@ -5,7 +5,7 @@
 
 import numpy as np
 
-from fastbp.kernels.declare import Bits, Labels, Number, Numbers, Table, Whole, kernel
+from fastbp.compiler.declare import Bits, Labels, Number, Numbers, Table, Whole, kernel
 
 ROW = 0  # rows of this epoch that are done
 EPOCHS = 1  # epochs done

@@ -19,7 +19,7 @@ from typing import Any
 import numpy as np
 
 from fastbp.arrays import Array
-from fastbp.kernels.declare import (
+from fastbp.compiler.declare import (
     Kernel,
     Labels,
     Matrix,

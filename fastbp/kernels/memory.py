@@ -5,7 +5,7 @@ from typing import Any
 import numpy as np
 
 from fastbp.arrays import LINE, Array
-from fastbp.kernels.declare import instruction
+from fastbp.compiler.declare import instruction
 
 __all__ = ["LINE", "Array", "flat", "matrix", "prefetch", "read", "vector", "write"]
 

@@ -12,7 +12,7 @@ from typing import Any
 import numpy as np
 
 from fastbp.arrays import Array
-from fastbp.kernels.declare import Kernel, Number, Numbers, Table, Vector, inlined, kernel, part
+from fastbp.compiler.declare import Kernel, Number, Numbers, Table, Vector, inlined, kernel, part
 from fastbp.kernels.memory import flat
 from fastbp.kernels.scalar import flush_subnormal
 

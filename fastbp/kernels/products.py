@@ -5,9 +5,10 @@ dtype.
 """
 
 from fastbp.arrays import Array
-from fastbp.kernels.declare import Labels, Matrix, Number, Vector, Whole, instruction, kernel
+from fastbp.compiler.declare import Labels, Matrix, Number, Vector, Whole, instruction, kernel
+from fastbp.compiler.native import PLAIN, TRANSPOSED
+from fastbp.compiler.tile_shape import TILE
 from fastbp.kernels.memory import flat
-from fastbp.kernels.native import PLAIN, TRANSPOSED
 from fastbp.kernels.scalar import ZERO
 
 __all__ = ["PLAIN", "TRANSPOSED"]
@@ -47,10 +48,6 @@ def product_of_rows(a: Matrix, W: Matrix, out: Matrix) -> None:
             x = a[i, m]
             for j in range(N):
                 out[i, j] += x * W[m, j]
-
-
-# Rows of a tile, and bytes of the vectors that it is made of; ``tiles`` says what a tile is.
-TILE, VECTOR = 6, 32
 
 
 @instruction

@@ -6,7 +6,7 @@ Any draw can be made again, so no mask of a dropout is kept. The state of a gene
 
 import numpy as np
 
-from fastbp.kernels.declare import Bits, Labels, Matrix, Number, Vector, Whole, kernel, scalar
+from fastbp.compiler.declare import Bits, Labels, Matrix, Number, Vector, Whole, kernel, scalar
 from fastbp.kernels.memory import flat
 
 

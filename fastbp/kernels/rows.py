@@ -3,7 +3,7 @@
 from typing import Any
 
 from fastbp.arrays import Array
-from fastbp.kernels.declare import Labels, Matrix, Number, Vector, Whole, kernel, part
+from fastbp.compiler.declare import Labels, Matrix, Number, Vector, Whole, kernel, part
 from fastbp.kernels.memory import vector
 from fastbp.kernels.scalar import ZERO, exp, log
 

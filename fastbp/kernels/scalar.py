@@ -5,7 +5,7 @@ from typing import Any
 
 import numpy as np
 
-from fastbp.kernels.declare import by_precision, scalar
+from fastbp.compiler.declare import by_precision, scalar
 from fastbp.kernels.memory import as_float32, as_float64, as_int32, as_int64
 
 # Whole numbers are cast back to 32 bits after each operation, which Numba does in 64: processors

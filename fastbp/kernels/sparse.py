@@ -6,7 +6,7 @@ stands, ``starts`` (n + 1,) where each row begins in both.
 
 import numpy as np
 
-from fastbp.kernels.declare import Columns, Labels, Matrix, Vector, Whole, kernel
+from fastbp.compiler.declare import Columns, Labels, Matrix, Vector, Whole, kernel
 from fastbp.kernels.scalar import ZERO
 
 

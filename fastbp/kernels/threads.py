@@ -6,7 +6,7 @@
 import time
 
 from fastbp.arrays import Array
-from fastbp.kernels.declare import Labels, Whole, instruction, kernel
+from fastbp.compiler.declare import Labels, Whole, instruction, kernel
 
 # How often a thread looks for the others before it gives way: some 10 us.
 PATIENCE = 2000

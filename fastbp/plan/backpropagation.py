@@ -7,9 +7,9 @@ that chooses between kernels asks ``choice``.
 
 import functools
 
-from fastbp.choices import Activation
+from fastbp.choices.activations import Activation
+from fastbp.compiler.native import PLAIN, TRANSPOSED
 from fastbp.kernels import batches, dense, products, random, sparse
-from fastbp.kernels.native import PLAIN, TRANSPOSED
 from fastbp.plan import choice
 from fastbp.plan.buffers import ThreadBuffers
 from fastbp.plan.operand import Operand, Place

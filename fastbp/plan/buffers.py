@@ -5,8 +5,8 @@ from typing import NamedTuple
 import numpy as np
 
 from fastbp.arrays import LINE, Array
+from fastbp.compiler.declare import interpreted
 from fastbp.kernels import clock, dense
-from fastbp.kernels.declare import interpreted
 from fastbp.plan import choice
 from fastbp.plan.operand import Memory, Operand
 from fastbp.plan.problem import Data, Layout, Objective, Rule, Sparse

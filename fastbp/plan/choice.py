@@ -5,9 +5,9 @@ Every choice between kernels of a plan stands here, with the measurement behind 
 
 from typing import NamedTuple
 
-from fastbp.kernels import native
+from fastbp.compiler import native
+from fastbp.compiler.tile_shape import TILE, VECTOR
 from fastbp.kernels.dense import NARROW
-from fastbp.kernels.products import TILE, VECTOR
 from fastbp.plan.problem import Layout
 
 # With OpenBLAS's SkylakeX kernels, W^T a^T is faster than a W if M >= 32, N <= 16 and B N <= 1,200:

@@ -21,8 +21,8 @@ from collections.abc import Iterator, Sequence
 from pathlib import Path
 from typing import IO, Any
 
-from fastbp.kernels import cache
-from fastbp.kernels.declare import Kernel, interpreted
+from fastbp.compiler import cache
+from fastbp.compiler.declare import Kernel, interpreted
 from fastbp.plan import operation
 from fastbp.plan.operation import Entry
 from fastbp.plan.processors import allowed_processors
@@ -190,9 +190,9 @@ def _claim(claims: Path, entry: Entry) -> bool:
 
 def _serve(lines: IO[str], claims: Path) -> None:
     """Compile, in the helper, what each line lists; it ends with its input, or with an error."""
-    from fastbp.kernels import compiler
+    from fastbp.compiler import compiling
 
-    compiler.prepare()
+    compiling.prepare()
     for line in lines:
         for module, name, dtypes in json.loads(line):
             entry = getattr(importlib.import_module(module), name), tuple(dtypes)

@@ -9,8 +9,9 @@ from typing import Any, NamedTuple
 import numpy as np
 
 from fastbp.arrays import Array
-from fastbp.kernels import clock, native, threads
-from fastbp.kernels.declare import interpreted
+from fastbp.compiler import native
+from fastbp.compiler.declare import interpreted
+from fastbp.kernels import clock, threads
 from fastbp.plan.operand import Operand
 from fastbp.plan.plan import Operation, once
 from fastbp.plan.steps import Steps

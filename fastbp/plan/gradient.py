@@ -5,7 +5,7 @@ from typing import Any
 import numpy as np
 
 from fastbp.arrays import Array
-from fastbp.kernels import native
+from fastbp.compiler import native
 from fastbp.plan import choice
 from fastbp.plan.buffers import Problem, Progress, Shared, ThreadBuffers
 from fastbp.plan.lowering import lower_gradient

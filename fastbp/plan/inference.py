@@ -7,10 +7,11 @@ from typing import Any
 import numpy as np
 
 from fastbp.arrays import Array
-from fastbp.choices import ACTIVATIONS
-from fastbp.kernels import batches, dense, native, products, sparse
-from fastbp.kernels.declare import interpreted
-from fastbp.kernels.native import PLAIN
+from fastbp.choices.activations import ACTIVATIONS
+from fastbp.compiler import native
+from fastbp.compiler.declare import interpreted
+from fastbp.compiler.native import PLAIN
+from fastbp.kernels import batches, dense, products, sparse
 from fastbp.plan import choice, compile_helper
 from fastbp.plan.operand import Operand
 from fastbp.plan.plan import Plan, once

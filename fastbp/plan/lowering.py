@@ -6,8 +6,8 @@ moves the parameters. With several threads each has a plan of its own, for its o
 batch; they meet where one needs what others have made.
 """
 
+from fastbp.compiler.native import PLAIN, TRANSPOSED
 from fastbp.kernels import batches, clock, optimizers, products, random, threads
-from fastbp.kernels.native import PLAIN, TRANSPOSED
 from fastbp.plan import run
 from fastbp.plan.backpropagation import BlockLowering, add_product, add_slide
 from fastbp.plan.buffers import ThreadBuffers, portion

@@ -16,8 +16,8 @@ from typing import Any, Protocol
 
 from llvmlite import binding
 
-from fastbp.kernels import cache, native
-from fastbp.kernels.declare import Kernel
+from fastbp.compiler import cache, native
+from fastbp.compiler.declare import Kernel
 
 # A kernel, and the dtype of each argument.
 Entry = tuple[Kernel, tuple[str, ...]]
@@ -96,9 +96,9 @@ def _load(kernel: Kernel, dtypes: tuple[str, ...]) -> int:
 
 def _compile(kernel: Kernel, dtypes: tuple[str, ...], symbol: str) -> bytes:
     with told():
-        from fastbp.kernels import compiler  # imports Numba
+        from fastbp.compiler import compiling  # imports Numba
 
-        return compiler.object_code(kernel, dtypes, symbol)
+        return compiling.object_code(kernel, dtypes, symbol)
 
 
 @contextlib.contextmanager

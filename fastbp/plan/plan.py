@@ -8,7 +8,7 @@ from typing import Any, NamedTuple
 import numpy as np
 
 from fastbp.arrays import Array
-from fastbp.kernels.declare import Kernel, Kind, interpreted
+from fastbp.compiler.declare import Kernel, Kind, interpreted
 from fastbp.plan import compile_helper, operation, run
 from fastbp.plan.operand import Argument, Operand, Place
 from fastbp.plan.operation import Entry

@@ -7,7 +7,8 @@ from typing import Any, NamedTuple
 import numpy as np
 
 from fastbp.arrays import Array
-from fastbp.choices import Activation, Loss
+from fastbp.choices.activations import Activation
+from fastbp.choices.losses import Loss
 from fastbp.kernels import optimizers
 
 

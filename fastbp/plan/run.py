@@ -1,7 +1,7 @@
 """The loop that runs a plan: it walks lists of operations, and stops when one of them says so."""
 
+from fastbp.compiler.declare import Labels, Numbers, Whole, instruction, loop, part
 from fastbp.kernels.clock import BATCH, ROW, ROWS
-from fastbp.kernels.declare import Labels, Numbers, Whole, instruction, loop, part
 
 # 64-bit words of an operation: the address of its entry, then those of at most eight arguments.
 WORDS = 9

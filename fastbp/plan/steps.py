@@ -7,8 +7,9 @@ from types import TracebackType
 import numpy as np
 
 from fastbp.arrays import Array
-from fastbp.kernels import clock, native
-from fastbp.kernels.declare import interpreted
+from fastbp.compiler import native
+from fastbp.compiler.declare import interpreted
+from fastbp.kernels import clock
 from fastbp.plan import choice, run
 from fastbp.plan.buffers import Problem, Progress, Shared, ThreadBuffers
 from fastbp.plan.lowering import lower_run

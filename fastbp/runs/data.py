@@ -9,16 +9,16 @@ from pathlib import Path
 
 import numpy as np
 
-from fastbp import readers, sources
 from fastbp.arrays import Array
-from fastbp.columns import UnusableDataError, fit_columns
-from fastbp.datasets import DATASETS
-from fastbp.preparation import Preparation
-from fastbp.readers import MissingPolarsError
+from fastbp.data import readers, sources
+from fastbp.data.columns import UnusableDataError, fit_columns
+from fastbp.data.datasets import DATASETS
+from fastbp.data.preparation import Preparation
+from fastbp.data.readers import MissingPolarsError
+from fastbp.data.sources import Examples
+from fastbp.data.splitting import split
+from fastbp.data.targets import fit_target, missing_targets, told_task
 from fastbp.runs.settings import Settings
-from fastbp.sources import Examples
-from fastbp.targets import fit_target, missing_targets, told_task
-from fastbp.training import split
 
 
 class WrongUseError(ValueError):

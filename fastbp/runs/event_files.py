@@ -3,8 +3,8 @@
 from os import PathLike
 from typing import Any
 
-from fastbp.history import History
 from fastbp.network import Network
+from fastbp.training.history import History
 
 
 class MissingTensorboardError(ImportError):

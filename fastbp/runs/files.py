@@ -12,17 +12,19 @@ from typing import Any
 
 import numpy as np
 
-from fastbp import persistence, plotting, plotting_models
-from fastbp.checkpoints import Checkpoints, DamagedCheckpointWarning
-from fastbp.figures import FORMATS
-from fastbp.history import History
+from fastbp import persistence
 from fastbp.models import Model
 from fastbp.network import Network
-from fastbp.resuming import versions
+from fastbp.plotting import models as plotting_models
+from fastbp.plotting import runs as plotting
+from fastbp.plotting.figures import FORMATS
 from fastbp.runs import report
 from fastbp.runs.data import Prepared, WrongUseError
 from fastbp.runs.fit import CHECKPOINTS, Result, in_effect, outputs_of, smoothing
 from fastbp.runs.settings import Settings
+from fastbp.training.checkpoints import Checkpoints, DamagedCheckpointWarning
+from fastbp.training.history import History
+from fastbp.training.resuming import versions
 
 MODEL, BEST, LAST = "model.safetensors", "best.safetensors", "last.safetensors"
 HISTORIES = ("history.csv", "history.jsonl")

@@ -7,9 +7,6 @@ from pathlib import Path
 import numpy as np
 
 from fastbp.arrays import Array
-from fastbp.checkpoints import Checkpoints
-from fastbp.history import History
-from fastbp.interruption import Interruption
 from fastbp.models import Model
 from fastbp.network import Network
 from fastbp.optimizers import OPTIMIZERS, SCHEDULES, Optimizer
@@ -22,7 +19,10 @@ from fastbp.runs.settings import (
     SMALL_BATCH,
     Settings,
 )
-from fastbp.training import Callback, DivergedError, EarlyStopping, train
+from fastbp.training.checkpoints import Checkpoints
+from fastbp.training.history import History
+from fastbp.training.interruption import Interruption
+from fastbp.training.loop import Callback, DivergedError, EarlyStopping, train
 
 CHECKPOINTS = "checkpoints"
 # Outputs are computed for so many rows at a time.

@@ -10,9 +10,9 @@ from typing import Any
 
 import numpy as np
 
-from fastbp.choices import choose
-from fastbp.history import History
+from fastbp.checks import choose
 from fastbp.persistence import write_whole
+from fastbp.training.history import History
 
 Rows = Sequence[tuple[str, object]]
 

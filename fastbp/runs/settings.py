@@ -11,13 +11,15 @@ from typing import Any
 import numpy as np
 
 from fastbp import checks
-from fastbp.choices import ACTIVATIONS, VALUE_LOSSES, choose, unknown
+from fastbp.checks import choose, unknown
+from fastbp.choices.activations import ACTIVATIONS
+from fastbp.choices.losses import VALUE_LOSSES
+from fastbp.data.readers import MISSING, is_file, is_table
+from fastbp.data.targets import TASKS
 from fastbp.network import DTYPES
 from fastbp.optimizers import LARGEST_RATE, OPTIMIZERS, SCHEDULES
 from fastbp.persistence import write_whole
 from fastbp.plan.processors import MOST_THREADS
-from fastbp.readers import MISSING, is_file, is_table
-from fastbp.targets import TASKS
 
 LEARNING_RATES = {name: kind.command_rate for name, kind in OPTIMIZERS.items()}
 LABEL_SMOOTHING = 0.1

@@ -7,12 +7,9 @@ import warnings
 from pathlib import Path
 from typing import Any
 
-from fastbp.checkpoints import Checkpoints
-from fastbp.figures import MissingMatplotlibError, import_matplotlib
-from fastbp.history import History
-from fastbp.interruption import Interruption
 from fastbp.network import Network
 from fastbp.plan import operation
+from fastbp.plotting.figures import MissingMatplotlibError, import_matplotlib
 from fastbp.runs.data import Clock, Prepared, WrongUseError, prepare
 from fastbp.runs.event_files import EventFiles, MissingTensorboardError
 from fastbp.runs.files import (
@@ -39,7 +36,10 @@ from fastbp.runs.fit import (
     smoothing,
 )
 from fastbp.runs.settings import Settings
-from fastbp.training import Callback
+from fastbp.training.checkpoints import Checkpoints
+from fastbp.training.history import History
+from fastbp.training.interruption import Interruption
+from fastbp.training.loop import Callback
 
 # The history is written anew after so many seconds, and never for more than a share of the time.
 HISTORY_SECONDS, HISTORY_SHARE = 5.0, 0.02

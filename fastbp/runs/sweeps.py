@@ -16,8 +16,7 @@ from typing import Any
 
 import numpy as np
 
-from fastbp.choices import unknown
-from fastbp.interruption import REASONS, Interruption, interrupts
+from fastbp.checks import unknown
 from fastbp.persistence import write_whole
 from fastbp.plan.processors import processors
 from fastbp.runs.data import Clock, Prepared, WrongUseError, prepare
@@ -34,6 +33,7 @@ from fastbp.runs.files import (
 from fastbp.runs.fit import Result, fit, in_effect, network
 from fastbp.runs.settings import Settings
 from fastbp.runs.single import Compiling, announce, finish
+from fastbp.training.interruption import REASONS, Interruption, interrupts
 
 TRIALS, RANKING = "trials", "sweep.csv"
 # Settings that may differ from run to run, and how their values are read.

@@ -1,0 +1,1 @@
+"""The tables of activations and losses that users choose by name."""

@@ -1,0 +1,113 @@
+"""Activations and links in ONNX: functions that add their nodes to a graph.
+
+Each takes the graph (``export.onnx``) and the name of z, and gives the name of its last node.
+``graph.wide`` says that numbers are of float64, for which onnxruntime lacks some operators.
+"""
+
+from typing import Any
+
+import numpy as np
+
+from fastbp.arrays import Array
+
+Graph = Any
+
+# The tail of the normal distribution is a polynomial of this degree, to 1e-14 of its size, ...
+TAIL_DEGREE = 20
+# ... in t = (z - 4) / (z + 4), of which every such degree is worth most.
+TAIL_CENTRE = 4.0
+
+
+def same(graph: Graph, z: str) -> str:
+    """Add nothing: z itself."""
+    return z
+
+
+def relu(graph: Graph, z: str) -> Any:
+    """Add max(0, z)."""
+    return graph("Relu", z)
+
+
+def sigmoid(graph: Graph, z: str) -> Any:
+    """Add 1 / (1 + e^-z)."""
+    return graph("Sigmoid", z)
+
+
+def tanh(graph: Graph, z: str) -> Any:
+    """Add tanh(z)."""
+    return graph("Tanh", z)
+
+
+def exp(graph: Graph, z: str) -> Any:
+    """Add e^z."""
+    return graph("Exp", z)
+
+
+def softmax(graph: Graph, z: str) -> Any:
+    """Add the softmax of each row."""
+    return graph("Softmax", z, axis=1)
+
+
+def leaky_relu(graph: Graph, z: str) -> Any:
+    """Add the larger of z and z / 100."""
+    return graph("Max", z, graph("Div", z, graph.constant(100.0)))
+
+
+def elu(graph: Graph, z: str) -> Any:
+    """Add z above 0, else e^z - 1."""
+    if not graph.wide:
+        return graph("Elu", z)
+    one, zero = graph.constant(1.0), graph.constant(0.0)
+    below = graph("Sub", graph("Exp", graph("Min", z, zero)), one)
+    return graph("Add", graph("Relu", z), below)
+
+
+def softplus(graph: Graph, z: str) -> Any:
+    """Add ln(1 + e^z), without overflow."""
+    if not graph.wide:
+        return graph("Softplus", z)
+    small = graph("Exp", graph("Neg", graph("Abs", z)))
+    rest = graph("Log", graph("Add", small, graph.constant(1.0)))
+    return graph("Add", graph("Relu", z), rest)
+
+
+def gelu(graph: Graph, z: str) -> Any:
+    """Add z Phi(z)."""
+    if graph.wide:
+        return graph("Sub", graph("Relu", z), _tail_moment(graph, graph("Abs", z)))
+    twice = graph("Erf", graph("Div", z, graph.constant(np.sqrt(2.0))))
+    twice = graph("Add", twice, graph.constant(1.0))
+    return graph("Mul", graph("Mul", z, twice), graph.constant(0.5))
+
+
+def _tail_moment(graph: Graph, z: str) -> Any:
+    """Add z Phi(-z) for z >= 0, for which ONNX runtimes have no operator in float64.
+
+    Phi(-z) = e^(-z^2 / 2) q(t) / (z + 4), q a polynomial.
+    """
+    below = graph("Add", z, graph.constant(TAIL_CENTRE))
+    t = graph("Div", graph("Sub", z, graph.constant(TAIL_CENTRE)), below)
+    *rest, q = (graph.constant(coefficient) for coefficient in _tail_polynomial())
+    for coefficient in reversed(rest):
+        q = graph("Add", graph("Mul", q, t), coefficient)
+    density = graph("Exp", graph("Mul", graph("Mul", z, z), graph.constant(-0.5)))
+    return graph("Mul", z, graph("Mul", density, graph("Div", q, below)))
+
+
+def _tail_polynomial() -> Array:
+    """Compute q of ``_tail_moment``, lowest power first: it meets it at the Chebyshev points."""
+    from numpy.polynomial import chebyshev
+    from scipy import special
+
+    def scaled_tail(t: Array) -> Array:
+        z = TAIL_CENTRE * (1.0 + t) / (1.0 - t)
+        return np.asarray(0.5 * special.erfcx(z * np.sqrt(0.5)) * (z + TAIL_CENTRE))
+
+    series: Any = chebyshev.chebinterpolate(scaled_tail, TAIL_DEGREE)
+    return np.asarray(chebyshev.cheb2poly(series))
+
+
+def silu(graph: Graph, z: str) -> Any:
+    """Add z sigmoid(z)."""
+    # z sigmoid(z) would not do: onnxruntime's sigmoid never falls below 1e-8 in float32.
+    return graph("Div", z, graph("Add", graph("Exp", graph("Neg", z)), graph.constant(1.0)))

@@ -1,0 +1,5 @@
+"""The command ``fastbp``."""
+
+from fastbp.cli.command import main
+
+__all__ = ["main"]

@@ -1,0 +1,319 @@
+"""Commands that work with what was trained: evaluate, predict, info, export, bench."""
+
+import argparse
+import contextlib
+import csv
+import io
+import json
+import math
+import os
+import sys
+from collections.abc import Iterator, Sequence
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+
+from fastbp import persistence
+from fastbp.arrays import Array
+from fastbp.data import readers, sources
+from fastbp.data.columns import UnusableDataError
+from fastbp.data.preparation import Preparation
+from fastbp.data.sources import Examples
+from fastbp.data.targets import missing_targets
+from fastbp.models import Model
+from fastbp.network import Network
+from fastbp.persistence import write_whole
+from fastbp.plotting.runs import confusion_matrix
+from fastbp.runs import settings
+from fastbp.runs.data import WrongUseError, wrong_use
+from fastbp.runs.files import DESCRIPTION, MODEL, number, shape_of
+from fastbp.runs.fit import scores
+
+# Up to so many classes a confusion matrix is printed.
+PRINTED_CLASSES = 12
+PREDICTIONS = (".csv", ".parquet", ".npy")
+
+
+# ---------------------------------------------------------------------- models and their data
+
+
+def _file_of(text: str) -> Path:
+    """Find a model's file: of a run's folder the model in it."""
+    path = Path(text)
+    if path.is_dir():
+        path = path / MODEL
+    if not path.is_file():
+        raise WrongUseError(f"there is no model {path}")
+    return path
+
+
+def _model(text: str) -> Model:
+    with _file_is_right():
+        return Model.load(_file_of(text))
+
+
+@contextlib.contextmanager
+def _file_is_right() -> Iterator[None]:
+    """Turn what is wrong with a model's file into wrong use."""
+    with wrong_use():
+        try:
+            yield
+        except (ValueError, TypeError) as error:
+            raise WrongUseError(str(error)) from None
+
+
+def _examples(model: Model, options: argparse.Namespace, *, learns: bool) -> Examples:
+    """Read data for a model."""
+    columns, target = model.preparation.columns, model.preparation.target
+    told, categories = getattr(options, "target", None), []
+    if readers.is_table(options.data):
+        told = told or target.names
+        categories = [] if columns is None else list(columns.categories)
+    with wrong_use():
+        return sources.read(
+            options.data,
+            told or (),
+            learns=learns,
+            categories=categories,
+            missing=model.preparation.missing,
+        )
+
+
+def _can_be_written(path: Path) -> None:
+    """Refuse a file that cannot be, before anything is computed for it."""
+    if not path.parent.is_dir():
+        raise WrongUseError(f"there is no folder {path.parent} to write {path.name} to")
+    if path.is_dir():
+        raise WrongUseError(f"cannot write {path}: it is a folder")
+    if not os.access(path.parent, os.W_OK):
+        raise WrongUseError(f"cannot write to {path.parent}: it is not allowed")
+
+
+# ---------------------------------------------------------------------- commands
+
+
+def evaluate(options: argparse.Namespace) -> int:
+    """Do ``fastbp evaluate``."""
+    model = _model(options.model)
+    examples = _examples(model, options, learns=True)
+    target = model.preparation.target
+    with _file_is_right():
+        task = "regression" if target.classes is None else "classification"
+        gaps = missing_targets(examples.y, examples.target_names, task)
+        if gaps.all():
+            raise WrongUseError(f"{options.data} has no targets to measure by")
+        if gaps.any():
+            examples = examples.rows(~gaps)
+        y = target.encode(examples.y)
+        X = model.inputs(examples.X)
+        outputs = model.net.forward(X)
+        loss, _ = model.net.evaluate(X, y)
+    measured = {"loss": loss, **scores(model, outputs, y)}
+    if options.json:
+        known = {name: v if math.isfinite(v) else None for name, v in measured.items()}
+        print(json.dumps(known))  # which has no NaN
+        return 0
+    left_out = f", {int(gaps.sum()):,} without a target left out" if gaps.any() else ""
+    print(f"{'rows':<18} {len(y):,}{left_out}")
+    for name, value in measured.items():
+        if name != "rows":
+            right = f", {value * len(y):,.0f} right" if name == "accuracy" else ""
+            print(f"{name:<18} {number(name, value)}{right}")
+    if target.classes is not None and len(target.classes) <= PRINTED_CLASSES:
+        matrix = confusion_matrix(y, outputs.argmax(axis=1), len(target.classes))
+        _print_matrix(matrix, target.classes)
+    return 0
+
+
+def _print_matrix(matrix: Array, names: Sequence[str]) -> None:
+    """Print how often each class was taken for each."""
+    short = [name[:12] for name in names]
+    width = max(5, *(len(name) + 1 for name in short), len(str(matrix.max())) + 1)
+    print(f"\n{'true, predicted:':<18} {''.join(f'{name:>{width}}' for name in short)}")
+    for name, row in zip(short, matrix, strict=True):
+        print(f"{name:<18} {''.join(f'{count:>{width}}' for count in row)}")
+
+
+def predict(options: argparse.Namespace) -> int:
+    """Do ``fastbp predict``."""
+    out = None if options.out is None else Path(options.out)
+    if out is not None and out.suffix.lower() not in PREDICTIONS:
+        raise WrongUseError(f"--out must end in {', '.join(PREDICTIONS)}, not {out.name!r}")
+    if out is not None:
+        _can_be_written(out)
+    model = _model(options.model)
+    target = model.preparation.target
+    if out is not None and out.suffix.lower() == ".npy" and (options.keep or options.probabilities):
+        raise WrongUseError("a .npy file holds predictions alone; --out names a .csv or .parquet")
+    if options.probabilities and target.classes is None:
+        raise WrongUseError("--probabilities goes with classes; this model predicts values")
+    examples = _examples(model, options, learns=False)
+    with _file_is_right():
+        outputs = model.outputs(examples.X)
+    predicted = target.decode(outputs)
+    columns: dict[str, Any] = {}
+    for name in options.keep:
+        if name.startswith(("prediction", "probability_")):
+            raise WrongUseError(f"--keep {name}: what is predicted is called so")
+        columns[name] = _kept(options.data, name)
+    if target.classes is not None:
+        columns["prediction"] = predicted
+    else:
+        for k, name in enumerate(target.names):
+            label = "prediction" if len(target.names) == 1 else f"prediction_{name}"
+            columns[label] = predicted[:, k]
+    if options.probabilities:
+        for k, name in enumerate(target.classes or ()):
+            columns[f"probability_{name}"] = outputs[:, k]
+    _write_predictions(columns, out)
+    return 0
+
+
+def _kept(data: str, name: str) -> list[Any]:
+    """Read a column that is to stand beside the predictions, as it is."""
+    with wrong_use():
+        if readers.kind_of(data) != "table":
+            raise UnusableDataError(f"--keep {name} goes with a table; {data} is none")
+        frame = readers.read_table(data, texts=[name], missing=())
+        if name not in frame.columns:
+            raise UnusableDataError(f"there is no column {name!r} in {data}")
+        kept: list[Any] = frame[name].to_list()
+        return kept
+
+
+def _write_predictions(columns: dict[str, Any], out: Path | None) -> None:
+    """Write columns to a file of the kind that its name says, or print them."""
+    if out is None:
+        _write_csv(columns, sys.stdout)
+        return
+    kind = out.suffix.lower()
+    if kind == ".csv":
+        text = io.StringIO()
+        _write_csv(columns, text)
+        write_whole(out, lambda file: file.write(text.getvalue().encode()))
+    elif kind == ".parquet":
+        with wrong_use():
+            readers.import_polars()
+        import polars as pl
+
+        write_whole(out, lambda file: pl.DataFrame(columns).write_parquet(file))
+    else:
+        arrays = [np.asarray(column) for column in columns.values()]
+        table = arrays[0] if len(arrays) == 1 else np.column_stack(arrays)
+        write_whole(out, lambda file: np.save(file, table, allow_pickle=False))
+
+
+def _write_csv(columns: dict[str, Any], file: Any) -> None:
+    writer = csv.writer(file, lineterminator="\n")
+    writer.writerow(columns)
+    lists = [
+        column.tolist() if isinstance(column, np.ndarray) else column for column in columns.values()
+    ]
+    writer.writerows(zip(*lists, strict=True))
+
+
+def info(options: argparse.Namespace) -> int:
+    """Do ``fastbp info``."""
+    path = _file_of(options.model)
+    with _file_is_right():
+        kind = persistence.kind_of(path)
+        if kind == "checkpoint":
+            _print_checkpoint(path)
+            return 0
+        net, described = Network.load_with_preparation(path)
+        preparation = None if described is None else Preparation.from_description(described)
+    facts = {
+        "file": f"{path}, {path.stat().st_size:,} bytes",
+        "network": f"{shape_of(net)}, {net.params.size:,} parameters, {net.dtype.name}",
+        "loss": net.loss,
+    }
+    for name, fact in facts.items():
+        print(f"{name:<18} {fact}")
+    if preparation is None:
+        return 0
+    columns, target = preparation.columns, preparation.target
+    if target.classes is None:
+        print(f"{'predicts':<18} values of {', '.join(target.names)}")
+    else:
+        print(f"{'predicts':<18} {target.names[0]}: one of {', '.join(target.classes)}")
+    if preparation.image_shape is not None:
+        print(f"{'images':<18} {' x '.join(map(str, preparation.image_shape))}")
+    if columns is None:
+        print(f"{'takes':<18} {net.sizes[0]:,} numbers as they are")
+        return 0
+    rows = zip(columns.numbers, columns.means, columns.scales, strict=True)
+    for k, (name, mean, scale) in enumerate(rows):
+        gaps = ", may be missing" if k in columns.flagged else ""
+        topic = "takes" if k == 0 else ""
+        print(f"{topic:<18} {name}: a number, mean {mean:.4g}, deviation {scale:.4g}{gaps}")
+    for k, (name, known) in enumerate(columns.categories.items()):
+        topic = "takes" if k == 0 and not columns.numbers else ""
+        shown = ", ".join(value or "(missing)" for value in known[:8])
+        more = f" and {len(known) - 8} more" if len(known) > 8 else ""
+        print(f"{topic:<18} {name}: one of {shown}{more}")
+    return 0
+
+
+def _print_checkpoint(path: Path) -> None:
+    tensors, facts = persistence.read(path, "checkpoint")
+    _, epochs, steps, _ = (int(count) for count in tensors["counts"])
+    print(f"{'file':<18} {path}, {path.stat().st_size:,} bytes")
+    print(f"{'checkpoint':<18} after {epochs:,} epochs, {steps:,} steps")
+    print(f"{'the run':<18} {'has ended' if facts['ended'] else 'has not ended'}")
+    print(f"{'seconds':<18} {float(facts['seconds']):.1f}")
+    for name, value in facts["settings"].items():
+        print(f"{name:<18} {value}")
+    print(f"{'versions':<18} {', '.join(f'{k} {v}' for k, v in facts['versions'].items())}")
+
+
+def export(options: argparse.Namespace) -> int:
+    """Do ``fastbp export``."""
+    from fastbp.export.c import export_c  # needs much that no other command does
+    from fastbp.export.onnx import MissingOnnxError, export_onnx
+
+    if options.onnx is None and options.c is None:
+        raise WrongUseError("what is to be written? --onnx FILE, --c FILE, or both")
+    for name in (options.onnx, options.c):
+        if name is not None:
+            _can_be_written(Path(name))
+    path = _file_of(options.model)
+    with _file_is_right():
+        net, described = Network.load_with_preparation(path)
+        preparation = None if described is None else Model.load(path).preparation
+    try:
+        if options.onnx is not None:
+            export_onnx(options.onnx, net, preparation)
+            print(f"{'written':<18} {options.onnx}")
+        if options.c is not None:
+            export_c(options.c, net, preparation, options.name)
+            print(f"{'written':<18} {options.c}")
+    except (MissingOnnxError, ValueError, TypeError) as error:
+        raise WrongUseError(str(error)) from None
+    return 0
+
+
+def plan(options: argparse.Namespace) -> int:
+    """Print the operations of a training step of a model's network, measured."""
+    model = _model(options.model)
+    description = Path(options.model) / DESCRIPTION
+    with _file_is_right():
+        told = settings.read(description) if description.is_file() else {}
+        shown = model.net.plan(
+            options.batch_size or told.get("batch_size", 128),
+            optimizer=options.optimizer or told.get("optimizer", "adam"),
+            n_threads=options.threads,
+        )
+        if options.threads == 1:
+            shown.measure()
+    print(shown)
+    return 0
+
+
+def bench(options: argparse.Namespace) -> int:
+    """Do ``fastbp bench``."""
+    from fastbp.cli import bench as benching  # likewise
+
+    for line in benching.lines(options.seconds):
+        print(line, flush=True)
+    return 0

@@ -1,0 +1,1 @@
+"""How kernels are declared, compiled and stored, over Numba and LLVM."""

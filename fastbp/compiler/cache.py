@@ -1,0 +1,145 @@
+"""Compiled code on disk: a folder for each state of the sources, a file for each entry.
+
+The name of the folder is a hash of everything that the machine code depends on: every file of
+``compiler/``, ``kernels/`` and ``plan/``, ``arrays.py``, the versions of Python, NumPy, Numba and
+llvmlite, NUMBA_OPT, and the processor. Code compiled from other sources is therefore never found.
+Each file is the code of one kernel for one choice of dtypes, after a checksum; a damaged file is
+compiled again. The folder ``numba`` in it is Numba's own, for the forms of kernels that Python
+calls.
+"""
+
+import contextlib
+import functools
+import hashlib
+import importlib.metadata
+import os
+import sys
+import tempfile
+import time
+import warnings
+from pathlib import Path
+
+from llvmlite import binding
+
+PACKAGE = Path(__file__).parents[1]
+SOURCES = ("arrays.py", "compiler/*.py", "kernels/*.py", "plan/*.py")
+# Folders of other states that nothing has been read from for so long are removed.
+UNUSED_DAYS = 30
+_CHECKSUM_BYTES = 16
+
+
+@functools.cache
+def stamp() -> str:
+    """Hash everything that compiled code depends on."""
+    digest = hashlib.blake2b(digest_size=12)
+    for pattern in SOURCES:
+        for path in sorted(PACKAGE.glob(pattern)):
+            digest.update(path.name.encode() + path.read_bytes())
+    for package in ("numba", "llvmlite", "numpy"):
+        digest.update(importlib.metadata.version(package).encode())
+    for text in (sys.version, *processor(), os.environ.get("NUMBA_OPT", "")):
+        digest.update(text.encode())
+    return digest.hexdigest()
+
+
+@functools.cache
+def processor() -> tuple[str, str]:
+    """LLVM's name of this processor, and its features; NUMBA_CPU_NAME and _FEATURES go first."""
+    name = os.environ.get("NUMBA_CPU_NAME") or binding.get_host_cpu_name()
+    features = os.environ.get("NUMBA_CPU_FEATURES")
+    if features is None:
+        features = binding.get_host_cpu_features().flatten()
+    return name, features
+
+
+def _candidates() -> list[Path]:
+    """Folders for compiled code, in the order of preference."""
+    if chosen := os.environ.get("NUMBA_CACHE_DIR"):
+        return [Path(chosen)]
+    if sys.platform == "win32":
+        user = os.environ.get("LOCALAPPDATA", str(Path.home() / "AppData" / "Local"))
+    elif sys.platform == "darwin":
+        user = str(Path.home() / "Library" / "Caches")
+    else:
+        user = os.environ.get("XDG_CACHE_HOME", str(Path.home() / ".cache"))
+    return [PACKAGE / "__pycache__", Path(user) / "fastbp"]
+
+
+@functools.cache
+def folder() -> Path | None:
+    """The folder for this state of the sources; None, with one warning, if none can be written."""
+    for candidate in _candidates():
+        place = candidate / f"fastbp-{stamp()}"
+        try:
+            place.mkdir(parents=True, exist_ok=True)
+            with tempfile.TemporaryFile(dir=place):
+                pass
+            os.utime(place)
+        except OSError:
+            continue
+        _remove_unused(candidate, place)
+        return place
+    warnings.warn(
+        "fastbp can write its compiled code neither beside its source nor to the user's cache "
+        "folder and will compile in every process; set NUMBA_CACHE_DIR to a folder that can be "
+        "written",
+        RuntimeWarning,
+        stacklevel=2,
+    )
+    return None
+
+
+def _remove_unused(parent: Path, current: Path) -> None:
+    limit = time.time() - UNUSED_DAYS * 86400
+    with contextlib.suppress(OSError):
+        for other in parent.glob("fastbp-*"):
+            if other != current and other.is_dir() and other.stat().st_mtime < limit:
+                for path in sorted(other.rglob("*"), reverse=True):
+                    path.rmdir() if path.is_dir() else path.unlink()
+                other.rmdir()
+
+
+def has(name: str) -> bool:
+    """Tell whether something is stored under ``name``."""
+    place = folder()
+    return place is not None and (place / name).is_file()
+
+
+def read(name: str) -> bytes | None:
+    """Read what was stored under ``name``; None if there is nothing, or it is damaged."""
+    place = folder()
+    if place is None:
+        return None
+    try:
+        content = (place / name).read_bytes()
+    except OSError:
+        return None
+    checksum, code = content[:_CHECKSUM_BYTES], content[_CHECKSUM_BYTES:]
+    if checksum == _checksum(code):
+        return code
+    warnings.warn(
+        f"the compiled code in {place / name} is damaged; it is compiled again",
+        RuntimeWarning,
+        stacklevel=2,
+    )
+    return None
+
+
+def write(name: str, code: bytes) -> None:
+    """Store ``code`` under ``name``, whole or not at all; a full disk is no error."""
+    place = folder()
+    if place is None:
+        return
+    with contextlib.suppress(OSError):
+        handle, temporary = tempfile.mkstemp(dir=place)
+        try:
+            with open(handle, "wb") as file:
+                file.write(_checksum(code) + code)
+            os.replace(temporary, place / name)
+        except OSError:
+            os.unlink(temporary)
+            raise
+
+
+def _checksum(code: bytes) -> bytes:
+    return hashlib.blake2b(code, digest_size=_CHECKSUM_BYTES).digest()

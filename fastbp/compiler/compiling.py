@@ -1,0 +1,381 @@
+"""How kernels are compiled: the options they share, and their forms.
+
+Numba turns a function into LLVM's language, which takes most of the time. What it compiles for
+kernels is left unoptimised (`_Library`), since nearly all of it is inlined into something else:
+into a caller's own function, which Numba optimises as a whole, or into the entry of an operation,
+which is optimised and made into machine code here.
+
+Names of Numba's that are not public come from ``internals``.
+"""
+
+import contextlib
+import functools
+import gc
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any
+
+import llvmlite.binding as binding
+import numba
+from llvmlite import ir
+from numba import types
+from numba.extending import models, register_model
+
+from fastbp.compiler import cache, instructions, native
+from fastbp.compiler.code_check import refuse_unusable
+from fastbp.compiler.declare import Kernel, Kind, Part
+from fastbp.compiler.internals import (
+    KNOWN,
+    AnnotateTypes,
+    CompilerBase,
+    DefaultPassBuilder,
+    FastMathOptions,
+    JITCodeLibrary,
+    LoweringPass,
+    UnsupportedNumbaError,
+    compiler,
+    global_compiler_lock,
+    make_array,
+    populate_array,
+    register_pass,
+    registry,
+)
+
+# Without "nnan" and "ninf", which would make isnan and isfinite lie; with "reassoc", without
+# which no sum is vectorised.
+RELAXED = {"nsz", "arcp", "contract", "afn", "reassoc"}
+EXACT = {"contract"}
+
+# ``nogil`` lets fits run side by side in threads; ``error_model="numpy"`` drops the check for
+# division by zero, which keeps loops from vectorising. Without Numba's runtime (``_nrt``) nothing
+# counts references to arrays; nothing can be allocated then, and no array returned.
+_OPTIONS: dict[str, Any] = {
+    "nogil": True,
+    "error_model": "numpy",
+    "fastmath": RELAXED,
+    "_nrt": False,
+    "no_cfunc_wrapper": True,
+    "boundscheck": False,  # whatever NUMBA_BOUNDSCHECK says: the cache is for all processes
+    "no_rewrites": True,  # none of Numba's rewrites serves a kernel; they take a tenth of the time
+}
+
+native.register()
+
+
+# --------------------------------------------------------------------------------------------
+# Code that is left to its callers
+# --------------------------------------------------------------------------------------------
+
+
+class _Library(JITCodeLibrary):
+    """Code for its callers only: not optimised, and never made into machine code."""
+
+    def _optimize_functions(self, module: Any) -> None:
+        module.data_layout = self._codegen._data_layout
+
+    def _optimize_final_module(self) -> None:
+        """Leave it to the caller."""
+
+    def _finalize_final_module(self) -> None:
+        self._finalized = True
+
+    def get_pointer_to_function(self, name: str) -> int:
+        """Say that there is no machine code of this name."""
+        self._ensure_finalized()
+        return 0
+
+    @property
+    def codegen(self) -> "_Library":
+        return self
+
+    def set_env(self, name: str, environment: Any) -> None:
+        """Do nothing: kernels use no Python objects."""
+
+
+_REPLACED = "_optimize_functions", "_optimize_final_module", "_finalize_final_module"
+_REPLACES = all(hasattr(JITCodeLibrary, method) for method in _REPLACED)
+
+
+def _library(codegen: Any, name: str) -> Any:
+    library = _Library(codegen, name) if _REPLACES else codegen.create_library(name)
+    library.enable_object_caching()
+    return library
+
+
+@register_pass(mutates_CFG=False, analysis_only=True)
+class _ChooseLibrary(LoweringPass):
+    _name = "fastbp_choose_library"
+
+    def __init__(self) -> None:
+        super().__init__()
+
+    def run_pass(self, state: Any) -> bool:
+        state.library = _library(state.targetctx.codegen(), state.func_id.func_qualname)
+        return False
+
+
+class _Compiler(CompilerBase):
+    def define_pipelines(self) -> list[Any]:
+        passes = DefaultPassBuilder.define_nopython_pipeline(self.state)
+        if _REPLACES:
+            passes.add_pass_after(_ChooseLibrary, AnnotateTypes)
+        passes.finalize()
+        return [passes]
+
+
+# --------------------------------------------------------------------------------------------
+# The forms of a kernel
+# --------------------------------------------------------------------------------------------
+
+
+@contextlib.contextmanager
+def no_collection() -> Iterator[None]:
+    """Disable garbage collection while compiling: it takes a tenth of the time."""
+    collects = gc.isenabled()
+    gc.disable()
+    try:
+        yield
+    finally:
+        if collects:
+            gc.enable()
+
+
+def for_python(kernel: Kernel) -> Any:
+    """Make the form that Python calls; Numba keeps it on disk, in the folder of ``cache``."""
+    options = _OPTIONS | ({"fastmath": EXACT} if kernel.exact else {})
+    place = cache.folder()
+    builtin = str(kernel.function.__module__).startswith("fastbp.") and kernel.stored
+    if place is None or not builtin:
+        return numba.njit(**options)(kernel.function)
+    before = numba.config.CACHE_DIR
+    numba.config.CACHE_DIR = str(Path(place) / "numba")  # read when the decorator is applied
+    try:
+        dispatcher = numba.njit(cache=True, **options)(kernel.function)
+    finally:
+        numba.config.CACHE_DIR = before
+    with contextlib.suppress(AttributeError):
+        save = dispatcher._cache.save_overload
+        dispatcher._cache.save_overload = functools.partial(_save_if_there_is_room, save)
+    return dispatcher
+
+
+def _save_if_there_is_room(save: Any, *what: Any) -> None:
+    """Keep compiled code on disk; on a full disk it works without."""
+    with contextlib.suppress(OSError):
+        save(*what)
+
+
+def for_callers(kernel: Kernel) -> types.Type:
+    """Make the form for compiled code, and give Numba's type of it."""
+    options = _OPTIONS | {"no_cpython_wrapper": True, "pipeline_class": _Compiler}
+    if kernel.exact:
+        options["fastmath"] = EXACT
+    if kernel.exact or isinstance(kernel, Part):
+        options["forceinline"] = True
+    dispatcher = numba.njit(**options)(kernel.function)
+    kernel.dispatcher = dispatcher  # Numba keeps a weak reference
+    return types.Dispatcher(dispatcher)
+
+
+class _ByPrecision(types.Dispatcher):
+    """Numba's type of a function whose argument's type chooses one of two."""
+
+    def __init__(self, single: Any, double: Any) -> None:
+        self._double = double
+        super().__init__(single)
+
+    def _chosen(self, arguments: Any) -> types.Type:
+        chosen: Any = self._double if arguments[0] == types.float64 else self.dispatcher
+        return types.Dispatcher(chosen)
+
+    def get_call_type(self, context: Any, args: Any, kws: Any) -> Any:
+        """Resolve a call by the chosen function."""
+        return self._chosen(args).get_call_type(context, args, kws)
+
+    def get_impl_key(self, sig: Any) -> Any:
+        """Give what is called."""
+        return self._chosen(sig.args).get_impl_key(sig)
+
+
+register_model(_ByPrecision)(models.OpaqueModel)
+
+
+def by_precision(single: Kernel, double: Kernel) -> types.Type:
+    """Numba's type of a function that is one in float32 and another in float64."""
+    return _ByPrecision(single._numba_type_.dispatcher, double._numba_type_.dispatcher)
+
+
+@functools.cache
+def inlined(function: Any) -> Any:
+    """Make the form of a user's own compiled function that kernels call.
+
+    It keeps the options that the function was compiled with, such as fast-math, but for those
+    that would keep loops from vectorising: a division by 0 gives infinity, and is no exception.
+    """
+    options = {**function.targetoptions, **_OPTIONS, "parallel": False}
+    options["fastmath"] = function.targetoptions.get("fastmath", False)
+    options |= {"no_cpython_wrapper": True, "pipeline_class": _Compiler, "forceinline": True}
+    del options["_nrt"]  # with it, Numba's errors about allocations are hard to understand
+    options.pop("nopython", None)
+    return numba.njit(**options)(function.py_func)
+
+
+def return_type(function: Any, kinds: tuple[Kind, ...], dtype: str) -> types.Type:
+    """Compile what ``inlined`` made for arguments of one dtype; give the type that it returns."""
+    arguments = tuple(argument_type(kind, dtype) for kind in kinds)
+    with no_collection():
+        function.compile(arguments)
+    return function.overloads[arguments].signature.return_type
+
+
+def instruction(name: str) -> types.Type:
+    """Numba's type of an instruction that ``instructions.py`` emits."""
+    typing = registry.cpu_target.typing_context
+    typing.refresh()
+    return typing.resolve_value_type(getattr(instructions, name))
+
+
+def _flags(kernel: Kernel) -> compiler.Flags:
+    flags = compiler.Flags()
+    chosen = {
+        "nrt": False,
+        "error_model": "numpy",
+        "release_gil": True,
+        "fastmath": FastMathOptions(EXACT if kernel.exact else RELAXED),
+        "no_cpython_wrapper": True,
+        "no_cfunc_wrapper": True,
+        "no_compile": True,
+        "noalias": kernel.apart,
+        "boundscheck": False,
+        "enable_pyobject": False,
+        "enable_looplift": False,
+        "no_rewrites": True,
+    }
+    for name, value in chosen.items():
+        setattr(flags, name, value)
+    return flags
+
+
+def argument_type(kind: Kind, dtype: str) -> types.Type:
+    """Numba's type of an argument."""
+    number = getattr(types, dtype)
+    return types.Array(number, kind.ndim, "C") if kind.ndim else number
+
+
+# --------------------------------------------------------------------------------------------
+# Entries of operations
+# --------------------------------------------------------------------------------------------
+
+
+@functools.cache
+def target_machine() -> Any:
+    """LLVM's description of this processor, as code is made for it."""
+    binding.initialize_native_target()
+    binding.initialize_native_asmprinter()
+    name, features = cache.processor()
+    static = binding.get_process_triple().startswith(("x86", "i386", "i686", "amd64"))
+    return binding.Target.from_triple(binding.get_process_triple()).create_target_machine(
+        cpu=name,
+        features=features,
+        opt=3,
+        reloc="static" if static else "default",
+        codemodel="jitdefault",
+        jit=True,
+    )
+
+
+def prepare() -> None:
+    """Let Numba load what it does not load before it compiles for the first time."""
+    registry.cpu_target.typing_context.refresh()
+    registry.cpu_target.target_context.refresh()
+    target_machine()
+
+
+def object_code(kernel: Kernel, dtypes: tuple[str, ...], name: str) -> bytes:
+    """Compile the entry ``name`` of a kernel to machine code, in the form of an object file."""
+    module = optimised(kernel, dtypes, name)
+    return bytes(target_machine().emit_object(module))
+
+
+def assembly(kernel: Kernel, dtypes: tuple[str, ...]) -> str:
+    """The machine code of an entry, to be read."""
+    return str(target_machine().emit_assembly(optimised(kernel, dtypes, "entry")))
+
+
+@global_compiler_lock  # type: ignore[untyped-decorator]
+def optimised(kernel: Kernel, dtypes: tuple[str, ...], name: str) -> Any:
+    """Compile the entry ``name`` of a kernel, in LLVM's language, optimised."""
+    with no_collection():
+        arguments = tuple(
+            argument_type(kind, dtype) for kind, dtype in zip(kernel.kinds, dtypes, strict=True)
+        )
+        typing, target = registry.cpu_target.typing_context, registry.cpu_target.target_context
+        try:
+            library = _library(target.codegen(), name)
+            result = compiler.compile_extra(
+                typing, target, kernel.function, arguments, None, _flags(kernel), {}, library
+            )
+            entry = _entry(target, library, result, arguments, name, own=not kernel.stored)
+            library.add_ir_module(entry)
+        except AttributeError as error:
+            raise UnsupportedNumbaError(
+                f"fastbp cannot compile with Numba {numba.__version__} ({error}); it is known to "
+                f"work with {KNOWN}"
+            ) from error
+        library.finalize()
+        module = binding.parse_assembly(library.get_llvm_str())
+        for function in module.functions:
+            if not function.is_declaration and function.name != name:
+                function.linkage = "internal"
+        options = binding.create_pipeline_tuning_options(speed_level=3)
+        options.loop_vectorization, options.slp_vectorization = True, False
+        builder = binding.create_pass_builder(target_machine(), options)
+        builder.getModulePassManager().run(module, builder)
+        if not kernel.stored:
+            refuse_unusable(module, name)
+        return module
+
+
+def _entry(
+    target: Any, library: Any, result: Any, arguments: Any, name: str, *, own: bool
+) -> ir.Module:
+    """Build the function that reads an operation's words and calls the kernel with them.
+
+    Word 0 is the address of the entry itself. Each word after it is an address: of a number, or
+    of an array's description, which is its address, size, rows and columns. What the kernel
+    returns tells whether to stop; of the user's ``own`` functions, whether there was an exception.
+    """
+    module = library.create_ir_module(name)
+    word = ir.IntType(64)
+    function = ir.Function(module, ir.FunctionType(word, [word.as_pointer()]), name)
+    builder = ir.IRBuilder(function.append_basic_block())
+
+    def load(place: Any, k: int) -> Any:
+        return builder.load(builder.gep(place, [ir.Constant(word, k)]))
+
+    values = []
+    for k, kind in enumerate(arguments, start=1):
+        place = builder.inttoptr(load(function.args[0], k), word.as_pointer())
+        if not isinstance(kind, types.Array):
+            number = target.get_value_type(kind)
+            values.append(builder.load(builder.bitcast(place, number.as_pointer())))
+            continue
+        size = ir.Constant(word, kind.dtype.bitwidth // 8)
+        shape = [load(place, 1)] if kind.ndim == 1 else [load(place, 2), load(place, 3)]
+        strides = [size] if kind.ndim == 1 else [builder.mul(shape[1], size), size]
+        array = make_array(kind)(target, builder)
+        data = builder.inttoptr(load(place, 0), array.data.type)
+        populate_array(array, data, shape, strides, size, meminfo=None)
+        values.append(array._getvalue())
+    native_function = target.declare_function(module, result.fndesc)
+    returned = result.fndesc.restype
+    status, value = target.call_conv.call_function(
+        builder, native_function, returned, arguments, values
+    )
+    if isinstance(returned, types.Boolean | types.Integer):
+        builder.ret(target.cast(builder, value, returned, types.int64))
+    elif own:
+        builder.ret(builder.zext(status.is_error, word))
+    else:
+        builder.ret(ir.Constant(word, 0))
+    return module

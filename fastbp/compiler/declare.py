@@ -1,0 +1,221 @@
+"""How a kernel is declared: a plain function whose annotations say what each argument is.
+
+``@kernel`` gives a function three forms, each compiled when it is first asked for:
+
+- from Python, ``kernels.softmax(z)`` compiles and calls it;
+- inside a caller's own ``@numba.njit`` function it is compiled into the caller;
+- as an *operation* of a plan it is one entry, called through its address (``fastbp.plan``).
+
+Importing this module, and every module of kernels, does not import Numba: a training whose
+kernels are all in the cache on disk never needs it.
+"""
+
+import functools
+import os
+import sys
+from collections.abc import Callable
+from dataclasses import dataclass
+from typing import Annotated, Any, TypeVar
+
+import numpy as np
+
+from fastbp.arrays import Array
+
+Function = TypeVar("Function", bound=Callable[..., Any])
+
+
+@dataclass(frozen=True)
+class Kind:
+    """What an argument is: its number of dimensions, and its dtype if there is only one."""
+
+    ndim: int
+    dtype: str | None = None
+
+
+Matrix = Annotated[Array, Kind(2)]  # C-ordered, of real numbers
+Vector = Annotated[Array, Kind(1)]
+Labels = Annotated[Array, Kind(1, "int64")]  # class indices, row numbers, counts
+Columns = Annotated[Array, Kind(1, "int32")]  # column indices of sparse rows
+Bits = Annotated[Array, Kind(1, "uint64")]  # state of a random generator
+Numbers = Annotated[Array, Kind(1, "float64")]  # a few numbers: sums, hyperparameters
+Table = Annotated[Array, Kind(2, "float64")]
+Whole = Annotated[int, Kind(0, "int64")]
+Number = Annotated[float, Kind(0, "float64")]
+
+
+def interpreted() -> bool:
+    """Whether NUMBA_DISABLE_JIT asks for kernels to be run by Python."""
+    numba = sys.modules.get("numba")
+    if numba is not None:
+        return bool(numba.config.DISABLE_JIT)
+    try:
+        return int(os.environ.get("NUMBA_DISABLE_JIT", "0")) != 0
+    except ValueError:  # Numba takes it for 0, too
+        return False
+
+
+def _compiling() -> Any:
+    """Import the compiler when something is compiled: it imports Numba."""
+    from fastbp.compiler import compiling
+
+    return compiling
+
+
+class Kernel:
+    """A function of arrays that is compiled on demand.
+
+    Parameters
+    ----------
+    function : function
+        Its body is compiled by Numba; it reads and writes arrays, and allocates nothing.
+    exact : bool
+        Keep the order of additions, which fast-math would change.
+    stored : bool
+        Keep the machine code of its entry on disk.
+    apart : bool
+        No two arguments overlap in an operation, and nothing else writes to them meanwhile.
+    origin : tuple or None
+        The function that made this kernel from a user's own functions, and its arguments, by
+        which it is pickled; None: it is a global name of its module.
+    """
+
+    def __init__(
+        self,
+        function: Callable[..., Any],
+        *,
+        exact: bool = False,
+        stored: bool = True,
+        apart: bool = True,
+        origin: tuple[Callable[..., Any], tuple[Any, ...]] | None = None,
+    ) -> None:
+        functools.update_wrapper(self, function)
+        self.function, self.exact, self.stored, self.apart = function, exact, stored, apart
+        self.origin = origin
+        # Addresses of its entries, by the dtypes of the arguments; ``plan.operation`` adds them.
+        self.entries: dict[tuple[str, ...], int] = {}
+
+    @property
+    def py_func(self) -> Callable[..., Any]:
+        """The function as it was written; Numba's dispatchers have it by this name."""
+        return self.function
+
+    @functools.cached_property
+    def kinds(self) -> tuple[Kind, ...]:
+        """The kinds of the arguments, from the annotations."""
+        names = self.function.__code__.co_varnames[: self.function.__code__.co_argcount]
+        notes = self.function.__annotations__
+        return tuple(notes[name].__metadata__[0] for name in names)
+
+    @functools.cached_property
+    def ndims(self) -> tuple[int, ...]:
+        """The number of dimensions of each argument."""
+        return tuple(kind.ndim for kind in self.kinds)
+
+    @functools.cached_property
+    def compiled(self) -> Callable[..., Any]:
+        """The form for Python."""
+        if interpreted():
+            return self.function
+        return _compiling().for_python(self)
+
+    def __call__(self, *arguments: Any) -> Any:
+        """Call the form for Python."""
+        return self.compiled(*arguments)
+
+    @functools.cached_property
+    def _numba_type_(self) -> Any:
+        """What compiled code takes this object for."""
+        return _compiling().for_callers(self)
+
+    def __reduce__(self) -> str | tuple[Any, ...]:
+        return self.origin or str(self.__name__)
+
+
+class Part(Kernel):
+    """A function that only compiled code can call."""
+
+    def __call__(self, *arguments: Any) -> Any:
+        """Call the function as it stands if nothing is compiled, and refuse otherwise."""
+        if interpreted():
+            return self.function(*arguments)
+        raise TypeError(f"{self.__name__} can be called from functions under @numba.njit only")
+
+
+class ByPrecision:
+    """One name for two functions of a number: in float32 and in float64."""
+
+    def __init__(self, single: Any, double: Any) -> None:
+        self.single, self.double = single, double
+
+    def __call__(self, x: Any) -> Any:
+        """Call the function for the precision of ``x``."""
+        return self.single(x) if isinstance(x, np.float32) else self.double(x)
+
+    @functools.cached_property
+    def _numba_type_(self) -> Any:
+        return _compiling().by_precision(self.single, self.double)
+
+
+class Instruction:
+    """A function that Numba cannot express: ``instructions.py`` emits its machine code.
+
+    The Python body says what it does; it is what runs if nothing is compiled.
+    """
+
+    def __init__(self, function: Callable[..., Any]) -> None:
+        functools.update_wrapper(self, function)
+        self.function = function
+
+    def __call__(self, *arguments: Any) -> Any:
+        """Run the Python body."""
+        return self.function(*arguments)
+
+    @functools.cached_property
+    def _numba_type_(self) -> Any:
+        return _compiling().instruction(self.__name__)
+
+    def __reduce__(self) -> str:
+        return str(self.__name__)
+
+
+def inlined(function: Any) -> Any:
+    """Take a user's own function as kernels call it: inlined, without a check for division by 0."""
+    if interpreted():
+        return function
+    return _compiling().inlined(function)
+
+
+def kernel(function: Function) -> Function:
+    """Declare a loop over arrays."""
+    return Kernel(function)  # type: ignore[return-value]
+
+
+def loop(function: Function) -> Function:
+    """Declare a loop over operations, which change the arrays that it reads."""
+    return Kernel(function, apart=False)  # type: ignore[return-value]
+
+
+def scalar(function: Function) -> Function:
+    """Declare a function of numbers: always inlined, so that loops that call it vectorise.
+
+    Its additions keep their order: they split the argument in ways that fast-math would undo.
+    """
+    return Kernel(function, exact=True)  # type: ignore[return-value]
+
+
+def by_precision(single: Function, double: Function) -> Function:
+    """Declare a function of a number that is another in float32 than in float64.
+
+    A branch on the type inside one function has Numba infer its types twice.
+    """
+    return ByPrecision(single, double)  # type: ignore[return-value]
+
+
+def part(function: Function) -> Function:
+    """Declare a function for kernels alone."""
+    return Part(function)  # type: ignore[return-value]
+
+
+def instruction(function: Function) -> Function:
+    """Declare a function that ``instructions.py`` emits."""
+    return Instruction(function)  # type: ignore[return-value]

@@ -1,0 +1,284 @@
+"""Instructions that Numba cannot express, emitted in LLVM's language.
+
+What each of them does is said by the Python function of the same name, in ``memory``, ``products``,
+``threads`` or ``plan.run``. Nothing but ``compiler`` imports this module.
+"""
+
+from llvmlite import ir
+from numba import types
+from numba.extending import intrinsic
+
+from fastbp.compiler import native
+from fastbp.compiler.internals import cgutils, make_array, populate_array
+from fastbp.compiler.tiles import TILE, WHOLE, Operands, Tile, fetch
+
+# ---- Views
+
+
+def _header(context, builder, result, source, start, shape):  # type: ignore[no-untyped-def]
+    """Build the header of an array that starts ``start`` elements into another's memory."""
+    itemsize = context.get_constant(types.intp, result.dtype.bitwidth // 8)
+    strides = [itemsize] if len(shape) == 1 else [builder.mul(shape[1], itemsize), itemsize]
+    view = make_array(result)(context, builder)
+    data = builder.gep(source.data, [start])
+    populate_array(view, data, shape, strides, itemsize, meminfo=None)
+    return view._getvalue()
+
+
+@intrinsic
+def vector(typingctx, buffer, start, size):  # type: ignore[no-untyped-def]
+    result = types.Array(buffer.dtype, 1, "C")
+
+    def generate(context, builder, signature, arguments):  # type: ignore[no-untyped-def]
+        source = make_array(buffer)(context, builder, arguments[0])
+        return _header(context, builder, result, source, arguments[1], [arguments[2]])
+
+    return result(buffer, types.intp, types.intp), generate
+
+
+@intrinsic
+def matrix(typingctx, buffer, start, rows, columns):  # type: ignore[no-untyped-def]
+    result = types.Array(buffer.dtype, 2, "C")
+
+    def generate(context, builder, signature, arguments):  # type: ignore[no-untyped-def]
+        source = make_array(buffer)(context, builder, arguments[0])
+        return _header(context, builder, result, source, arguments[1], list(arguments[2:]))
+
+    return result(buffer, types.intp, types.intp, types.intp), generate
+
+
+@intrinsic
+def flat(typingctx, buffer):  # type: ignore[no-untyped-def]
+    result = types.Array(buffer.dtype, 1, "C")
+
+    def generate(context, builder, signature, arguments):  # type: ignore[no-untyped-def]
+        source = make_array(buffer)(context, builder, arguments[0])
+        start = context.get_constant(types.intp, 0)
+        return _header(context, builder, result, source, start, [source.nitems])
+
+    return result(buffer), generate
+
+
+# ---- Loads and stores in scopes
+
+
+def _mark(builder, instruction, scope):  # type: ignore[no-untyped-def]
+    """Say that ``instruction`` touches nothing that one of another scope in its ten touches."""
+    module, ten = builder.module, scope // 10
+    domain = module.add_metadata([ir.MetaDataString(module, f"fastbp {ten}")])
+    scopes = [
+        module.add_metadata([ir.MetaDataString(module, f"fastbp {10 * ten + k}"), domain])
+        for k in range(10)
+    ]
+    own = scopes.pop(scope % 10)
+    instruction.set_metadata("alias.scope", module.add_metadata([own]))
+    instruction.set_metadata("noalias", module.add_metadata(scopes))
+
+
+@intrinsic(prefer_literal=True)
+def read(typingctx, a, i, scope):  # type: ignore[no-untyped-def]
+    number = scope.literal_value
+
+    def generate(context, builder, signature, arguments):  # type: ignore[no-untyped-def]
+        source = make_array(a)(context, builder, arguments[0])
+        value = builder.load(builder.gep(source.data, [arguments[1]]))
+        _mark(builder, value, number)
+        return value
+
+    return a.dtype(a, types.intp, scope), generate
+
+
+@intrinsic(prefer_literal=True)
+def write(typingctx, a, i, value, scope):  # type: ignore[no-untyped-def]
+    number = scope.literal_value
+
+    def generate(context, builder, signature, arguments):  # type: ignore[no-untyped-def]
+        source = make_array(a)(context, builder, arguments[0])
+        stored = builder.store(arguments[2], builder.gep(source.data, [arguments[1]]))
+        _mark(builder, stored, number)
+        return context.get_dummy_value()
+
+    return types.void(a, types.intp, a.dtype, scope), generate
+
+
+# ---- Prefetch
+
+
+@intrinsic
+def prefetch(typingctx, a, i):  # type: ignore[no-untyped-def]
+    def generate(context, builder, signature, arguments):  # type: ignore[no-untyped-def]
+        data = make_array(a)(context, builder, arguments[0]).data
+        fetch(builder, builder.gep(data, [arguments[1]]))
+        return context.get_dummy_value()
+
+    return types.void(a, types.intp), generate
+
+
+# ---- The bits of a number; Numba's ``view`` compiles a function for each
+
+
+def _same_bits(target):  # type: ignore[no-untyped-def]
+    @intrinsic
+    def cast(typingctx, x):  # type: ignore[no-untyped-def]
+        def generate(context, builder, signature, arguments):  # type: ignore[no-untyped-def]
+            return builder.bitcast(arguments[0], context.get_value_type(target))
+
+        return target(x), generate
+
+    return cast
+
+
+as_int32, as_int64 = _same_bits(types.int32), _same_bits(types.int64)
+as_float32, as_float64 = _same_bits(types.float32), _same_bits(types.float64)
+
+
+# ---- Products
+
+
+@intrinsic
+def blas_product(typingctx, a, form_a, b, form_b, kept, out):  # type: ignore[no-untyped-def]
+    number = out.dtype
+
+    def generate(context, builder, signature, arguments):  # type: ignore[no-untyped-def]
+        first, second, result = (
+            make_array(kind)(context, builder, arguments[k])
+            for k, kind in ((0, a), (2, b), (5, out))
+        )
+        size, real = ir.IntType(32), context.get_value_type(number)
+        place = cgutils.voidptr_t
+
+        def short(value):  # type: ignore[no-untyped-def]
+            return builder.trunc(value, size)
+
+        def lengths(array):  # type: ignore[no-untyped-def]
+            return [short(length) for length in cgutils.unpack_tuple(builder, array.shape)]
+
+        (a_rows, a_columns), (_, b_columns) = lengths(first), lengths(second)
+        rows, columns = lengths(result)
+        form = short(arguments[1])
+        plain = builder.icmp_signed("==", form, size(native.PLAIN))
+        depth = builder.select(plain, a_columns, a_rows)
+        beta = arguments[4] if number == types.float64 else builder.fptrunc(arguments[4], real)
+        data = [builder.bitcast(array.data, place) for array in (first, second, result)]
+        kinds = [size] * 6 + [real, place, size, place, size, real, place, size]
+        shape = ir.FunctionType(ir.VoidType(), kinds)
+        name = native.SGEMM if number == types.float32 else native.DGEMM
+        gemm = cgutils.get_or_insert_function(builder.module, shape, name)
+        builder.call(
+            gemm,
+            [
+                *(size(native.ROW_MAJOR), form, short(arguments[3])),
+                *(rows, columns, depth, real(1)),
+                *(data[0], a_columns, data[1], b_columns, beta, data[2], columns),
+            ],
+        )
+        return context.get_dummy_value()
+
+    whole = types.intp
+    return types.void(a, whole, b, whole, types.float64, out), generate
+
+
+@intrinsic
+def product_tile(typingctx, x, W, X, order, later, out, i):  # type: ignore[no-untyped-def]
+    def generate(context, builder, signature, arguments):  # type: ignore[no-untyped-def]
+        kinds = signature.args
+        arrays = [make_array(kinds[k])(context, builder, arguments[k]) for k in (0, 1, 2, 3, 5)]
+        a, b, rows, visited, result = arrays
+        depth, N = cgutils.unpack_tuple(builder, b.shape)
+        row = builder.mul(arguments[6], depth)
+        starts = [builder.add(row, builder.mul(depth, WHOLE(r))) for r in range(TILE)]
+        last = builder.sub(visited.nitems, WHOLE(1))
+        fetched = []
+        for r in range(TILE):
+            k = builder.add(arguments[4], WHOLE(r))
+            k = builder.select(builder.icmp_signed("<", k, last), k, last)
+            number = builder.load(builder.gep(visited.data, [k]))
+            fetched.append(builder.gep(rows.data, [builder.mul(number, depth)]))
+        out_start = builder.mul(arguments[6], N)
+        operands = (a.data, starts, WHOLE(1), b.data, result.data, out_start, N, depth)
+        Tile(builder, Operands(*operands), kinds[1].dtype.bitwidth // 8).emit(fetched)
+        return context.get_dummy_value()
+
+    n = types.intp
+    return types.void(x, W, X, order, n, out, n), generate
+
+
+@intrinsic
+def gradient_tile(typingctx, x, delta, dW, i):  # type: ignore[no-untyped-def]
+    def generate(context, builder, signature, arguments):  # type: ignore[no-untyped-def]
+        kinds = signature.args
+        a, b, result = (make_array(kinds[k])(context, builder, arguments[k]) for k in range(3))
+        depth, N = cgutils.unpack_tuple(builder, b.shape)
+        (_, M) = cgutils.unpack_tuple(builder, a.shape)
+        starts = [builder.add(arguments[3], WHOLE(r)) for r in range(TILE)]
+        out_start = builder.mul(arguments[3], N)
+        operands = (a.data, starts, M, b.data, result.data, out_start, N, depth)
+        Tile(builder, Operands(*operands), kinds[1].dtype.bitwidth // 8).emit([])
+        return context.get_dummy_value()
+
+    return types.void(x, delta, dW, types.intp), generate
+
+
+# ---- Threads
+
+
+@intrinsic
+def arrive(typingctx, gate):  # type: ignore[no-untyped-def]
+    def generate(context, builder, signature, arguments):  # type: ignore[no-untyped-def]
+        place = make_array(gate)(context, builder, arguments[0]).data
+        return builder.atomic_rmw("add", place, context.get_constant(types.int64, 1), "seq_cst")
+
+    return types.int64(gate), generate
+
+
+@intrinsic
+def look(typingctx, gate, i):  # type: ignore[no-untyped-def]
+    def generate(context, builder, signature, arguments):  # type: ignore[no-untyped-def]
+        data = make_array(gate)(context, builder, arguments[0]).data
+        return builder.load_atomic(builder.gep(data, [arguments[1]]), "acquire", 8)
+
+    return types.int64(gate, types.intp), generate
+
+
+@intrinsic
+def give_way(typingctx):  # type: ignore[no-untyped-def]
+    def generate(context, builder, signature, arguments):  # type: ignore[no-untyped-def]
+        shape = ir.FunctionType(ir.IntType(32), [])
+        builder.call(cgutils.get_or_insert_function(builder.module, shape, native.YIELD), [])
+        return context.get_dummy_value()
+
+    return types.void(), generate
+
+
+@intrinsic
+def ticks(typingctx):  # type: ignore[no-untyped-def]
+    def generate(context, builder, signature, arguments):  # type: ignore[no-untyped-def]
+        word = ir.IntType(64)
+        if builder.module.triple.startswith(("x86", "amd64", "i386", "i686")):
+            shape = ir.FunctionType(word, [])
+            name = "llvm.readcyclecounter"
+            return builder.call(cgutils.get_or_insert_function(builder.module, shape, name), [])
+        # Others may not let programs read their cycles.
+        seconds = builder.alloca(ir.ArrayType(word, 2))
+        shape = ir.FunctionType(ir.IntType(32), [ir.IntType(32), cgutils.voidptr_t])
+        clock = cgutils.get_or_insert_function(builder.module, shape, "clock_gettime")
+        place = builder.bitcast(seconds, cgutils.voidptr_t)
+        builder.call(clock, [ir.IntType(32)(native.MONOTONIC), place])
+        parts = [builder.load(cgutils.gep_inbounds(builder, seconds, 0, k)) for k in range(2)]
+        return builder.add(builder.mul(parts[0], word(10**9)), parts[1])
+
+    return types.int64(), generate
+
+
+# ---- Plans
+
+
+@intrinsic
+def call(typingctx, operation):  # type: ignore[no-untyped-def]
+    def generate(context, builder, signature, arguments):  # type: ignore[no-untyped-def]
+        word = ir.IntType(64)
+        words = builder.inttoptr(arguments[0], word.as_pointer())
+        entry = ir.FunctionType(word, [word.as_pointer()]).as_pointer()
+        return builder.call(builder.inttoptr(builder.load(words), entry), [words])
+
+    return types.int64(types.intp), generate

@@ -1,0 +1,135 @@
+"""Tiles of matrix products, emitted in LLVM's language: sums that stay in the registers.
+
+A tile is TILE rows of a product, of at most two vectors of VECTOR bytes each. It runs through the
+depth once: each number of a row of ``a`` is copied to all places of a vector, which multiplies a
+row of ``b``. Only ``instructions`` imports this module.
+"""
+
+from typing import Any, NamedTuple
+
+from llvmlite import ir
+
+from fastbp.arrays import LINE
+from fastbp.compiler.internals import cgutils
+from fastbp.compiler.tile_shape import TILE, VECTOR
+
+WHOLE = ir.IntType(64)
+
+
+def fetch(builder: Any, place: Any) -> None:
+    """Prefetch the cache line at an address, to be read soon."""
+    place, number = builder.bitcast(place, cgutils.voidptr_t), ir.IntType(32)
+    shape = ir.FunctionType(ir.VoidType(), [place.type, number, number, number])
+    prefetch = cgutils.get_or_insert_function(builder.module, shape, "llvm.prefetch.p0")
+    builder.call(prefetch, [place, number(0), number(3), number(1)])  # to be read, and soon, data
+
+
+class Operands(NamedTuple):
+    """What a tile is made of, as LLVM values; numbers count elements."""
+
+    a: Any  # address of a
+    starts: list[Any]  # where each of the tile's rows begins in a
+    step: Any  # from a number of such a row to the next in the depth
+    b: Any  # address of b (depth, N)
+    out: Any  # address of out (..., N)
+    out_start: Any  # where the tile's first row begins in out
+    N: Any
+    depth: Any
+
+
+class Tile:
+    """Emits one tile.
+
+    Parameters
+    ----------
+    builder : IRBuilder
+    operands : Operands
+    size : int
+        Bytes of a number.
+    """
+
+    def __init__(self, builder: Any, operands: Operands, size: int) -> None:
+        self.builder, self.of, self.size = builder, operands, size
+        self.lanes = VECTOR // size
+        self.lane = ir.VectorType(operands.a.type.pointee, self.lanes)
+        name = f"llvm.fmuladd.v{self.lanes}f{8 * size}"
+        shape = ir.FunctionType(self.lane, [self.lane] * 3)
+        self.multiply_add = cgutils.get_or_insert_function(builder.module, shape, name)
+        # If N is less than two vectors, the second overlaps the first.
+        self.vectors = WHOLE(0), builder.sub(operands.N, WHOLE(self.lanes))
+
+    def emit(self, fetched: list[Any]) -> None:
+        """Emit the loops; the addresses ``fetched``, and what follows them, are prefetched.
+
+        The outer loop goes through stretches of the depth as long as a cache line; at the start of
+        each, the same stretch of the rows to come is prefetched.
+        """
+        builder, depth, entry = self.builder, self.of.depth, self.builder.block
+        stretch, inner, after, end = (builder.append_basic_block(f"tile_{k}") for k in range(4))
+        builder.branch(stretch)
+        builder.position_at_end(stretch)
+        begin = builder.phi(WHOLE)
+        begin.add_incoming(WHOLE(0), entry)
+        sums = [builder.phi(self.lane) for _ in range(2 * TILE)]
+        for total in sums:
+            total.add_incoming(ir.Constant(self.lane, None), entry)
+        for place in fetched:
+            fetch(builder, builder.gep(place, [begin]))
+        full = builder.add(begin, WHOLE(LINE // self.size))
+        stop = builder.select(builder.icmp_signed("<", full, depth), full, depth)
+        builder.branch(inner)
+
+        builder.position_at_end(inner)
+        k = builder.phi(WHOLE)
+        k.add_incoming(begin, stretch)
+        running = [builder.phi(self.lane) for _ in sums]
+        for one, total in zip(running, sums, strict=True):
+            one.add_incoming(total, stretch)
+        added = self.multiply(k, running)
+        next_k = builder.add(k, WHOLE(1))
+        k.add_incoming(next_k, inner)
+        for one, total in zip(running, added, strict=True):
+            one.add_incoming(total, inner)
+        builder.cbranch(builder.icmp_signed("<", next_k, stop), inner, after)
+
+        builder.position_at_end(after)
+        begin.add_incoming(stop, after)
+        for total, new in zip(sums, added, strict=True):
+            total.add_incoming(new, after)
+        builder.cbranch(builder.icmp_signed("<", stop, depth), stretch, end)
+
+        builder.position_at_end(end)
+        self.store(added)
+
+    def multiply(self, k: Any, sums: list[Any]) -> list[Any]:
+        """Add the products of number ``k`` of each row with row ``k`` of b."""
+        builder, of = self.builder, self.of
+        undefined = ir.Constant(self.lane, ir.Undefined)
+        first_lane = ir.Constant(ir.VectorType(ir.IntType(32), self.lanes), [0] * self.lanes)
+        b_row, ahead = builder.mul(k, of.N), builder.mul(k, of.step)
+        factors = [self.vector_at(of.b, builder.add(b_row, at)) for at in self.vectors]
+        loaded = [builder.load(place, align=self.size) for place in factors]
+        added = []
+        for r, start in enumerate(of.starts):
+            number = builder.load(builder.gep(of.a, [builder.add(start, ahead)]))
+            spread = builder.insert_element(undefined, number, ir.Constant(ir.IntType(32), 0))
+            spread = builder.shuffle_vector(spread, undefined, first_lane)
+            added += [
+                builder.call(self.multiply_add, [spread, loaded[v], sums[2 * r + v]])
+                for v in range(2)
+            ]
+        return added
+
+    def store(self, sums: list[Any]) -> None:
+        """Write the tile to out."""
+        builder, of = self.builder, self.of
+        for r in range(TILE):
+            row = builder.add(of.out_start, builder.mul(of.N, WHOLE(r)))
+            for v, at in enumerate(self.vectors):
+                place = self.vector_at(of.out, builder.add(row, at))
+                builder.store(sums[2 * r + v], place, align=self.size)
+
+    def vector_at(self, array: Any, place: Any) -> Any:
+        """The address of the vector that begins at a number of an array."""
+        builder = self.builder
+        return builder.bitcast(builder.gep(array, [place]), self.lane.as_pointer())

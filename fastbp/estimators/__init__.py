@@ -1,0 +1,5 @@
+"""Estimators for scikit-learn."""
+
+from fastbp.estimators.mlp import MLPClassifier, MLPRegressor
+
+__all__ = ["MLPClassifier", "MLPRegressor"]

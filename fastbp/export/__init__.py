@@ -1,0 +1,1 @@
+"""Models in other formats: ONNX, and C that depends on nothing."""

@@ -1,0 +1,21 @@
+"""The forms of activations and losses in the languages of exported files."""
+
+from typing import Any
+
+
+def demand_forms(field: str, language: str, *these: Any) -> None:
+    """Make sure that all rows have a form in the language of an exported file.
+
+    Raises
+    ------
+    ValueError
+        If one has none.
+    """
+    for row in these:
+        if getattr(row, field) is None:
+            kind = type(row).__name__.lower()
+            own = "of your own " if row.own is not None else ""
+            raise ValueError(
+                f"the {kind} {own}{row.name!r} has no form in {language}: networks with built-in "
+                "activations and losses can be exported"
+            )

@@ -1,0 +1,229 @@
+"""A network and the preparation of its data as one ONNX file, which other runtimes can run.
+
+Onnx is imported when a file is written. What is written needs operators of 2020 only, and of those
+the ones that onnxruntime has for float64 too where the network is of float64.
+"""
+
+import json
+from os import PathLike
+from typing import Any
+
+import numpy as np
+
+import fastbp
+from fastbp.data.columns import Columns
+from fastbp.data.preparation import Preparation
+from fastbp.data.targets import Target
+from fastbp.export.forms import demand_forms
+from fastbp.network import Network
+from fastbp.persistence import FORMAT, write_whole
+
+# Of late 2020: older ones lack softmax along an axis and logarithms of float64.
+OPSETS = {"": 13, "ai.onnx.ml": 2}
+IR_VERSION = 7
+# Protocol buffers, of which the file is one, end here; what is no parameter has room beside them.
+MOST_BYTES = (1 << 31) - (1 << 24)
+
+
+class MissingOnnxError(ImportError):
+    """Onnx is not installed."""
+
+
+def export_onnx(
+    path: str | PathLike[str], net: Network, preparation: Preparation | None = None
+) -> None:
+    """Write a network, and the preparation of its data if given, to an ONNX file.
+
+    The axes are N rows, M inputs and K outputs of the network, n columns of numbers, c columns of
+    categories. Inputs:
+
+    - ``X`` (N, M) of the network's dtype, if nothing is prepared. Whoever has images of bytes
+      divides them by 255, which ``Network.forward`` does by itself.
+    - ``X`` (N, n) float64 otherwise: the numbers in the order of ``preparation.columns``, NaN
+      where one is missing, none infinite. There is no such input if no column holds numbers.
+    - ``categories`` (N, c) of text, if there are such columns, in their order; empty where one is
+      missing. ONNX cannot strip text: blanks around it have to be removed before.
+
+    Outputs:
+
+    - ``outputs`` (N, K) of the network's dtype, if there is no ``preparation``: what
+      ``Network.forward`` gives.
+    - ``probabilities`` (N, K) of the network's dtype and ``label`` (N,) for classes: int64 if they
+      are whole numbers, else text.
+    - ``values`` (N, K) float64 in their own units for values.
+
+    The file's metadata have under ``fastbp``, as JSON, the version of fastbp and the description
+    of the network and of the preparation, with the names of columns and classes.
+
+    Parameters
+    ----------
+    path : path
+        The file appears whole or not at all; the same network gives the same bytes.
+    net : Network
+    preparation : Preparation, optional
+
+    Raises
+    ------
+    MissingOnnxError
+        If onnx is not installed.
+    FileNotFoundError
+        If there is no such folder.
+    ValueError
+        If the preparation is not this network's, the parameters have 2 GB or more, or an
+        activation or the loss has no form in ONNX, as the user's own have none.
+    """
+    demand_forms("onnx", "ONNX", *net.layer_activations, net.loss_row)
+    graph = _Graph(net.dtype)
+    if net.params.nbytes > MOST_BYTES:
+        raise ValueError(
+            f"the parameters have {net.params.nbytes:,} bytes; an ONNX file holds {MOST_BYTES:,}"
+        )
+    if preparation is None:
+        _network(graph, net, graph.input("X", net.dtype, net.sizes[0]))
+        graph.output("outputs", net.dtype, net.sizes[-1])
+    else:
+        preparation.demand(net.sizes[0], net.sizes[-1])
+        columns = preparation.columns
+        if columns is None:
+            x = graph.input("X", net.dtype, net.sizes[0])
+        else:
+            x = _columns(graph, columns)
+        _target(graph, preparation.target, _network(graph, net, x))
+    description = {"version": fastbp.__version__, **net.description()}
+    if preparation is not None:
+        description["preparation"] = preparation.description()
+    data = graph.model(description).SerializeToString(deterministic=True)
+    write_whole(path, lambda file: file.write(data))
+
+
+class _Graph:
+    """A graph as it grows: ``graph("Add", a, b)`` adds a node and gives its output's name.
+
+    ``wide`` says that the network is of float64, for which onnxruntime lacks some operators.
+    """
+
+    def __init__(self, dtype: np.dtype[Any]) -> None:
+        try:
+            import onnx
+        except ModuleNotFoundError as error:
+            if error.name != "onnx":
+                raise
+            raise MissingOnnxError(
+                'ONNX files need onnx, which is not installed: pip install "fastbp[onnx]"'
+            ) from None
+        self.onnx = onnx
+        self.dtype = dtype
+        self.wide = dtype == np.float64
+        self.nodes: list[Any] = []
+        self.constants: list[Any] = []
+        self.inputs: list[Any] = []
+        self.outputs: list[Any] = []
+
+    def __call__(self, kind: str, *inputs: str, domain: str = "", **attributes: Any) -> str:
+        name = f"{kind}_{len(self.nodes)}"
+        node = self.onnx.helper.make_node(
+            kind, inputs, [name], name=name, domain=domain, **attributes
+        )
+        self.nodes.append(node)
+        return name
+
+    def constant(self, values: Any, dtype: Any = None, name: str = "") -> str:
+        """Add a tensor, of the network's dtype if none is given."""
+        name = name or f"constant_{len(self.constants)}"
+        array = np.asarray(values, self.dtype if dtype is None else dtype)
+        self.constants.append(self.onnx.numpy_helper.from_array(array, name))
+        return name
+
+    def cast(self, name: str, dtype: Any) -> str:
+        """Add a conversion."""
+        return self("Cast", name, to=self._type(dtype))
+
+    def input(self, name: str, dtype: Any, width: int) -> str:
+        """Add an input of (N, ``width``)."""
+        self.inputs.append(self._info(name, dtype, ["N", width]))
+        return name
+
+    def output(self, name: str, dtype: Any, width: int | None = None) -> None:
+        """Make what the last node gives an output, (N, ``width``) or (N,), and name it."""
+        node = self.nodes[-1]
+        node.output[0] = node.name = name
+        self.outputs.append(self._info(name, dtype, ["N"] if width is None else ["N", width]))
+
+    def model(self, description: dict[str, Any]) -> Any:
+        """Put all together."""
+        helper = self.onnx.helper
+        graph = helper.make_graph(self.nodes, FORMAT, self.inputs, self.outputs, self.constants)
+        model = helper.make_model(
+            graph,
+            opset_imports=[helper.make_opsetid(*opset) for opset in OPSETS.items()],
+            ir_version=IR_VERSION,
+            producer_name=FORMAT,
+            producer_version=fastbp.__version__,
+        )
+        helper.set_model_props(model, {FORMAT: json.dumps(description)})
+        return model
+
+    def _info(self, name: str, dtype: Any, shape: list[str | int]) -> Any:
+        return self.onnx.helper.make_tensor_value_info(name, self._type(dtype), shape)
+
+    def _type(self, dtype: Any) -> int:
+        if dtype is str:
+            return int(self.onnx.TensorProto.STRING)
+        return int(self.onnx.helper.np_dtype_to_tensor_dtype(np.dtype(dtype)))
+
+
+# ---------------------------------------------------------------------- before and after
+
+
+def _columns(graph: _Graph, columns: Columns) -> str:
+    """Add the inputs of prepared data, and what ``Columns.apply`` does: (N, M)."""
+    parts = []
+    if columns.numbers:
+        X = graph.input("X", np.float64, len(columns.numbers))
+        missing = graph("IsNaN", X)
+        centred = graph("Sub", X, graph.constant(columns.means, np.float64))
+        standard = graph("Div", centred, graph.constant(columns.scales, np.float64))
+        known = graph("Where", missing, graph.constant(0.0, np.float64), standard)
+        parts.append(graph.cast(known, graph.dtype))
+        if columns.flagged:
+            which = graph.constant(columns.flagged, np.int64)
+            parts.append(graph.cast(graph("Gather", missing, which, axis=1), graph.dtype))
+    if columns.categories:
+        texts = graph.input("categories", str, len(columns.categories))
+        for k, known_texts in enumerate(columns.categories.values()):
+            if known_texts:
+                column = graph("Gather", texts, graph.constant(k, np.int64), axis=1)
+                parts.append(_one_hot(graph, column, known_texts))
+    return parts[0] if len(parts) == 1 else graph("Concat", *parts, axis=1)
+
+
+def _one_hot(graph: _Graph, texts: str, known: tuple[str, ...]) -> str:
+    """Add a column for each of the known: (N, len(known)); nothing but 0 for other texts."""
+    hot = graph("OneHotEncoder", texts, domain="ai.onnx.ml", cats_strings=known, zeros=1)
+    return graph.cast(hot, graph.dtype) if graph.wide else hot
+
+
+def _target(graph: _Graph, target: Target, outputs: str) -> None:
+    """Add the outputs of prepared data, and what ``Target.decode`` does."""
+    if target.classes is None:
+        wide = graph.cast(outputs, np.float64)
+        scaled = graph("Mul", wide, graph.constant(target.scales, np.float64))
+        graph("Add", scaled, graph.constant(target.means, np.float64))
+        graph.output("values", np.float64, target.outputs)
+        return
+    graph.output("probabilities", graph.dtype, target.outputs)
+    names = graph.constant(target.classes, np.int64 if target.whole else np.object_, "classes")
+    graph("Gather", names, graph("ArgMax", "probabilities", axis=1, keepdims=0))
+    graph.output("label", np.int64 if target.whole else str)
+
+
+# ---------------------------------------------------------------------- the network
+
+
+def _network(graph: _Graph, net: Network, x: str) -> str:
+    """Add the layers and the loss's link on top."""
+    for i, activation in enumerate(net.layer_activations):
+        W = graph.constant(net.weights[i], name=f"weights_{i}")
+        b = graph.constant(net.biases[i], name=f"biases_{i}")
+        x = activation.onnx(graph, graph("Gemm", x, W, b))
+    return str(net.loss_row.onnx(graph, x))

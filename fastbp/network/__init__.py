@@ -1,0 +1,9 @@
+"""Networks: their structure, what is computed from them, and how they are checked."""
+
+from fastbp.network.finite_differences import gradient_check
+from fastbp.network.network import Network
+from fastbp.network.structure import DTYPES
+
+load = Network.load
+
+__all__ = ["DTYPES", "Network", "gradient_check", "load"]

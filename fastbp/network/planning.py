@@ -1,0 +1,59 @@
+"""The plan of a network's training step, made to be shown."""
+
+from typing import Any
+
+import numpy as np
+
+from fastbp import checks
+from fastbp.arrays import Array
+from fastbp.optimizers import as_optimizer
+from fastbp.plan.describe import StepPlan
+from fastbp.plan.problem import Data
+from fastbp.plan.processors import MOST_THREADS
+from fastbp.plan.steps import Steps
+
+# Batches of the random data that a plan is shown for.
+PLANNED_BATCHES = 4
+
+
+def step_plan(
+    given: Any,
+    batch_size: int,
+    optimizer: Any,
+    penalties: dict[str, Any],
+    clip_norm: float | None,
+    sample_weight: bool,
+    n_threads: int,
+) -> StepPlan:
+    """Make the plan of one step of a copy of the network ``given``, on random data."""
+    batch_size = checks.whole("batch_size", batch_size, 1)
+    n_threads = checks.whole("n_threads", n_threads, 1, MOST_THREADS)
+    clip = 0.0
+    if clip_norm is not None:
+        clip = checks.real("clip_norm", clip_norm, 0.0, open_ends="low")
+    if not isinstance(sample_weight, bool):
+        raise TypeError(f"sample_weight must be True or False, not {sample_weight!r:.60}")
+    chosen = as_optimizer(optimizer)
+    net, random = given.copy(), np.random.default_rng(0)
+    rows, K = PLANNED_BATCHES * batch_size, net.sizes[-1]
+    X = random.uniform(0.0, 1.0, (rows, net.sizes[0])).astype(net.dtype)
+    if net.loss_row.of_labels is not None:
+        y: Array = random.integers(0, K, rows)
+    else:
+        y = random.uniform(0.0, 1.0, (rows, K)).astype(net.dtype)
+    weights = np.ones(rows, net.dtype) if sample_weight else None
+    steps = Steps(
+        *(net.params, net.layout, net.objective(**penalties)),
+        *(chosen.rule(clip), chosen.state(net.params.size, net.dtype)),
+        *(Data(X, y, weights), batch_size),
+        shuffled=True,
+        n_threads=n_threads,
+    )
+    kinds = ", ".join(sorted(set(net.activations))) or "no hidden layer"
+    title = (
+        f"One step of {'-'.join(map(str, net.sizes))}, {kinds}, {net.loss}, "
+        f"{type(chosen).__name__}, {batch_size} rows, {net.dtype.name}"
+    )
+    if n_threads > 1:
+        title += f", the first of {n_threads} threads"
+    return StepPlan(title, steps)

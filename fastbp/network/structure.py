@@ -1,0 +1,347 @@
+"""The structure of a network: layer sizes, activations, and one flat buffer of parameters."""
+
+from collections.abc import Iterable, Mapping, Sequence
+from os import PathLike
+from typing import Any, Self
+
+import numpy as np
+
+from fastbp import checks, persistence
+from fastbp.arrays import Array, aligned
+from fastbp.checks import choose
+from fastbp.choices.activations import ACTIVATIONS, Activation
+from fastbp.choices.losses import FREE_OUTPUTS, LOSSES, Loss
+from fastbp.own import OwnActivation, OwnLoss, fill_in
+from fastbp.plan.problem import Layout
+
+DTYPES = ("float32", "float64")
+
+
+class Structure:
+    """Dense layers whose parameters lie in one flat buffer; ``Network`` documents the arguments."""
+
+    def __init__(
+        self,
+        sizes: Sequence[int],
+        activation: str | OwnActivation | Sequence[str | OwnActivation] = "relu",
+        loss: str | OwnLoss = "softmax_cross_entropy",
+        dtype: Any = "float32",
+        seed: int | np.random.Generator | None = 0,
+        *,
+        huber_delta: float = 1.0,
+        out_activation: str | OwnActivation | None = None,
+    ) -> None:
+        self.sizes = _sizes(sizes)
+        rows = _hidden_activations(activation, len(self.sizes) - 2)
+        self.activations = tuple(row.name for row in rows)
+        self.loss_row: Loss = (
+            loss.row if isinstance(loss, OwnLoss) else _known("loss", loss, LOSSES)
+        )
+        self.loss = self.loss_row.name
+        if self.loss == "softmax_cross_entropy" and self.sizes[-1] < 2:
+            raise ValueError(
+                "softmax_cross_entropy needs two outputs at least, one per class; for yes or no "
+                f"with one output take sigmoid_cross_entropy. sizes is {sizes!r}"
+            )
+        self.dtype = _dtype(dtype)
+        self.huber_delta = checks.real("huber_delta", huber_delta, 0.0, open_ends="low")
+        last = _last_activation(out_activation, self.loss_row)
+        self.out_activation = out_activation if last is None else last.name
+
+        self.layout = Layout.of(self.sizes, tuple(rows), last, self.dtype)
+        self._compile_own()
+        self.params = aligned(self.layout.params, self.dtype, 0.0)
+        self._set_views()
+        self._draw_weights(np.random.default_rng(seed))
+        self._prepare()
+
+    def _prepare(self) -> None:
+        """Make what a subclass keeps beside the parameters; files and pickles leave it out."""
+
+    def _draw_weights(self, random: np.random.Generator) -> None:
+        """Draw the initial weights: He's for activations that rectify, else Glorot's."""
+        rows = [*self.layout.activations, self.layout.out_activation]
+        for W, row in zip(self.weights, rows, strict=True):
+            if row is not None and row.rectifies:
+                W[:] = random.normal(0.0, np.sqrt(2.0 / W.shape[0]), W.shape)
+            else:
+                bound = np.sqrt(6.0 / sum(W.shape))
+                W[:] = random.uniform(-bound, bound, W.shape)
+
+    def _compile_own(self) -> None:
+        """Compile the user's own functions, so that an unusable one is refused at once."""
+        named: dict[str, Any] = {}
+        for piece in self.own:
+            if isinstance(piece, OwnActivation) and named.setdefault(piece.name, piece) != piece:
+                raise ValueError(f"two different activations have the name {piece.name!r}")
+            piece.compile(self.dtype)
+
+    def _set_views(self) -> None:
+        self.weights: list[Array] = []
+        self.biases: list[Array] = []
+        for i, (M, N) in enumerate(zip(self.sizes[:-1], self.sizes[1:], strict=True)):
+            W, b = self.layout.weight_starts[i], self.layout.bias_starts[i]
+            self.weights.append(self.params[W:b].reshape(M, N))
+            self.biases.append(self.params[b : b + N])
+
+    def __getstate__(self) -> dict[str, Any]:
+        state = self.__dict__.copy()
+        del state["weights"], state["biases"]
+        return state
+
+    def __setstate__(self, state: dict[str, Any]) -> None:
+        self.__dict__.update(state)
+        self.params = aligned(len(state["params"]), self.dtype)
+        self.params[:] = state["params"]
+        self._set_views()
+        self._prepare()
+
+    def __repr__(self) -> str:
+        kinds = set(self.activations)
+        activation = kinds.pop() if len(kinds) == 1 else list(self.activations)
+        out = f", out_activation={self.out_activation!r}" if self.out_activation else ""
+        return (
+            f"{type(self).__name__}({list(self.sizes)}, activation={activation!r}, "
+            f"loss={self.loss!r}, dtype={self.dtype.name!r}{out})"
+        )
+
+    @property
+    def link(self) -> Any:
+        """The kernel that turns z into predictions, for ``infer_checked``."""
+        return self.loss_row.link
+
+    @property
+    def metric(self) -> str:
+        """Name of what ``evaluate`` returns beside the loss: ``accuracy``, ``r2`` or ``loss``."""
+        return self.loss_row.metric
+
+    @property
+    def layer_activations(self) -> tuple[Activation, ...]:
+        """The row of every layer's activation; of the last layer's too, whatever its link."""
+        return *self.layout.activations, self.layout.out_activation or ACTIVATIONS["identity"]
+
+    @property
+    def own(self) -> tuple[OwnActivation | OwnLoss, ...]:
+        """The activations of the user's own, layer by layer, and the loss if it is one."""
+        rows: tuple[Any, ...] = (*self.layout.all_activations, self.loss_row)
+        return tuple(row.own for row in rows if row.own is not None)
+
+    def copy(self, dtype: Any = None) -> Self:
+        """Make an independent network with the same parameters, in another precision if given."""
+        last = self.layout.out_activation
+        twin = type(self)(
+            self.sizes,
+            [row.own or row.name for row in self.layout.activations],
+            self.loss_row.own or self.loss,
+            self.dtype if dtype is None else dtype,
+            huber_delta=self.huber_delta,
+            out_activation=self.out_activation if last is None else last.own or last.name,
+        )
+        twin.params[:] = self.params
+        return twin
+
+    def inputs(self, X: Any) -> Array:
+        """Check ``X`` and return it as (n, M) of the network's dtype, without needless copies.
+
+        uint8 and memory maps stay what they are: kernels take their rows as numbers of the
+        network's dtype, brightnesses of 0 to 255 as 0 to 1.
+
+        Raises
+        ------
+        ValueError, TypeError
+            If its shape is not (n, M) or it holds anything but finite numbers.
+        """
+        return checks.examples("X", X, self.sizes[0], self.dtype)
+
+    def targets(self, y: Any, rows: int) -> Array:
+        """Check ``y`` for ``rows`` rows; class indices (n,) as int64, or (n, K) like the network.
+
+        Raises
+        ------
+        ValueError, TypeError
+            If its length is not ``rows`` or its values are not what the loss can take.
+        """
+        K = self.sizes[-1]
+        if self.loss == "softmax_cross_entropy":
+            return checks.class_targets(y, rows, K, self.dtype)
+        return checks.values(y, rows, K, self.dtype, self.loss_row.low, self.loss_row.high)
+
+    def save(self, path: str | PathLike[str], *, preparation: dict[str, Any] | None = None) -> None:
+        """Write the network to a safetensors file.
+
+        Tensors are named and laid out as ``torch.nn.Sequential`` has them, ``0.weight`` (fan-out,
+        fan-in), ``0.bias``, ``2.weight`` and so on, an activation counting as a layer; the
+        description stands in the file's metadata. The file appears whole or not at all.
+
+        Parameters
+        ----------
+        path : path
+        preparation : dict, optional
+            What JSON can hold, to be kept beside the description: see ``fastbp.Model``.
+        """
+        description = self.description()
+        if preparation is None:
+            persistence.write(path, self.state_dict(), description)
+        else:
+            description["preparation"] = preparation
+            persistence.write(path, self.state_dict(), description, version=2)
+
+    def state_dict(self) -> dict[str, Array]:
+        """Give copies of the parameters by the names that ``torch.nn.Sequential`` gives them.
+
+        ``0.weight`` is (fan-out, fan-in), ``0.bias`` (fan-out,); the next layer is 2, an
+        activation counting as one. PyTorch takes them as ``{name: torch.from_numpy(array)}``.
+        """
+        tensors = {}
+        for i, (W, b) in enumerate(zip(self.weights, self.biases, strict=True)):
+            tensors[f"{2 * i}.weight"] = np.array(W.T, order="C")
+            tensors[f"{2 * i}.bias"] = b.copy()
+        return tensors
+
+    def load_state_dict(self, tensors: Mapping[str, Any]) -> None:
+        """Take parameters by PyTorch's names: ``net.load_state_dict(model.state_dict())``.
+
+        Parameters
+        ----------
+        tensors : mapping of str to array or tensor
+            As ``state_dict`` gives them, in any precision.
+
+        Raises
+        ------
+        ValueError, TypeError
+            If a name or a shape is not that of this network; nothing has changed then.
+        """
+        left = dict(tensors)
+        fresh = np.empty_like(self.params)
+        for i, (W, b) in enumerate(zip(self.weights, self.biases, strict=True)):
+            for name, view, turned in ((f"{2 * i}.weight", W, True), (f"{2 * i}.bias", b, False)):
+                if name not in left:
+                    names = ", ".join(tensors) or "nothing"
+                    raise ValueError(f"there is no {name!r} among {names}")
+                array = np.asarray(left.pop(name))
+                shape = view.shape[::-1] if turned else view.shape
+                if array.shape != shape or array.dtype.kind not in "fiu":
+                    raise ValueError(
+                        f"{name!r} must hold numbers in the shape {shape}; it has the shape "
+                        f"{array.shape} and the dtype {array.dtype}"
+                    )
+                array = array.T if turned else array
+                start = (self.layout.weight_starts if turned else self.layout.bias_starts)[i]
+                fresh[start : start + view.size] = array.reshape(-1)
+        if left:
+            raise ValueError(f"{min(left)!r} belongs to no layer of {self!r}")
+        self.params[:] = fresh
+
+    def description(self) -> dict[str, Any]:
+        """Say, in what JSON can hold, all that ``Network`` was told; own functions by name."""
+        return {
+            "sizes": list(self.sizes),
+            "activation": list(self.activations),
+            "loss": self.loss,
+            "dtype": self.dtype.name,
+            "huber_delta": self.huber_delta,
+            "out_activation": self.out_activation,
+        }
+
+    @classmethod
+    def load(cls, path: str | PathLike[str], own: Iterable[OwnActivation | OwnLoss] = ()) -> Self:
+        """Read a network that ``save`` wrote; nothing in the file is executed.
+
+        Parameters
+        ----------
+        path : path
+        own : iterable of OwnActivation and OwnLoss
+            The functions that the file has the names of.
+
+        Raises
+        ------
+        FileNotFoundError
+            If there is no such file.
+        ValueError
+            If the file is not one of ours, is damaged, or was written by a newer version, or has
+            the name of a function that ``own`` lacks.
+        """
+        return cls.load_with_preparation(path, own)[0]
+
+    @classmethod
+    def load_with_preparation(
+        cls, path: str | PathLike[str], own: Iterable[OwnActivation | OwnLoss] = ()
+    ) -> tuple[Self, dict[str, Any] | None]:
+        """Read a network as ``load`` does, and the preparation that was saved with it, if any."""
+        tensors, description = persistence.read(path)
+        preparation = description.pop("preparation", None)
+        fill_in(description, own, path)
+        try:
+            net = cls(**description)
+            net.load_state_dict(tensors)
+        except (KeyError, MemoryError, OverflowError, TypeError, ValueError) as error:
+            raise ValueError(f"{path} does not hold a network as described: {error}") from None
+        return net, preparation
+
+
+def _sizes(sizes: Any) -> tuple[int, ...]:
+    """Check the layer sizes."""
+    if isinstance(sizes, str) or not isinstance(sizes, Sequence | np.ndarray):
+        raise TypeError(f"sizes must be a sequence of whole numbers, not {sizes!r}")
+    checked = tuple(checks.whole(f"sizes[{i}]", n, 1) for i, n in enumerate(sizes))
+    if len(checked) < 2:
+        raise ValueError(f"sizes must name the input and one layer at least, not {sizes!r}")
+    return checked
+
+
+def _dtype(dtype: Any) -> np.dtype[Any]:
+    """Check the dtype."""
+    try:
+        checked: np.dtype[Any] = np.dtype(dtype)
+    except TypeError:
+        raise TypeError(f"dtype must be one of {', '.join(DTYPES)}, not {dtype!r}") from None
+    if checked.name not in DTYPES:
+        raise ValueError(f"dtype must be one of {', '.join(DTYPES)}, not {dtype!r}")
+    return checked
+
+
+def _hidden_activations(activation: Any, hidden: int) -> list[Activation]:
+    """Find the rows of the hidden layers' activations."""
+    if isinstance(activation, str | OwnActivation):
+        return [_activation("activation", activation)] * hidden
+    rows = [_activation("activation", each) for each in _each(activation)]
+    if len(rows) != hidden:
+        raise ValueError(
+            f"activation must be one name or one for each of the {hidden} hidden layers, not "
+            f"{activation!r}"
+        )
+    return rows
+
+
+def _last_activation(given: Any, loss: Loss) -> Activation | None:
+    """Find the row of the last layer's activation; None: there is none but the loss's link."""
+    if given in (None, "identity"):
+        return None
+    row = _activation("out_activation", given)
+    if not loss.free_output:
+        raise ValueError(
+            f"out_activation={given!r} goes with {', '.join(FREE_OUTPUTS)}, not "
+            f"with {loss.name}, which has its own"
+        )
+    return row
+
+
+def _activation(kind: str, given: Any) -> Activation:
+    """Find the row of an activation: a name, or the user's own."""
+    if isinstance(given, OwnActivation):
+        return given.row
+    row: Activation = _known(kind, given, ACTIVATIONS)
+    return row
+
+
+def _known(kind: str, given: Any, table: dict[str, Any]) -> Any:
+    """Find the row of a name; a bare function is refused with the way to give it."""
+    if callable(given):
+        own = "OwnLoss" if kind == "loss" else "OwnActivation"
+        raise TypeError(f"{kind} must be a name or a fastbp.{own}, not the function {given!r}")
+    return choose(kind, given, table)
+
+
+def _each(activation: Any) -> list[Any]:
+    """Take a sequence of activations as a list; a bare function is left for ``_known``."""
+    return [activation] if callable(activation) else list(activation)

@@ -1,0 +1,131 @@
+"""Figures and their files. Matplotlib is imported when one is made, and never its slow pyplot."""
+
+from os import PathLike
+from pathlib import Path
+from typing import IO, Any
+
+import numpy as np
+
+from fastbp import checks
+from fastbp.arrays import Array
+from fastbp.checks import unknown
+from fastbp.persistence import write_whole
+
+Target = str | PathLike[str] | IO[bytes]
+
+FORMATS = ("png", "svg", "pdf")
+# What Matplotlib would else fill in by the clock.
+DATES: dict[str, dict[str, None]] = {
+    "png": {},
+    "svg": {"Date": None},
+    "pdf": {"CreationDate": None},
+}
+# By default Matplotlib draws the ids in an SVG anew each time, and may put its images elsewhere.
+SETTINGS: Any = {"svg.hashsalt": "fastbp", "svg.image_inline": True}
+# Names are cut to so many letters, lest they take the place of what they stand beside.
+LONGEST_NAME = 28
+# Of a title.
+LETTERS_AN_INCH = 9
+# Of larger numbers Matplotlib cannot divide an axis: their squares overflow.
+LARGEST = 1e150
+
+
+class MissingMatplotlibError(ImportError):
+    """Matplotlib is not installed."""
+
+
+def format_of(target: Target) -> str:
+    """Give the format a picture is written in: a path's ending decides, an open file gets SVG."""
+    if hasattr(target, "write"):
+        return "svg"
+    kind = Path(target).suffix.removeprefix(".").lower()
+    if kind not in FORMATS:
+        raise unknown("picture format", kind, FORMATS)
+    return kind
+
+
+def import_matplotlib() -> tuple[Any, Any]:
+    """Import Matplotlib's classes of a figure and of what draws it.
+
+    Raises
+    ------
+    MissingMatplotlibError
+        If Matplotlib is not installed.
+    """
+    try:
+        import matplotlib  # noqa: F401  so that nothing it needs is mistaken for it
+    except ModuleNotFoundError as error:
+        if error.name != "matplotlib":
+            raise
+        raise MissingMatplotlibError(
+            'pictures need Matplotlib, which is not installed: pip install "fastbp[plot]"'
+        ) from None
+    from matplotlib.backends.backend_agg import FigureCanvasAgg
+    from matplotlib.figure import Figure
+
+    return Figure, FigureCanvasAgg
+
+
+def new_figure(width: float, height: float, title: str = "", layout: Any = "constrained") -> Any:
+    """Make an empty figure, sizes in inches."""
+    figure_class, canvas_class = import_matplotlib()
+    figure = figure_class(figsize=(width, height), layout=layout)
+    canvas_class(figure)
+    if title:
+        lines = [short(line, int(width * LETTERS_AN_INCH)) for line in title.splitlines()]
+        figure.suptitle("\n".join(lines))
+    return figure
+
+
+def write_figure(figure: Any, target: Target) -> None:
+    """Write ``figure`` to ``target``, the same figure as the same bytes."""
+    from matplotlib import rc_context
+
+    kind = format_of(target)
+
+    def write(file: IO[bytes]) -> None:
+        with rc_context(SETTINGS):
+            figure.savefig(file, format=kind, dpi=120, metadata=DATES[kind])
+
+    if isinstance(target, str | PathLike):
+        write_whole(target, write)
+    else:
+        write(target)
+
+
+def literal(text: str) -> str:
+    """Keep Matplotlib from reading what stands between two dollar signs as a formula."""
+    return text.replace("$", r"\$")
+
+
+def short(name: object, longest: int = LONGEST_NAME) -> str:
+    """Bring a name onto one line and to a length that can be drawn; its middle goes first."""
+    text = " ".join(str(name).split())
+    if len(text) > longest:
+        head = longest // 2
+        text = f"{text[:head]}…{text[head + 1 - longest :]}"
+    return literal(text)
+
+
+def counted(number: int, thing: str) -> str:
+    """Write how many there are: ``1 unit``, ``2,000 units``."""
+    return f"{number:,} {thing}" if number == 1 else f"{number:,} {thing}s"
+
+
+def drawable(name: str, values: Any) -> Array:
+    """Take numbers that an axis can show, as float64."""
+    array = checks.numbers(name, values, np.float64)
+    large = np.abs(array) > LARGEST
+    if large.any():
+        raise ValueError(f"{name} holds {array[large][0]:g}; above {LARGEST:g} nothing is drawn")
+    return array
+
+
+def ends(values: Array) -> tuple[float, float]:
+    """Say where an axis starts and stops that shows ``values`` with some air around them."""
+    low, high = float(values.min()), float(values.max())
+    margin = 0.05 * (high - low)
+    size = max(abs(low), abs(high))
+    if margin <= 1e-9 * size:  # all alike, or as good as
+        margin = 0.05 * size or 1.0
+    return low - margin, high + margin

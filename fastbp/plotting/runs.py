@@ -1,0 +1,290 @@
+"""Pictures of a training run and of what it predicts: one function, one file."""
+
+import math
+from collections.abc import Sequence
+from typing import Any
+
+import numpy as np
+
+from fastbp import checks
+from fastbp.arrays import Array
+from fastbp.plotting.figures import (
+    FORMATS,
+    MissingMatplotlibError,
+    Target,
+    format_of,
+    new_figure,
+    short,
+    write_figure,
+)
+from fastbp.plotting.panels import (
+    SHORT_NAME,
+    checked_matrix,
+    checked_pairs,
+    draw_matrix,
+    draw_predictions,
+    score,
+)
+from fastbp.training.history import History
+
+__all__ = [
+    "FORMATS",
+    "MissingMatplotlibError",
+    "confusion_matrix",
+    "confusion_picture",
+    "predicted_against_true",
+    "training_picture",
+]
+
+METRIC_LABELS = {"accuracy": "accuracy", "r2": "R²"}
+# Where the axes end, as shares of the figure, by the number of columns.
+MARGINS = {
+    1: {"left": 0.12, "right": 0.97, "bottom": 0.1, "top": 0.92},
+    2: {"left": 0.07, "right": 0.99, "bottom": 0.1, "top": 0.88},
+}
+# Losses that span more than this factor are drawn on a logarithmic axis.
+WIDE_SPAN = 50.0
+# Of more outputs, only so many are drawn: alone, and beside learning curves.
+OUTPUTS_ALONE, OUTPUTS_BESIDE = 9, 4
+
+
+def confusion_matrix(y_true: Any, y_pred: Any, classes: int) -> Array:
+    """Count how often each class was taken for each.
+
+    Parameters
+    ----------
+    y_true, y_pred : (n,) array of int
+        Class indices: what is, and what was predicted.
+    classes : int
+        Number of classes K.
+
+    Returns
+    -------
+    (K, K) int64 array
+        Row: true class; column: predicted class.
+
+    Raises
+    ------
+    ValueError, TypeError
+        If the two differ in length or hold anything but class indices below K.
+    """
+    K = checks.whole("classes", classes, 1)
+    true = np.asarray(y_true)
+    true = checks.class_labels(true, len(true), K)
+    predicted = checks.class_labels(y_pred, len(true), K)
+    return np.bincount(K * true + predicted, minlength=K * K).reshape(K, K)
+
+
+def training_picture(
+    path: Target,
+    history: History,
+    matrix: Array | None = None,
+    class_names: Sequence[str] | None = None,
+    *,
+    predictions: tuple[Any, Any] | None = None,
+    title: str = "",
+    training_label: str = "training",
+) -> None:
+    """Draw learning curves, and beside them what was predicted of held-out rows.
+
+    Parameters
+    ----------
+    path : path or binary file
+        A path's ending says what is written: ``.png``, ``.svg`` or ``.pdf``. A file gets SVG.
+    history : History
+        Gives the curves of loss and metric.
+    matrix : (K, K) array of int, optional
+        Of classes: as ``confusion_matrix`` makes it.
+    class_names : sequence of str, optional
+        K names; by default the class indices.
+    predictions : (true, predicted), optional
+        Of values: two arrays as in ``predicted_against_true``; of several outputs the first four
+        are drawn.
+    title : str
+        Stands above all.
+    training_label : str
+        What the legend calls the training curves.
+
+    Raises
+    ------
+    MissingMatplotlibError
+        If Matplotlib is not installed.
+    ValueError, TypeError
+        If the ending, the matrix, the names or the values are not as described, or if both
+        ``matrix`` and ``predictions`` are given.
+    """
+    format_of(path)
+    names, pairs = [""], None
+    if matrix is not None:
+        matrix, names = checked_matrix(matrix, class_names)
+    if predictions is not None:
+        if matrix is not None:
+            raise ValueError("matrix and predictions exclude each other")
+        if len(predictions) != 2:
+            raise ValueError(f"predictions must be (true, predicted), not {len(predictions)} parts")
+        pairs = checked_pairs(*predictions)
+        shown = min(pairs[0].shape[1], OUTPUTS_BESIDE)
+        title = _with_count(title, shown, pairs[0].shape[1])
+    columns = 1 if matrix is None and pairs is None else 2
+    several = pairs is not None and pairs[0].shape[1] > 1
+    # The constrained layout takes as long as all the rest of the drawing.
+    spacious = pairs is None and max(map(len, names)) <= SHORT_NAME
+    size = (12.5, 6.8) if several else (11.0, 5.2) if columns == 2 else (6.0, 5.2)
+    figure = new_figure(*size, title, "none" if spacious else "constrained")
+    grid = figure.add_gridspec(2, columns, **MARGINS[columns], hspace=0.08, wspace=0.12)
+    loss_axes = figure.add_subplot(grid[0, 0])
+    metric_axes = figure.add_subplot(grid[1, 0], sharex=loss_axes)
+    _draw_curves(loss_axes, history.loss, history.validation_loss, training_label)
+    _draw_curves(metric_axes, history.metric, history.validation_metric, training_label)
+    _finish_curves(loss_axes, metric_axes, history)
+    if matrix is not None:
+        draw_matrix(figure.add_subplot(grid[:, 1]), matrix, names)
+    if pairs is not None:
+        columns = math.ceil(shown / 2)
+        _draw_outputs(figure, grid[:, 1], pairs, shown, columns, whose="Held out")
+    write_figure(figure, path)
+
+
+def confusion_picture(
+    path: Target, matrix: Array, class_names: Sequence[str] | None = None, *, title: str = ""
+) -> None:
+    """Draw a confusion matrix of held-out rows.
+
+    Parameters, errors as in ``training_picture``; ``matrix`` as ``confusion_matrix`` makes it.
+    """
+    format_of(path)
+    matrix, names = checked_matrix(matrix, class_names)
+    figure = new_figure(6.0, 5.6, title)
+    draw_matrix(figure.add_subplot(), matrix, names)
+    write_figure(figure, path)
+
+
+def predicted_against_true(
+    path: Target, true: Any, predicted: Any, *, name: str | Sequence[str] = "", title: str = ""
+) -> None:
+    """Draw what was predicted against what is, with R² and the root mean squared error.
+
+    Parameters
+    ----------
+    path : path or binary file
+        As in ``training_picture``.
+    true, predicted : (n,) or (n, K) array
+        Values: what is, and what was predicted. Each of the K outputs gets a panel, the first nine
+        if there are more. Beyond 2,000 rows, cells are drawn, darker the more rows are in them.
+    name : str or sequence of str
+        What is predicted, with its unit; K names for K outputs, or one for all.
+    title : str
+        Stands above all.
+
+    Raises
+    ------
+    MissingMatplotlibError
+        If Matplotlib is not installed.
+    ValueError, TypeError
+        If the ending is another, the arrays differ in shape, have no rows or hold anything but
+        finite numbers, or the names are not K.
+    """
+    format_of(path)
+    pairs = checked_pairs(true, predicted)
+    K = pairs[0].shape[1]
+    if not isinstance(name, str) and len(name) != K:
+        raise ValueError(f"name must hold {K} names, one per output, not {len(name)}")
+    shown = min(K, OUTPUTS_ALONE)
+    columns = math.ceil(math.sqrt(shown))
+    size = 5.6 if K == 1 else 3.9
+    height = size * math.ceil(shown / columns)
+    figure = new_figure(size * columns, height, _with_count(title, shown, K))
+    _draw_outputs(figure, figure.add_gridspec(1, 1)[0], pairs, shown, columns, name)
+    write_figure(figure, path)
+
+
+def _draw_outputs(
+    figure: Any,
+    place: Any,
+    pairs: tuple[Array, Array],
+    shown: int,
+    columns: int,
+    name: str | Sequence[str] = "",
+    whose: str = "",
+) -> None:
+    """Draw a panel for each of the first outputs of ``pairs`` (n, K) into a cell of a grid."""
+    K = pairs[0].shape[1]
+    panels = place.subgridspec(math.ceil(shown / columns), columns)
+    for k in range(shown):
+        true, predicted = pairs[0][:, k], pairs[1][:, k]
+        axes = figure.add_subplot(panels[k // columns, k % columns])
+        draw_predictions(figure, axes, true, predicted, scale=K == 1)
+        of = short(name if isinstance(name, str) else name[k])
+        axes.set_xlabel(f"true {of}".rstrip())
+        axes.set_ylabel(f"predicted {of}".rstrip())
+        heading = ", ".join(filter(None, [whose, f"output {k}" if K > 1 else ""]))
+        lines = [heading, *score(true, predicted)] if heading else score(true, predicted)
+        axes.set_title("\n".join(lines), fontsize=10 if K == 1 else 9)
+
+
+def _with_count(title: str, shown: int, K: int) -> str:
+    """Say below ``title`` that not all of K outputs are drawn, where that is so."""
+    return title if shown == K else f"{title}\nthe first {shown} of {K} outputs".lstrip()
+
+
+def _draw_curves(
+    axes: Any, training: Sequence[float], held_out: Sequence[float], training_label: str
+) -> None:
+    """Draw the training and the held-out curve, to be told apart without colours."""
+    epochs = np.arange(1, len(training) + 1)
+    # About eight markers a curve, those of one between those of the other.
+    every = max(1, len(epochs) // 8)
+    axes.plot(
+        epochs,
+        training,
+        color="tab:gray",
+        linestyle="--",
+        marker="o",
+        markerfacecolor="white",
+        markevery=(0, every),
+        label=training_label,
+    )
+    if held_out:
+        axes.plot(
+            epochs,
+            held_out,
+            color="tab:blue",
+            marker="s",
+            markersize=5,
+            markevery=(every // 2, every),
+            label="held out",
+        )
+    axes.grid(alpha=0.3)
+
+
+def _finish_curves(loss_axes: Any, metric_axes: Any, history: History) -> None:
+    """Set what the axes of loss and metric are called and where they end."""
+    loss_axes.set_ylabel("loss")
+    metric_axes.set_ylabel(METRIC_LABELS.get(history.metric_name, history.metric_name))
+    metric_axes.set_xlabel("epoch")
+    loss_axes.tick_params(labelbottom=False)
+    epochs = max(len(history), 1)
+    margin = max(0.03 * epochs, 0.25)
+    metric_axes.set_xlim(1 - margin, epochs + margin)
+    if epochs == 1:
+        metric_axes.set_xticks([1])
+    else:
+        metric_axes.xaxis.get_major_locator().set_params(integer=True)
+    if not len(history):
+        for axes in (loss_axes, metric_axes):
+            axes.set_yticks([])
+            axes.text(0.5, 0.5, "no epoch done", ha="center", transform=axes.transAxes)
+        return
+
+    losses = np.array(history.loss + history.validation_loss)
+    if losses.min() > 0.0 and np.isfinite(losses).all():
+        if losses.max() > WIDE_SPAN * losses.min():
+            loss_axes.set_yscale("log")
+        else:
+            loss_axes.set_ylim(0.0, 1.08 * losses.max())
+    loss_axes.legend(loc="upper right")
+    low, high = metric_axes.get_ylim()
+    metric_axes.set_ylim(low, min(high, 1.0 + 0.04 * (1.0 - low)))
+    if history.best_epoch is not None:
+        for axes in (loss_axes, metric_axes):
+            axes.axvline(history.best_epoch, color="black", linestyle=":")

@@ -1,0 +1,86 @@
+"""Progress on the terminal: a bar where one can be drawn, a line now and then in a log."""
+
+import contextlib
+import sys
+import time
+from types import TracebackType
+
+from rich.console import Console
+from rich.progress import (
+    BarColumn,
+    MofNCompleteColumn,
+    Progress,
+    ProgressColumn,
+    TextColumn,
+    TimeRemainingColumn,
+)
+from rich.table import Column
+
+from fastbp.training.history import History
+
+LINE_SECONDS = 5.0
+WIDE = 100  # columns of a terminal in which bar and summary stand side by side
+
+
+def summary(history: History) -> str:
+    """Say in a few words how the last epoch went."""
+    if not len(history):
+        return ""
+    words = [f"loss {history.loss[-1]:.4f}", f"{history.metric_name} {history.metric[-1]:.4f}"]
+    if history.validation_loss:
+        words.append(f"validation {history.metric_name} {history.validation_metric[-1]:.4f}")
+    return "  ".join(words)
+
+
+class Reporter:
+    """Shows how far a run is.
+
+    Parameters
+    ----------
+    total, per_epoch : int
+        Steps of the run, and of an epoch.
+    """
+
+    def __init__(self, total: int, per_epoch: int) -> None:
+        self.total, self.per_epoch = total, per_epoch
+        self.console = Console(file=sys.stderr)
+        # The count and the summary are what is read; the bar and the time give way to them.
+        whole = Column(no_wrap=True)
+        columns: list[ProgressColumn] = [MofNCompleteColumn(table_column=whole)]
+        if self.console.width >= WIDE:
+            columns += [BarColumn(bar_width=16), TimeRemainingColumn(compact=True)]
+        columns.append(TextColumn("{task.fields[summary]}", table_column=whole))
+        self.bar = Progress(TextColumn("epoch"), *columns, console=self.console)
+        self.task = self.bar.add_task("", total=total // per_epoch, summary="")
+        self.lines = not self.console.is_terminal
+        self.last_line = time.monotonic()
+
+    def __enter__(self) -> "Reporter":
+        if not self.lines:
+            self.bar.start()
+        return self
+
+    def __exit__(
+        self,
+        kind: type[BaseException] | None,
+        error: BaseException | None,
+        trace: TracebackType | None,
+    ) -> None:
+        if not self.lines:
+            self.bar.stop()
+
+    def update(self, steps: int, history: History) -> None:
+        """Show that ``steps`` steps are done."""
+        done = steps / self.per_epoch
+        if not len(history):
+            return
+        if not self.lines:
+            self.bar.update(self.task, completed=int(done), summary=summary(history))
+        elif time.monotonic() - self.last_line >= LINE_SECONDS or steps == self.total:
+            self.last_line = time.monotonic()
+            with contextlib.suppress(OSError):  # a log on a full disk ends no training
+                print(
+                    f"epoch {int(done)}/{self.total // self.per_epoch}  {summary(history)}",
+                    file=sys.stderr,
+                    flush=True,
+                )

@@ -1,0 +1,251 @@
+"""What is in a checkpoint of a run, and how a run goes on from one."""
+
+import dataclasses
+import hashlib
+import importlib.metadata
+import math
+import platform
+import time
+from typing import Any
+
+import numpy as np
+
+from fastbp import checks
+from fastbp.arrays import Array
+from fastbp.plan.steps import Steps
+from fastbp.training.checkpoints import Checkpoints, Snapshot
+from fastbp.training.history import History
+from fastbp.training.interruption import REASONS
+
+# Of arrays larger than so many bytes, so many rows, evenly spaced, tell whether they are the same.
+WHOLE_BYTES, FINGERPRINT_ROWS = 1 << 28, 1 << 16
+CURVES = tuple(field.name for field in dataclasses.fields(History) if field.default_factory is list)
+
+# What every checkpoint says of its run.
+FACTS = ("settings", "threads", "drawn", "seconds", "ended", "stopped")
+
+
+class Best:
+    """The epoch with the lowest validation loss so far, and its weights."""
+
+    def __init__(self, params: Array, min_delta: float) -> None:
+        self.min_delta = min_delta
+        self.loss = math.inf
+        self.epoch = 0
+        self.params = params.copy()
+
+    def note(self, params: Array, history: History) -> int:
+        """Note the epoch just done; tell how many have passed since the best."""
+        if history.validation_loss[-1] < self.loss - self.min_delta:
+            self.loss = history.validation_loss[-1]
+            self.epoch = len(history)
+            self.params[:] = params
+        return len(history) - self.epoch
+
+
+def fingerprint(*arrays: Array | None) -> str:
+    """Give what differs, nearly always, between different data."""
+    digest = hashlib.blake2b(digest_size=16)
+    for array in arrays:
+        if array is None:
+            digest.update(b"none")
+            continue
+        digest.update(f"{array.shape}{array.dtype}".encode())
+        if array.nbytes <= WHOLE_BYTES:
+            digest.update(np.ascontiguousarray(array).data)
+        elif len(array):
+            rows = np.linspace(0, len(array) - 1, min(len(array), FINGERPRINT_ROWS)).astype(int)
+            digest.update(np.ascontiguousarray(array[rows]).tobytes())
+    return digest.hexdigest()
+
+
+def versions() -> dict[str, str]:
+    """Name the versions that decide the last bits of a result."""
+    from fastbp import __version__
+
+    return {
+        "fastbp": __version__,
+        "python": platform.python_version(),
+        "numpy": np.__version__,
+        "numba": importlib.metadata.version("numba"),
+    }
+
+
+class Keeper:
+    """Writes a run's checkpoints when they are due, and brings a run to where one of them was.
+
+    Parameters
+    ----------
+    checkpoints : Checkpoints or None
+        None: nothing is written, and nothing is read.
+    resume : bool
+        Whether to go on from the newest of them, if there is one.
+
+    Raises
+    ------
+    ValueError
+        If there are checkpoints of an unfinished run and ``resume`` is False.
+    """
+
+    def __init__(self, checkpoints: Checkpoints | None, resume: bool) -> None:
+        if checkpoints is None and resume:
+            raise ValueError("resume=True needs checkpoints")
+        self.checkpoints = checkpoints
+        self.saved: Snapshot | None = None
+        self.drawn: int | None = None
+        self.settings: dict[str, Any] = {}
+        if checkpoints is None:
+            return
+        saved = checkpoints.newest()
+        for name in FACTS:
+            if saved is not None and name not in saved.facts:
+                raise ValueError(
+                    f"the newest checkpoint in {checkpoints.folder} is damaged: it has no {name!r}"
+                )
+        self.anew = not resume
+        if resume:
+            self.saved = saved
+        elif saved is not None and not (saved.facts["ended"] or checkpoints.overwrite):
+            raise ValueError(
+                f"{checkpoints.folder} holds checkpoints of a run that has not ended: go on with "
+                "it (resume=True), remove them, or name another folder"
+            )
+        checkpoints.clean()
+
+    def seed(self, given: Any) -> Any:
+        """Give the seed of all that is random: if none was given, what was drawn is kept."""
+        if given is not None:
+            return given
+        self.drawn = int(np.random.default_rng().integers(1 << 63))
+        if self.saved is not None:
+            self.drawn = checks.whole("the checkpoint's seed", self.saved.facts["drawn"], 0)
+        return self.drawn
+
+    def threads(self, given: int | None) -> int | None:
+        """Give the number of threads: if none was given, that of before, for the same bits."""
+        if given is not None or self.saved is None:
+            return given
+        return checks.whole("the checkpoint's threads", self.saved.facts["threads"], 1)
+
+    def begin(
+        self,
+        run: Steps,
+        history: History,
+        best: Best | None,
+        settings: dict[str, Any],
+        epochs: int,
+    ) -> float:
+        """Note what has to be the same, and go on from the checkpoint, if there is one.
+
+        ``epochs``: how many the run is to have, which may be others than before.
+
+        Returns
+        -------
+        float
+            Seconds that the run has taken so far.
+
+        Raises
+        ------
+        ValueError
+            If the checkpoint is of another run; nothing has changed then.
+        """
+        self.settings = settings
+        seconds = 0.0
+        if self.saved is not None and self.checkpoints is not None:
+            place = self.checkpoints.folder
+            try:
+                _same_settings(self.saved.facts["settings"], settings, place)
+                seconds = float(self.saved.facts["seconds"])
+                done = len(self.saved.tensors["history.loss"])
+                if epochs < done:
+                    raise ValueError(f"epochs={epochs}, and {done} are done already")
+                _go_on(self.saved, run, history, best)
+            except (AttributeError, KeyError, TypeError) as error:
+                raise ValueError(f"the newest checkpoint in {place} is damaged: {error}") from None
+            except ValueError as error:
+                raise ValueError(f"cannot go on with the run in {place}: {error}") from None
+        if self.checkpoints is not None and self.anew:
+            # Else ``resume`` would take them for this run's, were it stopped before its first.
+            self.checkpoints.clear()
+        self.last = time.perf_counter(), run.epochs_done
+        return seconds
+
+    def note(
+        self, run: Steps, history: History, best: Best | None, begin: float, *, done: bool
+    ) -> None:
+        """Write a checkpoint if one is due, or nothing comes after it.
+
+        ``begin`` is when the run began, ``done`` whether all of its steps are taken.
+        """
+        if self.checkpoints is None:
+            return
+        seconds, epochs = time.perf_counter(), run.epochs_done
+        last = done or history.stopped is not None
+        if not last and not self.checkpoints.due(seconds - self.last[0], epochs - self.last[1]):
+            return
+        ended = done or (last and history.stopped not in REASONS.values())
+        snapshot = self._snapshot(run, history, best, seconds - begin, ended)
+        self.checkpoints.write(snapshot, run.taken)
+        self.last = time.perf_counter(), epochs
+
+    def _snapshot(
+        self, run: Steps, history: History, best: Best | None, seconds: float, ended: bool
+    ) -> Snapshot:
+        """Put all that a run depends on together."""
+        tensors = run.snapshot()
+        for name in CURVES:
+            tensors[f"history.{name}"] = np.array(getattr(history, name), np.float64)
+        facts: dict[str, Any] = {
+            "settings": self.settings,
+            "threads": run.threads,
+            "drawn": self.drawn,
+            "seconds": seconds,
+            "ended": ended,
+            "stopped": history.stopped if ended else None,
+            "versions": versions(),
+        }
+        if best is not None:
+            tensors["best.params"] = best.params
+            # JSON knows no infinity, and no epoch may have brought it down yet.
+            facts["best"] = {"epoch": best.epoch, "loss": best.loss if best.epoch else None}
+        return Snapshot(tensors, facts)
+
+
+def _same_settings(before: dict[str, Any], now: dict[str, Any], place: Any) -> None:
+    """Make sure that a run goes on as what it was."""
+    for name in {**before, **now}:
+        if before.get(name) != now.get(name):
+            if name == "data":
+                raise ValueError("its data were others")
+            if name == "code":  # of the user's own pieces, whose names are the same
+                raise ValueError(f"the code of {_changed(before, now)} is not that of before")
+            if isinstance(before.get(name), dict) and isinstance(now.get(name), dict):
+                _same_settings(before[name], now[name], place)
+            raise ValueError(f"its {name} was {before.get(name)!r}, not {now.get(name)!r}")
+
+
+def _changed(before: dict[str, Any], now: dict[str, Any]) -> str:
+    """Name the own pieces whose code is another."""
+    old, new = before.get("code") or {}, now.get("code") or {}
+    return ", ".join(repr(name) for name in {**old, **new} if old.get(name) != new.get(name))
+
+
+def _go_on(snapshot: Snapshot, run: Steps, history: History, best: Best | None) -> None:
+    """Bring a run to where it was."""
+    curves = {name: snapshot.tensors[f"history.{name}"].tolist() for name in CURVES}
+    epochs = len(curves["loss"])
+    if any(len(curve) not in (0, epochs) for curve in curves.values()):
+        raise ValueError("the columns of its history differ in length")
+    if best is not None:
+        noted, params = snapshot.facts["best"], snapshot.tensors["best.params"]
+        if params.shape != best.params.shape:
+            raise ValueError("its best weights have another shape")
+        epoch = int(noted["epoch"])
+        loss = float(noted["loss"]) if epoch else math.inf
+    run.restore(snapshot.tensors)
+    if best is not None:
+        best.epoch, best.loss = epoch, loss
+        best.params[:] = params
+    for name, curve in curves.items():
+        setattr(history, name, curve)
+    history.stopped = snapshot.facts["stopped"]

@@ -1,0 +1,386 @@
+"""What users name as data, and how a run prepares it."""
+
+import gzip
+import struct
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import polars as pl
+import pytest
+
+from fastbp import datasets
+from fastbp.data import sources
+from fastbp.data.columns import UnusableDataError
+from fastbp.data.sources import read
+from fastbp.data.splitting import split
+from fastbp.runs.data import Prepared, WrongUseError, prepare
+from fastbp.runs.settings import Settings
+
+
+def csv(folder: Path, text: str, name: str = "t.csv") -> str:
+    (folder / name).write_text(text)
+    return str(folder / name)
+
+
+TABLE = "a,t,w,y\n1,x,1,yes\n2,z,0,no\n3,x,2,yes\n"
+
+
+# ---------------------------------------------------------------------- what is named
+
+
+def test_a_table_is_taken_apart(tmp_path: Path) -> None:
+    got = read(csv(tmp_path, TABLE), ["y"], ignore=["t"], weight="w")
+    assert (got.name, got.target_names, len(got)) == ("t", ("y",), 3)
+    assert isinstance(got.X, pl.DataFrame)
+    assert got.X.columns == ["a"]
+    assert got.y.to_dict(as_series=False) == {"y": ["yes", "no", "yes"]}
+    assert got.weights is not None
+    assert got.weights.tolist() == [1, 0, 2]
+    some = got.rows(np.array([True, False, True]))
+    assert (some.X["a"].to_list(), some.y["y"].to_list()) == ([1, 3], ["yes", "yes"])
+    assert some.weights is not None
+    assert some.weights.tolist() == [1, 2]
+
+
+def test_nothing_has_to_be_predicted_from_a_table_without_target(tmp_path: Path) -> None:
+    got = read(csv(tmp_path, "a,b\n1,2\n"), ["y"], learns=False)
+    assert got.y is None
+    assert got.X.columns == ["a", "b"]
+    assert read(csv(tmp_path, TABLE), ["y"], learns=False).y is not None
+
+
+@pytest.mark.parametrize(
+    ("options", "message"),
+    [
+        ({}, "which column of .*t.csv is the target. It has a, t, w, y"),
+        ({"target": ["z"]}, "unknown column 'z'. Known are: a, t, w, y"),
+        ({"target": ["y"], "ignore": ["T"]}, "unknown column 'T'; did you mean 't'"),
+        ({"target": ["y"], "categories": ["q"]}, "unknown column 'q'"),
+        ({"target": ["y"], "weight": "q"}, "unknown column 'q'"),
+        ({"target": ["y", "y"]}, "column 'y' is named twice as the target"),
+        ({"target": ["y"], "weight": "y"}, "column 'y' cannot be both"),
+        ({"target": ["y"], "ignore": ["a", "t", "w"]}, "no column to learn from but the target"),
+        ({"target": ["y"], "weight": "t"}, "row 1, column 't': 'x' is not a number"),
+    ],
+)
+def test_columns_that_are_not_there_are_refused(
+    options: dict[str, Any], message: str, tmp_path: Path
+) -> None:
+    with pytest.raises(UnusableDataError, match=message):
+        read(csv(tmp_path, TABLE), **options)
+
+
+@pytest.mark.parametrize(
+    ("weights", "message"),
+    [
+        ("1,-1,2", "row 2, column 'w': -1.0 is no weight"),
+        ("1,,2", "row 2, column 'w': nan is no weight"),
+        ("1,inf,2", "row 2, column 'w': inf is not a finite number"),
+        ("0,0,0", "column 'w' is 0 in every row"),
+    ],
+)
+def test_bad_weights_are_refused(weights: str, message: str, tmp_path: Path) -> None:
+    rows = "".join(f"{k},{weight},5\n" for k, weight in enumerate(weights.split(",")))
+    with pytest.raises(UnusableDataError, match=message):
+        read(csv(tmp_path, "y,w,a\n" + rows), ["y"], weight="w")
+
+
+@pytest.mark.parametrize("name", datasets.DATASETS)
+def test_bundled_sets_are_found_by_name(name: str) -> None:
+    got, want = read(name), datasets.load(name)
+    np.testing.assert_array_equal(got.X, want.X)
+    assert got.target_names == (want.target_name,)
+    names = want.class_names
+    y = want.y if name in ("digits", "spiral") or not names else [names[k] for k in want.y]
+    np.testing.assert_array_equal(got.y, y)
+
+
+def test_a_file_goes_before_a_bundled_set_and_a_folder_does_not(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.chdir(tmp_path)
+    (tmp_path / "iris").mkdir()
+    assert len(read("iris")) == 150
+    (tmp_path / "iris").rmdir()
+    (tmp_path / "iris").write_bytes(bytes([0, 0, 8, 2]) + struct.pack(">2I", 2, 1) + b"ab")
+    assert len(read("iris", learns=False)) == 2
+
+
+@pytest.mark.parametrize(
+    ("name", "error", "message"),
+    [
+        ("iriss", FileNotFoundError, "unknown data set 'iriss'; did you mean 'iris'"),
+        ("none.csv", FileNotFoundError, "there is no file none.csv"),
+        ("", UnusableDataError, "which data"),
+        ("x" * 5000, FileNotFoundError, "x"),
+        ("a\0b", FileNotFoundError, "a"),
+    ],
+)
+def test_names_of_nothing_are_refused(name: str, error: type[Exception], message: str) -> None:
+    with pytest.raises(error, match=message):
+        read(name, ["y"])
+
+
+@pytest.mark.parametrize("option", ["ignore", "categories", "weight", "target"])
+def test_what_is_said_of_columns_goes_with_tables(option: str, tmp_path: Path) -> None:
+    value: Any = "a" if option == "weight" else ["a"]
+    with pytest.raises(UnusableDataError, match=f"{option} 'a' goes with a table; iris is none"):
+        read("iris", **{option: value})
+    if option != "target":
+        np.save(tmp_path / "a.npy", np.zeros((2, 2)))
+        with pytest.raises(UnusableDataError, match=f"{option} 'a' goes with a table"):
+            read(tmp_path / "a.npy", learns=False, **{option: value})
+
+
+def test_pictures_are_read_as_rows(tmp_path: Path) -> None:
+    pixels = np.arange(24, dtype=np.uint8).reshape(2, 3, 4)
+    head = bytes([0, 0, 8, 3]) + struct.pack(">3I", 2, 3, 4)
+    (tmp_path / "images.gz").write_bytes(gzip.compress(head + pixels.tobytes()))
+    np.save(tmp_path / "labels.npy", np.array([[3], [5]]))
+    got = read(tmp_path / "images.gz", [str(tmp_path / "labels.npy")])
+    assert (got.image_shape, got.scaled, got.target_names) == ((3, 4), True, ("labels",))
+    np.testing.assert_array_equal(got.X, pixels.reshape(2, 12))
+    assert got.y.tolist() == [3, 5]
+
+
+@pytest.mark.parametrize("inputs", sources.INPUT_NAMES)
+@pytest.mark.parametrize("target", sources.TARGET_NAMES)
+def test_usual_names_are_found_in_an_archive(inputs: str, target: str, tmp_path: Path) -> None:
+    X, y = np.arange(6.0).reshape(3, 2), np.array([0, 1, 0])
+    np.savez(tmp_path / "a.npz", **{target: y, "more": X[:1], inputs: X})
+    got = read(tmp_path / "a.npz")
+    assert got.target_names == (target,)
+    assert isinstance(got.X, np.memmap)
+    np.testing.assert_array_equal(got.X, X)
+    np.testing.assert_array_equal(got.y, y)
+
+
+@pytest.mark.parametrize(
+    ("arrays", "options", "message"),
+    [
+        ({"A": np.zeros((2, 2))}, {}, "has no array X or x .*; it has A"),
+        ({}, {}, "it has none"),
+        ({"X": np.zeros((2, 2))}, {}, "which of X is the target"),
+        ({"X": np.zeros((2, 2)), "Y": np.zeros(2)}, {"target": ["Z"]}, "unknown array 'Z'"),
+        ({"X": np.zeros((2, 2)), "y": np.zeros(2)}, {"target": ["y", "X"]}, "one array, not"),
+        ({"X": np.zeros((2, 2)), "y": np.zeros(3)}, {}, r"each of 2 examples; it is \(3,\)"),
+        ({"X": np.zeros((2, 2)), "y": np.zeros((2, 1, 1))}, {}, "must have a row for each"),
+        ({"X": np.zeros(2), "y": np.zeros(2)}, {}, r"a row of numbers per example; it is \(2,\)"),
+        ({"X": np.zeros((0, 2)), "y": np.zeros(0)}, {}, "a row of numbers per example"),
+        ({"X": np.array([["a"]]), "y": np.zeros(1)}, {}, "holds <U1, not numbers"),
+        ({"X": np.zeros((2, 2)), "y": np.array(1)}, {}, "must have a row for each"),
+    ],
+)
+def test_bad_archives_are_refused(
+    arrays: dict[str, np.ndarray], options: dict[str, Any], message: str, tmp_path: Path
+) -> None:
+    np.savez(tmp_path / "a.npz", **arrays)
+    with pytest.raises(UnusableDataError, match=message):
+        read(tmp_path / "a.npz", **options)
+
+
+def test_the_target_of_an_array_is_another_file(tmp_path: Path) -> None:
+    np.save(tmp_path / "X.npy", np.zeros((2, 2)))
+    path = tmp_path / "X.npy"
+    with pytest.raises(UnusableDataError, match="which file holds the target"):
+        read(path)
+    with pytest.raises(UnusableDataError, match="is one file, not a and b"):
+        read(path, ["a", "b"])
+    with pytest.raises(UnusableDataError, match=r"is a NPY or IDX file, not .*t\.csv"):
+        read(path, [csv(tmp_path, TABLE)])
+    with pytest.raises(FileNotFoundError, match="there is no file y"):
+        read(path, ["y"])
+
+
+def test_nothing_has_to_be_predicted_from_arrays_without_target(tmp_path: Path) -> None:
+    np.save(tmp_path / "X.npy", np.zeros((2, 2)))
+    np.savez(tmp_path / "X.npz", X=np.zeros((2, 2)))
+    for name in ("X.npy", "X.npz"):
+        got = read(tmp_path / name, ["labels"], learns=False)
+        assert (len(got), got.y) == (2, None)
+
+
+# ---------------------------------------------------------------------- how a run prepares it
+
+
+def large(folder: Path, changes: dict[str, Any] | None = None) -> tuple[pl.DataFrame, str]:
+    random = np.random.default_rng(5)
+    data: dict[str, Any] = {
+        "a": random.normal(size=60),
+        "t": random.choice(["x", "z"], 60),
+        "y": random.choice(["no", "yes"], 60),
+        "v": random.normal(size=60) * 100,
+        "w": random.integers(1, 5, 60),
+    }
+    frame = pl.DataFrame(data).with_columns(**(changes or {}))
+    frame.write_csv(folder / "t.csv")
+    return frame, str(folder / "t.csv")
+
+
+def prepared(path: str, **changes: Any) -> Prepared:
+    return prepare(Settings(data=path, **changes))
+
+
+@pytest.mark.parametrize("target", ["y", "v"])
+@pytest.mark.parametrize("seed", [0, 3])
+def test_rows_are_held_out_as_train_does(target: str, seed: int, tmp_path: Path) -> None:
+    frame, path = large(tmp_path)
+    got = prepared(path, target=target, seed=seed, dtype="float64")
+    kept, held = split(got.X, got.y, 0.2, seed)
+    np.testing.assert_array_equal(got.learnt, kept)
+    np.testing.assert_array_equal(got.held, held)
+    columns = got.preparation.columns
+    assert columns is not None
+    np.testing.assert_array_equal(columns.means[0], frame["a"].to_numpy()[kept].mean())
+    if target == "v":
+        assert got.preparation.target.means == pytest.approx(frame["v"].to_numpy()[kept].mean())
+        np.testing.assert_allclose(got.y[kept].mean(), 0, atol=1e-12)
+
+
+@pytest.mark.parametrize("target", ["y", "v"])
+def test_rows_held_out_change_nothing(target: str, tmp_path: Path) -> None:
+    frame, path = large(tmp_path)
+    first = prepared(path, target=target)
+    others = pl.Series(np.isin(np.arange(60), first.held))
+    _, path = large(
+        tmp_path,
+        {
+            "a": pl.when(others).then(1e6).otherwise(frame["a"]),
+            "t": pl.when(others).then(pl.lit("new")).otherwise(frame["t"]),
+            "v": pl.when(others).then(-1e6).otherwise(frame["v"]),
+        },
+    )
+    again = prepared(path, target=target, ignore=["v"] if target == "y" else ["y"])
+    first = prepared(large(tmp_path)[1], target=target, ignore=["v"] if target == "y" else ["y"])
+    assert again.preparation.description() == first.preparation.description()
+    np.testing.assert_array_equal(again.X[again.learnt], first.X[first.learnt])
+    np.testing.assert_array_equal(again.learnt, first.learnt)
+
+
+@pytest.mark.parametrize("target", ["y", "v"])
+def test_rows_without_a_target_are_left_out(target: str, tmp_path: Path) -> None:
+    frame, _ = large(tmp_path)
+    gaps = np.isin(np.arange(60), [0, 7, 59])
+    frame, path = large(tmp_path, {target: pl.when(pl.Series(~gaps)).then(frame[target])})
+    got = prepared(path, target=target, weight="w")
+    frame.filter(~gaps).write_csv(tmp_path / "rest.csv")
+    want = prepared(str(tmp_path / "rest.csv"), target=target, weight="w")
+    assert "3 rows without a target are left out" in got.notes
+    for name in ("X", "y", "weights", "learnt", "held"):
+        np.testing.assert_array_equal(getattr(got, name), getattr(want, name))
+    assert len(got.examples) == 57
+    assert got.preparation.description() == want.preparation.description()
+
+
+def test_errors_count_the_rows_of_the_file(tmp_path: Path) -> None:
+    rows = "".join(f"{k},{k % 2}\n" for k in range(1, 20))
+    path = csv(tmp_path, "a,y\n0,\n" + rows + "oops,1\n")
+    with pytest.raises(WrongUseError, match="row 21, column 'a': 'oops' is not a number"):
+        prepared(path, target="y")
+
+
+@pytest.mark.parametrize(
+    ("changes", "task"),
+    [
+        ({"target": "v"}, "regression"),
+        ({"target": "w"}, "classification"),
+        ({"target": "w", "task": "regression"}, "regression"),
+        ({"target": ("v", "w")}, "regression"),
+        ({"target": "a", "categories": ("a", "t"), "hold_out": 0.0}, "classification"),
+    ],
+)
+def test_the_task_is_told_or_set(changes: dict[str, Any], task: str, tmp_path: Path) -> None:
+    _, path = large(tmp_path)
+    got = prepared(path, **changes)
+    target = got.preparation.target
+    assert (target.classes is None) == (task == "regression")
+    told = any("is taken for" in note for note in got.notes)
+    assert told == ("task" not in changes and "categories" not in changes)
+
+
+def test_categories_that_are_ignored_are_no_fault(tmp_path: Path) -> None:
+    _, path = large(tmp_path)
+    got = prepared(path, target="y", categories=["t", "w"], ignore=["w"])
+    assert got.preparation.columns is not None
+    assert list(got.preparation.columns.categories) == ["t"]
+
+
+def test_the_test_file_is_prepared_alike(tmp_path: Path) -> None:
+    frame, path = large(tmp_path)
+    frame.select(reversed(frame.columns)).write_csv(tmp_path / "test.csv")
+    got = prepared(path, target="y", test=str(tmp_path / "test.csv"))
+    assert got.test is not None
+    np.testing.assert_array_equal(got.test[0], got.X)
+    np.testing.assert_array_equal(got.test[1], got.y)
+
+
+@pytest.mark.parametrize(
+    ("text", "message"),
+    [
+        ("a,t,v,w,y\n1,x,1,1,maybe\n", r"test\.csv: row 1, column 'y': 'maybe' is none of"),
+        ("a,t,v,w,y\n1,x,1,1,\n", r"test\.csv: row 1, column 'y': the class is missing"),
+        ("a,t,v,w,y\nq,x,1,1,no\n", r"test\.csv: row 1, column 'a': 'q' is not a number"),
+        ("t,v,w,y\nx,1,1,no\n", r"test\.csv: unknown column 'a'"),
+        ("a,t,v,w\n1,x,1,1\n", "unknown column 'y'"),
+    ],
+)
+def test_bad_test_files_are_refused(text: str, message: str, tmp_path: Path) -> None:
+    _, path = large(tmp_path)
+    with pytest.raises(WrongUseError, match=message):
+        prepared(path, target="y", test=csv(tmp_path, text, "test.csv"))
+
+
+@pytest.mark.parametrize("as_is", [True, False])
+def test_arrays_are_taken_as_they_are_or_standardised(as_is: bool, tmp_path: Path) -> None:
+    random = np.random.default_rng(1)
+    np.savez(tmp_path / "a.npz", X=random.normal(5, 3, (40, 3)), y=random.integers(0, 2, 40))
+    got = prepared(str(tmp_path / "a.npz"), as_is=as_is, test=str(tmp_path / "a.npz"))
+    assert (got.preparation.columns is None) == as_is
+    assert isinstance(got.X, np.memmap) == as_is
+    assert got.test is not None
+    np.testing.assert_array_equal(got.test[0], got.X)
+    np.savez(tmp_path / "b.npz", X=np.zeros((4, 2)), y=np.zeros(4, int))
+    with pytest.raises(WrongUseError, match=r"b\.npz: .*3 columns"):
+        prepared(str(tmp_path / "a.npz"), as_is=as_is, test=str(tmp_path / "b.npz"))
+
+
+def test_a_row_that_counts_must_be_on_both_sides(tmp_path: Path) -> None:
+    _, path = large(tmp_path)
+    held = prepared(path, target="y").held
+    for rows, message in ((held, "held out"), (np.setdiff1d(np.arange(60), held), "to learn from")):
+        weights = np.ones(60, int)
+        weights[rows] = 0
+        _, path = large(tmp_path, {"w": pl.Series(weights)})
+        with pytest.raises(WrongUseError, match=f"every row {message} has the weight 0"):
+            prepared(path, target="y", weight="w")
+
+
+@pytest.mark.parametrize(
+    ("text", "changes", "message"),
+    [
+        ("a,y\n1,\n2,\n", {"target": "y"}, "target 'y' has no values"),
+        ("a,y\n1,x\n2,x\n", {"target": "y"}, "two classes are needed"),
+        (
+            "a,y\n1,x\n2,z\n",
+            {"target": "y"},
+            "of 2 classes that keep a row each, leaves no",
+        ),
+        ("a,y\n,x\n,z\n", {"target": "y", "hold_out": 0}, "no column with values"),
+        ("a,b,y\n1,2,3\n2,3,4\n", {"target": ("y", "b"), "task": "classification"}, "one column"),
+    ],
+)
+def test_data_that_cannot_be_learnt_from_are_refused(
+    text: str, changes: dict[str, Any], message: str, tmp_path: Path
+) -> None:
+    with pytest.raises(WrongUseError, match=message):
+        prepared(csv(tmp_path, text), **changes)
+
+
+def test_what_may_not_be_read_is_wrong_use(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    def refuse(*_: Any, **__: Any) -> Any:
+        raise PermissionError(13, "Permission denied", "t.csv")
+
+    monkeypatch.setattr(pl, "read_csv", refuse)
+    with pytest.raises(WrongUseError, match=r"cannot read t\.csv: Permission denied"):
+        prepared(csv(tmp_path, TABLE), target="y")

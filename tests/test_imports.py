@@ -1,0 +1,136 @@
+"""Imports point one way: a module imports only from its own folder and from those below it."""
+
+import ast
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+
+import fastbp
+
+PACKAGE = Path(fastbp.__file__).parent
+
+# From the bottom up. Modules and folders in one row do not import each other.
+LAYERS = (
+    ("arrays",),
+    ("checks", "persistence", "reference"),
+    ("compiler", "data"),
+    ("kernels",),
+    ("choices",),
+    ("plan",),
+    ("functional", "optimizers"),
+    ("own",),
+    ("network",),
+    ("models", "training"),
+    ("estimators", "export", "plotting", "scratch"),
+    ("runs", "warming"),
+    ("cli",),
+)
+# Names of the package itself, which import what they stand for.
+FACADES = {"__init__", "__main__", "datasets", "plotting_models"}
+# Declaring a kernel must not import Numba; the compiler is imported when one is compiled.
+LATE = {("compiler", "declare"): {"compiling"}}
+RANKS = {name: rank for rank, names in enumerate(LAYERS) for name in names}
+
+
+def modules():
+    for path in sorted(PACKAGE.rglob("*.py")):
+        parts = path.relative_to(PACKAGE).with_suffix("").parts
+        if parts[0] not in FACADES:
+            yield path, parts
+
+
+def imported(path):
+    """Yield the parts of every module of fastbp that the file imports anywhere."""
+    for node in ast.walk(ast.parse(path.read_text())):
+        if isinstance(node, ast.ImportFrom) and not node.level:
+            names = [alias.name for alias in node.names]
+            module = node.module or ""
+            if module == "fastbp":
+                yield from ((name,) for name in names if name in RANKS)
+            elif module.startswith("fastbp."):
+                yield from ((*module.split(".")[1:], name) for name in names)
+        elif isinstance(node, ast.Import):
+            for alias in node.names:
+                if alias.name.startswith("fastbp."):
+                    yield tuple(alias.name.split(".")[1:])
+
+
+def test_every_module_has_a_layer():
+    assert {parts[0] for _, parts in modules()} == set(RANKS)
+
+
+@pytest.mark.parametrize("folder", RANKS)
+def test_imports_point_downwards(folder):
+    for path, parts in modules():
+        if parts[0] != folder:
+            continue
+        for other in imported(path):
+            if other[0] != folder:
+                assert RANKS[other[0]] < RANKS[folder], (path.name, ".".join(other))
+
+
+@pytest.mark.parametrize("folder", [name for name in RANKS if (PACKAGE / name).is_dir()])
+def test_no_circles_within_a_folder(folder):
+    wants = {
+        parts[-1]: {other[1] for other in imported(path) if len(other) > 1 and other[0] == folder}
+        for path, parts in modules()
+        if parts[0] == folder and parts[-1] != "__init__"
+    }
+    for (place, name), late in LATE.items():
+        if place == folder:
+            wants[name] -= late
+    done = set()
+    while len(done) < len(wants):
+        ready = {name for name in wants if name not in done and wants[name] & set(wants) <= done}
+        assert ready, {name: wants[name] & set(wants) - done for name in wants if name not in done}
+        done |= ready
+
+
+@pytest.mark.parametrize(
+    "code",
+    [
+        "import fastbp",
+        "from fastbp import History; History",
+        "from fastbp.training.history import History",
+        "from fastbp.data import readers, sources, columns, targets",
+        "from fastbp.datasets import load; load('iris')",
+        "from fastbp.plotting import figures",
+        "import fastbp.reference",
+    ],
+)
+def test_what_needs_no_kernels_loads_no_compiler_and_no_blas(code):
+    code += (
+        "\nimport sys\n"
+        "loaded = {'numba', 'llvmlite', 'fastbp.compiler.native'} & set(sys.modules)\n"
+        "assert not loaded, loaded\n"
+    )
+    subprocess.run([sys.executable, "-c", code], check=True, timeout=60)
+
+
+def test_paths_that_users_know_stay():
+    paths = [
+        "fastbp.datasets.spiral_data",
+        "fastbp.estimators.MLPClassifier",
+        "fastbp.functional.softmax",
+        "fastbp.kernels.softmax",
+        "fastbp.network.Network",
+        "fastbp.optimizers.Adam",
+        "fastbp.plotting.training_picture",
+        "fastbp.reference.softmax",
+        "fastbp.runs.run",
+        "fastbp.scratch.Layer_Dense",
+        "fastbp.training.train",
+    ]
+    lines = ["import fastbp", *paths]  # found without an import of the module
+    for path in (*paths, "fastbp.plotting_models.decision_regions", "fastbp.runs.report.write"):
+        module, _, name = path.rpartition(".")
+        lines.append(f"from {module} import {name}")
+    subprocess.run([sys.executable, "-c", "\n".join(lines)], check=True, timeout=60)
+
+
+@pytest.mark.parametrize("name", fastbp.__all__)
+def test_public_names_are_there(name):
+    assert getattr(fastbp, name).__name__
+    assert name in dir(fastbp)

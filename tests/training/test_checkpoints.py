@@ -1,0 +1,338 @@
+"""Runs that are stopped anywhere and go on end with the bits of runs that never were."""
+
+import os
+import shutil
+import signal
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pytest
+from slow import some
+
+import fastbp
+from fastbp import persistence
+from fastbp.datasets import spiral_data
+from fastbp.training import loop
+from fastbp.training.checkpoints import CheckpointWarning, DamagedCheckpointWarning, paths
+from fastbp.training.interruption import Interruption, interrupts
+from fastbp.training.resuming import CURVES
+
+X, Y = spiral_data(40, 3, seed=0)
+SHORT: dict[str, Any] = {"epochs": 4, "batch_size": 32, "validation_fraction": 0.2}
+RUNS: dict[str, dict[str, Any]] = {
+    "adam": SHORT,
+    "no held-out rows, the last batch smaller": {"epochs": 4, "batch_size": 50},
+    "one batch": {"epochs": 5, "batch_size": 500},
+    "in order": {**SHORT, "shuffle": False},
+    "a seed that was drawn": {**SHORT, "seed": None},
+    "early stopping": {**SHORT, "epochs": 400, "early_stopping": 2, "optimizer": fastbp.Adam(0.1)},
+    "the best kept": {**SHORT, "keep_best": True, "optimizer": fastbp.Adam(0.3)},
+    "dropout, momentum, one cycle": {
+        **SHORT,
+        "dropout": 0.3,
+        "optimizer": fastbp.SGD(0.1, momentum=0.9),
+        "schedule": "one_cycle",
+    },
+    "two threads": {**SHORT, "n_threads": 2},
+}
+
+
+# Compiled for no other test.
+APART = ["dropout, momentum, one cycle"]
+
+
+def network(seed: int = 1) -> fastbp.Network:
+    return fastbp.Network([2, 16, 3], seed=seed)
+
+
+def train(
+    net: fastbp.Network, folder: Path, *, resume: bool = False, **options: Any
+) -> fastbp.History:
+    place = {name: options.pop(name) for name in ("seconds", "keep") if name in options}
+    return fastbp.train(
+        net, X, Y, checkpoints=fastbp.Checkpoints(folder, **place), resume=resume, **options
+    )
+
+
+def result(net: fastbp.Network, history: fastbp.History) -> tuple[Any, ...]:
+    """All that a run leaves but times."""
+    curves = {name: getattr(history, name) for name in CURVES if "second" not in name}
+    best = None if history.best_params is None else history.best_params.tobytes()
+    return net.params.tobytes(), curves, history.stopped, history.best_epoch, best
+
+
+def files(folder: Path) -> list[str]:
+    return sorted(path.name for path in folder.iterdir())
+
+
+@pytest.fixture
+def _a_step_a_chunk(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(loop, "CHUNK_SECONDS", 0.0)
+
+
+@pytest.mark.usefixtures("_a_step_a_chunk")
+@pytest.mark.parametrize("name", some(sorted(RUNS, key=APART.__contains__), keep=len(RUNS) - 1))
+def test_a_run_goes_on_from_every_step_to_the_same_bits(name: str, tmp_path: Path) -> None:
+    options = RUNS[name]
+    whole = network()
+    expected = result(whole, train(whole, tmp_path / "all", seconds=0.0, keep=1000, **options))
+    left = sorted(paths(tmp_path / "all"))
+    rows = 120 if "validation_fraction" not in options else 96
+    steps = -(-rows // options["batch_size"])
+    assert len(left) == len(expected[1]["loss"]) * steps
+    for path in left:
+        folder = tmp_path / path.stem
+        folder.mkdir()
+        shutil.copy(path, folder)
+        net = network(seed=2)  # its weights come from the checkpoint
+        assert result(net, train(net, folder, resume=True, **options)) == expected
+
+
+def test_without_a_checkpoint_a_run_begins(tmp_path: Path) -> None:
+    first, second = network(), network()
+    expected = result(first, fastbp.train(first, X, Y, **SHORT))
+    assert result(second, train(second, tmp_path / "new", resume=True, **SHORT)) == expected
+
+
+def test_so_many_are_kept_and_the_last_step_is_among_them(tmp_path: Path) -> None:
+    train(network(), tmp_path, epochs=6, batch_size=20, seconds=0.0, keep=2)
+    assert len(files(tmp_path)) <= 2
+    assert files(tmp_path)[-1] == "checkpoint-000000000036.safetensors"
+    assert fastbp.Checkpoints(tmp_path).newest() is not None
+
+
+@pytest.mark.usefixtures("_a_step_a_chunk")
+def test_they_are_written_after_so_many_epochs(tmp_path: Path) -> None:
+    place = fastbp.Checkpoints(tmp_path, seconds=None, epochs=3, keep=100)
+    fastbp.train(network(), X, Y, epochs=8, batch_size=60, checkpoints=place)
+    assert [int(name[11:23]) for name in files(tmp_path)] == [6, 12, 16]
+
+
+def test_what_stopped_training_for_good_is_remembered(tmp_path: Path) -> None:
+    net, options = network(), RUNS["early stopping"]
+    history = train(net, tmp_path, **options)
+    assert history.stopped == "early stopping"
+    again = network(seed=2)
+    history_again = train(again, tmp_path, resume=True, **options)
+    assert result(again, history_again) == result(net, history)
+    assert history_again.seconds == history.seconds  # not a step was taken
+
+
+def test_more_epochs_go_on_from_the_end(tmp_path: Path) -> None:
+    whole, parts = network(), network()
+    expected = fastbp.train(whole, X, Y, **{**SHORT, "epochs": 7})
+    train(parts, tmp_path, **SHORT)
+    history = train(parts, tmp_path, resume=True, **{**SHORT, "epochs": 7})
+    assert result(parts, history) == result(whole, expected)
+    net = network(seed=2)
+    before = net.params.copy()
+    with pytest.raises(ValueError, match="epochs=3, and 7 are done already"):
+        train(net, tmp_path, resume=True, **{**SHORT, "epochs": 3})
+    np.testing.assert_array_equal(net.params, before)
+
+
+# ---------------------------------------------------------------------- stopped from outside
+
+
+@pytest.mark.usefixtures("_a_step_a_chunk")
+@pytest.mark.parametrize(
+    ("number", "reason"), [(signal.SIGTERM, "terminate"), (signal.SIGINT, "interrupt")]
+)
+def test_a_signal_leaves_a_checkpoint(number: int, reason: str, tmp_path: Path) -> None:
+    whole, parts = network(), network()
+    expected = result(whole, fastbp.train(whole, X, Y, **SHORT))
+    handlers = signal.getsignal(signal.SIGTERM), signal.getsignal(signal.SIGINT)
+
+    def press(net: fastbp.Network, history: fastbp.History) -> None:
+        if len(history) == 2:
+            os.kill(os.getpid(), number)
+
+    history = train(parts, tmp_path, callbacks=[press], **SHORT)
+    assert history.stopped == reason
+    assert len(history) == 2
+    assert (signal.getsignal(signal.SIGTERM), signal.getsignal(signal.SIGINT)) == handlers
+    net = network(seed=2)
+    assert result(net, train(net, tmp_path, resume=True, **SHORT)) == expected
+
+
+@pytest.mark.usefixtures("_a_step_a_chunk")
+def test_another_thread_ends_a_run_in_the_middle_of_an_epoch(tmp_path: Path) -> None:
+    whole, parts, stop = network(), network(), Interruption()
+    expected = result(whole, fastbp.train(whole, X, Y, **SHORT))
+    stop.set()
+    history = train(parts, tmp_path, interruption=stop, **SHORT)
+    assert history.stopped == "interrupt"
+    assert len(history) == 0
+    net = network(seed=2)
+    assert result(net, train(net, tmp_path, resume=True, **SHORT)) == expected
+
+
+def test_without_checkpoints_sigterm_is_left_alone() -> None:
+    before = signal.getsignal(signal.SIGTERM)
+    with interrupts():
+        assert signal.getsignal(signal.SIGTERM) is before
+    with interrupts(terminates=True):
+        assert signal.getsignal(signal.SIGTERM) is not before
+    assert signal.getsignal(signal.SIGTERM) is before
+
+
+# ---------------------------------------------------------------------- nothing is lost
+
+
+def test_an_unfinished_run_is_not_replaced(tmp_path: Path) -> None:
+    stop = Interruption()
+    stop.set()
+    train(network(), tmp_path, interruption=stop, **SHORT)
+    left = files(tmp_path)
+    with pytest.raises(ValueError, match="of a run that has not ended"):
+        train(network(), tmp_path, **SHORT)
+    assert files(tmp_path) == left
+    train(network(), tmp_path, resume=True, **SHORT)
+    train(network(), tmp_path, epochs=1)  # that of a finished run is
+    assert files(tmp_path) == ["checkpoint-000000000001.safetensors"]
+
+
+@pytest.mark.parametrize("damage", ["cut", "nothing", "other bytes"])
+def test_of_a_damaged_checkpoint_the_one_before_is_taken(damage: str, tmp_path: Path) -> None:
+    whole = network()
+    expected = result(whole, train(whole, tmp_path, seconds=0.0, keep=3, **SHORT))
+    newest = max(paths(tmp_path))
+    data = newest.read_bytes()
+    newest.write_bytes(
+        {"cut": data[: len(data) // 2], "nothing": b"", "other bytes": b"x" * len(data)}[damage]
+    )
+    net = network(seed=2)
+    with pytest.warns(DamagedCheckpointWarning, match="an older checkpoint is taken"):
+        history = train(net, tmp_path, resume=True, **SHORT)
+    assert result(net, history) == expected
+
+
+def test_a_write_that_fails_warns_and_training_goes_on(tmp_path: Path) -> None:
+    whole, net = network(), network()
+    expected = result(whole, fastbp.train(whole, X, Y, **SHORT))
+    (tmp_path / "file").touch()
+    with pytest.warns(CheckpointWarning, match="no checkpoint could be written"):
+        history = train(net, tmp_path / "file" / "below", **SHORT)
+    assert result(net, history) == expected
+
+
+def test_what_a_killed_write_left_is_removed_and_nothing_else(tmp_path: Path) -> None:
+    for name in (".checkpoint-000000000001.safetensors.abc", "notes.txt", "checkpoint.safetensors"):
+        (tmp_path / name).touch()
+    train(network(), tmp_path, epochs=1)
+    assert files(tmp_path) == [
+        "checkpoint-000000000001.safetensors",
+        "checkpoint.safetensors",
+        "notes.txt",
+    ]
+
+
+# ---------------------------------------------------------------------- what does not fit
+
+
+@pytest.mark.parametrize(
+    ("changes", "message"),
+    [
+        ({"batch_size": 16}, "batch_size was 32, not 16"),
+        ({"optimizer": fastbp.Adam(0.5)}, r"optimizer was 'Adam\(learning_rate=0.001"),
+        ({"schedule": "cosine"}, "schedule was"),
+        ({"seed": 3}, "seed was '0', not '3'"),
+        ({"l2": 0.1}, "penalties was"),
+        ({"dropout": 0.1}, "penalties was"),
+        ({"keep_best": True}, "keep_best was False, not True"),
+        ({"validation_fraction": 0.3}, "its data were others"),
+        ({"n_threads": 2}, "threads was 1, not 2"),
+    ],
+)
+def test_a_run_goes_on_as_what_it_was(
+    changes: dict[str, Any], message: str, tmp_path: Path
+) -> None:
+    train(network(), tmp_path, **SHORT)
+    net = network(seed=2)
+    before, left = net.params.copy(), files(tmp_path)
+    with pytest.raises(ValueError, match=message):
+        train(net, tmp_path, resume=True, **{**SHORT, **changes})
+    np.testing.assert_array_equal(net.params, before)
+    assert files(tmp_path) == left
+
+
+def test_other_data_and_other_networks_are_refused(tmp_path: Path) -> None:
+    place = fastbp.Checkpoints(tmp_path)
+    fastbp.train(network(), X, Y, epochs=1, checkpoints=place)
+    with pytest.raises(ValueError, match="its data were others"):
+        fastbp.train(network(), X + 1, Y, epochs=2, checkpoints=place, resume=True)
+    net = fastbp.Network([2, 17, 3])
+    with pytest.raises(ValueError, match=r"its sizes was \[2, 16, 3\], not \[2, 17, 3\]"):
+        fastbp.train(net, X, Y, epochs=2, checkpoints=place, resume=True)
+
+
+@pytest.mark.parametrize(
+    ("name", "value"),
+    [
+        ("order", lambda a: a + 10**9),
+        ("order", lambda a: np.zeros_like(a)),
+        ("counts", lambda a: a + 1),
+        ("counts", lambda a: -a),
+        ("params", lambda a: a[:-1]),
+        ("state.0", lambda a: a.astype(np.float64)),
+        ("random", lambda a: a[:1]),
+        ("history.loss", lambda a: np.append(a, 1.0)),
+    ],
+)
+def test_a_checkpoint_that_was_tampered_with_is_refused(
+    name: str, value: Any, tmp_path: Path
+) -> None:
+    train(network(), tmp_path, epochs=2)
+    (path,) = paths(tmp_path)
+    tensors, facts = persistence.read(path, "checkpoint")
+    tensors[name] = value(tensors[name])
+    persistence.write(path, tensors, facts, "checkpoint", version=2)
+    net = network(seed=2)
+    before = net.params.copy()
+    with pytest.raises(ValueError, match="cannot go on with the run in"):
+        train(net, tmp_path, resume=True, epochs=3)
+    np.testing.assert_array_equal(net.params, before)
+
+
+@pytest.mark.parametrize("fact", ["settings", "threads", "seconds", "stopped"])
+def test_a_checkpoint_without_its_facts_is_refused(fact: str, tmp_path: Path) -> None:
+    train(network(), tmp_path, epochs=2)
+    (path,) = paths(tmp_path)
+    tensors, facts = persistence.read(path, "checkpoint")
+    del facts[fact]
+    persistence.write(path, tensors, facts, "checkpoint", version=2)
+    with pytest.raises(ValueError, match=f"damaged: it has no '{fact}'"):
+        train(network(), tmp_path, resume=True, epochs=3)
+
+
+def test_a_checkpoint_of_a_newer_version_is_not_passed_over(tmp_path: Path) -> None:
+    train(network(), tmp_path, seconds=0.0, epochs=2)
+    newest = max(paths(tmp_path))
+    newest.write_bytes(newest.read_bytes().replace(rb"{\"version\": 2", rb"{\"version\": 9"))
+    with pytest.raises(ValueError, match="version 9"):
+        fastbp.Checkpoints(tmp_path).newest()
+
+
+def test_a_model_is_no_checkpoint(tmp_path: Path) -> None:
+    network().save(tmp_path / "checkpoint-000000000001.safetensors")
+    with pytest.warns(DamagedCheckpointWarning, match="holds a network, not a checkpoint"):
+        assert fastbp.Checkpoints(tmp_path).newest() is None
+
+
+@pytest.mark.parametrize(
+    ("arguments", "message"),
+    [
+        ({"seconds": -1}, "seconds must be at least 0, not -1"),
+        ({"epochs": 0}, "epochs must be at least 1, not 0"),
+        ({"keep": 0}, "keep must be at least 1, not 0"),
+    ],
+)
+def test_wrong_arguments(arguments: dict[str, Any], message: str) -> None:
+    with pytest.raises(ValueError, match=message):
+        fastbp.Checkpoints("here", **arguments)
+
+
+def test_resume_needs_a_place() -> None:
+    with pytest.raises(ValueError, match="resume=True needs checkpoints"):
+        fastbp.train(network(), X, Y, resume=True)
