@@ -26,7 +26,7 @@ if TYPE_CHECKING:
     from fastbp.training.stepper import Stepper
     from fastbp.warming import warmup
 
-__version__ = "0.1.0"
+__version__ = "0.2.0"
 
 # Each public name and the module that defines it, which is imported when the name is first used:
 # reading a history or a table loads neither the compiler nor BLAS, training not scikit-learn.
