@@ -124,7 +124,11 @@ def test_paths_that_users_know_stay():
         "fastbp.training.train",
     ]
     lines = ["import fastbp", *paths]  # found without an import of the module
-    for path in (*paths, "fastbp.plotting_models.decision_regions", "fastbp.runs.report.write"):
+    for path in (
+        *paths,
+        "fastbp.plotting_models.decision_regions",
+        "fastbp.runs.report.write_report_page",
+    ):
         module, _, name = path.rpartition(".")
         lines.append(f"from {module} import {name}")
     subprocess.run([sys.executable, "-c", "\n".join(lines)], check=True, timeout=60)

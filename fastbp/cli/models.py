@@ -25,8 +25,8 @@ from fastbp.models import Model
 from fastbp.network import Network
 from fastbp.persistence import write_whole
 from fastbp.plotting.runs import confusion_matrix
-from fastbp.runs import settings
 from fastbp.runs.data import WrongUseError, wrong_use
+from fastbp.runs.description import read_description
 from fastbp.runs.files import DESCRIPTION, MODEL, number, shape_of
 from fastbp.runs.fit import scores
 
@@ -298,7 +298,7 @@ def plan(options: argparse.Namespace) -> int:
     model = _model(options.model)
     description = Path(options.model) / DESCRIPTION
     with _file_is_right():
-        told = settings.read(description) if description.is_file() else {}
+        told = read_description(description) if description.is_file() else {}
         shown = model.net.plan(
             options.batch_size or told.get("batch_size", 128),
             optimizer=options.optimizer or told.get("optimizer", "adam"),

@@ -94,8 +94,8 @@ class Target:
         return np.asarray(names[outputs.argmax(axis=1)])
 
 
-def told_task(values: Any) -> tuple[str, str]:
-    """Tell from targets whether they are classes or values, and why.
+def infer_task(values: Any) -> tuple[str, str]:
+    """Infer the task from the targets; return it with the reason.
 
     Parameters
     ----------
@@ -108,27 +108,27 @@ def told_task(values: Any) -> tuple[str, str]:
     Raises
     ------
     UnusableDataError
-        If they are neither, or text stands among numbers.
+        If the targets are neither classes nor numbers, or text is mixed with numbers.
     """
     if not isinstance(values, np.ndarray):
         if values.width > 1:
-            return "regression", f"{values.width} columns"
+            return "regression", f"of {values.width} columns"
         if is_categories(values.to_series()):
             return "classification", "text"
         if str(values.dtypes[0]) == "Boolean":
-            return "classification", "yes or no"
+            return "classification", "of true and false"
     array = _plain(values)
     if array.ndim == 2 and array.shape[1] > 1:
-        return "regression", f"{array.shape[1]} columns"
+        return "regression", f"of {array.shape[1]} columns"
     if array.dtype.kind not in "fiu":
-        return "classification", "yes or no" if array.dtype.kind == "b" else "text"
+        return "classification", "of true and false" if array.dtype.kind == "b" else "text"
     known = array[np.isfinite(array)] if array.dtype.kind == "f" else array
     different = np.unique(known)
     if (different != np.floor(different)).any():
-        return "regression", "numbers with fractions"
+        return "regression", "fractional"
     if len(different) > MOST_CLASSES:
-        return "regression", f"more than {MOST_CLASSES} different numbers"
-    return "classification", f"{len(different)} different whole numbers"
+        return "regression", f"of more than {MOST_CLASSES} different numbers"
+    return "classification", f"of {len(different)} different whole numbers"
 
 
 def fit_target(

@@ -1,7 +1,8 @@
-"""Runs: from data as they lie in a file to a folder with all that was learnt.
+"""Runs: from a file of data and a table of settings to a folder with the trained network.
 
-``settings`` says what a run is, ``data`` reads and prepares, ``fit`` trains and measures, ``files``
-and ``report`` write the folder, ``single`` puts one run together and ``sweeps`` many.
+``settings`` defines the settings, ``description`` reads and writes them as TOML, ``data`` reads
+and prepares the data, ``fit`` trains and evaluates, ``files`` and ``report`` write the folder,
+``single`` executes one run, ``sweeps`` executes many.
 """
 
 from fastbp.runs.data import WrongUseError

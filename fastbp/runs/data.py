@@ -1,4 +1,4 @@
-"""A run's data: read, rows held out, prepared by what the others show."""
+"""The data of a run: reading, holding rows out, preparation."""
 
 import contextlib
 import dataclasses
@@ -17,25 +17,25 @@ from fastbp.data.preparation import Preparation
 from fastbp.data.readers import MissingPolarsError
 from fastbp.data.sources import Examples
 from fastbp.data.splitting import split
-from fastbp.data.targets import fit_target, missing_targets, told_task
+from fastbp.data.targets import fit_target, infer_task, missing_targets
 from fastbp.runs.settings import Settings
 
 
 class WrongUseError(ValueError):
-    """What was asked for cannot be done; the message says why, in one line."""
+    """Invalid settings, files or data. The message is one line that gives the reason."""
 
 
 class Clock:
-    """Seconds by what they were spent on."""
+    """Seconds spent on each part of a run."""
 
     def __init__(self) -> None:
         self.begin = time.perf_counter()
         self.spent: dict[str, float] = {}
-        self._running = ""  # what is being counted
+        self._running = ""  # the part that is being timed
 
     @contextlib.contextmanager
     def on(self, what: str) -> Iterator[None]:
-        """Count the time inside as spent on ``what``."""
+        """Context that adds its duration to the part ``what``."""
         start, self._running = time.perf_counter(), what
         try:
             yield
@@ -44,7 +44,7 @@ class Clock:
             self.spent[what] = self.spent.get(what, 0.0) + time.perf_counter() - start
 
     def set_apart(self, what: str, seconds: float) -> None:
-        """Count so many seconds of what is being counted as spent on ``what``."""
+        """Move ``seconds`` from the part that is being timed to the part ``what``."""
         if self._running:
             self.spent[self._running] = self.spent.get(self._running, 0.0) - seconds
         self.spent[what] = self.spent.get(what, 0.0) + seconds
@@ -57,7 +57,7 @@ class Clock:
 
 @dataclass(frozen=True, eq=False)
 class Prepared:
-    """Data as a network takes them.
+    """Data ready for a network.
 
     Attributes
     ----------
@@ -65,15 +65,15 @@ class Prepared:
     X, y : arrays
         All rows, prepared.
     weights : (n,) array or None
-    learnt, held : (n,) int64 arrays
-        The rows to learn from, and those held out.
+    learnt, held : int64 arrays
+        Indices of the training rows and of the held-out rows.
     preparation : Preparation
     examples : Examples
-        What was read.
+        The data as read.
     test : (X, y) or None
-        Prepared in the same way.
+        Test rows, prepared in the same way.
     notes : list of str
-        What the user should know.
+        Messages for the user.
     """
 
     name: str
@@ -90,7 +90,7 @@ class Prepared:
 
 @contextlib.contextmanager
 def wrong_use() -> Iterator[None]:
-    """Turn what is wrong with what was named into one kind of error."""
+    """Context that raises errors of files and data as WrongUseError."""
     try:
         yield
     except (UnusableDataError, MissingPolarsError, FileNotFoundError) as error:
@@ -100,12 +100,12 @@ def wrong_use() -> Iterator[None]:
 
 
 def prepare(settings: Settings, clock: Clock | None = None) -> Prepared:
-    """Read the data, hold rows out, and prepare them by what the others show.
+    """Read the data, hold rows out, and fit the preparation on the training rows.
 
     Raises
     ------
     WrongUseError
-        If the data are not there, or cannot be used.
+        If a file is missing, or its data cannot be used.
     """
     clock = clock or Clock()
     with wrong_use():
@@ -136,13 +136,15 @@ def _read(
 
 
 def _read_test(settings: Settings, test: str, preparation: Preparation) -> Examples:
-    """Read the data that are looked at only at the end."""
+    """Read the test data."""
     target = (settings.test_target,) if settings.test_target else settings.target
     elsewhere = not settings.test_target and any(Path(name).is_file() for name in target)
     if elsewhere and Path(test).is_file() and not readers.is_table(test):
-        raise UnusableDataError(f"{test} holds examples; test_target names their targets")
+        raise UnusableDataError(
+            f"{test} contains no targets; set the file of its targets as test_target"
+        )
     columns = preparation.columns
-    # What was text among the rows to learn from is text here, though it may look like numbers.
+    # A column of text in the training data is text here too, even if it looks like numbers.
     learnt = [] if columns is None else [*columns.categories]
     known = learnt if readers.is_table(test) else settings.categories
     return _read(settings, test, target, known)
@@ -155,17 +157,19 @@ def _prepare(settings: Settings, examples: Examples) -> Prepared:
     if task is None and set(examples.target_names) & set(settings.categories):
         task = "classification"
     if task is None:
-        task, reason = told_task(examples.y)
+        task, reason = infer_task(examples.y)
         if settings.data not in DATASETS:
             name = " ".join(examples.target_names)
-            notes.append(f"target {name!r} ({reason}) is taken for {task}; --task sets it")
-    # Nothing is left out before it was looked at: errors count the rows of the file.
+            notes.append(f"task: {task}, as target {name!r} is {reason}; --task overrides")
+    # Rows are left out only after the checks, so that errors count the rows of the file.
     X, rows = examples.X, np.arange(len(examples))
     gaps = missing_targets(examples.y, examples.target_names, task)
     if gaps.any():
         if gaps.all():
-            raise UnusableDataError(f"target {examples.target_names[0]!r} has no values")
-        notes.append(f"{int(gaps.sum()):,} rows without a target are left out")
+            raise UnusableDataError(
+                f"all values of target {examples.target_names[0]!r} are missing"
+            )
+        notes.append(f"{int(gaps.sum()):,} rows with a missing target are left out")
         examples, rows = examples.rows(~gaps), rows[~gaps]
     names = examples.target_names
     target = fit_target(examples.y, names, task, scaled=False)
@@ -182,8 +186,10 @@ def _prepare(settings: Settings, examples: Examples) -> Prepared:
         inputs: Array = examples.X
     else:
         known = () if isinstance(X, np.ndarray) else X.columns
-        told = [name for name in settings.categories if name in known]
-        columns, more = fit_columns(X, rows[learnt], categories=told, names=examples.feature_names)
+        categories = [name for name in settings.categories if name in known]
+        columns, more = fit_columns(
+            X, rows[learnt], categories=categories, names=examples.feature_names
+        )
         notes += more
         inputs = columns.apply(X, settings.dtype)
         if gaps.any():
@@ -201,41 +207,42 @@ def _prepare(settings: Settings, examples: Examples) -> Prepared:
 
 
 def _demand_counts(y: Array, names: Sequence[str]) -> None:
-    """Refuse targets that no Poisson distribution gives."""
+    """Raise UnusableDataError if a target is negative, for the Poisson loss."""
     below = y.reshape(len(y), -1) < 0
     if below.any():
         row, column = (int(k) for k in np.argwhere(below)[0])
         value = y.reshape(len(y), -1)[row, column]
         raise UnusableDataError(
-            f"row {row + 1}, column {names[column]!r}: {value:g}, and poisson is for 0 and more"
+            f"row {row + 1}, column {names[column]!r}: {value:g} is negative; loss poisson needs "
+            "targets of 0 or more"
         )
 
 
 def _demand_weights(weights: Array | None, learnt: Array, held: Array) -> None:
-    """Refuse weights by which no row counts that is learnt from, or none of those held out."""
-    for what, rows in (("to learn from", learnt), ("held out", held)):
+    """Raise UnusableDataError if all training rows, or all held-out rows, have weight 0."""
+    for kind, rows in (("training", learnt), ("held-out", held)):
         if weights is not None and len(rows) and not weights[rows].any():
-            raise UnusableDataError(f"every row {what} has the weight 0")
+            raise UnusableDataError(f"every {kind} row has weight 0")
 
 
 def _test(
     settings: Settings, tested: Examples, preparation: Preparation, inputs: int
 ) -> tuple[Array, Array]:
-    """Prepare the data that are looked at only at the end, as the others were."""
+    """Prepare the test data like the training data."""
     try:
         if preparation.columns is not None:
             X = preparation.columns.apply(tested.X, settings.dtype)
         elif isinstance(tested.X, np.ndarray) and tested.X.shape[1] == inputs:
             X = preparation.as_is(tested.X, settings.dtype)
         else:
-            raise UnusableDataError(f"it must be an array of {inputs} columns, as the data are")
+            raise UnusableDataError(f"it must be an array of {inputs} columns, like the data")
         return X, preparation.target.encode(tested.y)
     except UnusableDataError as error:
         raise UnusableDataError(f"{settings.test}: {error}") from None
 
 
 def _split(examples: Examples, y: Array, settings: Settings) -> tuple[Array, Array]:
-    """Choose the rows to learn from and those to hold out, as ``train`` does."""
+    """Return the training rows and the held-out rows that ``train`` will use."""
     rows = np.arange(len(examples))
     if settings.hold_out == 0.0:
         return rows, rows[:0]

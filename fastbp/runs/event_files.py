@@ -1,4 +1,4 @@
-"""Event files for TensorBoard, on request."""
+"""Event files for TensorBoard."""
 
 from os import PathLike
 from typing import Any
@@ -8,15 +8,16 @@ from fastbp.training.history import History
 
 
 class MissingTensorboardError(ImportError):
-    """The package that writes event files is not installed."""
+    """The package tensorboardX, which writes event files, is not installed."""
 
 
 class EventFiles:
-    """A callback of ``train`` that writes each epoch's numbers for TensorBoard.
+    """Callback of ``train`` that writes the history of each epoch for TensorBoard.
 
     Parameters
     ----------
     folder : path
+        Folder of the event files.
 
     Raises
     ------
@@ -43,13 +44,13 @@ class EventFiles:
         if self._writer is None:
             from tensorboardX import SummaryWriter
 
-            # What an earlier part of the run wrote of this epoch and those after it is not shown.
+            # A resumed run replaces this epoch and later ones in TensorBoard's display.
             self._writer = SummaryWriter(str(self.folder), purge_step=epoch)
         for name, column in history.columns().items():
             if name != "epoch":
                 self._writer.add_scalar(name, column[-1], epoch)
 
     def close(self) -> None:
-        """Write what is left."""
+        """Write buffered events and close the file."""
         if self._writer is not None:
             self._writer.close()

@@ -1,4 +1,4 @@
-"""A run's folder: what stands in it under which name, and how it is written."""
+"""The folder of a run: the names of its files, and how they are written."""
 
 import contextlib
 import dataclasses
@@ -18,9 +18,10 @@ from fastbp.network import Network
 from fastbp.plotting import models as plotting_models
 from fastbp.plotting import runs as plotting
 from fastbp.plotting.figures import FORMATS
-from fastbp.runs import report
 from fastbp.runs.data import Prepared, WrongUseError
-from fastbp.runs.fit import CHECKPOINTS, Result, in_effect, outputs_of, smoothing
+from fastbp.runs.description import write_description
+from fastbp.runs.fit import CHECKPOINTS, Result, outputs_of, resolved, smoothing
+from fastbp.runs.report import write_report_page
 from fastbp.runs.settings import Settings
 from fastbp.training.checkpoints import Checkpoints, DamagedCheckpointWarning
 from fastbp.training.history import History
@@ -34,20 +35,21 @@ Say = Callable[[str, str], None]
 
 
 def folder_of(settings: Settings, name: str) -> Path:
-    """Give the folder for a run's results."""
+    """Return the folder of a run."""
     return Path(settings.out) if settings.out else Path("runs", name)
 
 
 @contextlib.contextmanager
 def taken(path: Path, settings: Settings, *, resume: bool, overwrite: bool) -> Iterator[None]:
-    """Make sure that results can be written to ``path``, and hold it against other runs.
+    """Context that locks the folder of a run, after a check that results can be written to it.
 
-    Nothing in it is changed by that, but for what killed writes have left.
+    Only temporary files of killed processes are removed.
 
     Raises
     ------
     WrongUseError
-        If they cannot, another run is in it, or one that has not ended would be replaced.
+        If the folder cannot be written, another process uses it, or an unfinished run in it would
+        be replaced.
     """
     names = make_folder(path, settings)
     with held(path):
@@ -58,54 +60,48 @@ def taken(path: Path, settings: Settings, *, resume: bool, overwrite: bool) -> I
 
 
 def make_folder(path: Path, settings: Settings) -> list[str]:
-    """Make sure that there is a folder to write results to; returns what they are called.
+    """Create the folder of a run if necessary; return the names of its files.
 
     Raises
     ------
     WrongUseError
-        If there cannot be, or the data lie where results would.
+        If the folder cannot be written, or a result would overwrite the data.
     """
     names = [MODEL, BEST, LAST, *HISTORIES, DESCRIPTION, REPORT]
     names += [f"{name}.{settings.picture}" for name in PICTURES]
     for data in (settings.data, settings.test, settings.test_target, *settings.target):
         if data and Path(data).name in names and Path(data).resolve().parent == path.resolve():
-            raise WrongUseError(f"{data} would be overwritten by results; --out names a folder")
+            raise WrongUseError(f"results would overwrite {data}; set another folder with --out")
     try:
         path.mkdir(parents=True, exist_ok=True)
         with tempfile.TemporaryFile(dir=path):
             pass
         for name in names:
             if (path / name).is_dir():
-                raise IsADirectoryError(errno.EISDIR, f"{name} in it is a folder")
+                raise IsADirectoryError(errno.EISDIR, f"{name} in it is a folder, not a file")
     except OSError as error:
         raise WrongUseError(f"cannot write to {path}: {error.strerror}") from None
     return names
 
 
 def refuse_unfinished(path: Path) -> None:
-    """Make sure that a run which has not ended is replaced only on request.
-
-    Raises
-    ------
-    WrongUseError
-        If there is one.
-    """
+    """Raise WrongUseError if the folder contains an unfinished run."""
     with warnings.catch_warnings():
-        warnings.simplefilter("ignore", DamagedCheckpointWarning)  # training tells of it
+        warnings.simplefilter("ignore", DamagedCheckpointWarning)  # ``train`` warns of them
         newest = Checkpoints(path / CHECKPOINTS).newest()
     if newest is not None and not newest.facts.get("ended"):
         raise WrongUseError(
-            f"{path} holds a run that has not ended: --resume goes on with it, --overwrite begins "
-            "anew, --out names another folder"
+            f"{path} contains an unfinished run: --resume continues it, --overwrite discards it, "
+            "--out names another folder"
         )
 
 
 @contextlib.contextmanager
 def described(folder: Path, settings: Settings) -> Iterator[None]:
-    """Write the description of a run; if that cannot be, that of before stands again."""
+    """Context that writes the settings of a run; WrongUseError inside it restores the old file."""
     path = folder / DESCRIPTION
     before = path.read_bytes() if path.is_file() else None
-    settings.but(out=str(folder)).save(path, versions())
+    write_description(settings.replace(out=str(folder)), path, versions())
     try:
         yield
     except WrongUseError:
@@ -118,14 +114,14 @@ def described(folder: Path, settings: Settings) -> Iterator[None]:
 
 @contextlib.contextmanager
 def held(folder: Path) -> Iterator[None]:
-    """Keep others from running in a folder meanwhile, where systems can say so.
+    """Context that locks a folder against other processes, on systems with file locks.
 
-    The lock is on the folder itself: nothing is left of it, however the process ends.
+    The folder itself is locked, so the lock ends with the process and leaves no file.
 
     Raises
     ------
     WrongUseError
-        If another run is in it.
+        If another process has locked it.
     """
     try:
         import fcntl
@@ -137,7 +133,9 @@ def held(folder: Path) -> Iterator[None]:
         fcntl.flock(handle, fcntl.LOCK_EX | fcntl.LOCK_NB)
     except BlockingIOError:
         os.close(handle)
-        raise WrongUseError(f"another run is in {folder}; --out names another folder") from None
+        raise WrongUseError(
+            f"another process is training in {folder}; set another folder with --out"
+        ) from None
     except OSError:  # a file system without locks
         pass
     try:
@@ -147,13 +145,13 @@ def held(folder: Path) -> Iterator[None]:
 
 
 def write_models(result: Result, folder: Path) -> list[Path]:
-    """Write the networks: the one to use, the last, and the best where rows were held out."""
+    """Write the networks: the one to use, the last one, and the best on the held-out rows."""
     preparation = result.model.preparation
     networks = {MODEL: result.model.net, LAST: result.last, BEST: result.best}
     written = []
     for name, net in networks.items():
         if net is None:
-            (folder / name).unlink(missing_ok=True)  # an earlier run's
+            (folder / name).unlink(missing_ok=True)  # of an earlier run
             continue
         Model(net, preparation).save(folder / name)
         written.append(folder / name)
@@ -161,7 +159,7 @@ def write_models(result: Result, folder: Path) -> list[Path]:
 
 
 def write_histories(history: History, folder: Path) -> list[Path]:
-    """Write what happened, epoch by epoch, as a table and as lines of JSON."""
+    """Write the history as a CSV file and as JSON lines."""
     for name in HISTORIES:
         history.save(folder / name)
     return [folder / name for name in HISTORIES]
@@ -170,7 +168,7 @@ def write_histories(history: History, folder: Path) -> list[Path]:
 def write_pictures(
     result: Result, settings: Settings, data: Prepared, folder: Path, say: Say
 ) -> list[tuple[str, Path]]:
-    """Draw what there is to be seen; returns captions and files. ``say`` is told what is not.
+    """Draw the pictures of a run; return their captions and files. ``say`` reports failures.
 
     Raises
     ------
@@ -179,7 +177,7 @@ def write_pictures(
     """
     for name in PICTURES:
         for ending in FORMATS:
-            (folder / f"{name}.{ending}").unlink(missing_ok=True)  # an earlier run's
+            (folder / f"{name}.{ending}").unlink(missing_ok=True)  # of an earlier run
     drawn: list[tuple[str, Path]] = []
     if settings.picture == "none":
         return drawn
@@ -197,7 +195,7 @@ def write_pictures(
 def _pictures(
     result: Result, settings: Settings, data: Prepared
 ) -> dict[str, tuple[str, Callable[[Path], None]]]:
-    """Choose the pictures that a run has, with their captions."""
+    """Return the pictures of a run by name: the caption and the function that draws each."""
     net, target = result.model.net, data.preparation.target
     title = f"{data.name}: {shape_of(net)}, {settings.optimizer}"
     smooth = smoothing(settings, net) > 0.0
@@ -209,11 +207,11 @@ def _pictures(
         if target.classes is not None:
             matrix = plotting.confusion_matrix(truth, outputs.argmax(axis=1), target.outputs)
             beside = {"matrix": matrix, "class_names": target.classes}
-            caption += "; beside them how often each class of the rows held out was taken for each"
+            caption += "; confusion matrix of the held-out rows"
         else:
             true = target.decode(truth.astype(np.float64).reshape(len(truth), -1))
             beside = {"predictions": (true, target.decode(outputs))}
-            caption += "; beside them what was predicted of the rows held out"
+            caption += "; predicted against true values of the held-out rows"
     pictures = {
         "training": (
             caption,
@@ -222,7 +220,7 @@ def _pictures(
                 result.history,
                 **beside,
                 title=title,
-                training_label="training, labels smoothed" if smooth else "training",
+                training_label="training (smoothed labels)" if smooth else "training",
             ),
         )
     }
@@ -235,7 +233,7 @@ def _pictures(
         if columns is not None:
             points, names = points * columns.scales + columns.means, columns.numbers
         pictures["regions"] = (
-            "What the network decides for each point of the plane",
+            "Decision regions: the predicted class of each point of the plane",
             lambda path: plotting_models.decision_regions(
                 path,
                 lambda grid: result.model.outputs(grid).argmax(axis=1),
@@ -249,14 +247,14 @@ def _pictures(
     shape = data.preparation.image_shape
     if shape is not None and data.X.shape[1] == shape[0] * shape[1]:
         pictures["weights"] = (
-            "Weights of the first layer, unit by unit, as images",
+            "Weights of the first layer: one image for each unit",
             lambda path: plotting_models.weight_images(path, net.weights[0], shape, title=title),
         )
     return pictures
 
 
 def shape_of(net: Network) -> str:
-    """Describe layers in a few words: ``64-256-10, relu``."""
+    """Return the layers of a network as text: ``64-256-10, relu``."""
     return ", ".join(["-".join(map(str, net.sizes)), *dict.fromkeys(net.activations)])
 
 
@@ -268,31 +266,31 @@ def write_report(
     seconds: dict[str, float],
     folder: Path,
 ) -> Path:
-    """Write all that is to be known of a run as one page."""
+    """Write the report of a run, one HTML page."""
     history, net = result.history, result.model.net
     summary = [(name, number(name, value)) for name, value in result.metrics.items()]
     summary += [("epochs", f"{len(history):,}"), ("parameters", f"{net.params.size:,}")]
     if history.seconds:
-        summary.append(("seconds of training", f"{history.seconds[-1]:.2f}"))
-    given = dataclasses.asdict(in_effect(settings, data, net))
+        summary.append(("training time, s", f"{history.seconds[-1]:.2f}"))
+    values = dataclasses.asdict(resolved(settings, data, net))
     sections = [
         (
             "Data",
             [
                 ("name", data.name),
-                ("rows to learn from", f"{len(data.learnt):,}"),
-                ("rows held out", f"{len(data.held):,}"),
+                ("training rows", f"{len(data.learnt):,}"),
+                ("held-out rows", f"{len(data.held):,}"),
                 ("inputs", f"{net.sizes[0]:,}"),
                 ("target", ", ".join(data.preparation.target.names)),
                 *[("note", note) for note in data.notes],
             ],
         ),
-        ("Settings", [(k, _short(v)) for k, v in given.items() if v not in (None, (), {})]),
-        ("Seconds by what they went into", [(k, f"{v:.2f}") for k, v in seconds.items()]),
+        ("Settings", [(k, _short(v)) for k, v in values.items() if v not in (None, (), {})]),
+        ("Time in seconds", [(k, f"{v:.2f}") for k, v in seconds.items()]),
         ("Versions", list(versions().items())),
     ]
     pictures = [(text, path.read_bytes(), path.suffix[1:]) for text, path in drawn]
-    report.write(
+    write_report_page(
         folder / REPORT,
         title=f"{data.name}: {shape_of(net)}",
         summary=summary,
@@ -304,7 +302,7 @@ def write_report(
 
 
 def number(name: str, value: float) -> str:
-    """Write a measured number as people read it."""
+    """Format a score: accuracy in percent, rows as a whole number."""
     if name.endswith("accuracy"):
         return f"{value:.2%}"
     return f"{value:,.0f}" if name.endswith("rows") else f"{value:.4g}"

@@ -1,4 +1,4 @@
-"""What a run trains, and how good it becomes."""
+"""Training a run: from settings and prepared data to a network and its scores."""
 
 from collections.abc import Sequence
 from dataclasses import dataclass, field
@@ -25,26 +25,28 @@ from fastbp.training.interruption import Interruption
 from fastbp.training.loop import Callback, DivergedError, EarlyStopping, train
 
 CHECKPOINTS = "checkpoints"
-# Outputs are computed for so many rows at a time.
-STRETCH = 1 << 16
+# Rows whose outputs are computed at a time.
+BLOCK_ROWS = 1 << 16
 
 
 @dataclass(frozen=True, eq=False)
 class Result:
-    """What a run learnt.
+    """The result of a run.
 
     Attributes
     ----------
     model : Model
-        With the last weights, or the best where training was to end early.
+        Network and preparation to use: with the last weights, or with the best under early
+        stopping.
     last : Network
+        Network with the weights of the last epoch.
     best : Network or None
-        With the weights of the lowest loss on the rows held out.
+        Network with the weights of the lowest loss on the held-out rows.
     history : History
     metrics : dict of str to float
-        Of the rows held out, and of the test rows.
+        Scores on the held-out rows and on the test rows.
     failure : str or None
-        Why training could not go on.
+        Why training failed.
     """
 
     model: Model
@@ -56,7 +58,7 @@ class Result:
 
 
 def network(settings: Settings, data: Prepared) -> Network:
-    """Make the network that the settings and the data ask for."""
+    """Return the network for the settings and the data."""
     target = data.preparation.target
     loss = settings.loss or ("squared_error" if target.classes is None else "softmax_cross_entropy")
     if (loss == "softmax_cross_entropy") != (target.classes is not None):
@@ -67,7 +69,7 @@ def network(settings: Settings, data: Prepared) -> Network:
 
 
 def optimizer(settings: Settings) -> Optimizer:
-    """Make the optimizer that the settings ask for."""
+    """Return the optimizer for the settings."""
     more = {
         name: value
         for name in ("momentum", "weight_decay")
@@ -78,48 +80,63 @@ def optimizer(settings: Settings) -> Optimizer:
 
 
 def batch_size(settings: Settings, data: Prepared) -> int:
-    """Choose the rows of a step."""
+    """Return the number of rows of a step."""
     if settings.batch_size is not None:
         return settings.batch_size
     return SMALL_BATCH if len(data.learnt) < MANY_ROWS else LARGE_BATCH
 
 
 def smoothing(settings: Settings, net: Network) -> float:
-    """Choose the share of labels that is spread over all classes."""
+    """Return the fraction of each label that is spread over all classes."""
     if settings.label_smoothing is not None:
         return settings.label_smoothing
     return LABEL_SMOOTHING if net.metric == "accuracy" else 0.0
 
 
-def fit(
-    settings: Settings,
-    data: Prepared,
-    folder: Path,
-    *,
-    resume: bool = False,
-    overwrite: bool = False,
-    verbose: int = 0,
-    interruption: Interruption | None = None,
-    callbacks: Sequence[Callback] = (),
-    clock: Clock | None = None,
-) -> Result:
-    """Train, with checkpoints in ``folder``, and measure; nothing else is written.
-
-    Raises
-    ------
-    WrongUseError
-        If the settings contradict each other, or the checkpoints are of another run.
-    """
-    clock = clock or Clock()
-    net = network(settings, data)
-    net.expect_inference(min(len(data.held), STRETCH), net.link)
-    place = Checkpoints(
+def checkpoints(settings: Settings, folder: Path, *, overwrite: bool = False) -> Checkpoints:
+    """Return the checkpoints of the run in ``folder``."""
+    return Checkpoints(
         folder / CHECKPOINTS,
         settings.checkpoint_seconds,
         settings.checkpoint_epochs,
         settings.keep,
         overwrite,
     )
+
+
+def resolved(settings: Settings, data: Prepared, net: Network) -> Settings:
+    """Return the settings with defaults that depend on the data replaced by their values."""
+    return settings.replace(
+        task="regression" if data.preparation.target.classes is None else "classification",
+        loss=net.loss,
+        lr=optimizer(settings).learning_rate,
+        batch_size=batch_size(settings, data),
+        label_smoothing=smoothing(settings, net),
+    )
+
+
+def fit(
+    settings: Settings,
+    data: Prepared,
+    checkpoints: Checkpoints,
+    *,
+    resume: bool = False,
+    verbose: int = 0,
+    interruption: Interruption | None = None,
+    callbacks: Sequence[Callback] = (),
+    clock: Clock | None = None,
+) -> Result:
+    """Train and evaluate a network; only checkpoints are written.
+
+    Raises
+    ------
+    WrongUseError
+        If settings contradict each other, or the checkpoints belong to another run.
+    """
+    clock = clock or Clock()
+    net = network(settings, data)
+    net.expect_inference(min(len(data.held), BLOCK_ROWS), net.link)
+    patience = settings.early_stopping
     failure = None
     try:
         with clock.on("training"):
@@ -134,8 +151,8 @@ def fit(
                 validation_fraction=settings.hold_out,
                 sample_weight=data.weights,
                 early_stopping=None
-                if settings.early_stopping is None
-                else EarlyStopping(settings.early_stopping, restores=False),
+                if patience is None
+                else EarlyStopping(patience, restores=False),
                 keep_best=settings.hold_out > 0.0,
                 l1=settings.l1,
                 l2=settings.l2,
@@ -146,7 +163,7 @@ def fit(
                 callbacks=callbacks,
                 n_threads=settings.threads,
                 verbose=verbose,
-                checkpoints=place,
+                checkpoints=checkpoints,
                 resume=resume,
                 interruption=interruption,
             )
@@ -155,77 +172,64 @@ def fit(
     except ValueError as error:
         raise WrongUseError(str(error)) from None
     best = None if history.best_params is None else _with(net, history.best_params)
-    ends_early = settings.early_stopping is not None and best is not None
-    model = Model(best if ends_early and best is not None else net, data.preparation)
+    model = Model(net if patience is None or best is None else best, data.preparation)
     with clock.on("evaluating"):
-        metrics = measure(model, data)
+        metrics = evaluate(model, data)
     return Result(model, net, best, history, metrics, failure)
 
 
 def _with(net: Network, params: Array) -> Network:
-    """Give a copy of a network with other weights."""
-    twin = net.copy()
-    twin.params[:] = params
-    return twin
-
-
-def in_effect(settings: Settings, data: Prepared, net: Network) -> Settings:
-    """Give the settings with what was chosen for those that were not given."""
-    return settings.but(
-        task="regression" if data.preparation.target.classes is None else "classification",
-        loss=net.loss,
-        lr=optimizer(settings).learning_rate,
-        batch_size=batch_size(settings, data),
-        label_smoothing=smoothing(settings, net),
-    )
-
-
-# ---------------------------------------------------------------------- how good it is
+    """Return a copy of a network with other parameters."""
+    copy = net.copy()
+    copy.params[:] = params
+    return copy
 
 
 def outputs_of(net: Network, X: Array, rows: Array) -> Array:
-    """Compute the outputs (rows, K) for some rows of prepared data."""
-    parts = [
-        net.forward(X[rows[start : start + STRETCH]]) for start in range(0, len(rows), STRETCH)
+    """Return the outputs (rows, K) for some rows of prepared data."""
+    blocks = [
+        net.forward(X[rows[start : start + BLOCK_ROWS]])
+        for start in range(0, len(rows), BLOCK_ROWS)
     ]
-    return np.concatenate(parts) if parts else np.empty((0, net.sizes[-1]), net.dtype)
+    return np.concatenate(blocks) if blocks else np.empty((0, net.sizes[-1]), net.dtype)
 
 
-def measure(model: Model, data: Prepared) -> dict[str, float]:
-    """Measure on the rows held out, and on the test rows."""
+def evaluate(model: Model, data: Prepared) -> dict[str, float]:
+    """Return the scores on the held-out rows and on the test rows."""
     metrics: dict[str, float] = {}
     if len(data.held):
-        z = outputs_of(model.net, data.X, data.held)
+        outputs = outputs_of(model.net, data.X, data.held)
         metrics |= {
-            f"held-out {name}": v for name, v in scores(model, z, data.y[data.held]).items()
+            f"held-out {name}": score
+            for name, score in scores(model, outputs, data.y[data.held]).items()
         }
     if data.test is not None:
         X, y = data.test
-        z = outputs_of(model.net, X, np.arange(len(X)))
-        metrics |= {f"test {name}": v for name, v in scores(model, z, y).items()}
+        outputs = outputs_of(model.net, X, np.arange(len(X)))
+        metrics |= {f"test {name}": score for name, score in scores(model, outputs, y).items()}
     return metrics
 
 
 def scores(model: Model, outputs: Array, y: Array) -> dict[str, float]:
-    """Measure outputs (n, K) against prepared targets.
+    """Compare outputs (n, K) with prepared targets.
 
     Returns
     -------
     dict of str to float
-        Of classes: ``accuracy`` and ``rows``. Of values: ``R2`` of all outputs together, the root
-        of the mean squared error ``RMSE`` and the mean absolute error ``MAE``, in units of the
+        For classification ``accuracy`` and ``rows``. For regression ``R2`` over all outputs, the
+        root mean squared error ``RMSE`` and the mean absolute error ``MAE``, both in units of the
         target, and ``rows``.
     """
     target = model.preparation.target
     if target.classes is not None:
-        right = float((outputs.argmax(axis=1) == y).mean())
-        return {"accuracy": right, "rows": float(len(y))}
+        accuracy = float((outputs.argmax(axis=1) == y).mean())
+        return {"accuracy": accuracy, "rows": float(len(y))}
     predicted = target.decode(outputs)
     true = target.decode(np.asarray(y, np.float64).reshape(len(y), -1))
     errors = predicted - true
-    spread = float(((true - true.mean(axis=0)) ** 2).sum())
+    variation = float(((true - true.mean(axis=0)) ** 2).sum())
     return {
-        "R2": 1.0 - float((errors**2).sum()) / spread if spread > 0.0 else float("nan"),
+        "R2": 1.0 - float((errors**2).sum()) / variation if variation > 0.0 else float("nan"),
         "RMSE": float(np.sqrt((errors**2).mean())),
         "MAE": float(np.abs(errors).mean()),
         "rows": float(len(y)),

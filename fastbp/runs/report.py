@@ -1,4 +1,4 @@
-"""The report of a run: one page of HTML that needs nothing but itself."""
+"""The report of a run: one self-contained HTML page."""
 
 import base64
 import html
@@ -16,15 +16,15 @@ from fastbp.training.history import History
 
 Rows = Sequence[tuple[str, object]]
 
-# Of a longer training only so many epochs are listed.
-MOST_EPOCHS = 50
-# For each kind of picture: its media type, and what is in its first bytes.
+# At most so many epochs are listed.
+MAX_EPOCHS = 50
+# For each kind of picture: its media type, and a mark in its first bytes.
 PICTURES = {
     "svg": ("image/svg+xml", b"<svg"),
     "png": ("image/png", b"\x89PNG\r\n\x1a\n"),
 }
 FIRST_BYTES = 1000
-# A column's heading and how its numbers are written.
+# For each column of the history: its heading and the format of its numbers.
 COLUMNS = {
     "epoch": ("epoch", ",d"),
     "loss": ("loss", "#.4g"),
@@ -39,11 +39,11 @@ COLUMNS = {
 }
 STOPPED = {
     "early stopping": "by early stopping",
-    "interrupt": "by an interrupt",
+    "interrupt": "by Ctrl-C",
     "callback": "by a callback",
 }
 
-# The policy holds the browser to what the page promises: nothing is loaded, nothing is run.
+# The security policy forbids the browser to load files or run scripts.
 PAGE = """<!DOCTYPE html>
 <html lang="en">
 <head>
@@ -110,7 +110,7 @@ th, td { padding: .25rem .8rem .25rem 0; border-bottom: 1px solid #bbb; text-ali
 """
 
 
-def write(
+def write_report_page(
     path: str | PathLike[str],
     *,
     title: str,
@@ -119,36 +119,36 @@ def write(
     pictures: Sequence[tuple[str, bytes, str]],
     history: History,
 ) -> None:
-    """Write the report of a run as one HTML file, whole or not at all.
+    """Write the report of a run as one HTML file, atomically.
 
-    The file holds its pictures and its style, loads nothing and runs nothing. The same arguments
-    give the same bytes.
+    The file contains its pictures and its style; it loads no other file and runs no script. The
+    same arguments give the same bytes.
 
     Parameters
     ----------
     path : path
     title : str
     summary : sequence of (label, value)
-        What is read first, in large type: how good, how long, how many. A value is written as
-        ``str`` gives it.
+        Main results, shown in large type at the top: scores, times, counts. Values are converted
+        by ``str``.
     sections : sequence of (heading, rows)
         Tables of ``(label, value)`` rows: settings, versions, data.
     pictures : sequence of (caption, data, kind)
-        ``data`` is the file's bytes, ``kind`` ``"svg"`` or ``"png"``. The caption also stands for
-        the picture where it is not seen.
+        ``data`` is the content of the file, ``kind`` is ``"svg"`` or ``"png"``. The caption is
+        also the alternative text.
     history : History
-        Becomes a table of its epochs, at most 50 of them: the first, the last, the best, and
-        others between, evenly chosen.
+        Shown as a table of at most 50 epochs: the first, the last, the best, and evenly spaced
+        epochs between them.
 
     Raises
     ------
     ValueError, TypeError
-        If the title is empty, or a picture is not of its kind.
+        If the title is empty, or the data of a picture are not of its kind.
     FileNotFoundError
-        If there is no such folder.
+        If the folder does not exist.
     """
     if not title.strip():
-        raise ValueError(f"title must not be empty, and is {title!r}")
+        raise ValueError(f"title must not be empty, not {title!r}")
     parts = [_summary(summary)] if summary else []
     parts += [_picture(*picture) for picture in pictures]
     parts += [_section(heading, rows) for heading, rows in sections]
@@ -158,27 +158,29 @@ def write(
 
 
 def _text(value: object) -> str:
-    """Make text of ``value`` that HTML shows as it is; what no page may hold becomes U+FFFD."""
-    kept = (
+    """Escape ``str(value)`` for HTML; characters that HTML forbids become U+FFFD."""
+    letters = (
         c if c in "\n\t" or unicodedata.category(c) not in ("Cc", "Cs") else "\ufffd"
         for c in str(value)
     )
-    return html.escape("".join(kept))
+    return html.escape("".join(letters))
 
 
 def _summary(rows: Rows) -> str:
-    """Show values, each in a box of its own."""
+    """Return one box for each value."""
     boxes = [f"<div><dt>{_text(name)}</dt><dd>{_text(value)}</dd></div>" for name, value in rows]
     return "<dl>\n" + "\n".join(boxes) + "\n</dl>"
 
 
 def _picture(caption: str, data: bytes, kind: str) -> str:
-    """Put a picture into the page, as an image: ids in one SVG would else meet those of another."""
+    """Return a figure with an embedded image; inline SVGs could have conflicting ids."""
     media, mark = choose("kind of picture", kind, PICTURES)
     if not isinstance(data, bytes):
-        raise TypeError(f"a picture must be given as bytes, not as {type(data).__name__}")
+        raise TypeError(f"the data of a picture must be bytes, not {type(data).__name__}")
     if mark not in data[:FIRST_BYTES]:
-        raise ValueError(f"the picture {caption!r} is no {kind}: it begins with {data[:12]!r}")
+        raise ValueError(
+            f"the data of picture {caption!r} are not {kind}: they begin with {data[:12]!r}"
+        )
     text, source = _text(caption), base64.b64encode(data).decode()
     return (
         f'<figure>\n<img alt="{text}" src="data:{media};base64,{source}">\n'
@@ -187,7 +189,7 @@ def _picture(caption: str, data: bytes, kind: str) -> str:
 
 
 def _section(heading: str, rows: Rows) -> str:
-    """Show a table of labels and values under its heading."""
+    """Return a heading and a table of labels and values."""
     lines = [
         f'<tr><th scope="row">{_text(name)}</th><td>{_text(value)}</td></tr>'
         for name, value in rows
@@ -199,9 +201,9 @@ def _section(heading: str, rows: Rows) -> str:
 
 
 def _history(history: History) -> str:
-    """Show the epochs as a table, and say which they are."""
+    """Return the table of epochs and the sentence above it."""
     if not len(history):
-        return "<h2>Epochs</h2>\n<p>No epoch was done.</p>"
+        return "<h2>Epochs</h2>\n<p>No epoch was completed.</p>"
     best, why = _best(history)
     chosen = _chosen(len(history), best)
     head = [f'<th scope="col">{_text(_column(name)[0])}</th>' for name in history.columns()]
@@ -216,49 +218,49 @@ def _history(history: History) -> str:
 
 
 def _best(history: History) -> tuple[int | None, str]:
-    """Give the best epoch, from 1, and why it is that; None where nothing was held out."""
+    """Return the best epoch, from 1, and the criterion; None without held-out rows."""
     if history.best_epoch is not None:
-        return history.best_epoch, "the loss on the rows held out was the lowest"
+        return history.best_epoch, "lowest loss on the held-out rows"
     metric = np.array(history.validation_metric)
     if not np.isfinite(metric).any():
         return None, ""
     metric[~np.isfinite(metric)] = -math.inf
     heading = _column(f"validation_{history.metric_name}")[0]
-    return int(metric.argmax()) + 1, f"its {heading} is the highest"
+    return int(metric.argmax()) + 1, f"highest {heading}"
 
 
 def _chosen(epochs: int, best: int | None) -> list[int]:
-    """Choose epochs, from 1: all, or evenly so many, the first, the last and the best included."""
-    if epochs <= MOST_EPOCHS:
+    """Return the listed epochs, from 1: all, or evenly spaced with the first, last and best."""
+    if epochs <= MAX_EPOCHS:
         return list(range(1, epochs + 1))
-    evenly = np.linspace(1, epochs, MOST_EPOCHS - (best is not None)).round()
+    evenly = np.linspace(1, epochs, MAX_EPOCHS - (best is not None)).round()
     return sorted({*map(int, evenly), *([best] if best else [])})
 
 
 def _about(history: History, listed: int, best: int | None, why: str) -> str:
-    """Say how many epochs there were, how they ended, and which of them are listed."""
+    """Return how many epochs there are, why training stopped, and which epochs are listed."""
     epochs = len(history)
-    ended = ""
+    stopped = ""
     if history.stopped is not None:
-        ended = f", ended {STOPPED.get(history.stopped, history.stopped)}"
-    sentences = [f"{epochs:,} {'epoch' if epochs == 1 else 'epochs'}{ended}."]
+        stopped = f", stopped {STOPPED.get(history.stopped, history.stopped)}"
+    sentences = [f"{epochs:,} {'epoch' if epochs == 1 else 'epochs'}{stopped}."]
     if listed < epochs:
-        sentences.append(f"{listed} of them are listed, evenly chosen.")
+        sentences.append(f"{listed} evenly spaced epochs are listed.")
     if best is not None:
-        sentences.append(f"Marked: epoch {best:,}, the best; {why}.")
+        sentences.append(f"The best epoch, {best:,}, is marked: {why}.")
     return " ".join(sentences)
 
 
 def _column(name: str) -> tuple[str, str]:
-    """Look up a column's heading and how its numbers are written."""
+    """Return the heading of a column and the format of its numbers."""
     return COLUMNS.get(name, (name, "#.4g"))
 
 
 def _row(columns: dict[str, list[Any]], epoch: int, best: bool) -> str:
-    """Write the row of one epoch, from 1."""
-    written = [(_column(name)[1], column[epoch - 1]) for name, column in columns.items()]
-    cells = [format(value, how).rstrip(".") for how, value in written]
+    """Return the row of one epoch, from 1."""
+    values = [(_column(name)[1], column[epoch - 1]) for name, column in columns.items()]
+    cells = [format(value, spec).rstrip(".") for spec, value in values]
     label = f"★ {cells[0]}" if best else cells[0]
     opening = '<tr class="best">' if best else "<tr>"
-    values = "".join(f"<td>{_text(cell)}</td>" for cell in cells[1:])
-    return f'{opening}<th scope="row">{label}</th>{values}</tr>'
+    data = "".join(f"<td>{_text(cell)}</td>" for cell in cells[1:])
+    return f'{opening}<th scope="row">{label}</th>{data}</tr>'

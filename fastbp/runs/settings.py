@@ -1,356 +1,348 @@
-"""Everything that can be said of a run, and the file in which a run's folder keeps it."""
+"""The settings of a run, in one table.
+
+Each field of ``Settings`` declares a setting completely. The options of ``fastbp train``, the check
+of TOML files, the settings that a sweep may vary and the documentation are generated from it.
+"""
 
 import dataclasses
-import tomllib
-from collections.abc import Callable
-from dataclasses import dataclass, field
-from os import PathLike
-from pathlib import Path
+from dataclasses import dataclass
 from typing import Any
 
-import numpy as np
-
-from fastbp import checks
-from fastbp.checks import choose, unknown
 from fastbp.choices.activations import ACTIVATIONS
 from fastbp.choices.losses import VALUE_LOSSES
-from fastbp.data.readers import MISSING, is_file, is_table
+from fastbp.data.datasets import DATASETS
+from fastbp.data.readers import MISSING
 from fastbp.data.targets import TASKS
 from fastbp.network import DTYPES
 from fastbp.optimizers import LARGEST_RATE, OPTIMIZERS, SCHEDULES
-from fastbp.persistence import write_whole
 from fastbp.plan.processors import MOST_THREADS
+from fastbp.runs.fields import (
+    default_of,
+    fields_of,
+    one_of,
+    real,
+    setting,
+    sweep_table,
+    switch,
+    text,
+    texts,
+    whole,
+    widths,
+)
 
 LEARNING_RATES = {name: kind.command_rate for name, kind in OPTIMIZERS.items()}
 LABEL_SMOOTHING = 0.1
-# Batches are of SMALL rows where there are fewer than MANY to learn from, else of LARGE.
+# The default batch size is SMALL_BATCH below MANY_ROWS training rows, LARGE_BATCH from there on.
 SMALL_BATCH, LARGE_BATCH, MANY_ROWS = 32, 128, 20_000
 PICTURES = ("png", "svg", "none")
+DATA, NETWORK, TRAINING, RUN, SWEEP = "data", "network", "training", "the run", "several runs"
+_RATES = ", ".join(f"{rate:g} for {name}" for name, rate in LEARNING_RATES.items())
 
 
 @dataclass(frozen=True)
 class Settings:
-    """What is to be trained, on what, and how.
+    """The data, the network and the training of a run.
 
     Parameters
     ----------
-    data : str
-        A file (CSV, TSV, Parquet, NPY, NPZ, IDX) or the name of a bundled set.
-    target : tuple of str
-        The column to predict, or several columns of values; for arrays, the file of targets, or
-        its name in the NPZ file.
-    task : {"classification", "regression"}, optional
-        By default told from the target.
-    ignore, categories : tuple of str
-        Columns that are left out; columns that are categories though they look like numbers.
-    missing : tuple of str
-        What stands in a CSV file for a missing value.
-    weight : str, optional
-        A column that says how much each row counts.
-    hold_out : float
-        Share of the rows that the network never learns from, and is judged by; 0: none.
-    test : str, optional
-        A file of the same form that is looked at only at the end.
-    test_target : str, optional
-        The file of its targets, if ``data`` is an array.
-    as_is : bool
-        Whether an array is not standardised, nor copied: it may be larger than memory.
-    hidden : tuple of int
-        Width of each hidden layer.
-    activation, loss, dtype : str
-        As ``fastbp.Network`` takes them; ``loss`` by default follows the task.
-    epochs, batch_size, optimizer, schedule, l1, l2, dropout, clip_norm, seed
-        As ``fastbp.train`` takes them.
-    lr, momentum, weight_decay : float, optional
-        Of the optimizer.
-    label_smoothing : float, optional
-        By default 0.1 for classes.
-    early_stopping : int, optional
-        Ends training after so many epochs without a better loss on the rows held out, and takes
-        the best weights.
-    threads : int, optional
-        Threads that take each step together.
-    out : str, optional
-        The run's folder; by default ``runs/`` and the name of the data.
-    checkpoint_seconds, checkpoint_epochs, keep
-        As ``fastbp.Checkpoints`` takes them.
-    picture : {"png", "svg", "none"}
-        Format of the pictures; none are drawn.
-    tensorboard : bool
-        Whether event files are written for TensorBoard.
-    sweep : dict of str to list
-        Settings to be tried, each with its values.
-    samples : int, optional
-        How many combinations of them are drawn at random; by default all are tried.
-    jobs : int, optional
-        How many are trained side by side; by default one for each processor.
+    {parameters}
 
     Raises
     ------
     ValueError, TypeError
-        If a setting is not as described.
+        If a setting is not allowed, or contradicts another.
     """
 
-    data: str = "digits"
-    target: tuple[str, ...] = ()
-    task: str | None = None
-    ignore: tuple[str, ...] = ()
-    categories: tuple[str, ...] = ()
-    missing: tuple[str, ...] = MISSING
-    weight: str | None = None
-    hold_out: float = 0.2
-    test: str | None = None
-    test_target: str | None = None
-    as_is: bool = False
-    hidden: tuple[int, ...] = (256,)
-    activation: str = "relu"
-    loss: str | None = None
-    dtype: str = "float32"
-    epochs: int = 30
-    batch_size: int | None = None
-    optimizer: str = "adam"
-    lr: float | None = None
-    momentum: float | None = None
-    weight_decay: float | None = None
-    schedule: str = "cosine"
-    l1: float = 0.0
-    l2: float = 0.0
-    dropout: float = 0.0
-    label_smoothing: float | None = None
-    clip_norm: float | None = None
-    early_stopping: int | None = None
-    seed: int = 0
-    threads: int | None = None
-    out: str | None = None
-    checkpoint_seconds: float = 30.0
-    checkpoint_epochs: int | None = None
-    keep: int = 3
-    picture: str = "png"
-    tensorboard: bool = False
-    sweep: dict[str, list[Any]] = field(default_factory=dict)
-    samples: int | None = None
-    jobs: int | None = None
+    data: str = setting(
+        "digits",
+        text(),
+        "a table (.csv, .tsv, .parquet), arrays (.npy, .npz, IDX), a bundled set "
+        f"({', '.join(DATASETS)}), or a description of a run (.toml); default: digits",
+        section="",
+        metavar="DATA",
+    )
+    target: tuple[str, ...] = setting(
+        (),
+        texts(),
+        "column to predict, or several; for arrays, the file of targets",
+        section=DATA,
+        several=True,
+    )
+    task: str | None = setting(
+        None,
+        one_of(TASKS),
+        "classification or regression; by default inferred from the target",
+        section=DATA,
+    )
+    ignore: tuple[str, ...] = setting(
+        (), texts(), "columns to leave out", section=DATA, several=True
+    )
+    categories: tuple[str, ...] = setting(
+        (), texts(), "columns of categories that look like numbers", section=DATA, several=True
+    )
+    missing: tuple[str, ...] = setting(
+        MISSING,
+        texts(),
+        f"text that means a missing value (default: {', '.join(MISSING[1:])}, nothing)",
+        section=DATA,
+        several=True,
+        metavar="TEXT",
+    )
+    weight: str | None = setting(None, text(), "column with the weight of each row", section=DATA)
+    hold_out: float = setting(
+        0.2,
+        real(0.0, 1.0, "high"),
+        "fraction of the rows held out: used for evaluation, not for training",
+        section=DATA,
+        parse=float,
+        metavar="FRACTION",
+    )
+    test: str | None = setting(
+        None, text(), "test file, evaluated only after training", section=DATA, metavar="FILE"
+    )
+    test_target: str | None = setting(
+        None,
+        text(),
+        "for arrays: the file with the targets of the test file",
+        section=DATA,
+        metavar="FILE",
+    )
+    as_is: bool = setting(
+        False,
+        switch(),
+        "use arrays as stored: memory-mapped, not standardised",
+        section=DATA,
+        parse=bool,
+    )
+    hidden: tuple[int, ...] = setting(
+        (256,),
+        widths(),
+        "width of each hidden layer: '128 64' makes two, 0 none (default: 256)",
+        section=NETWORK,
+        parse=int,
+        several=True,
+        swept=True,
+    )
+    activation: str = setting(
+        "relu",
+        one_of(ACTIVATIONS),
+        f"activation of the hidden layers: {', '.join(ACTIVATIONS)}",
+        section=NETWORK,
+        swept=True,
+    )
+    loss: str | None = setting(
+        None,
+        one_of(("softmax_cross_entropy", *VALUE_LOSSES)),
+        f"loss for regression: {', '.join(VALUE_LOSSES)} (default: squared_error)",
+        section=NETWORK,
+        swept=True,
+    )
+    dtype: str = setting(
+        "float32", one_of(DTYPES), f"precision: {' or '.join(DTYPES)}", section=NETWORK, swept=True
+    )
+    epochs: int = setting(
+        30, whole(1), "passes through the training data", section=TRAINING, parse=int, swept=True
+    )
+    batch_size: int | None = setting(
+        None,
+        whole(1),
+        f"examples per step (default: {SMALL_BATCH}; {LARGE_BATCH} for "
+        f"{MANY_ROWS:,} training rows or more)",
+        section=TRAINING,
+        parse=int,
+        swept=True,
+    )
+    optimizer: str = setting(
+        "adam",
+        one_of(OPTIMIZERS),
+        f"optimizer: {', '.join(OPTIMIZERS)}",
+        section=TRAINING,
+        swept=True,
+    )
+    lr: float | None = setting(
+        None,
+        real(0.0, LARGEST_RATE, "low"),
+        f"initial learning rate (default: {_RATES})",
+        section=TRAINING,
+        parse=float,
+        metavar="RATE",
+        swept=True,
+    )
+    momentum: float | None = setting(
+        None,
+        real(0.0, 1.0),
+        "momentum of sgd (default: 0)",
+        section=TRAINING,
+        parse=float,
+        swept=True,
+    )
+    weight_decay: float | None = setting(
+        None,
+        real(0.0),
+        "weight decay of adamw (default: 0.01)",
+        section=TRAINING,
+        parse=float,
+        swept=True,
+    )
+    schedule: str = setting(
+        "cosine",
+        one_of(SCHEDULES),
+        f"schedule of the learning rate: {', '.join(SCHEDULES)}",
+        section=TRAINING,
+        swept=True,
+    )
+    l1: float = setting(
+        0.0,
+        real(0.0),
+        "penalty on the absolute value of weights (default: 0)",
+        section=TRAINING,
+        parse=float,
+        swept=True,
+    )
+    l2: float = setting(
+        0.0,
+        real(0.0),
+        "penalty on the square of weights (default: 0)",
+        section=TRAINING,
+        parse=float,
+        swept=True,
+    )
+    dropout: float = setting(
+        0.0,
+        real(0.0, 1.0, "high"),
+        "fraction of hidden outputs dropped (default: 0)",
+        section=TRAINING,
+        parse=float,
+        swept=True,
+    )
+    label_smoothing: float | None = setting(
+        None,
+        real(0.0, 1.0, "high"),
+        "for classification: fraction of each label spread over all classes (default: 0.1)",
+        section=TRAINING,
+        parse=float,
+        metavar="FRACTION",
+        swept=True,
+    )
+    clip_norm: float | None = setting(
+        None,
+        real(0.0, open_ends="low"),
+        "maximum norm of the gradient; longer gradients are scaled down to it",
+        section=TRAINING,
+        parse=float,
+        swept=True,
+    )
+    early_stopping: int | None = setting(
+        None,
+        whole(1),
+        "stop after this many epochs without a lower loss on the held-out rows, and use "
+        "the best weights",
+        section=TRAINING,
+        parse=int,
+        metavar="EPOCHS",
+        swept=True,
+    )
+    seed: int = setting(
+        0,
+        whole(0, 2**64 - 1),
+        "seed of all random numbers; the same seed gives the same network (default: 0)",
+        section=TRAINING,
+        parse=int,
+        swept=True,
+    )
+    threads: int | None = setting(
+        None,
+        whole(1, MOST_THREADS),
+        "threads that compute each step (default: chosen from the size of a step)",
+        section=TRAINING,
+        parse=int,
+    )
+    out: str | None = setting(
+        None,
+        text(),
+        "folder for the results; files of an earlier run in it are replaced (default: runs/NAME)",
+        section=RUN,
+        metavar="FOLDER",
+    )
+    checkpoint_seconds: float = setting(
+        30.0, real(0.0), "seconds between checkpoints", section=RUN, parse=float, metavar="S"
+    )
+    checkpoint_epochs: int | None = setting(
+        None, whole(1), "epochs between checkpoints", section=RUN, parse=int
+    )
+    keep: int = setting(3, whole(1), "number of recent checkpoints to keep", section=RUN, parse=int)
+    picture: str = setting(
+        "png", one_of(PICTURES), f"format of the pictures: {', '.join(PICTURES)}", section=RUN
+    )
+    tensorboard: bool = setting(
+        False, switch(), "write event files for TensorBoard", section=RUN, parse=bool
+    )
+    sweep: dict[str, list[Any]] = setting(
+        {},
+        sweep_table(),
+        "settings to vary, with their values: lr=0.001,0.01 hidden=64,128x64; or a range "
+        "to sample from, with --samples: lr=1e-4..1e-1",
+        section=SWEEP,
+        parse=dict,
+        several=True,
+        metavar="NAME=VALUES",
+    )
+    samples: int | None = setting(
+        None,
+        whole(1),
+        "number of combinations drawn at random (default: all)",
+        section=SWEEP,
+        parse=int,
+    )
+    jobs: int | None = setting(
+        None,
+        whole(1, MOST_THREADS),
+        "number of runs trained in parallel (default: the number of processors)",
+        section=SWEEP,
+        parse=int,
+    )
 
     def __post_init__(self) -> None:
-        for name, check in CHECKS.items():
+        for name, field in fields_of(type(self)).items():
             value = getattr(self, name)
             if value is not None:
-                object.__setattr__(self, name, check(value))
-            elif name in REQUIRED:
-                raise TypeError(f"{name} cannot be left out, as None says")
-        _demand_sweep(self.sweep)
+                object.__setattr__(self, name, field.check.function(name, value))
+            elif getattr(type(self), name, ...) is not None:
+                raise TypeError(f"{name} must be given; None is not allowed")
         if self.early_stopping is not None and self.hold_out == 0.0:
-            raise ValueError("early_stopping needs rows held out, and hold_out is 0")
+            raise ValueError("early_stopping needs held-out rows, but hold_out is 0")
         if self.momentum is not None and self.optimizer != "sgd":
-            raise ValueError(f"momentum goes with the optimizer sgd, not with {self.optimizer}")
+            raise ValueError(f"momentum requires optimizer sgd, not {self.optimizer}")
         if self.weight_decay is not None and self.optimizer != "adamw":
             raise ValueError(
-                f"weight_decay goes with the optimizer adamw, not with {self.optimizer}; l2 goes "
-                "with all"
+                f"weight_decay requires optimizer adamw, not {self.optimizer}; l2 works with every "
+                "optimizer"
             )
 
-    def but(self, **changes: Any) -> "Settings":
-        """Give the same with some changed."""
+    def replace(self, **changes: Any) -> "Settings":
+        """Return a copy with some settings changed."""
         return dataclasses.replace(self, **changes)
 
-    def save(self, path: str | PathLike[str], versions: dict[str, str]) -> None:
-        """Write a description that ``read`` reads, with the versions that trained beside it.
 
-        Files stand in it with their whole path, so that it means the same wherever it is.
-        """
-        import tomli_w
-
-        told = {
-            name: list(value) if isinstance(value, tuple) else value
-            for name, value in dataclasses.asdict(self).items()
-            if value is not None and value != {}
-        }
-        for name in ("data", "test", "test_target"):
-            value = told.get(name)
-            if isinstance(value, str) and is_file(value):
-                told[name] = str(Path(value).resolve())
-        if self.out is not None:
-            told["out"] = str(Path(self.out).resolve())
-        if not is_table(self.data):
-            told["target"] = [
-                str(Path(name).resolve()) if is_file(name) else name for name in self.target
-            ]
-        told["versions"] = versions
-        write_whole(path, lambda file: tomli_w.dump(told, file))
+def parameter_list(cls: type) -> str:
+    """Return the parameters of a settings class, as its docstring lists them."""
+    lines = []
+    for name, field in fields_of(cls).items():
+        lines += [f"{name} : {field.check.accepts}", f"    {field.meaning}"]
+    return "\n    ".join(lines)
 
 
-def _text(name: str) -> Callable[[Any], str]:
-    def check(value: Any) -> str:
-        text = str(value) if isinstance(value, PathLike) else value
-        if not isinstance(text, str):
-            raise TypeError(f"{name} must be text, not {value!r}")
-        if not text:
-            raise ValueError(f"{name} is empty")
-        return text
-
-    return check
-
-
-def _texts(name: str) -> Callable[[Any], tuple[str, ...]]:
-    def check(value: Any) -> tuple[str, ...]:
-        texts = (value,) if isinstance(value, str) else value
-        if not isinstance(texts, list | tuple) or not all(isinstance(text, str) for text in texts):
-            raise TypeError(f"{name} must be text or a list of texts, not {value!r}")
-        return tuple(texts)
-
-    return check
+def markdown_table(cls: type) -> str:
+    """Return a Markdown table of all settings."""
+    lines = ["| setting | accepts | default | swept | meaning |", "| --- | --- | --- | --- | --- |"]
+    for name, field in fields_of(cls).items():
+        swept = "yes" if field.swept else ""
+        default = default_of(cls, name)
+        lines.append(
+            f"| `{name}` | {field.check.accepts} | {default} | {swept} | {field.meaning} |"
+        )
+    return "\n".join(lines) + "\n"
 
 
-def _yes_or_no(name: str) -> Callable[[Any], bool]:
-    def check(value: Any) -> bool:
-        if not isinstance(value, bool | np.bool_):
-            raise TypeError(f"{name} must be true or false, not {value!r}")
-        return bool(value)
-
-    return check
-
-
-def _widths(value: Any) -> tuple[int, ...]:
-    widths = tuple(value) if isinstance(value, list | tuple | np.ndarray) else (value,)
-    check = _whole("hidden", 0)
-    if len(widths) == 1 and check(widths[0]) == 0:
-        return ()
-    return tuple(_whole("hidden", 1)(width) for width in widths)
-
-
-def _demand_sweep(value: Any) -> None:
-    if not isinstance(value, dict):
-        raise TypeError(f"sweep must be a table of settings, each with its values, not {value!r}")
-
-
-def _one_of(kind: str, names: Any) -> Callable[[Any], str]:
-    def check(value: Any) -> str:
-        choose(kind, value, dict.fromkeys(names))
-        return str(value)
-
-    return check
-
-
-def _whole(name: str, low: int, high: int = 10**9) -> Callable[[Any], int]:
-    return lambda value: checks.whole(name, _number(name, value), low, high)
-
-
-def _real(
-    name: str, low: float, high: float = float("inf"), open_ends: str = ""
-) -> Callable[[Any], float]:
-    return lambda value: checks.real(name, _number(name, value), low, high, open_ends=open_ends)
-
-
-def _number(name: str, value: Any) -> Any:
-    """Refuse what Python would take for a number: yes and no, and text."""
-    if isinstance(value, bool | np.bool_ | str | bytes):
-        raise TypeError(f"{name} must be a number, not {value!r}")
-    return value
-
-
-# What each setting that is given must be.
-CHECKS: dict[str, Callable[[Any], Any]] = {
-    "data": _text("data"),
-    "target": _texts("target"),
-    "task": _one_of("task", TASKS),
-    "ignore": _texts("ignore"),
-    "categories": _texts("categories"),
-    "missing": _texts("missing"),
-    "weight": _text("weight"),
-    "test": _text("test"),
-    "test_target": _text("test_target"),
-    "out": _text("out"),
-    "as_is": _yes_or_no("as_is"),
-    "tensorboard": _yes_or_no("tensorboard"),
-    "hidden": _widths,
-    "activation": _one_of("activation", ACTIVATIONS),
-    "loss": _one_of("loss", ("softmax_cross_entropy", *VALUE_LOSSES)),
-    "dtype": _one_of("dtype", DTYPES),
-    "hold_out": _real("hold_out", 0.0, 1.0, "high"),
-    "epochs": _whole("epochs", 1),
-    "batch_size": _whole("batch_size", 1),
-    "optimizer": _one_of("optimizer", OPTIMIZERS),
-    "lr": _real("lr", 0.0, LARGEST_RATE, "low"),
-    "momentum": _real("momentum", 0.0, 1.0),
-    "weight_decay": _real("weight_decay", 0.0),
-    "schedule": _one_of("schedule", SCHEDULES),
-    "l1": _real("l1", 0.0),
-    "l2": _real("l2", 0.0),
-    "dropout": _real("dropout", 0.0, 1.0, "high"),
-    "label_smoothing": _real("label_smoothing", 0.0, 1.0, "high"),
-    "clip_norm": _real("clip_norm", 0.0, open_ends="low"),
-    "early_stopping": _whole("early_stopping", 1),
-    "seed": _whole("seed", 0, 2**64 - 1),
-    "threads": _whole("threads", 1, MOST_THREADS),
-    "checkpoint_seconds": _real("checkpoint_seconds", 0.0),
-    "checkpoint_epochs": _whole("checkpoint_epochs", 1),
-    "keep": _whole("keep", 1),
-    "picture": _one_of("picture", PICTURES),
-    "samples": _whole("samples", 1),
-    "jobs": _whole("jobs", 1, MOST_THREADS),
-}
-NAMES = tuple(setting.name for setting in dataclasses.fields(Settings))
-# Settings that nothing stands for if they are not there.
-REQUIRED = tuple(each.name for each in dataclasses.fields(Settings) if each.default is not None)
-
-
-def read(path: str | PathLike[str]) -> dict[str, Any]:
-    """Read a description of a run: settings by their names.
-
-    Files are named in it relative to its own folder.
-
-    Raises
-    ------
-    FileNotFoundError
-        If there is no such file.
-    ValueError
-        If it is no TOML file, or says what is no setting.
-    """
-    path = Path(path)
-    if not path.is_file():
-        raise FileNotFoundError(f"there is no file {path}")
-    try:
-        told = tomllib.loads(path.read_text(encoding="utf-8"))
-    except (tomllib.TOMLDecodeError, UnicodeDecodeError, RecursionError) as error:
-        raise ValueError(f"{path} is no TOML file: {error}") from None
-    told.pop("versions", None)
-    settings: dict[str, Any] = {}
-    for key, value in told.items():
-        name = key.replace("-", "_")
-        if name not in NAMES:
-            raise ValueError(f"{path}: {unknown('setting', key, NAMES)}")
-        if name in settings:
-            raise ValueError(f"{path}: {name!r} is there twice")
-        settings[name] = value
-    try:
-        return _from_folder(path.parent, settings)
-    except (ValueError, TypeError) as error:
-        raise ValueError(f"{path}: {error}") from None
-
-
-def _from_folder(folder: Path, settings: dict[str, Any]) -> dict[str, Any]:
-    """Take the files that settings name as lying in a folder."""
-    _demand_sweep(settings.get("sweep", {}))
-    found = {name: CHECKS.get(name, dict)(value) for name, value in settings.items()}
-    for name in ("data", "test"):
-        if name in found:
-            found[name] = _from(folder, found[name])
-    if "out" in found:
-        found["out"] = str(folder / found["out"])
-    if "target" in found and not is_table(found.get("data", "")):
-        found["target"] = tuple(_file_in(folder, text) for text in found["target"])
-    if "test_target" in found and not is_table(found.get("test", "")):
-        found["test_target"] = _file_in(folder, found["test_target"])
-    return found
-
-
-def _file_in(folder: Path, text: str) -> str:
-    """Find a file that is named in a folder; what is none stays."""
-    return str(folder / text) if is_file(folder / text) else text
-
-
-def _from(folder: Path, text: str) -> str:
-    """Find a file that is named in a folder; what is none, as the name of a bundled set, stays."""
-    there = folder / text
-    is_name = Path(text).name == text and Path(text).suffix == "" and not is_file(there)
-    return text if is_name else str(there)
+if Settings.__doc__:  # python -OO removes docstrings
+    Settings.__doc__ = Settings.__doc__.replace("{parameters}", parameter_list(Settings))

@@ -1,21 +1,22 @@
-"""The classes of neural networks written from scratch, compiled underneath.
+"""Classes for neural networks written from scratch, computed by compiled kernels.
 
 Courses, books and notebooks build networks from classes like ``Layer_Dense`` and
-``Optimizer_Adam``. Code in that dialect runs on these by changing its import::
+``Optimizer_Adam``. To run such code on these classes, change its import::
 
     from fastbp.scratch import Activation_ReLU, Layer_Dense, Optimizer_Adam
 
-Both dialects work: layers called one by one in a loop of one's own, with
-``Activation_Softmax_Loss_CategoricalCrossentropy`` at the end, and a ``Model`` that trains, whose
-loop is compiled as a whole. Names, attributes and formulas are those of the notes (seed 003) and of
-the public teaching code; float32 in gives float32 out, float64 gives float64.
+Both dialects work. The earlier one calls layers one by one in a training loop that ends in
+``Activation_Softmax_Loss_CategoricalCrossentropy``. The later one trains a ``Model``, whose whole
+training loop is compiled. Names, attributes and formulas are those of the notes (seed 003) and of
+the public teaching code. float32 inputs give float32 outputs, and float64 inputs give float64.
 
-What differs, each for a reason:
+Differences from the public teaching code:
 
-- ``Loss_MeanAbsoluteError.backward`` has the sign that finite differences give.
-- ``Loss_BinaryCrossentropy`` sums over the outputs, unless it is told ``mean_over_outputs=True``.
-- ``Model.save`` writes safetensors, and no pickle is ever opened.
-- Wrong shapes, unknown labels and a backward pass before a forward pass are refused with a message.
+- ``Loss_MeanAbsoluteError.backward`` has the sign that agrees with finite differences.
+- ``Loss_BinaryCrossentropy`` sums over the outputs by default; ``mean_over_outputs=True`` takes the
+  mean.
+- ``Model.save`` writes safetensors, and pickles are never opened.
+- Wrong shapes, unknown labels and a backward pass before a forward pass raise an error.
 """
 
 from fastbp.scratch.layers import (

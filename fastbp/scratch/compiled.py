@@ -1,5 +1,6 @@
-"""Steps of a from-scratch ``Model`` in one compiled call, if the loop knows all of its parts."""
+"""The compiled training loop of a from-scratch ``Model`` whose parts it supports."""
 
+import itertools
 import time
 from typing import Any
 
@@ -15,7 +16,7 @@ from fastbp.scratch.layers import (
     Activation_Sigmoid,
     Activation_Softmax,
     Layer_Dense,
-    plain,
+    is_exactly,
 )
 from fastbp.scratch.losses import (
     Accuracy_Categorical,
@@ -30,7 +31,7 @@ from fastbp.scratch.optimizers import (
     Optimizer_Adam,
     Optimizer_RMSprop,
     Optimizer_SGD,
-    averages,
+    state_arrays,
 )
 
 HIDDEN = {
@@ -48,69 +49,87 @@ OPTIMIZERS = Optimizer_SGD, Optimizer_Adagrad, Optimizer_RMSprop, Optimizer_Adam
 ACCURACIES = Accuracy_Categorical, Accuracy_Regression
 
 
-def _stack(model: Any) -> tuple[list[Layer_Dense], list[Any]] | None:
-    """Split a model's layers into dense ones and the activation type after each; None: other."""
+def _dense_stack(model: Any) -> tuple[list[Layer_Dense], list[Any]] | None:
+    """Return a model's dense layers and the class of the activation after each.
+
+    Returns None if the model has other layers, or one layer twice.
+    """
     dense: list[Layer_Dense] = []
-    after: list[Any] = []
+    activations: list[Any] = []
     for layer in model.layers:
-        if plain(layer, Layer_Dense):
+        if is_exactly(layer, Layer_Dense):
             dense.append(layer)
-            after.append(Activation_Linear)  # until an activation comes
-        elif plain(layer, *HIDDEN, Activation_Softmax) and layer.prev in dense[-1:]:
-            after[-1] = type(layer)
+            activations.append(Activation_Linear)  # unless an activation follows
+        elif is_exactly(layer, *HIDDEN, Activation_Softmax) and layer.prev in dense[-1:]:
+            activations[-1] = type(layer)
         else:
             return None
-    once = len({id(layer) for layer in dense}) == len(dense)
-    return (dense, after) if dense and once else None
+    unique = len({id(layer) for layer in dense}) == len(dense)
+    return (dense, activations) if dense and unique else None
 
 
-def _scale(loss: Any, outputs: int) -> float:
-    """Tell by what the kernel's loss, a sum over the outputs, is to be multiplied."""
+def _loss_scale(loss: Any, outputs: int) -> float:
+    """Return the factor of the kernel's loss, which is a sum over the outputs."""
     if isinstance(loss, Loss_BinaryCrossentropy):
         return loss.scale(outputs)
     if isinstance(loss, Loss_MeanSquaredError):
-        return 2.0 / outputs  # the kernel's has a half
+        return 2.0 / outputs  # the kernel's squared error has a factor 1/2
     return 1.0 / outputs if isinstance(loss, Loss_MeanAbsoluteError) else 1.0
 
 
-def _as_known(model: Any, X: Array, y: Array) -> tuple[Network, list[Layer_Dense], Array] | None:
-    """Find the network that a model is; None if it is none, or its data are not what one takes."""
-    stack = _stack(model)
-    parts = plain(model.loss, *(pair[1] for pair in LOSSES)), plain(model.optimizer, *OPTIMIZERS)
-    if stack is None or not all(parts) or not plain(model.accuracy, *ACCURACIES):
+def _has_kernel_arrays(layer: Layer_Dense, shape: tuple[int, int], dtype: Any) -> bool:
+    """Return whether the weights are of ``shape``, and all parameters writeable ``dtype``."""
+    layer.kernel_parameters(dtype)  # converts initial weights
+    weights, biases = layer.get_parameters()
+    return (
+        all(isinstance(array, np.ndarray) and array.flags.writeable for array in (weights, biases))
+        and weights.dtype == biases.dtype == dtype
+        and weights.shape == shape
+        and biases.shape == (1, shape[1])
+    )
+
+
+def _equivalent_network(
+    model: Any, X: Array, y: Array
+) -> tuple[Network, list[Layer_Dense], Array] | None:
+    """Return the network equivalent to ``model``, its dense layers and its targets.
+
+    Returns None if there is no such network, or it does not accept ``X`` and ``y``.
+    """
+    stack = _dense_stack(model)
+    supported = (
+        is_exactly(model.loss, *(loss for _, loss in LOSSES))
+        and is_exactly(model.optimizer, *OPTIMIZERS)
+        and is_exactly(model.accuracy, *ACCURACIES)
+    )
+    if stack is None or not supported:
         return None
-    dense, after = stack
-    loss = LOSSES.get((after[-1], type(model.loss)))
+    dense, activations = stack
+    loss = LOSSES.get((activations[-1], type(model.loss)))
     sizes = [dense[0].weights.shape[0], *(layer.weights.shape[1] for layer in dense)]
-    wired = model.trainable_layers == dense and list(model.loss.trainable_layers) == dense
-    if loss is None or not wired or not all(kind in HIDDEN for kind in after[:-1]):
+    same_layers = model.trainable_layers == dense and list(model.loss.trainable_layers) == dense
+    if loss is None or not same_layers or not all(kind in HIDDEN for kind in activations[:-1]):
         return None
-    for layer, M, N in zip(dense, sizes[:-1], sizes[1:], strict=True):
-        layer._parameters(X.dtype)
-        own = layer.get_parameters()
-        if not all(isinstance(array, np.ndarray) and array.flags.writeable for array in own):
-            return None
-        if not all(array.dtype == X.dtype for array in own):
-            return None
-        if own[0].shape != (M, N) or own[1].shape != (1, N):
+    for layer, shape in zip(dense, itertools.pairwise(sizes), strict=True):
+        if not _has_kernel_arrays(layer, shape, X.dtype):
             return None
     try:
-        net = Network(sizes, [HIDDEN[kind] for kind in after[:-1]], loss, X.dtype)
+        net = Network(sizes, [HIDDEN[kind] for kind in activations[:-1]], loss, X.dtype)
         net.inputs(X)
         targets = net.targets(y, len(X))
     except (TypeError, ValueError):
-        return None  # going layer by layer says what is wrong, if anything is
-    # Probabilities as targets, and values (n,) in place of (n, 1), are for the layers to judge.
-    labels = loss == "softmax_cross_entropy"
-    compiles = targets.ndim == 1 if labels else y.ndim == 2
+        return None  # running layer by layer raises the error, if there is one
+    # The layers handle or reject probabilities as targets, and values (n,) instead of (n, 1).
+    has_labels = loss == "softmax_cross_entropy"
+    compiles = targets.ndim == 1 if has_labels else y.ndim == 2
     return (net, dense, targets) if compiles else None
 
 
 class CompiledSteps:
-    """Runs steps of ``model`` over ``X`` and ``y`` in the compiled loop, in place of its layers.
+    """Steps of ``model`` over ``X`` and ``y`` in the compiled loop instead of layer by layer.
 
-    Weights, and what the optimizer keeps, are taken from the layers before each run and put back
-    into their own arrays after it, whatever happens.
+    Each run copies weights and optimizer states from the layers, and copies them back into the
+    layers' arrays at its end, even if it is interrupted.
     """
 
     def __init__(
@@ -124,7 +143,7 @@ class CompiledSteps:
         rows: int,
     ) -> None:
         self.model, self.net, self.dense = model, net, dense
-        self.y, self.rows, self.per_epoch = y, rows, -(-len(X) // rows)
+        self.y, self.rows, self.steps_per_epoch = y, rows, -(-len(X) // rows)
         K = net.sizes[-1]
         penalties = [
             (
@@ -136,49 +155,48 @@ class CompiledSteps:
             for layer in dense
         ]
         self.objective = net.objective()._replace(
-            scale=_scale(model.loss, K),
+            scale=_loss_scale(model.loss, K),
             penalties=np.array(penalties, np.float64) if np.any(penalties) else None,
             l1_slope_at_zero=1.0,
         )
         self.data = Data(X, targets)
-        self.record = np.empty((len(X), K), X.dtype)
-        self.seconds = CHUNK_SECONDS  # of the last step; at first one step is taken
+        self.outputs = np.empty((len(X), K), X.dtype)
+        self.step_seconds = CHUNK_SECONDS  # measured; this start value makes the first chunk 1 step
 
     @classmethod
-    def of(cls, model: Any, X: Array, y: Array, rows: int) -> "CompiledSteps | None":
-        """Make it for a model that the loop knows, in batches of ``rows``; None for any other."""
-        found = _as_known(model, X, y)
-        if found is None:
+    def for_model(cls, model: Any, X: Array, y: Array, rows: int) -> "CompiledSteps | None":
+        """Return the steps of ``model`` in batches of ``rows``; None if it is not supported."""
+        equivalent = _equivalent_network(model, X, y)
+        if equivalent is None:
             return None
-        net, dense, targets = found
+        net, dense, targets = equivalent
         return cls(model, net, dense, X, y, targets, rows)
 
-    def _buffers(self) -> tuple[list[Array], list[list[Array]]]:
-        """Make flat buffers of the optimizer's averages; returns them and the layers' own arrays.
-
-        The first list of arrays is that of the parameters, one more follows for each buffer.
-        """
-        names = self.model.optimizer.kept()
-        kept = [[*layer.get_parameters(), *averages(layer, names)] for layer in self.dense]
-        own = [
-            [array for arrays in kept for array in arrays[place : place + 2]]
-            for place in range(0, 2 + len(names), 2)
+    def _layer_arrays(self) -> list[list[Array]]:
+        """Return the layers' arrays by role: first the parameters, then each optimizer state."""
+        names = self.model.optimizer.state_names()
+        per_layer = [[*layer.get_parameters(), *state_arrays(layer, names)] for layer in self.dense]
+        return [
+            [array for arrays in per_layer for array in arrays[start : start + 2]]
+            for start in range(0, 2 + len(names), 2)
         ]
-        return [aligned(self.net.params.size, self.net.dtype) for _ in own[1:]], own
 
     def advance(self, first: int, steps: int) -> int:
-        """Take ``steps`` steps from step ``first`` of the run, counted from 0.
+        """Take up to ``steps`` steps from step ``first`` of the training; return their number.
 
-        Fewer are taken if a loss or gradient is not finite: all before that step. If an epoch has
-        several steps, the outputs are counted into the model's loss and accuracy.
+        Steps are counted from 0. The run stops before a step whose loss or gradient is not finite.
+        If an epoch has several steps, the outputs are added to the sums of the model's loss and
+        accuracy.
         """
         optimizer = self.model.optimizer
-        state, own = self._buffers()
-        flat = [self.net.params, *state]
-        for buffer, arrays in zip(flat, own, strict=True):
+        layer_arrays = self._layer_arrays()
+        params = self.net.params
+        state = [aligned(params.size, self.net.dtype) for _ in layer_arrays[1:]]
+        buffers = [params, *state]
+        for buffer, arrays in zip(buffers, layer_arrays, strict=True):
             np.concatenate([array.ravel() for array in arrays], out=buffer)
         run = Steps(
-            self.net.params,
+            params,
             self.net.layout,
             self.objective,
             optimizer.rule(),
@@ -186,37 +204,37 @@ class CompiledSteps:
             self.data,
             self.rows,
             n_threads=None,
-            record=self.record,
+            record=self.outputs,
         )
-        start = first % self.per_epoch * self.rows
-        run.go_to(start, optimizer.powers())
+        start = first % self.steps_per_epoch * self.rows
+        run.go_to(start, optimizer.beta_powers())
         done = 0
         try:
             with run:
                 while done < steps:
-                    count = max(1, min(steps - done, int(CHUNK_SECONDS / self.seconds)))
+                    count = max(1, min(steps - done, int(CHUNK_SECONDS / self.step_seconds)))
                     begin = time.perf_counter()
                     taken = self._take(run, count)
-                    self.seconds = (time.perf_counter() - begin) / count
+                    self.step_seconds = (time.perf_counter() - begin) / count
                     done += taken
                     if taken < count:
                         break
         finally:
-            for buffer, arrays in zip(flat, own, strict=True):
-                place = 0
+            for buffer, arrays in zip(buffers, layer_arrays, strict=True):
+                offset = 0
                 for array in arrays:
-                    array[...] = buffer[place : place + array.size].reshape(array.shape)
-                    place += array.size
-        if self.per_epoch > 1 and done:
-            self._count_in(slice(start, min(start + done * self.rows, len(self.y))))
+                    array[...] = buffer[offset : offset + array.size].reshape(array.shape)
+                    offset += array.size
+        if self.steps_per_epoch > 1 and done:
+            self._accumulate(slice(start, min(start + done * self.rows, len(self.y))))
         return done
 
     def _take(self, run: Steps, count: int) -> int:
-        """Call the compiled loop once; returns how many steps it took."""
+        """Run ``count`` steps in the compiled loop; return how many were taken."""
         optimizer = self.model.optimizer
         iterations = optimizer.iterations + np.arange(count)
         if optimizer.decay:
-            rates = np.asarray(optimizer.rate(iterations), np.float64)
+            rates = np.asarray(optimizer.decayed_rate(iterations), np.float64)
         else:
             rates = np.full(count, optimizer.current_learning_rate, np.float64)
         taken, _ = run.take(rates)
@@ -225,11 +243,11 @@ class CompiledSteps:
             optimizer.current_learning_rate = float(rates[taken - 1])
         return taken
 
-    def _count_in(self, rows: slice) -> None:
-        """Count the outputs of ``rows``, as they were when visited, into loss and accuracy."""
+    def _accumulate(self, rows: slice) -> None:
+        """Add the outputs of ``rows``, each from its step, to the sums of loss and accuracy."""
         activation = self.model.output_layer_activation
-        z = self.record[rows]
+        output = self.outputs[rows]
         if self.net.link is not None:
-            self.net.link(z)
-        self.model.loss.calculate(z, self.y[rows])
-        self.model.accuracy.calculate(activation.predictions(z), self.y[rows])
+            self.net.link(output)  # in place
+        self.model.loss.calculate(output, self.y[rows])
+        self.model.accuracy.calculate(activation.predictions(output), self.y[rows])

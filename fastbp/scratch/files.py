@@ -1,4 +1,4 @@
-"""Files of from-scratch models: what a ``Model`` is made of, as tensors and a description."""
+"""Files of from-scratch models: the parts of a ``Model`` as tensors and a description."""
 
 import math
 from collections.abc import Sequence
@@ -38,7 +38,7 @@ from fastbp.scratch.optimizers import (
 MODEL, PARAMETERS = "scratch model", "set of scratch parameters"
 
 _RATES = ("learning_rate", "current_learning_rate", "decay", "iterations")
-# The attributes, numbers all, that make an object of each type what it is.
+# The numeric attributes that a file stores for each class.
 LAYERS: dict[type, tuple[str, ...]] = {
     Layer_Dense: tuple(
         f"{kind}_regularizer_{norm}" for kind in ("weight", "bias") for norm in ("l1", "l2")
@@ -66,25 +66,25 @@ ACCURACIES: dict[type, tuple[str, ...]] = {
     Accuracy_Regression: ("precision",),
 }
 PARTS = {"loss": LOSSES, "optimizer": OPTIMIZERS, "accuracy": ACCURACIES}
-# Arrays that a dense layer has, the first two always.
+# The arrays of a dense layer; the optimizer states after the first two are optional.
 TENSORS = ("weights", "biases", *MOMENTUMS, *CACHE)
 
 
-def _describe(thing: Any, table: dict[type, tuple[str, ...]]) -> dict[str, Any]:
-    """Say in JSON's words what ``thing`` is."""
-    if type(thing) not in table:
-        known = ", ".join(kind.__name__ for kind in table)
+def _describe(part: Any, table: dict[type, tuple[str, ...]]) -> dict[str, Any]:
+    """Return the class name and the attributes of ``part`` as values that JSON can store."""
+    if type(part) not in table:
+        supported = ", ".join(kind.__name__ for kind in table)
         raise TypeError(
-            f"a model file holds only {known}, not a {type(thing).__name__}; save_parameters works "
-            "with any layer"
+            f"a model file can hold only {supported}, not a {type(part).__name__}; "
+            "save_parameters works with any layer"
         )
-    numbers = {name: getattr(thing, name) for name in table[type(thing)]}
-    plain = {k: v.item() if isinstance(v, np.generic) else v for k, v in numbers.items()}
-    return {"type": type(thing).__name__} | plain
+    attributes = {name: getattr(part, name) for name in table[type(part)]}
+    plain = {k: v.item() if isinstance(v, np.generic) else v for k, v in attributes.items()}
+    return {"type": type(part).__name__} | plain
 
 
-def _checked(name: str, value: Any) -> Any:
-    """Check one attribute by its name."""
+def _checked_attribute(name: str, value: Any) -> Any:
+    """Return ``value`` if it is valid for the attribute ``name``, else raise an error."""
     if name in ("mean_over_outputs", "binary"):
         if not isinstance(value, bool):
             raise ValueError(f"{name} must be true or false, not {value!r}")
@@ -93,7 +93,7 @@ def _checked(name: str, value: Any) -> Any:
         return None
     if name == "iterations":
         return checks.whole(name, value, 0)
-    if name == "rate":  # the share that dropout keeps
+    if name == "rate":  # the probability that dropout keeps an input
         return checks.real(name, value, 0.0, 1.0, open_ends="low")
     if name in ("beta_1", "beta_2"):
         return checks.real(name, value, 0.0, 1.0, open_ends="high")
@@ -102,24 +102,28 @@ def _checked(name: str, value: Any) -> Any:
     return checks.real(name, value, 0.0, 1.0 if name == "rho" else math.inf)
 
 
-def _make(description: dict[str, Any], table: dict[type, tuple[str, ...]]) -> Any:
-    """Make again what ``_describe`` described."""
-    numbers = dict(description)
-    kind = choose("part", numbers.pop("type"), {kind.__name__: kind for kind in table})
-    if set(numbers) != set(table[kind]):
-        raise ValueError(f"a {kind.__name__} has {list(table[kind])}, not {sorted(numbers)}")
-    # Not through __init__: a dense layer would draw from np.random.
-    thing: Any = object.__new__(kind)
-    vars(thing).update({name: _checked(name, value) for name, value in numbers.items()})
-    return thing
+def _restore(description: dict[str, Any], table: dict[type, tuple[str, ...]]) -> Any:
+    """Create the part that ``_describe`` described."""
+    attributes = dict(description)
+    kind = choose("part", attributes.pop("type"), {kind.__name__: kind for kind in table})
+    if set(attributes) != set(table[kind]):
+        raise ValueError(
+            f"a {kind.__name__} must have the attributes {list(table[kind])}, not "
+            f"{sorted(attributes)}"
+        )
+    # __init__ is not called, because that of a dense layer draws from np.random.
+    part: Any = object.__new__(kind)
+    vars(part).update({name: _checked_attribute(name, value) for name, value in attributes.items()})
+    return part
 
 
 def write_model(path: str | PathLike[str], model: Any) -> None:
-    """Write a model whose parts are all of ``fastbp.scratch``."""
+    """Write a model whose parts are all classes of ``fastbp.scratch``."""
     description: dict[str, Any] = {"layers": [_describe(layer, LAYERS) for layer in model.layers]}
-    # Dense layers whose weights, as drawn, still wait to take on the type of the first inputs.
-    fresh = [i for i, layer in enumerate(model.layers) if getattr(layer, "fresh", False)]
-    description["fresh"] = fresh
+    # The dense layers whose initial weights the first inputs will convert to their type.
+    description["fresh"] = [
+        i for i, layer in enumerate(model.layers) if getattr(layer, "has_initial_weights", False)
+    ]
     for name, table in PARTS.items():
         part = getattr(model, name)
         description[name] = None if part is None else _describe(part, table)
@@ -133,47 +137,48 @@ def write_model(path: str | PathLike[str], model: Any) -> None:
 
 
 def read_model(path: str | PathLike[str], model: Any) -> None:
-    """Fill an empty model with what ``write_model`` wrote, and finalize it."""
+    """Read a file of ``write_model`` into an empty model and finalize the model."""
     tensors, description = persistence.read(path, MODEL)
     try:
-        fresh = set(description.pop("fresh"))
+        initial = set(description.pop("fresh"))
         for i, layer_description in enumerate(description.pop("layers")):
-            layer = _make(layer_description, LAYERS)
+            layer = _restore(layer_description, LAYERS)
             if isinstance(layer, Layer_Dense):
                 arrays = {name: tensors.pop(f"{i}.{name}", None) for name in TENSORS}
-                _fill(layer, arrays, i in fresh)
+                _set_arrays(layer, arrays, i in initial)
             model.add(layer)
         parts = {name: description.pop(name) for name in PARTS}
         if tensors or description:
-            raise ValueError(f"it holds {min([*tensors, *description])!r}, which has no place")
+            raise ValueError(f"it holds {min([*tensors, *description])!r}, which is not expected")
         for name, table in PARTS.items():
-            model.set(**{name: None if parts[name] is None else _make(parts[name], table)})
+            model.set(**{name: None if parts[name] is None else _restore(parts[name], table)})
         model.finalize()
     except (AttributeError, KeyError, TypeError, ValueError) as error:
-        raise ValueError(f"{path} does not hold a model as described: {error}") from None
+        raise ValueError(f"{path} holds an invalid scratch model: {error}") from None
 
 
-def _fill(layer: Layer_Dense, arrays: dict[str, Array | None], fresh: bool) -> None:
-    """Give a dense layer its arrays, held against each other."""
+def _set_arrays(layer: Layer_Dense, arrays: dict[str, Array | None], initial: bool) -> None:
+    """Set the arrays of a dense layer after checking their shapes and types."""
     weights = arrays["weights"]
     if weights is None or arrays["biases"] is None or weights.ndim != 2:
-        raise ValueError("a dense layer has no weights and biases of its kind")
-    shapes = weights.shape, (1, weights.shape[1])
+        raise ValueError("a dense layer must have weights with 2 dimensions, and biases")
+    shapes = {"weight": weights.shape, "bias": (1, weights.shape[1])}
     for name, array in arrays.items():
         if array is None:
             continue
-        biases = name.startswith("bias")
-        shape = shapes[biases]
-        if array.shape != shape and not (biases and array.shape == shape[1:]):
-            raise ValueError(f"{name} have the shape {array.shape}, not {shape}")
+        kind = "bias" if name.startswith("bias") else "weight"
+        shape = shapes[kind]
+        flat_biases = kind == "bias" and array.shape == shape[1:]
+        if array.shape != shape and not flat_biases:
+            raise ValueError(f"{name} must have the shape {shape}; their shape is {array.shape}")
         if array.dtype not in (np.float32, np.float64):
-            raise ValueError(f"{name} have the type {array.dtype}")
+            raise ValueError(f"{name} must be float32 or float64; their dtype is {array.dtype}")
         setattr(layer, name, array)
-    layer._drawn = layer.weights if fresh else None
+    layer._initial_weights = layer.weights if initial else None
 
 
 def write_parameters(path: str | PathLike[str], parameters: Sequence[Sequence[Array]]) -> None:
-    """Write a list of tuples of arrays."""
+    """Write the parameters of each trainable layer, tuples of arrays."""
     tensors = {
         f"{i}.{k}": np.ascontiguousarray(array)
         for i, arrays in enumerate(parameters)
@@ -183,10 +188,10 @@ def write_parameters(path: str | PathLike[str], parameters: Sequence[Sequence[Ar
 
 
 def read_parameters(path: str | PathLike[str]) -> list[tuple[Array, ...]]:
-    """Read what ``write_parameters`` wrote."""
+    """Return the parameters in a file of ``write_parameters``."""
     tensors, description = persistence.read(path, PARAMETERS)
     try:
         counts = [int(count) for count in description["arrays"]]
         return [tuple(tensors[f"{i}.{k}"] for k in range(n)) for i, n in enumerate(counts)]
     except (KeyError, TypeError, ValueError) as error:
-        raise ValueError(f"{path} does not hold parameters as described: {error}") from None
+        raise ValueError(f"{path} holds invalid scratch parameters: {error}") from None

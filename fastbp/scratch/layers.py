@@ -1,7 +1,7 @@
-"""Layers and activations of the from-scratch dialect; ``fastbp.scratch`` says what that is.
+"""Layers and activations of the from-scratch dialect; ``fastbp.scratch`` describes the dialect.
 
-Each ``forward`` leaves ``inputs`` and ``output`` on its object, each ``backward`` ``dinputs``: new
-arrays every time, as code in this dialect relies on. Arguments are not changed.
+``forward`` sets ``inputs`` and ``output``, and ``backward`` sets ``dinputs``. Each call makes new
+arrays, because code in this dialect keeps references to them. Arguments are not changed.
 """
 
 from typing import Any
@@ -12,37 +12,47 @@ from fastbp import checks, kernels
 from fastbp.arrays import Array
 
 
-def remembered(owner: Any, name: str) -> Any:
-    """Look up what a forward pass left on ``owner``, or raise that there was none."""
+def forward_result(owner: Any, name: str) -> Any:
+    """Return the attribute ``name`` that a forward pass sets on ``owner``.
+
+    Raises
+    ------
+    RuntimeError
+        If no forward pass has been run.
+    """
     try:
         return getattr(owner, name)
     except AttributeError:
         kind = type(owner).__name__
         raise RuntimeError(
-            f"{kind}.backward needs {kind}.{name}, which a forward pass sets; none has been run"
+            f"{kind}.backward needs {kind}.{name}, which a forward pass sets; call {kind}.forward "
+            "first"
         ) from None
 
 
-def plain(thing: Any, *kinds: type) -> bool:
-    """Tell whether ``thing`` is of one of ``kinds`` itself, with no method replaced on it."""
-    return type(thing) in kinds and not any(callable(value) for value in vars(thing).values())
+def is_exactly(instance: Any, *classes: type) -> bool:
+    """Return whether ``instance`` has one of ``classes`` as its type, with no method replaced."""
+    return type(instance) in classes and not any(
+        callable(value) for value in vars(instance).values()
+    )
 
 
-def keeps(thing: Any, kind: type, *methods: str) -> bool:
-    """Tell whether ``thing`` is a ``kind`` whose ``methods`` are that kind's own."""
-    return isinstance(thing, kind) and all(
-        name not in vars(thing) and getattr(type(thing), name) is getattr(kind, name)
+def inherits_methods(instance: Any, base: type, *methods: str) -> bool:
+    """Return whether ``instance`` is a ``base`` that overrides none of ``methods``."""
+    return isinstance(instance, base) and all(
+        name not in vars(instance) and getattr(type(instance), name) is getattr(base, name)
         for name in methods
     )
 
 
-def given_or(converted: Array, given: Any) -> Array:
-    """Choose what a layer keeps: the very array that it was given, unless its type was another.
+def original_or_converted(original: Any, converted: Array) -> Array:
+    """Return ``original`` if it is an array of the type of ``converted``, else ``converted``.
 
-    ``converted`` may be a view of it that hides from kernels that it is read-only.
+    Layers keep the original array, because ``converted`` can be a writeable view of an array that
+    is read-only.
     """
-    same = isinstance(given, np.ndarray) and given.dtype == converted.dtype
-    return given if same else converted
+    same_type = isinstance(original, np.ndarray) and original.dtype == converted.dtype
+    return original if same_type else converted
 
 
 class Layer_Dense:
@@ -53,37 +63,37 @@ class Layer_Dense:
     n_inputs, n_neurons : int
         Fan-in and fan-out.
     weight_regularizer_l1, weight_regularizer_l2 : float
-        ``l1 * sum |w| + l2 * sum w**2`` is added to the loss; there is no 1/2 in this dialect.
+        ``l1 * sum |w| + l2 * sum w**2`` is added to the loss, without a factor 1/2.
     bias_regularizer_l1, bias_regularizer_l2 : float
         The same for the biases.
 
     Attributes
     ----------
     weights : (n_inputs, n_neurons) array
-        0.01 times standard normal numbers of ``np.random.randn``, so that ``np.random.seed``
-        reproduces them.
+        Initially 0.01 times standard normal numbers from ``np.random.randn``, which
+        ``np.random.seed`` reproduces.
     biases : (1, n_neurons) array
     inputs, output : (B, n_inputs) and (B, n_neurons) arrays
-    dweights, dbiases, dinputs : arrays like weights, biases and inputs
-        Derivatives of the loss, with its penalties.
+    dweights, dbiases, dinputs : arrays with the shapes of weights, biases and inputs
+        Derivatives of the loss, including its penalties.
 
     Raises
     ------
     ValueError, TypeError
-        If a size is not a positive whole number, or a regularizer not a number from 0 up.
+        If a size is not a positive whole number, or a regularizer is not a number of at least 0.
 
     Notes
     -----
-    The arithmetic follows the inputs: float32 in gives float32 out. Weights that were drawn here
-    and not replaced take on the type of the first inputs.
+    The arithmetic has the type of the inputs: float32 inputs give float32 outputs. The initial
+    weights are converted to the type of the first inputs; replaced weights are not converted.
     """
 
     weight_regularizer_l1: float = 0
     weight_regularizer_l2: float = 0
     bias_regularizer_l1: float = 0
     bias_regularizer_l2: float = 0
-    _drawn: Array | None = None  # the weights as drawn, until the first inputs come
-    _checked: tuple[Array, Array] | None = None  # weights and biases that need no other form
+    _initial_weights: Array | None = None  # until the first inputs determine their type
+    _checked_parameters: tuple[Array, Array] | None = None  # in the form that kernels take
 
     def __init__(
         self,
@@ -105,37 +115,37 @@ class Layer_Dense:
             ("bias_regularizer_l2", bias_regularizer_l2),
         ):
             setattr(self, name, checks.real(name, value, 0.0))
-        self._drawn = self.weights
+        self._initial_weights = self.weights
 
     @property
-    def fresh(self) -> bool:
-        """Whether the weights are as they were drawn, and take on the type of the first inputs."""
-        return self._drawn is not None and self._drawn is self.weights
+    def has_initial_weights(self) -> bool:
+        """Whether the first inputs are still to determine the type of the initial weights."""
+        return self._initial_weights is not None and self._initial_weights is self.weights
 
-    def _parameters(self, dtype: Any) -> tuple[Array, Array]:
-        """Get weights and biases in the form kernels take."""
-        checked = self._checked
+    def kernel_parameters(self, dtype: Any) -> tuple[Array, Array]:
+        """Return weights and biases in the form that kernels of type ``dtype`` take."""
+        checked = self._checked_parameters
         if (
             checked is not None
             and checked[0] is self.weights
             and checked[1] is self.biases
             and checked[0].dtype is dtype
         ):
-            return checked  # as at the last call
-        if self._drawn is not None:
-            if self.fresh and self.weights.dtype != dtype:
+            return checked  # the arrays of the last call
+        if self._initial_weights is not None:
+            if self.has_initial_weights and self.weights.dtype != dtype:
                 self.weights = self.weights.astype(dtype)
                 self.biases = self.biases.astype(dtype)
-            self._drawn = None
+            self._initial_weights = None
         weights = checks.floats("weights", self.weights, 2, dtype)
         biases = checks.floats("biases", self.biases, None, dtype)
         if biases.size != weights.shape[1]:
             raise ValueError(
-                f"biases must be one for each of the {weights.shape[1]} neurons; their shape is "
-                f"{biases.shape}"
+                f"biases must have one value for each of the {weights.shape[1]} neurons; their "
+                f"shape is {biases.shape}"
             )
         if weights is self.weights and biases is self.biases:
-            self._checked = weights, biases
+            self._checked_parameters = weights, biases
         return weights, biases
 
     def forward(self, inputs: Any, training: bool = True) -> None:
@@ -144,10 +154,10 @@ class Layer_Dense:
         Raises
         ------
         ValueError, TypeError
-            If ``inputs`` has another shape or holds no numbers.
+            If ``inputs`` do not have ``n_inputs`` columns or are not numbers.
         """
         X = checks.floats("inputs", inputs, 2)
-        weights, biases = self._parameters(X.dtype)
+        weights, biases = self.kernel_parameters(X.dtype)
         M, N = weights.shape
         if X.shape[1] != M:
             raise ValueError(
@@ -156,25 +166,25 @@ class Layer_Dense:
             )
         output = np.empty((len(X), N), X.dtype)
         kernels.affine(X, weights, biases, output)
-        self.inputs = given_or(X, inputs)
+        self.inputs = original_or_converted(inputs, X)
         self.output = output
 
     def backward(self, dvalues: Any) -> None:
         """Set ``dweights``, ``dbiases`` and ``dinputs`` from ``dvalues`` (B, n_neurons).
 
-        dweights = inputs^T dvalues, dbiases = the sum of the rows of dvalues, dinputs = dvalues
-        weights^T (seed 000, eq. 15 to 17, transposed; seed 003).
+        dweights = inputs^T dvalues, dbiases = sum of dvalues over the rows,
+        dinputs = dvalues weights^T (seed 000, eq. 15 to 17, transposed; seed 003).
 
         Raises
         ------
         RuntimeError
-            Before a forward pass.
+            If no forward pass has been run.
         ValueError, TypeError
-            If ``dvalues`` is not shaped like the output.
+            If ``dvalues`` do not have the shape of the output or are not numbers.
         """
-        inputs = checks.floats("inputs", remembered(self, "inputs"), 2)
+        inputs = checks.floats("inputs", forward_result(self, "inputs"), 2)
         dtype = inputs.dtype
-        weights, biases = self._parameters(dtype)
+        weights, biases = self.kernel_parameters(dtype)
         dvalues = checks.alike("dvalues", dvalues, inputs, (len(inputs), weights.shape[1]))
         dweights = np.empty(weights.shape, dtype)
         dbiases = np.empty(biases.shape, dtype)
@@ -188,17 +198,17 @@ class Layer_Dense:
         )
         if any(penalties):
             l1, l2, bias_l1, bias_l2 = (float(penalty) for penalty in penalties)
-            found = np.empty(1)
+            penalty_sum = np.empty(1)  # an output of the kernel that is not used here
             if l1 > 0.0 or l2 > 0.0:
-                kernels.penalise(weights, dweights, l1, l2, 1.0, 1.0, found)
+                kernels.penalise(weights, dweights, l1, l2, 1.0, 1.0, penalty_sum)
             if bias_l1 > 0.0 or bias_l2 > 0.0:
-                kernels.penalise(biases, dbiases, bias_l1, bias_l2, 1.0, 1.0, found)
+                kernels.penalise(biases, dbiases, bias_l1, bias_l2, 1.0, 1.0, penalty_sum)
         self.dweights = dweights
         self.dbiases = dbiases
         self.dinputs = dinputs
 
     def get_parameters(self) -> tuple[Array, Array]:
-        """Get (weights, biases), the arrays themselves."""
+        """Return (weights, biases), not copies."""
         return self.weights, self.biases
 
     def set_parameters(self, weights: Any, biases: Any) -> None:
@@ -207,46 +217,47 @@ class Layer_Dense:
         Raises
         ------
         ValueError, TypeError
-            If their shapes are others or they hold no numbers.
+            If a shape differs or an array does not hold numbers.
         """
         pairs = (("weights", weights), ("biases", biases))
-        given = [given_or(checks.floats(name, array), array) for name, array in pairs]
-        for (name, _), array, own in zip(pairs, given, self.get_parameters(), strict=True):
-            if array.shape != own.shape:
+        new = [original_or_converted(array, checks.floats(name, array)) for name, array in pairs]
+        for (name, _), array, current in zip(pairs, new, self.get_parameters(), strict=True):
+            if array.shape != current.shape:
                 raise ValueError(
-                    f"{name} must have the shape {own.shape}; their shape is {array.shape}"
+                    f"{name} must have the shape {current.shape}; their shape is {array.shape}"
                 )
-        self.weights, self.biases = given
+        self.weights, self.biases = new
 
 
 class Layer_Dropout:
-    """In training a share ``rate`` of the inputs becomes 0, and the rest is divided by 1 - rate.
+    """Dropout: in training, each input is 0 with probability ``rate``, else divided by 1 - rate.
 
     Parameters
     ----------
     rate : float
-        Share that is dropped, from 0 to below 1.
+        Probability that an input is dropped, at least 0 and below 1.
 
     Attributes
     ----------
     rate : float
-        Share that is kept: 1 minus what was given.
-    binary_mask : array like inputs
-        0 or 1 / (share kept): the numbers that ``np.random.binomial(1, kept) / kept`` gives at
-        this state of ``np.random``, drawn faster.
+        Probability that an input is kept: 1 minus the argument.
+    binary_mask : array with the shape of inputs
+        0 or 1 / rate, ``rate`` being the attribute: the numbers of
+        ``np.random.binomial(1, rate) / rate`` from the same state of ``np.random``, drawn faster.
     """
 
     def __init__(self, rate: float) -> None:
         self.rate = 1 - checks.real("rate", rate, 0.0, 1.0, open_ends="high")
 
     def forward(self, inputs: Any, training: bool = True) -> None:
-        """Set ``output``; without ``training`` it is a copy of ``inputs``."""
+        """Set ``output``; if ``training`` is False, it is a copy of ``inputs``."""
         z = checks.floats("inputs", inputs)
-        self.inputs = given_or(z, inputs)
+        self.inputs = original_or_converted(inputs, z)
         if not training:
             self.output = z.copy()
             return
-        # binomial draws one uniform number for each trial and compares it with the smaller share.
+        # np.random.binomial draws one uniform number per trial and compares it with the smaller of
+        # the two probabilities.
         draws = np.random.random_sample(z.shape)
         kept = draws <= self.rate if self.rate > 0.5 else draws > 1.0 - self.rate
         self.binary_mask = kept.astype(z.dtype)
@@ -255,12 +266,12 @@ class Layer_Dropout:
 
     def backward(self, dvalues: Any) -> None:
         """Set ``dinputs`` = dvalues * binary_mask."""
-        mask = remembered(self, "binary_mask")
+        mask = forward_result(self, "binary_mask")
         self.dinputs = checks.alike("dvalues", dvalues, mask, mask.shape) * mask
 
 
 class Layer_Input:
-    """What stands before a model's first layer: its ``output`` is its input."""
+    """The input of a model, before its first layer: ``output`` is ``inputs``."""
 
     def forward(self, inputs: Any, training: bool = True) -> None:
         """Set ``output`` to ``inputs``, the same array."""
@@ -275,87 +286,88 @@ class Activation_ReLU:
         z = checks.floats("inputs", inputs)
         output = np.empty(z.shape, z.dtype)
         kernels.relu_to(z, output)
-        self.inputs = given_or(z, inputs)
+        self.inputs = original_or_converted(inputs, z)
         self.output = output
 
     def backward(self, dvalues: Any) -> None:
-        """Set ``dinputs``: dvalues where the inputs are above 0, else 0."""
-        inputs = checks.floats("inputs", remembered(self, "inputs"))
+        """Set ``dinputs`` to ``dvalues`` where the inputs are positive, else 0."""
+        inputs = checks.floats("inputs", forward_result(self, "inputs"))
         dvalues = checks.alike("dvalues", dvalues, inputs, inputs.shape)
         dinputs = np.empty(inputs.shape, inputs.dtype)
         kernels.relu_backward_to(dvalues, inputs, dinputs)
         self.dinputs = dinputs
 
     def predictions(self, outputs: Array) -> Array:
-        """Give the outputs themselves."""
+        """Return ``outputs`` unchanged."""
         return outputs
 
 
 class Activation_Softmax:
-    """e^z / sum e^z, row by row, the row's maximum taken out (seed 001; seed 003)."""
+    """e^z / sum e^z for each row, with the row's maximum subtracted from z (seed 001; seed 003)."""
 
     def forward(self, inputs: Any, training: bool = True) -> None:
         """Set ``output`` (B, K) from ``inputs`` (B, K)."""
         z = checks.floats("inputs", inputs, 2)
         if z.shape[1] == 0:
-            raise ValueError(f"inputs must have one column at least; their shape is {z.shape}")
+            raise ValueError(f"inputs must have at least one column; their shape is {z.shape}")
         output = z.copy()
         kernels.softmax(output)
-        self.inputs = given_or(z, inputs)
+        self.inputs = original_or_converted(inputs, z)
         self.output = output
 
     def backward(self, dvalues: Any) -> None:
-        """Set ``dinputs``: each row of ``dvalues`` times the Jacobian of that row's ``output``.
+        """Set ``dinputs``: the Jacobian of each row of ``output`` times that row of ``dvalues``.
 
-        s * (v - <s, v>), for which no matrix is built (seed 001; seed 000, eq. 13).
+        It is computed as s * (v - <s, v>), without the Jacobian matrix (seed 001; seed 000,
+        eq. 13).
         """
-        output = checks.floats("output", remembered(self, "output"), 2)
+        output = checks.floats("output", forward_result(self, "output"), 2)
         dvalues = checks.alike("dvalues", dvalues, output, output.shape)
         dinputs = np.empty(output.shape, output.dtype)
         kernels.softmax_backward(output, dvalues, dinputs)
         self.dinputs = dinputs
 
     def predictions(self, outputs: Array) -> Array:
-        """Choose the class of the largest probability: (B,) indices."""
+        """Return the index (B,) of the largest probability of each row."""
         return np.asarray(np.argmax(outputs, axis=1))
 
 
 class Activation_Sigmoid:
-    """1 / (1 + e^-z), elementwise (seed 002), without overflow."""
+    """1 / (1 + e^-z), elementwise and without overflow (seed 002)."""
 
     def forward(self, inputs: Any, training: bool = True) -> None:
         """Set ``output`` from ``inputs`` of any shape."""
         z = checks.floats("inputs", inputs)
         output = np.empty(z.shape, z.dtype)
         kernels.sigmoid_to(z, output)
-        self.inputs = given_or(z, inputs)
+        self.inputs = original_or_converted(inputs, z)
         self.output = output
 
     def backward(self, dvalues: Any) -> None:
         """Set ``dinputs`` = dvalues * output * (1 - output) (seed 002)."""
-        output = checks.floats("output", remembered(self, "output"))
+        output = checks.floats("output", forward_result(self, "output"))
         dvalues = checks.alike("dvalues", dvalues, output, output.shape)
         dinputs = np.empty(output.shape, output.dtype)
         kernels.sigmoid_backward_to(dvalues, output, dinputs)
         self.dinputs = dinputs
 
     def predictions(self, outputs: Array) -> Array:
-        """Decide 1 above one half, else 0."""
+        """Return 1 where the output is above 0.5, else 0."""
         return np.asarray((np.asarray(outputs) > 0.5) * 1)
 
 
 class Activation_Linear:
-    """z, unchanged."""
+    """The identity: output = inputs."""
 
     def forward(self, inputs: Any, training: bool = True) -> None:
         """Set ``output`` to ``inputs``, the same array."""
-        self.inputs = self.output = given_or(checks.floats("inputs", inputs), inputs)
+        self.inputs = self.output = original_or_converted(inputs, checks.floats("inputs", inputs))
 
     def backward(self, dvalues: Any) -> None:
         """Set ``dinputs`` to a copy of ``dvalues``."""
-        inputs = remembered(self, "inputs")
+        inputs = forward_result(self, "inputs")
         self.dinputs = checks.alike("dvalues", dvalues, inputs, inputs.shape).copy()
 
     def predictions(self, outputs: Array) -> Array:
-        """Give the outputs themselves."""
+        """Return ``outputs`` unchanged."""
         return outputs

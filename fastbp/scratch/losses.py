@@ -1,4 +1,4 @@
-"""Losses and accuracies of the from-scratch dialect; ``fastbp.scratch`` says what that is."""
+"""Losses and accuracies of the from-scratch dialect; ``fastbp.scratch`` describes the dialect."""
 
 from collections.abc import Sequence
 from typing import Any
@@ -9,42 +9,42 @@ from fastbp import checks, kernels
 from fastbp.arrays import Array
 from fastbp.scratch.layers import Activation_Softmax
 
-# Probabilities are held between this and 1 minus this before their logarithm is taken.
-SMALLEST = 1e-7
+# Probabilities are clipped to [MIN_PROBABILITY, 1 - MIN_PROBABILITY] before their logarithm.
+MIN_PROBABILITY = 1e-7
 
 
-def labels(y_true: Any, rows: int, classes: int) -> Array:
-    """Take class indices (rows,) as int64.
+def class_indices(y_true: Any, rows: int, classes: int) -> Array:
+    """Return ``y_true`` as int64 class indices (rows,).
 
     Raises
     ------
     ValueError, TypeError
-        If there are more or fewer, or one is not a class; the first such is quoted.
+        If their number is not ``rows``, or one is not a class; the first invalid one is quoted.
     """
     if isinstance(y_true, np.ndarray) and y_true.dtype.kind in "iu" and y_true.shape == (rows,):
         indices = checks.for_kernels(y_true.astype(np.int64, copy=False))
         if kernels.first_outside(indices, classes) == rows:
             return indices
-    return checks.class_labels(y_true, rows, classes)  # says what is wrong
+    return checks.class_labels(y_true, rows, classes)  # raises a specific error
 
 
 def _is_indices(y_true: Any) -> bool:
-    """Tell class indices from one-hot rows."""
+    """Return whether ``y_true`` holds class indices rather than one-hot rows."""
     return (y_true.ndim if isinstance(y_true, np.ndarray) else np.ndim(y_true)) == 1
 
 
 class Loss:
-    """What all losses share: the mean over the rows, the penalties, and sums over an epoch.
+    """Base class of losses: the mean over the rows, the penalties and the sums over an epoch.
 
-    A loss of one's own gives ``forward(y_pred, y_true)``, the loss of every row, and
+    A subclass implements ``forward(y_pred, y_true)``, which returns the loss of each row, and
     ``backward(dvalues, y_true)``, which sets ``dinputs``.
 
     Attributes
     ----------
     trainable_layers : sequence of layers
-        Whose penalties ``regularization_loss()`` adds up.
+        The layers whose penalties ``regularization_loss()`` sums.
     accumulated_sum, accumulated_count
-        The rows' losses and their number since ``new_pass()``.
+        The sum of the losses of all rows since ``new_pass()``, and the number of these rows.
     """
 
     trainable_layers: Sequence[Any] = ()
@@ -52,23 +52,23 @@ class Loss:
     accumulated_count: int = 0
 
     def forward(self, y_pred: Any, y_true: Any) -> Any:
-        """Give the loss of every row, (B,)."""
-        raise NotImplementedError(f"{type(self).__name__} has no forward")
+        """Return the loss of each row, (B,)."""
+        raise NotImplementedError(f"{type(self).__name__} must implement forward")
 
     def remember_trainable_layers(self, trainable_layers: Sequence[Any]) -> None:
-        """Set the layers whose penalties count."""
+        """Set the layers whose penalties ``regularization_loss()`` sums."""
         self.trainable_layers = trainable_layers
 
     def regularization_loss(self, layer: Any = None) -> Any:
-        """Add up the penalties of one layer, or of all ``trainable_layers``.
+        """Return the penalty of ``layer``, or by default that of all ``trainable_layers``.
 
-        For weights and for biases, l1 * sum |w| + l2 * sum w**2.
+        It is l1 * sum |w| + l2 * sum w**2 for weights and for biases.
         """
         total: Any = 0.0
-        for each in self.trainable_layers if layer is None else [layer]:
-            for kind, values in (("weight", each.weights), ("bias", each.biases)):
-                l1 = getattr(each, f"{kind}_regularizer_l1", 0)
-                l2 = getattr(each, f"{kind}_regularizer_l2", 0)
+        for penalized in self.trainable_layers if layer is None else [layer]:
+            for kind, values in (("weight", penalized.weights), ("bias", penalized.biases)):
+                l1 = getattr(penalized, f"{kind}_regularizer_l1", 0)
+                l2 = getattr(penalized, f"{kind}_regularizer_l2", 0)
                 if l1 > 0:
                     total += l1 * np.sum(np.abs(values))
                 if l2 > 0:
@@ -76,16 +76,21 @@ class Loss:
         return total
 
     def calculate(self, output: Any, y: Any, *, include_regularization: bool = False) -> Any:
-        """Compute the mean loss of a batch, and count it in for ``calculate_accumulated``.
+        """Compute the mean loss of a batch and add it to the sums of ``calculate_accumulated``.
 
         Parameters
         ----------
         output : (B, K) array
-            What the network says.
+            The outputs of the network.
         y : array
-            What it should say.
+            The targets.
         include_regularization : bool
-            Whether to return (mean loss, penalties) in place of the mean loss.
+            Whether to return (mean loss, penalties) instead of the mean loss.
+
+        Raises
+        ------
+        ValueError
+            If ``output`` has no rows.
         """
         sample_losses = np.asarray(self.forward(output, y)).reshape(-1)
         count = len(sample_losses)
@@ -98,57 +103,63 @@ class Loss:
         return (data_loss, self.regularization_loss()) if include_regularization else data_loss
 
     def calculate_accumulated(self, *, include_regularization: bool = False) -> Any:
-        """Compute the mean loss of all rows since ``new_pass()``; as ``calculate`` returns it."""
+        """Compute the mean loss of all rows since ``new_pass()``, in the form of ``calculate``.
+
+        Raises
+        ------
+        RuntimeError
+            If ``calculate`` has not been called since ``new_pass()``.
+        """
         if not self.accumulated_count:
-            raise RuntimeError("no loss has been calculated since new_pass()")
+            raise RuntimeError("calculate() has not been called since new_pass()")
         data_loss = self.accumulated_sum / self.accumulated_count
         return (data_loss, self.regularization_loss()) if include_regularization else data_loss
 
     def new_pass(self) -> None:
-        """Begin an epoch: forget the sums."""
+        """Reset the accumulated sums at the start of an epoch."""
         self.accumulated_sum = 0.0
         self.accumulated_count = 0
 
 
 class Loss_CategoricalCrossentropy(Loss):
-    """-ln of the probability that each row gives its class (seed 001; seed 003).
+    """-ln of the predicted probability of each row's class (seed 001; seed 003).
 
-    Labels are class indices (B,) or one-hot rows (B, K).
+    Targets are class indices (B,) or one-hot rows (B, K).
     """
 
     def forward(self, y_pred: Any, y_true: Any) -> Array:
-        """Give the loss of every row (B,), probabilities held in [1e-7, 1 - 1e-7].
+        """Return the loss of each row (B,), with probabilities clipped to [1e-7, 1 - 1e-7].
 
         Raises
         ------
         ValueError, TypeError
-            If a label is no class, or the shapes do not go together.
+            If a label is not a class, or the shapes do not match.
         """
         y_pred = checks.floats("y_pred", y_pred, 2)
         if _is_indices(y_true):
             losses = np.empty(len(y_pred), y_pred.dtype)
-            indices = labels(y_true, *y_pred.shape)
-            kernels.cross_entropy(y_pred, indices, SMALLEST, losses)
+            indices = class_indices(y_true, *y_pred.shape)
+            kernels.cross_entropy(y_pred, indices, MIN_PROBABILITY, losses)
             return losses
         y_true = checks.alike("y_true", y_true, y_pred, y_pred.shape)
-        held = np.clip(y_pred, SMALLEST, 1 - SMALLEST)
-        return np.asarray(-np.log((held * y_true).sum(axis=1)))
+        clipped = np.clip(y_pred, MIN_PROBABILITY, 1 - MIN_PROBABILITY)
+        return np.asarray(-np.log((clipped * y_true).sum(axis=1)))
 
     def backward(self, dvalues: Any, y_true: Any) -> None:
-        """Set ``dinputs`` (B, K) = -y / p / B, from the probabilities p, here ``dvalues``."""
+        """Set ``dinputs`` (B, K) = -y / p / B; ``dvalues`` are the probabilities p."""
         dvalues = checks.floats("dvalues", dvalues, 2)
         if _is_indices(y_true):
             dinputs = np.empty(dvalues.shape, dvalues.dtype)
-            kernels.cross_entropy_backward(dvalues, labels(y_true, *dvalues.shape), dinputs)
+            kernels.cross_entropy_backward(dvalues, class_indices(y_true, *dvalues.shape), dinputs)
             self.dinputs = dinputs
         else:
             y_true = checks.alike("y_true", y_true, dvalues, dvalues.shape)
             self.dinputs = -y_true / dvalues / dvalues.dtype.type(len(dvalues))
 
 
-def _yes_or_no(y_true: Any, like: Array) -> Array:
-    """Take targets from 0 to 1, shaped as ``like`` (B, K)."""
-    y = checks.alike("y_true", y_true, like, like.shape)
+def _binary_targets(y_true: Any, y_pred: Array) -> Array:
+    """Return targets between 0 and 1 in the shape and type of ``y_pred`` (B, K)."""
+    y = checks.alike("y_true", y_true, y_pred, y_pred.shape)
     return checks.values(y, len(y), y.shape[1], y.dtype, 0.0, 1.0)
 
 
@@ -158,8 +169,8 @@ class Loss_BinaryCrossentropy(Loss):
     Parameters
     ----------
     mean_over_outputs : bool
-        Whether to take the mean over the outputs in place of the sum. Teaching code is found in
-        both forms; with one output they are the same.
+        Whether to take the mean over the outputs instead of the sum. Teaching code uses both
+        forms; they are equal for one output.
     """
 
     mean_over_outputs: bool = False
@@ -168,67 +179,67 @@ class Loss_BinaryCrossentropy(Loss):
         self.mean_over_outputs = mean_over_outputs
 
     def scale(self, outputs: int) -> float:
-        """Tell what the sum over the outputs is multiplied by."""
+        """Return the factor of the sum over the outputs."""
         return 1.0 / outputs if self.mean_over_outputs else 1.0
 
     def forward(self, y_pred: Any, y_true: Any) -> Array:
-        """Give the loss of every row (B,), probabilities held in [1e-7, 1 - 1e-7].
+        """Return the loss of each row (B,), with probabilities clipped to [1e-7, 1 - 1e-7].
 
-        ``y_true`` (B, K) from 0 to 1.
+        ``y_true`` (B, K) must be between 0 and 1.
         """
         y_pred = checks.floats("y_pred", y_pred, 2)
-        y_true = _yes_or_no(y_true, y_pred)
-        held = np.clip(y_pred, SMALLEST, 1 - SMALLEST)
-        losses = -(y_true * np.log(held) + (1 - y_true) * np.log(1 - held))
-        return np.asarray(losses.sum(axis=1) * held.dtype.type(self.scale(held.shape[1])))
+        y_true = _binary_targets(y_true, y_pred)
+        clipped = np.clip(y_pred, MIN_PROBABILITY, 1 - MIN_PROBABILITY)
+        losses = -(y_true * np.log(clipped) + (1 - y_true) * np.log(1 - clipped))
+        return np.asarray(losses.sum(axis=1) * clipped.dtype.type(self.scale(clipped.shape[1])))
 
     def backward(self, dvalues: Any, y_true: Any) -> None:
-        """Set ``dinputs`` (B, K) = -(y / p - (1 - y) / (1 - p)) / B, p held as in ``forward``."""
+        """Set ``dinputs`` (B, K) = -(y / p - (1 - y) / (1 - p)) / B, p clipped."""
         dvalues = checks.floats("dvalues", dvalues, 2)
-        y_true = _yes_or_no(y_true, dvalues)
-        held = np.clip(dvalues, SMALLEST, 1 - SMALLEST)
-        share = held.dtype.type(self.scale(held.shape[1]) / max(len(held), 1))
-        self.dinputs = -(y_true / held - (1 - y_true) / (1 - held)) * share
+        y_true = _binary_targets(y_true, dvalues)
+        clipped = np.clip(dvalues, MIN_PROBABILITY, 1 - MIN_PROBABILITY)
+        factor = clipped.dtype.type(self.scale(clipped.shape[1]) / max(len(clipped), 1))
+        self.dinputs = -(y_true / clipped - (1 - y_true) / (1 - clipped)) * factor
 
 
 class Loss_MeanSquaredError(Loss):
-    """(y - p)^2, the mean over the outputs."""
+    """The mean of (y - p)^2 over the outputs."""
 
     def forward(self, y_pred: Any, y_true: Any) -> Array:
-        """Give the loss of every row (B,); both (B, K)."""
+        """Return the loss of each row (B,); both arguments are (B, K)."""
         y_pred = checks.floats("y_pred", y_pred, 2)
         residual = y_pred - checks.alike("y_true", y_true, y_pred, y_pred.shape)
         return np.asarray((residual * residual).mean(axis=1))
 
     def backward(self, dvalues: Any, y_true: Any) -> None:
-        """Set ``dinputs`` (B, K) = 2 (p - y) / K / B, p being ``dvalues``."""
+        """Set ``dinputs`` (B, K) = 2 (p - y) / K / B; ``dvalues`` are the predictions p."""
         dvalues = checks.floats("dvalues", dvalues, 2)
         y_true = checks.alike("y_true", y_true, dvalues, dvalues.shape)
         self.dinputs = (dvalues - y_true) * dvalues.dtype.type(2.0 / max(dvalues.size, 1))
 
 
 class Loss_MeanAbsoluteError(Loss):
-    """|y - p|, the mean over the outputs.
+    """The mean of |y - p| over the outputs.
 
-    Its ``backward`` in public teaching code has the opposite sign, that of y - p, which finite
-    differences refute and with which training moves away from the targets. Here it is right.
+    ``backward`` in public teaching code has the opposite sign, that of y - p, which makes training
+    move away from the targets. The sign here agrees with finite differences.
     """
 
     def forward(self, y_pred: Any, y_true: Any) -> Array:
-        """Give the loss of every row (B,); both (B, K)."""
+        """Return the loss of each row (B,); both arguments are (B, K)."""
         y_pred = checks.floats("y_pred", y_pred, 2)
         y_true = checks.alike("y_true", y_true, y_pred, y_pred.shape)
         return np.asarray(np.abs(y_pred - y_true).mean(axis=1))
 
     def backward(self, dvalues: Any, y_true: Any) -> None:
-        """Set ``dinputs`` (B, K) = sign(p - y) / K / B, p being ``dvalues``."""
+        """Set ``dinputs`` (B, K) = sign(p - y) / K / B; ``dvalues`` are the predictions p."""
         dvalues = checks.floats("dvalues", dvalues, 2)
         y_true = checks.alike("y_true", y_true, dvalues, dvalues.shape)
         self.dinputs = np.sign(dvalues - y_true) * dvalues.dtype.type(1.0 / max(dvalues.size, 1))
 
 
 class Activation_Softmax_Loss_CategoricalCrossentropy:
-    """Softmax and cross-entropy, and their gradient in one step (seed 001; seed 003).
+    """Softmax and cross-entropy with their combined gradient (seed 001; seed 003).
 
     Attributes
     ----------
@@ -237,7 +248,7 @@ class Activation_Softmax_Loss_CategoricalCrossentropy:
     output : (B, K) array
         Probabilities.
     dinputs : (B, K) array
-        Derivative of the mean loss by the inputs.
+        Derivative of the mean loss with respect to the inputs.
     """
 
     def __init__(self) -> None:
@@ -245,18 +256,21 @@ class Activation_Softmax_Loss_CategoricalCrossentropy:
         self.loss = Loss_CategoricalCrossentropy()
 
     def forward(self, inputs: Any, y_true: Any) -> Any:
-        """Set ``output`` from ``inputs`` (B, K) and return the mean loss; labels as there."""
+        """Set ``output`` from ``inputs`` (B, K) and return the mean loss.
+
+        ``y_true`` holds class indices (B,) or one-hot rows (B, K).
+        """
         self.activation.forward(inputs)
         self.output = self.activation.output
         return self.loss.calculate(self.output, y_true)
 
     def backward(self, dvalues: Any, y_true: Any) -> None:
-        """Set ``dinputs`` = (p - y) / B, from the probabilities p, here ``dvalues``.
+        """Set ``dinputs`` (B, K) = (p - y) / B; ``dvalues`` are the probabilities p.
 
         Raises
         ------
         ValueError, TypeError
-            If a label is no class, or the shapes do not go together.
+            If a label is not a class, or the shapes do not match.
         """
         dvalues = checks.floats("dvalues", dvalues, 2)
         if not _is_indices(y_true):
@@ -267,97 +281,113 @@ class Activation_Softmax_Loss_CategoricalCrossentropy:
                 )
             y_true = np.argmax(y_true, axis=1)
         dinputs = np.empty(dvalues.shape, dvalues.dtype)
-        kernels.softmax_cross_entropy_backward(dvalues, labels(y_true, *dvalues.shape), dinputs)
+        kernels.softmax_cross_entropy_backward(
+            dvalues, class_indices(y_true, *dvalues.shape), dinputs
+        )
         self.dinputs = dinputs
 
 
 class Accuracy:
-    """The share of comparisons that hold.
+    """Base class of accuracies: the fraction of correct predictions.
 
-    An accuracy of one's own gives ``compare(predictions, y)``, an array of bool, and
-    ``init(y, reinit=False)``, which a model calls before training.
+    A subclass implements ``compare(predictions, y)``, which returns an array of bool, and can
+    override ``init(y, reinit=False)``, which a model calls before training.
     """
 
     accumulated_sum: Any = 0.0
     accumulated_count: int = 0
 
     def init(self, y: Any, reinit: bool = False) -> None:
-        """Learn from the targets what a comparison needs; here nothing."""
+        """Prepare comparisons with the targets ``y``; the base class does nothing."""
 
     def compare(self, predictions: Any, y: Any) -> Any:
-        """Compare predictions with targets, element by element."""
-        raise NotImplementedError(f"{type(self).__name__} has no compare")
+        """Return which predictions are correct, element by element."""
+        raise NotImplementedError(f"{type(self).__name__} must implement compare")
 
     def calculate(self, predictions: Any, y: Any) -> Any:
-        """Compute the share of a batch that is right, and count it in."""
-        right = np.asarray(self.compare(predictions, y))
-        if right.size == 0:
-            raise ValueError(f"there is nothing to compare; predictions are {predictions!r:.80}")
-        total = np.count_nonzero(right)
+        """Compute the accuracy of a batch and add it to the sums of ``calculate_accumulated``.
+
+        Raises
+        ------
+        ValueError
+            If there are no predictions.
+        """
+        correct = np.asarray(self.compare(predictions, y))
+        if correct.size == 0:
+            raise ValueError(f"predictions must not be empty; they are {predictions!r:.80}")
+        total = np.count_nonzero(correct)
         self.accumulated_sum += total
-        self.accumulated_count += right.size
-        return total / right.size
+        self.accumulated_count += correct.size
+        return total / correct.size
 
     def calculate_accumulated(self) -> Any:
-        """Compute the share that was right since ``new_pass()``."""
+        """Compute the accuracy of all predictions since ``new_pass()``.
+
+        Raises
+        ------
+        RuntimeError
+            If ``calculate`` has not been called since ``new_pass()``.
+        """
         if not self.accumulated_count:
-            raise RuntimeError("nothing has been compared since new_pass()")
+            raise RuntimeError("calculate() has not been called since new_pass()")
         return self.accumulated_sum / self.accumulated_count
 
     def new_pass(self) -> None:
-        """Begin an epoch: forget the sums."""
+        """Reset the accumulated sums at the start of an epoch."""
         self.accumulated_sum = 0.0
         self.accumulated_count = 0
 
 
 class Accuracy_Categorical(Accuracy):
-    """Right are predictions that equal the class.
+    """Accuracy of classes: a prediction is correct if it equals its class.
 
     Parameters
     ----------
     binary : bool
-        Whether outputs are independent, each 0 or 1; else one-hot targets are turned to indices.
+        Whether the outputs are independent, each 0 or 1. If False, one-hot targets are converted
+        to class indices.
     """
 
     def __init__(self, *, binary: bool = False) -> None:
         self.binary = binary
 
     def compare(self, predictions: Any, y: Any) -> Array:
-        """Compare class indices (B,), or outputs (B, K) if ``binary``, with ``y``."""
+        """Return which predictions equal ``y``: class indices (B,), or (B, K) if ``binary``."""
         y = np.asarray(y)
         if not self.binary and y.ndim == 2:
             y = y.argmax(axis=1)
         if np.shape(predictions) != y.shape:
             raise ValueError(
-                f"predictions and y must have the same shape: {np.shape(predictions)} and {y.shape}"
+                "predictions and y must have the same shape; their shapes are "
+                f"{np.shape(predictions)} and {y.shape}"
             )
         return np.asarray(predictions == y)
 
 
 class Accuracy_Regression(Accuracy):
-    """Right are predictions within ``precision`` of their target.
+    """Accuracy of values: a prediction is correct if it is within ``precision`` of its target.
 
     Attributes
     ----------
     precision : float or None
-        The standard deviation of the targets over 250, set by ``init``.
+        The standard deviation of the targets divided by 250, set by ``init``.
     """
 
     def __init__(self) -> None:
         self.precision: Any = None
 
     def init(self, y: Any, reinit: bool = False) -> None:
-        """Set ``precision`` from the targets ``y``, once, or again with ``reinit``."""
+        """Set ``precision`` from the targets ``y`` if it is not set or ``reinit`` is True."""
         if self.precision is None or reinit:
             self.precision = np.std(y) / 250
 
     def compare(self, predictions: Any, y: Any) -> Array:
-        """Tell which predictions are near enough; both (B, K)."""
+        """Return which predictions are within ``precision`` of ``y``; both are (B, K)."""
         if self.precision is None:
-            raise RuntimeError("Accuracy_Regression.compare needs init(y) first")
+            raise RuntimeError("Accuracy_Regression.compare needs precision; call init(y) first")
         if np.shape(predictions) != np.shape(y):
             raise ValueError(
-                "predictions and y must have the same shape: "
+                "predictions and y must have the same shape; their shapes are "
                 f"{np.shape(predictions)} and {np.shape(y)}"
             )
         return np.asarray(np.absolute(predictions - np.asarray(y)) < self.precision)

@@ -1,4 +1,4 @@
-"""The model of the from-scratch dialect: layers in a row, trained, evaluated, kept in a file."""
+"""``Model`` of the from-scratch dialect: a sequence of layers to train, evaluate and save."""
 
 import functools
 import inspect
@@ -13,30 +13,36 @@ from fastbp import checks
 from fastbp.arrays import Array
 from fastbp.scratch import files as scratch_files
 from fastbp.scratch.compiled import CompiledSteps
-from fastbp.scratch.layers import Activation_Sigmoid, Activation_Softmax, Layer_Input, keeps
+from fastbp.scratch.layers import (
+    Activation_Sigmoid,
+    Activation_Softmax,
+    Layer_Input,
+    inherits_methods,
+)
 from fastbp.scratch.losses import (
     Activation_Softmax_Loss_CategoricalCrossentropy,
     Loss_BinaryCrossentropy,
     Loss_CategoricalCrossentropy,
 )
+from fastbp.scratch.report import Report
 
 
 class Model:
-    """Layers in a row, with a loss, an optimizer and an accuracy.
+    """A sequence of layers with a loss, an optimizer and an accuracy.
 
-    ``add`` the layers, ``set`` the three objects, ``finalize``, then ``train``. Layers may be one's
-    own: they need ``forward(inputs, training)``, which sets ``output``, and ``backward(dvalues)``,
-    which sets ``dinputs``; those with ``weights`` are trained.
+    ``add`` the layers, ``set`` the three objects, ``finalize``, then ``train``. Layers can be
+    user-defined: they need ``forward(inputs, training)``, which sets ``output``, and
+    ``backward(dvalues)``, which sets ``dinputs``. Layers with ``weights`` are trained.
 
     Attributes
     ----------
     layers : list
     trainable_layers : list
-        Those with weights.
+        The layers with weights.
     input_layer, output_layer_activation
-        What stands before the first layer, and the last one; set by ``finalize``.
+        The ``Layer_Input`` before the first layer, and the last layer; set by ``finalize``.
     softmax_classifier_output
-        The softmax and cross-entropy in one, if the model ends in these two; else None.
+        The combined softmax and cross-entropy if the model ends in these two; else None.
     loss, optimizer, accuracy
     """
 
@@ -46,19 +52,19 @@ class Model:
         self.input_layer: Any = None
         self.output_layer_activation: Any = None
         self.softmax_classifier_output: Any = None
-        self._finalized: list[Any] = []
+        self._finalized_layers: list[Any] = []
         self.loss: Any = None
         self.optimizer: Any = None
         self.accuracy: Any = None
 
     def add(self, layer: Any) -> None:
-        """Put a layer or activation at the end."""
+        """Append a layer or an activation."""
         if not callable(getattr(layer, "forward", None)):
-            raise TypeError(f"a layer needs a method forward; {layer!r:.80} has none")
+            raise TypeError(f"a layer must have a method forward; {layer!r:.80} has none")
         self.layers.append(layer)
 
     def set(self, *, loss: Any = None, optimizer: Any = None, accuracy: Any = None) -> None:
-        """Set those of the three that are given."""
+        """Set the loss, the optimizer and the accuracy; None leaves a part unchanged."""
         for name, value in (("loss", loss), ("optimizer", optimizer), ("accuracy", accuracy)):
             if value is not None:
                 setattr(self, name, value)
@@ -66,7 +72,7 @@ class Model:
             self.finalize()
 
     def finalize(self) -> None:
-        """Connect the layers: each knows its neighbours as ``prev`` and ``next``.
+        """Connect the layers: set ``prev`` and ``next`` of each to its neighbours.
 
         Raises
         ------
@@ -74,9 +80,9 @@ class Model:
             If there are no layers.
         """
         if not self.layers:
-            raise ValueError("a model needs one layer at least; add() it before finalize()")
+            raise ValueError("a model must have at least one layer; call add() before finalize()")
         self.input_layer = Layer_Input()
-        self._finalized = list(self.layers)
+        self._finalized_layers = list(self.layers)
         chain = [self.input_layer, *self.layers, self.loss]
         for before, layer, after in zip(chain[:-2], chain[1:-1], chain[2:], strict=True):
             layer.prev, layer.next = before, after
@@ -85,31 +91,32 @@ class Model:
         if self.loss is not None:
             self.loss.remember_trainable_layers(self.trainable_layers)
         self.softmax_classifier_output = None
-        ends = self.layers[-1], self.loss
-        if isinstance(ends[0], Activation_Softmax) and isinstance(
-            ends[1], Loss_CategoricalCrossentropy
+        last = self.layers[-1]
+        if isinstance(last, Activation_Softmax) and isinstance(
+            self.loss, Loss_CategoricalCrossentropy
         ):
             self.softmax_classifier_output = Activation_Softmax_Loss_CategoricalCrossentropy()
 
-    def _needs(self, *names: str) -> None:
+    def _require(self, *names: str) -> None:
+        """Raise an error unless the named parts are set and the layers are those finalized."""
         for name in names:
             if getattr(self, name) is None:
-                how = "finalize()" if name == "input_layer" else f"set({name}=...)"
-                raise RuntimeError(f"the model has no {name} yet; call {how} first")
-        pairs = itertools.zip_longest(self.layers, self._finalized)
-        if "input_layer" in names and any(layer is not known for layer, known in pairs):
+                call = "finalize()" if name == "input_layer" else f"set({name}=...)"
+                raise RuntimeError(f"the model has no {name} yet; call {call} first")
+        pairs = itertools.zip_longest(self.layers, self._finalized_layers)
+        if "input_layer" in names and any(layer is not finalized for layer, finalized in pairs):
             raise RuntimeError("the model's layers have changed; call finalize() again")
         if "accuracy" in names and not hasattr(self.layers[-1], "predictions"):
             raise TypeError(
                 f"the model ends in {type(self.layers[-1]).__name__}, which has no predictions(); "
-                "add an activation behind it, such as Activation_Linear()"
+                "add an activation after it, such as Activation_Linear()"
             )
 
     # ------------------------------------------------------------------ one pass
 
     def forward(self, X: Any, training: bool) -> Any:
-        """Run ``X`` (B, M) through the layers; returns the last output."""
-        self._needs("input_layer")
+        """Run ``X`` (B, M) through the layers and return the last output."""
+        self._require("input_layer")
         self.input_layer.forward(X, training)
         for layer in self.layers:
             if _takes_training(layer):
@@ -119,34 +126,40 @@ class Model:
         return self.layers[-1].output
 
     def backward(self, output: Any, y: Any) -> None:
-        """Send the derivative of the loss back through the layers, from the last one's ``output``.
+        """Propagate the gradient of the loss back through the layers.
 
-        Softmax with cross-entropy, and sigmoid with binary cross-entropy, take the gradient of
-        both in one, (p - y) / B, unless a subclass has a backward of its own. It is what the two
-        steps give, save that the binary loss on its own has hardly any where an output is certain
-        and wrong, because it holds p.
+        Softmax with cross-entropy, and sigmoid with binary cross-entropy, use the combined
+        gradient (p - y) / B unless one of their methods is overridden. It equals the two separate
+        steps except where a sigmoid output is saturated and wrong: there the clipped p of the
+        separate binary loss makes its gradient almost vanish.
+
+        Parameters
+        ----------
+        output : (B, K) array
+            The output of the last layer.
+        y : array
+            The targets.
         """
-        self._needs("loss")
+        self._require("loss")
         last = self.layers[-1]
-        rest = self.layers[:-1]
-        softmax = keeps(last, Activation_Softmax, "forward", "backward")
-        sigmoid = keeps(last, Activation_Sigmoid, "forward", "backward")
+        softmax = inherits_methods(last, Activation_Softmax, "forward", "backward")
+        sigmoid = inherits_methods(last, Activation_Sigmoid, "forward", "backward")
         if (
             self.softmax_classifier_output is not None
             and softmax
-            and keeps(self.loss, Loss_CategoricalCrossentropy, "backward")
+            and inherits_methods(self.loss, Loss_CategoricalCrossentropy, "backward")
         ):
             self.softmax_classifier_output.backward(output, y)
             last.dinputs = self.softmax_classifier_output.dinputs
-        elif sigmoid and keeps(self.loss, Loss_BinaryCrossentropy, "backward", "scale"):
+        elif sigmoid and inherits_methods(self.loss, Loss_BinaryCrossentropy, "backward", "scale"):
             output = checks.floats("output", output, 2)
             y = checks.alike("y", y, output, output.shape)
-            share = self.loss.scale(output.shape[1]) / len(output)
-            last.dinputs = (output - y) * output.dtype.type(share)
+            factor = self.loss.scale(output.shape[1]) / len(output)
+            last.dinputs = (output - y) * output.dtype.type(factor)
         else:
             self.loss.backward(output, y)
             last.backward(self.loss.dinputs)
-        for layer in reversed(rest):
+        for layer in reversed(self.layers[:-1]):
             layer.backward(layer.next.dinputs)
 
     # ------------------------------------------------------------------ training
@@ -161,12 +174,13 @@ class Model:
         print_every: int = 1,
         validation_data: Sequence[Any] | None = None,
     ) -> None:
-        """Train on ``X`` (n, M) and ``y``, the rows in the order in which they lie.
+        """Train on ``X`` (n, M) and ``y`` without shuffling the rows.
 
-        Steps that are not reported run in the compiled loop if it knows all layers, the loss, the
-        optimizer and the accuracy (dense layers with ReLU, sigmoid or no activation between them;
-        not dropout, nor anything of one's own); the others go layer by layer, with equal results.
-        The last step always does, so that every layer keeps what it computed.
+        Steps that are not reported run in the compiled loop if it supports all layers, the loss,
+        the optimizer and the accuracy: dense layers with ReLU, sigmoid or no activation between
+        them, but not dropout or user-defined parts. All other steps run layer by layer; the two
+        ways differ by rounding only. The last step always runs layer by layer, so that every layer
+        holds its last output and gradients.
 
         Parameters
         ----------
@@ -174,54 +188,55 @@ class Model:
         y : (n,) or (n, K) array
         epochs : int
         batch_size : int, optional
-            Rows per step; all rows if it is not given.
+            Rows per step; by default all rows.
         print_every : int
-            Every so many steps a line is printed; where a step is an epoch, every so many epochs,
-            the first and the last. 0 prints nothing.
+            Number of steps between printed lines. If an epoch is one step, the first and the last
+            epoch are printed too; if it has several, its first and last step are. 0 prints nothing.
         validation_data : (X, y), optional
-            Evaluated after each epoch that is reported.
+            Data to evaluate after each epoch whose last step is reported.
 
         Raises
         ------
         RuntimeError
             If ``finalize`` has not been called or a part has not been set.
         ValueError, TypeError
-            If the data or the numbers are not as described.
+            If the data or an argument do not match this description.
         """
-        self._needs("input_layer", "loss", "optimizer", "accuracy")
-        X, y = _data(X, y)
+        self._require("input_layer", "loss", "optimizer", "accuracy")
+        X, y = _checked_data(X, y)
         epochs = checks.whole("epochs", epochs, 1)
         rows = len(X) if batch_size is None else checks.whole("batch_size", batch_size, 1)
-        report = _Report(-(-len(X) // rows), epochs, checks.whole("print_every", print_every, 0))
+        every = checks.whole("print_every", print_every, 0)
+        report = Report(-(-len(X) // rows), epochs, every)
         if validation_data is not None:
-            validation_data = _data(*validation_data)
+            validation_data = _checked_data(*validation_data)
         self.accuracy.init(y)
-        compiled = CompiledSteps.of(self, X, y, min(rows, len(X)))
+        compiled = CompiledSteps.for_model(self, X, y, min(rows, len(X)))
         done = 0
-        while done < report.total:
-            epoch, step = divmod(done, report.per_epoch)
+        while done < report.total_steps:
+            epoch, step = divmod(done, report.steps_per_epoch)
             if step == 0:
                 self.loss.new_pass()
                 self.accuracy.new_pass()
-                report.begin(epoch)
-            if compiled is None or report.by_layers(done):
-                part = slice(step * rows, (step + 1) * rows)
-                report.step(done, self._step(X[part], y[part]), self.optimizer)
+                report.print_epoch_start(epoch)
+            if compiled is None or report.runs_layer_by_layer(done):
+                batch = slice(step * rows, (step + 1) * rows)
+                report.print_step(done, self._step(X[batch], y[batch]), self.optimizer)
                 done += 1
             else:
-                wanted = report.run(done)
-                taken = compiled.advance(done, wanted)
+                requested = report.compiled_run_length(done)
+                taken = compiled.advance(done, requested)
                 done += taken
-                if taken < wanted:
-                    compiled = None  # something is not finite: let it show layer by layer
+                if taken < requested:
+                    compiled = None  # a value is not finite: continue layer by layer
                     continue
-            if done % report.per_epoch == 0:
-                report.end(done, self)
-                if validation_data is not None and report.shown(done - 1):
+            if done % report.steps_per_epoch == 0:
+                report.print_epoch_means(self)
+                if validation_data is not None and report.is_reported(done - 1):
                     self.evaluate(*validation_data, batch_size=batch_size)
 
     def _step(self, X: Array, y: Array) -> tuple[Any, Any, Any]:
-        """Take one step layer by layer; returns accuracy, data loss and penalties before it."""
+        """Take one step layer by layer; return the accuracy, data loss and penalties before it."""
         output = self.forward(X, training=True)
         losses = self.loss.calculate(output, y, include_regularization=True)
         predictions = self.output_layer_activation.predictions(output)
@@ -234,9 +249,9 @@ class Model:
         return accuracy, *losses
 
     def evaluate(self, X_val: Any, y_val: Any, *, batch_size: int | None = None) -> None:
-        """Print loss and accuracy on ``X_val`` (n, M) and ``y_val``."""
-        self._needs("input_layer", "loss", "accuracy")
-        X, y = _data(X_val, y_val)
+        """Print the mean loss and the accuracy on ``X_val`` (n, M) and ``y_val``."""
+        self._require("input_layer", "loss", "accuracy")
+        X, y = _checked_data(X_val, y_val)
         rows = len(X) if batch_size is None else checks.whole("batch_size", batch_size, 1)
         self.loss.new_pass()
         self.accuracy.new_pass()
@@ -261,72 +276,81 @@ class Model:
     # ------------------------------------------------------------------ parameters and files
 
     def get_parameters(self) -> list[Any]:
-        """Get what each trainable layer's ``get_parameters`` gives: (weights, biases)."""
+        """Return (weights, biases) of each trainable layer, from its ``get_parameters``."""
         return [layer.get_parameters() for layer in self.trainable_layers]
 
     def set_parameters(self, parameters: Sequence[Sequence[Any]]) -> None:
-        """Set the parameters of every trainable layer, in the form of ``get_parameters``."""
+        """Set the parameters of every trainable layer, in the form of ``get_parameters``.
+
+        Raises
+        ------
+        ValueError
+            If there is not one entry per trainable layer, or a shape differs; then no layer
+            changes.
+        """
         if len(parameters) != len(self.trainable_layers):
             raise ValueError(
-                f"parameters must be one pair for each of the {len(self.trainable_layers)} "
-                f"trainable layers, not {len(parameters)}"
+                "parameters must have one entry for each of the "
+                f"{len(self.trainable_layers)} trainable layers, not {len(parameters)}"
             )
         pairs = list(zip(self.trainable_layers, parameters, strict=True))
         for i, (layer, arrays) in enumerate(pairs):
             shapes = [np.shape(array) for array in arrays]
-            own = [np.shape(array) for array in layer.get_parameters()]
-            if shapes != own:
-                raise ValueError(f"parameters[{i}] must have the shapes {own}, not {shapes}")
+            expected = [np.shape(array) for array in layer.get_parameters()]
+            if shapes != expected:
+                raise ValueError(f"parameters[{i}] must have the shapes {expected}, not {shapes}")
         for layer, arrays in pairs:
             layer.set_parameters(*arrays)
 
     def save_parameters(self, path: str | PathLike[str]) -> None:
-        """Write the parameters to a safetensors file, whole or not at all."""
+        """Write the parameters to a safetensors file; a failed write leaves an old file intact."""
         scratch_files.write_parameters(path, self.get_parameters())
 
     def load_parameters(self, path: str | PathLike[str]) -> None:
-        """Read what ``save_parameters`` wrote, into a model of the same layers.
+        """Read a file of ``save_parameters`` into a model of the same layers.
 
         Raises
         ------
         FileNotFoundError
-            If there is no such file.
+            If the file does not exist.
         ValueError
-            If it is not such a file (a pickle is not opened), or its shapes are others.
+            If it is not a file of ``save_parameters``, or its shapes differ. Pickles are not
+            opened.
         """
         self.set_parameters(scratch_files.read_parameters(path))
 
     def save(self, path: str | PathLike[str]) -> None:
         """Write the whole model to a safetensors file: layers, loss, optimizer and accuracy.
 
-        What the optimizer keeps is in it, so that training can go on.
+        The file includes the optimizer's state, so that training can continue.
 
         Raises
         ------
         TypeError
-            If a part is not of ``fastbp.scratch``, which a file without code cannot hold;
-            ``save_parameters`` works with any layer.
+            If a part is not a class of ``fastbp.scratch``: the file holds no code, so user-defined
+            classes cannot be written. ``save_parameters`` works with any layer.
         """
         scratch_files.write_model(path, self)
 
     @staticmethod
     def load(path: str | PathLike[str]) -> "Model":
-        """Read what ``save`` wrote; nothing in the file is executed.
+        """Read a model from a file of ``save``; nothing in the file is executed.
 
         Raises
         ------
         FileNotFoundError
-            If there is no such file.
+            If the file does not exist.
         ValueError
-            If it is not such a file. Pickles of other code are refused: opening one runs it.
+            If it is not a file of ``save``. Pickles are refused, because opening one can execute
+            code.
         """
         model = Model()
         scratch_files.read_model(path, model)
         return model
 
 
-def _data(X: Any, y: Any) -> tuple[Array, Array]:
-    """Check that there are as many targets as rows, and at least one."""
+def _checked_data(X: Any, y: Any) -> tuple[Array, Array]:
+    """Return ``X`` and ``y`` as arrays with the same number of rows, at least one."""
     X, y = checks.floats("X", X), np.asarray(y)
     if X.ndim == 0 or y.ndim == 0:
         raise ValueError(f"X and y must have rows; their shapes are {X.shape} and {y.shape}")
@@ -337,80 +361,19 @@ def _data(X: Any, y: Any) -> tuple[Array, Array]:
 
 
 def _takes_training(layer: Any) -> bool:
-    """Tell whether ``layer.forward`` takes ``training``; in the earlier dialect it does not."""
+    """Return whether ``layer.forward`` takes ``training``; in the earlier dialect it does not."""
     method = layer.forward
     function = getattr(method, "__func__", None)  # the same for all layers of a class
-    return _takes(method, 2) if function is None else _takes(function, 3)
+    return _accepts(method, 2) if function is None else _accepts(function, 3)
 
 
 @functools.lru_cache(maxsize=256)
-def _takes(function: Any, count: int) -> bool:
-    """Tell whether ``function`` can be called with ``count`` positional arguments."""
+def _accepts(function: Any, count: int) -> bool:
+    """Return whether ``function`` can be called with ``count`` positional arguments."""
     try:
         inspect.signature(function).bind(*range(count))
     except TypeError:
         return False
-    except ValueError:  # it does not tell
+    except ValueError:  # the signature is not available
         return True
     return True
-
-
-class _Report:
-    """Decides which steps are reported, and prints them."""
-
-    def __init__(self, per_epoch: int, epochs: int, every: int) -> None:
-        self.per_epoch, self.every = per_epoch, every
-        self.total = per_epoch * epochs
-
-    def shown(self, k: int) -> bool:
-        """Tell whether step ``k`` is reported."""
-        if not self.every:
-            return False
-        if self.per_epoch > 1:
-            step = k % self.per_epoch
-            return step % self.every == 0 or step == self.per_epoch - 1
-        return (k + 1) % self.every == 0 or k in (0, self.total - 1)
-
-    def by_layers(self, k: int) -> bool:
-        """Tell whether step ``k`` goes layer by layer: it is reported, or the last."""
-        return self.shown(k) or k == self.total - 1
-
-    def run(self, k: int) -> int:
-        """Count the steps from ``k`` on that need not go layer by layer.
-
-        Where an epoch has several steps, those to its end at most.
-        """
-        if self.per_epoch == 1:
-            last = self.total - 1
-            shown = k + -(k + 1) % self.every if self.every else last
-            return min(shown, last) - k
-        end = k - k % self.per_epoch + self.per_epoch
-        return next((stop for stop in range(k, end) if self.by_layers(stop)), end) - k
-
-    def begin(self, epoch: int) -> None:
-        """Print the head of an epoch of several steps."""
-        if self.every and self.per_epoch > 1:
-            print(f"epoch: {epoch + 1}")
-
-    def step(self, k: int, results: tuple[Any, Any, Any], optimizer: Any) -> None:
-        """Print step ``k``, if it is reported."""
-        if self.shown(k):
-            several = self.per_epoch > 1
-            place = f"step: {k % self.per_epoch}" if several else f"epoch: {k + 1}"
-            accuracy, data, penalties = results
-            self._line(place, accuracy, data, penalties, optimizer)
-
-    def end(self, done: int, model: Any) -> None:
-        """Print the means of an epoch of several steps."""
-        if self.every and self.per_epoch > 1:
-            data, penalties = model.loss.calculate_accumulated(include_regularization=True)
-            accuracy = model.accuracy.calculate_accumulated()
-            self._line("training", accuracy, data, penalties, model.optimizer)
-
-    @staticmethod
-    def _line(place: str, accuracy: Any, data: Any, penalties: Any, optimizer: Any) -> None:
-        rate = getattr(optimizer, "current_learning_rate", float("nan"))
-        print(
-            f"{place}, acc: {accuracy:.3f}, loss: {data + penalties:.3f} "
-            f"(data_loss: {data:.3f}, reg_loss: {penalties:.3f}), lr: {rate}"
-        )

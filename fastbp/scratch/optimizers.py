@@ -1,7 +1,7 @@
-"""Optimizers of the from-scratch dialect; ``fastbp.scratch`` says what that is.
+"""Optimizers of the from-scratch dialect; ``fastbp.scratch`` describes the dialect.
 
-Each moves one layer at a time, from the ``dweights`` and ``dbiases`` that a backward pass left, and
-keeps its averages on the layer.
+An optimizer updates one layer at a time from its ``dweights`` and ``dbiases``, which a backward
+pass sets. It stores its moving averages and sums as attributes of the layer.
 """
 
 from typing import Any, ClassVar
@@ -18,18 +18,18 @@ CACHE = "weight_cache", "bias_cache"
 
 
 class Optimizer:
-    """What the optimizers share: the learning rate and its decay, and the move.
+    """Base class of optimizers: the learning rate, its decay and the update of a layer.
 
     Attributes
     ----------
     learning_rate, decay : float
     current_learning_rate : float
-        learning_rate / (1 + decay * iterations), as of the last ``pre_update_params()``.
+        learning_rate / (1 + decay * iterations) at the last ``pre_update_params()``.
     iterations : int
-        Steps done.
+        Number of steps taken.
     """
 
-    kernel: ClassVar[Any]  # from kernels.optimizers
+    kernel: ClassVar[Any]  # a function of kernels.optimizers
 
     def __init__(self, learning_rate: float, decay: float) -> None:
         self.learning_rate = checks.real("learning_rate", learning_rate, 0.0)
@@ -37,105 +37,105 @@ class Optimizer:
         self.decay = checks.real("decay", decay, 0.0)
         self.iterations = 0
 
-    def hyper(self) -> tuple[float, ...]:
-        """Give the optimizer's own numbers in the order of its kernel."""
+    def hyperparameters(self) -> tuple[float, ...]:
+        """Return the hyperparameters in the order in which the kernel takes them."""
         raise NotImplementedError
 
     def rule(self) -> Rule:
-        """Put kernel and numbers together for a plan."""
-        return Rule(self.kernel, self.hyper(), len(self.kept()) // 2)
+        """Return the update rule for a plan: kernel, hyperparameters and number of states."""
+        return Rule(self.kernel, self.hyperparameters(), len(self.state_names()) // 2)
 
-    def kept(self) -> tuple[str, ...]:
-        """Name the averages kept on each layer: of weights and of biases, in turn."""
+    def state_names(self) -> tuple[str, ...]:
+        """Return the attributes of a layer that hold states, of weights and biases in turn."""
         raise NotImplementedError
 
-    def powers(self) -> tuple[float, float]:
-        """Give what Adam corrects its averages by: its betas to the power of the steps done."""
+    def beta_powers(self) -> tuple[float, float]:
+        """Return beta_1 and beta_2 to the power of ``iterations``; 1 without bias correction."""
         return 1.0, 1.0
 
     def pre_update_params(self) -> None:
-        """Begin a step: let the learning rate decay."""
+        """Start a step: set the decayed learning rate."""
         if self.decay:
-            self.current_learning_rate = self.rate(self.iterations)
+            self.current_learning_rate = self.decayed_rate(self.iterations)
 
-    def rate(self, iterations: Any) -> Any:
-        """Compute the learning rate after so many steps, a number or an array of them."""
+    def decayed_rate(self, iterations: Any) -> Any:
+        """Compute the learning rate after ``iterations`` steps, a number or an array."""
         return self.learning_rate * (1.0 / (1.0 + self.decay * iterations))
 
     def post_update_params(self) -> None:
-        """End a step."""
+        """End a step: count it."""
         self.iterations += 1
 
     def update_params(self, layer: Any) -> None:
-        """Move ``layer.weights`` and ``layer.biases``, in place.
+        """Update ``layer.weights`` and ``layer.biases`` in place.
 
         Parameters
         ----------
         layer : any object with weights, biases, dweights and dbiases
-            Receives the averages that the optimizer keeps, such as ``weight_momentums``.
+            The states of the optimizer, such as ``weight_momentums``, are stored on it.
 
         Raises
         ------
         RuntimeError
-            If the layer has no gradients: before a backward pass.
+            If the layer has no gradients because no backward pass has been run.
         ValueError, TypeError
-            If shapes do not go together.
+            If the shapes do not match.
         """
         try:
             arrays = [layer.weights, layer.biases, layer.dweights, layer.dbiases]
         except AttributeError as error:
             raise RuntimeError(
-                f"update_params needs a layer after its backward pass: {error}"
+                f"update_params needs the gradients of a layer; call backward() first: {error}"
             ) from None
-        arrays += averages(layer, self.kept())
+        arrays += state_arrays(layer, self.state_names())
         dtype = arrays[0].dtype
-        ready = dtype.char in "fd"
+        kernel_ready = dtype.char in "fd"
         for array in arrays:
-            ready = ready and array.dtype is dtype and array.flags.carray
-        if not ready:
-            self._move_copies(arrays)
-        elif not self._move(arrays):
-            raise ValueError(_misfit(arrays))
+            kernel_ready = kernel_ready and array.dtype is dtype and array.flags.carray
+        if not kernel_ready:
+            self._update_copies(arrays)
+        elif not self._update(arrays):
+            raise ValueError(_shape_message(arrays))
 
-    def _move(self, arrays: list[Array]) -> bool:
-        """Call the kernel, for arrays in the form that it takes; False if sizes do not fit."""
-        of_weights, of_biases = arrays[::2], arrays[1::2]
-        for own in (of_weights, of_biases):
-            shape = own[0].shape
-            for array in own:
+    def _update(self, arrays: list[Array]) -> bool:
+        """Update arrays in the form that kernels take; return False if their shapes differ."""
+        weight_arrays, bias_arrays = arrays[::2], arrays[1::2]
+        for group in (weight_arrays, bias_arrays):
+            shape = group[0].shape
+            for array in group:
                 if array.shape != shape:
                     return False
-        rate, hyper = self.current_learning_rate, self.numbers()
-        self.kernel(*of_weights, rate, hyper)
-        self.kernel(*of_biases, rate, hyper)
+        rate, hyperparameters = self.current_learning_rate, self.kernel_hyperparameters()
+        self.kernel(*weight_arrays, rate, hyperparameters)
+        self.kernel(*bias_arrays, rate, hyperparameters)
         return True
 
-    def numbers(self) -> Array:
-        """Give the kernel's numbers for this step."""
-        return np.array(self.hyper(), np.float64)
+    def kernel_hyperparameters(self) -> Array:
+        """Return the hyperparameters that the kernel takes for this step."""
+        return np.array(self.hyperparameters(), np.float64)
 
-    def _move_copies(self, arrays: list[Array]) -> None:
-        """Do the same for arrays of other types or orders, by way of copies."""
+    def _update_copies(self, arrays: list[Array]) -> None:
+        """Update arrays of other types or memory layouts by way of copies."""
         kind = np.float32 if arrays[0].dtype == np.float32 else np.float64
         copies = [np.array(array, kind, order="C") for array in arrays]
         if any(array.shape != arrays[k % 2].shape for k, array in enumerate(arrays)):
-            raise ValueError(_misfit(arrays))
-        self._move(copies)
+            raise ValueError(_shape_message(arrays))
+        self._update(copies)
         for place in (0, 1, *range(4, len(arrays))):
             np.copyto(arrays[place], copies[place], casting="same_kind")
 
 
-def _misfit(arrays: list[Array]) -> str:
-    """Say that the arrays of a layer do not go together."""
+def _shape_message(arrays: list[Array]) -> str:
+    """Return the message for arrays of a layer whose shapes do not match."""
     shapes = [array.shape for array in arrays]
     return (
-        "weights, their gradient and their averages must have one shape, and so must biases; "
-        f"these have {shapes[::2]} and {shapes[1::2]}"
+        "weights, their gradient and their optimizer states must have the same shape, and so must "
+        f"biases; the shapes are {shapes[::2]} and {shapes[1::2]}"
     )
 
 
-def averages(layer: Any, names: tuple[str, ...]) -> list[Array]:
-    """Get what is kept on ``layer`` under ``names``; what is not there yet begins at 0."""
+def state_arrays(layer: Any, names: tuple[str, ...]) -> list[Array]:
+    """Return the states ``names`` of ``layer``; a missing one is created as zeros."""
     try:
         return [getattr(layer, name) for name in names]
     except AttributeError:
@@ -147,7 +147,7 @@ def averages(layer: Any, names: tuple[str, ...]) -> list[Array]:
 
 
 class Optimizer_SGD(Optimizer):
-    """w += v with v = momentum v - lr g; without momentum w -= lr g.
+    """w += v with v = momentum v - lr g; if momentum is 0, w -= lr g.
 
     Parameters
     ----------
@@ -162,15 +162,15 @@ class Optimizer_SGD(Optimizer):
 
     @property
     def kernel(self) -> Any:
-        """The kernel with momentum or without."""
+        """The kernel, with or without momentum."""
         return kernels.sgd_momentum if self.momentum else kernels.sgd
 
-    def hyper(self) -> tuple[float, ...]:
-        """Give momentum."""
+    def hyperparameters(self) -> tuple[float, ...]:
+        """Return (momentum,)."""
         return (self.momentum,)
 
-    def kept(self) -> tuple[str, ...]:
-        """Name the velocity, if there is momentum."""
+    def state_names(self) -> tuple[str, ...]:
+        """Return the names of the velocities, or none without momentum."""
         return MOMENTUMS if self.momentum else ()
 
 
@@ -190,12 +190,12 @@ class Optimizer_Adagrad(Optimizer):
         super().__init__(learning_rate, decay)
         self.epsilon = checks.real("epsilon", epsilon, 0.0)
 
-    def hyper(self) -> tuple[float, ...]:
-        """Give epsilon."""
+    def hyperparameters(self) -> tuple[float, ...]:
+        """Return (epsilon,)."""
         return (self.epsilon,)
 
-    def kept(self) -> tuple[str, ...]:
-        """Name the sum of squares."""
+    def state_names(self) -> tuple[str, ...]:
+        """Return the names of the sums of squared gradients."""
         return CACHE
 
 
@@ -220,17 +220,17 @@ class Optimizer_RMSprop(Optimizer):
         self.epsilon = checks.real("epsilon", epsilon, 0.0)
         self.rho = checks.real("rho", rho, 0.0, 1.0)
 
-    def hyper(self) -> tuple[float, ...]:
-        """Give rho and epsilon."""
+    def hyperparameters(self) -> tuple[float, ...]:
+        """Return (rho, epsilon)."""
         return self.rho, self.epsilon
 
-    def kept(self) -> tuple[str, ...]:
-        """Name the average of squares."""
+    def state_names(self) -> tuple[str, ...]:
+        """Return the names of the averages of squared gradients."""
         return CACHE
 
 
 class Optimizer_Adam(Optimizer):
-    """Adam (Kingma and Ba 2015), its averages corrected with ``iterations + 1``.
+    """Adam (Kingma and Ba 2015), with bias correction by ``iterations + 1``.
 
     Parameters
     ----------
@@ -252,20 +252,20 @@ class Optimizer_Adam(Optimizer):
         self.beta_1 = checks.real("beta_1", beta_1, 0.0, 1.0, open_ends="high")
         self.beta_2 = checks.real("beta_2", beta_2, 0.0, 1.0, open_ends="high")
 
-    def numbers(self) -> Array:
-        """Give the kernel's numbers for this step, the betas' powers among them."""
-        power_1, power_2 = self.powers()
+    def kernel_hyperparameters(self) -> Array:
+        """Return the hyperparameters for this step, which include the powers of the betas."""
+        power_1, power_2 = self.beta_powers()
         powers = power_1 * self.beta_1, power_2 * self.beta_2
-        return np.array((*self.hyper(), *powers), np.float64)
+        return np.array((*self.hyperparameters(), *powers), np.float64)
 
-    def hyper(self) -> tuple[float, ...]:
-        """Give beta_1, beta_2, epsilon, and 0: no decay of weights."""
+    def hyperparameters(self) -> tuple[float, ...]:
+        """Return (beta_1, beta_2, epsilon, 0.0); the last one is the weight decay."""
         return self.beta_1, self.beta_2, self.epsilon, 0.0
 
-    def kept(self) -> tuple[str, ...]:
-        """Name the average of gradients and that of their squares."""
+    def state_names(self) -> tuple[str, ...]:
+        """Return the names of the averages of gradients and of squared gradients."""
         return MOMENTUMS + CACHE
 
-    def powers(self) -> tuple[float, float]:
-        """Give beta_1 and beta_2 to the power of the steps done."""
+    def beta_powers(self) -> tuple[float, float]:
+        """Return beta_1 and beta_2 to the power of ``iterations``."""
         return self.beta_1**self.iterations, self.beta_2**self.iterations

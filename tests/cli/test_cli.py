@@ -15,7 +15,7 @@ from command import FILES, left_in, rows, run
 
 import fastbp
 from fastbp import datasets
-from fastbp.cli import command, main
+from fastbp.cli import main, training
 from fastbp.optimizers import OPTIMIZERS
 from fastbp.runs.settings import LEARNING_RATES
 
@@ -57,12 +57,12 @@ def test_main_job_learns_the_digits(main_job: subprocess.CompletedProcess[str], 
     assert main_job.returncode == 0, main_job.stderr
     assert accuracy(main_job.stdout) >= 0.97
     assert "359 held out" in main_job.stdout
-    assert re.search(r"^time +\d+\.\d\d s for 30 epochs$", main_job.stdout, re.MULTILINE)
+    assert re.search(r"^training time +\d+\.\d\d s for 30 epochs$", main_job.stdout, re.MULTILINE)
     assert re.search(r"^speed +[\d,]+ examples/s", main_job.stdout, re.MULTILINE)
     assert "epoch 30/30" in main_job.stderr
     # Kernels are compiled before the first epoch begins, and are not taken from its time again.
     took = float((home / "runs" / "digits" / "history.csv").read_text().split()[-1].split(",")[-2])
-    assert f"\ntime               {took:.2f} s for 30 epochs\n" in main_job.stdout
+    assert f"\ntraining time      {took:.2f} s for 30 epochs\n" in main_job.stdout
     assert "\x1b" not in main_job.stdout + main_job.stderr
 
 
@@ -164,7 +164,7 @@ def test_installed_command_takes_every_option(tmp_path: Path) -> None:
     assert len(table) == 3
     assert 0 < float(table[0]["learning_rate"]) < 0.25
     assert "64-24-12-10, tanh" in result.stdout
-    assert "sgd, learning rate 0.25 falling to 0, batches of 100, seed 5" in result.stdout
+    assert "sgd, learning rate 0.25 (cosine schedule), batches of 100, seed 5" in result.stdout
 
 
 def test_no_hidden_layer_is_a_network_too(tmp_path: Path) -> None:
@@ -224,7 +224,7 @@ def test_without_matplotlib_all_but_the_picture_is_written(tmp_path: Path) -> No
     [
         ("tain", "'tain'"),
         ("train digit", "unknown data set 'digit'; did you mean 'digits'?"),
-        ("train digits digits", "there is no use for 'digits'"),
+        ("train digits digits", "unexpected argument 'digits'"),
         ("train --optimizer adm", "unknown optimizer 'adm'; did you mean 'adam'?"),
         ("train --activation rellu", "unknown activation 'rellu'; did you mean 'relu'?"),
         ("train --hiden 3", "unknown option '--hiden'; did you mean '--hidden'?"),
@@ -353,7 +353,7 @@ def test_letters_that_a_terminal_has_not(tmp_path: Path) -> None:
 def test_arguments_that_are_no_text(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
     assert main(["train", "b\udcff.csv"]) == 2
     error = capsys.readouterr().err
-    assert error == "fastbp: argument 'b\\udcff.csv' is no text in UTF-8\n"
+    assert error == "fastbp: argument 'b\\udcff.csv' is not valid UTF-8\n"
 
 
 # ---------------------------------------------------------------------- Ctrl-C
@@ -414,7 +414,7 @@ def test_what_is_warmed_serves_the_command(tmp_path: Path) -> None:
 
 def test_warmup_hands_on_what_it_is_told(monkeypatch: pytest.MonkeyPatch) -> None:
     asked: list[object] = []
-    monkeypatch.setattr(command, "warmup", lambda dtype, **more: asked.append((dtype, more)))
+    monkeypatch.setattr(training, "warmup", lambda dtype, **more: asked.append((dtype, more)))
     assert main(["warmup", "--dtype", "float64", "--estimators"]) == 0
     assert main(["warmup"]) == 0
     assert asked == [("float64", {"estimators": True}), ("float32", {"estimators": False})]

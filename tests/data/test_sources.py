@@ -266,7 +266,7 @@ def test_rows_without_a_target_are_left_out(target: str, tmp_path: Path) -> None
     got = prepared(path, target=target, weight="w")
     frame.filter(~gaps).write_csv(tmp_path / "rest.csv")
     want = prepared(str(tmp_path / "rest.csv"), target=target, weight="w")
-    assert "3 rows without a target are left out" in got.notes
+    assert "3 rows with a missing target are left out" in got.notes
     for name in ("X", "y", "weights", "learnt", "held"):
         np.testing.assert_array_equal(getattr(got, name), getattr(want, name))
     assert len(got.examples) == 57
@@ -295,7 +295,7 @@ def test_the_task_is_told_or_set(changes: dict[str, Any], task: str, tmp_path: P
     got = prepared(path, **changes)
     target = got.preparation.target
     assert (target.classes is None) == (task == "regression")
-    told = any("is taken for" in note for note in got.notes)
+    told = any("--task overrides" in note for note in got.notes)
     assert told == ("task" not in changes and "categories" not in changes)
 
 
@@ -348,18 +348,18 @@ def test_arrays_are_taken_as_they_are_or_standardised(as_is: bool, tmp_path: Pat
 def test_a_row_that_counts_must_be_on_both_sides(tmp_path: Path) -> None:
     _, path = large(tmp_path)
     held = prepared(path, target="y").held
-    for rows, message in ((held, "held out"), (np.setdiff1d(np.arange(60), held), "to learn from")):
+    for rows, kind in ((held, "held-out"), (np.setdiff1d(np.arange(60), held), "training")):
         weights = np.ones(60, int)
         weights[rows] = 0
         _, path = large(tmp_path, {"w": pl.Series(weights)})
-        with pytest.raises(WrongUseError, match=f"every row {message} has the weight 0"):
+        with pytest.raises(WrongUseError, match=f"every {kind} row has weight 0"):
             prepared(path, target="y", weight="w")
 
 
 @pytest.mark.parametrize(
     ("text", "changes", "message"),
     [
-        ("a,y\n1,\n2,\n", {"target": "y"}, "target 'y' has no values"),
+        ("a,y\n1,\n2,\n", {"target": "y"}, "all values of target 'y' are missing"),
         ("a,y\n1,x\n2,x\n", {"target": "y"}, "two classes are needed"),
         (
             "a,y\n1,x\n2,z\n",

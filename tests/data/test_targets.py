@@ -9,7 +9,7 @@ import polars as pl
 import pytest
 
 from fastbp.data.columns import UnusableDataError
-from fastbp.data.targets import classes_of, fit_target, missing_targets, told_task
+from fastbp.data.targets import classes_of, fit_target, infer_task, missing_targets
 
 
 def column(values: Any, dtype: Any = None) -> pl.DataFrame:
@@ -21,18 +21,18 @@ def column(values: Any, dtype: Any = None) -> pl.DataFrame:
     ("values", "task", "reason"),
     [
         (["a", "b"], "classification", "text"),
-        ([True, False], "classification", "yes or no"),
-        (list(range(20)), "classification", "20 different whole numbers"),
-        (list(range(21)), "regression", "more than 20 different numbers"),
-        ([1.0, 2.0, 2.0], "classification", "2 different whole numbers"),
-        ([1.0, 2.0, np.nan], "classification", "2 different whole numbers"),
-        ([1.0, 2.5], "regression", "numbers with fractions"),
-        ([-(2**63), 2**63 - 1], "classification", "2 different whole numbers"),
+        ([True, False], "classification", "of true and false"),
+        (list(range(20)), "classification", "of 20 different whole numbers"),
+        (list(range(21)), "regression", "of more than 20 different numbers"),
+        ([1.0, 2.0, 2.0], "classification", "of 2 different whole numbers"),
+        ([1.0, 2.0, np.nan], "classification", "of 2 different whole numbers"),
+        ([1.0, 2.5], "regression", "fractional"),
+        ([-(2**63), 2**63 - 1], "classification", "of 2 different whole numbers"),
     ],
 )
 def test_the_task_is_told_from_the_target(kind: str, values: Any, task: str, reason: str) -> None:
     data = column(values) if kind == "table" else np.array(values)
-    assert told_task(data) == (task, reason)
+    assert infer_task(data) == (task, reason)
 
 
 @pytest.mark.parametrize(
@@ -47,13 +47,13 @@ def test_the_task_is_told_from_the_target(kind: str, values: Any, task: str, rea
     ],
 )
 def test_the_task_is_told_from_types_too(values: Any, task: str) -> None:
-    assert told_task(values)[0] == task
+    assert infer_task(values)[0] == task
 
 
 def test_text_among_numbers_is_no_class() -> None:
     values = column([*map(str, range(30)), "n.a.", "3"])
     with pytest.raises(UnusableDataError, match=r"row 31, column 'y': 'n.a.' is not a number"):
-        told_task(values)
+        infer_task(values)
     with pytest.raises(UnusableDataError, match=r"row 31, column 'y': 'n.a.' is not a number"):
         fit_target(values, ("y",), "regression", scaled=True)
 

@@ -11,7 +11,7 @@ import numpy as np
 import pytest
 
 import fastbp
-from fastbp.cli import command
+from fastbp.cli import main, training
 from fastbp.compiler import cache
 from fastbp.compiler.declare import Kernel
 from fastbp.kernels import losses, products
@@ -117,8 +117,10 @@ def test_two_processes_share_the_compiling_and_the_result_is_the_same(tmp_path):
 def test_a_command_has_a_helper_until_it_ends(folder, monkeypatch):
     helpers = []
     monkeypatch.setattr(compile_helper, "_serve", lambda lines, claims: time.sleep(60))
-    monkeypatch.setattr(command, "_warmup", lambda options: helpers.extend(compile_helper._helpers))
-    command.main(["warmup"])
+    monkeypatch.setattr(
+        training, "warm_up", lambda options: helpers.extend(compile_helper._helpers)
+    )
+    main(["warmup"])
     (helper,) = helpers
     assert not compile_helper._helpers
     with pytest.raises(ChildProcessError):

@@ -80,14 +80,14 @@ def values(home: Path) -> subprocess.CompletedProcess[str]:
 
 def test_a_table_of_classes(classes: subprocess.CompletedProcess[str], home: Path) -> None:
     assert classes.returncode == 0, classes.stderr
-    assert "320 to learn from, 80 held out" in classes.stdout
-    assert "1 number standardised, 1 of them with missing values" in classes.stdout
-    assert "1 column of categories as 4 of 0 and 1" in classes.stdout
-    assert "target 'buys' (text) is taken for classification" in classes.stdout
+    assert "320 training rows, 80 held out" in classes.stdout
+    assert "1 number column standardised, 1 of them with missing values" in classes.stdout
+    assert "1 category column as 4 indicator columns" in classes.stdout
+    assert "task: classification, as target 'buys' is text" in classes.stdout
     found = re.search(r"^held-out accuracy +([\d.]+)%", classes.stdout, re.MULTILINE)
     assert found
     assert float(found[1]) > 85
-    share = re.search(r"of which [\d.]+ \((\d+)%\) is not training: reading", classes.stdout)
+    share = re.search(r"[\d.]+ s \((\d+)%\) outside training: reading", classes.stdout)
     assert share
     assert 0 < int(share[1]) < 100
     assert left_in(home / "buys") == TABLE_FILES
@@ -95,7 +95,7 @@ def test_a_table_of_classes(classes: subprocess.CompletedProcess[str], home: Pat
 
 def test_a_table_of_values(values: subprocess.CompletedProcess[str], home: Path) -> None:
     assert values.returncode == 0, values.stderr
-    assert "numbers with fractions) is taken for regression" in values.stdout
+    assert "is fractional; --task overrides" in values.stdout
     found = re.search(r"^held-out R2 +([\d.]+)", values.stdout, re.MULTILINE)
     assert found
     assert float(found[1]) > 0.8
@@ -287,7 +287,7 @@ def test_test_rows_are_measured_at_the_end(tmp_path: Path) -> None:
     command = "train learn.csv --target buys --ignore id price --test test.csv --out run"
     done = run(*command.split(), *QUICK, *PLAIN, cwd=tmp_path)
     assert done.returncode == 0, done.stderr
-    found = re.search(r"^test accuracy +[\d.]+%, (\d+) of 100 right", done.stdout, re.MULTILINE)
+    found = re.search(r"^test accuracy +[\d.]+%, (\d+) of 100 correct", done.stdout, re.MULTILINE)
     assert found
     model = Model.load(tmp_path / "run" / "model.safetensors")
     right = model.predict(shop().tail(100)) == shop().tail(100)["buys"].to_numpy()
@@ -330,8 +330,10 @@ def started(cwd: Path, *arguments: str) -> Iterator[subprocess.Popen[bytes]]:
             assert process.poll() is None
             assert time.monotonic() < deadline
             time.sleep(0.005)
-        yield process
-        process.kill()
+        try:
+            yield process
+        finally:
+            process.kill()
 
 
 @pytest.mark.skipif(os.name == "nt", reason="Windows has no SIGTERM to send")
@@ -351,13 +353,13 @@ def test_stopped_by_a_signal_a_run_goes_on_to_the_same_bits(
         assert process.wait(timeout=60) == code
     log = (parts / "log").read_text()
     assert "Traceback" not in log
-    assert "--resume goes on" in log
+    assert "--resume continues" in log
     assert 0 < len(rows(parts / "run" / "history.csv")) < 1500
     # Without --resume nothing is lost either.
     refused = run(*command, cwd=parts)
     assert refused.returncode == 2
     assert refused.stdout == ""
-    assert "run holds a run that has not ended: --resume goes on with it" in refused.stderr
+    assert "run contains an unfinished run: --resume continues it" in refused.stderr
     kept = (parts / "run" / "run.toml").read_bytes()
     other = run(*command, "--resume", "--seed", "1", cwd=parts)
     assert other.returncode == 2
@@ -376,7 +378,7 @@ def test_overwrite_begins_anew(tmp_path: Path) -> None:
         # Two in one folder would take each other's checkpoints.
         second = run(*endless.split(), "--resume", cwd=tmp_path)
         assert (second.returncode, second.stdout) == (2, "")
-        assert "another run is in run" in second.stderr
+        assert "another process is training in run" in second.stderr
         process.kill()
     assert run("train", *QUICK, "--out", "run", cwd=tmp_path).returncode == 2
     done = run("train", *QUICK, "--out", "run", "--overwrite", cwd=tmp_path)
@@ -389,7 +391,7 @@ def test_a_finished_run_can_be_given_more_epochs(tmp_path: Path) -> None:
     command = text.split()
     assert run(*command, "3", cwd=tmp_path).returncode == 0
     again = run(*command, "3", "--resume", cwd=tmp_path)
-    assert "ended after 3 epochs: nothing is left to train" in again.stdout
+    assert "the run ended after 3 epochs: nothing is left to train" in again.stdout
     more = run(*command, "6", "--resume", cwd=tmp_path)
     assert more.returncode == 0, more.stderr
     assert re.search(r"^resumed +after 3 of 6 epochs$", more.stdout, re.MULTILINE)
@@ -430,7 +432,7 @@ def test_overwriting_waits_until_a_run_may_begin(tmp_path: Path) -> None:
     with started(tmp_path, *endless.split()) as process:
         refused = run(*endless.split(), "--overwrite", cwd=tmp_path)
         assert refused.returncode == 2
-        assert "another run is in run" in refused.stderr
+        assert "another process is training in run" in refused.stderr
         assert list(paths(tmp_path / "run" / "checkpoints"))
         process.kill()
     left = {path: path.read_bytes() for path in (tmp_path / "run").rglob("*") if path.is_file()}
@@ -441,7 +443,9 @@ def test_overwriting_waits_until_a_run_may_begin(tmp_path: Path) -> None:
     text = "train n.csv --target t --task regression --loss poisson --out run --overwrite"
     wrong = run(*text.split(), cwd=tmp_path)
     assert wrong.returncode == 2
-    assert "row 1, column 't': -1, and poisson is for 0 and more" in wrong.stderr
+    assert (
+        "row 1, column 't': -1 is negative; loss poisson needs targets of 0 or more" in wrong.stderr
+    )
     assert {p: p.read_bytes() for p in (tmp_path / "run").rglob("*") if p.is_file()} == left
 
 
@@ -452,7 +456,7 @@ def test_a_test_file_is_read_as_the_other(tmp_path: Path) -> None:
     text = "train a.csv --target k --epochs 30 --hidden 8 --picture none --test b.csv --out run"
     done = run(*text.split(), cwd=tmp_path)
     assert done.returncode == 0, done.stderr
-    assert re.search(r"^test accuracy +100.00%, 9 of 9 right", done.stdout, re.MULTILINE)
+    assert re.search(r"^test accuracy +100.00%, 9 of 9 correct", done.stdout, re.MULTILINE)
     measured = json.loads(run("evaluate", "run", "b.csv", "--json", cwd=tmp_path).stdout)
     assert measured["accuracy"] == 1.0
 
@@ -474,7 +478,7 @@ def test_a_sweep_that_was_killed_between_runs_is_not_replaced(tmp_path: Path) ->
     assert not (tmp_path / "run" / "sweep.csv").exists()
     refused = run(*text.split(), "--out", "run", cwd=tmp_path)
     assert refused.returncode == 2
-    assert "run holds a sweep that has not ended" in refused.stderr
+    assert "run contains an unfinished sweep" in refused.stderr
     done = run(*text.split(), "--out", "run", "--resume", cwd=tmp_path)
     assert done.returncode == 0, done.stderr
     # Other values than those of the sweep it replaces: nothing of that is left.
@@ -559,16 +563,19 @@ WRONG = [
     ("train . --target y", "is a folder, not a file of data"),
     ("train notes.txt --target y", "is no file of data that is known"),
     ("train wrong.toml", "unknown setting 'epoch'; did you mean 'epochs'?"),
-    ("train broken.toml", "broken.toml is no TOML file"),
+    ("train broken.toml", "broken.toml is not a TOML file"),
     ("train no.toml", "there is no file no.toml"),
     ("train shop.csv --target buys --out a_file", "cannot write to a_file: "),
     ("train --loss huber", "loss huber is not for classification"),
-    ("train --momentum 0.9", "momentum goes with the optimizer sgd, not with adam"),
-    ("train --early-stopping 3 --hold-out 0", "early_stopping needs rows held out"),
+    ("train --momentum 0.9", "momentum requires optimizer sgd, not adam"),
+    (
+        "train --early-stopping 3 --hold-out 0",
+        "early_stopping needs held-out rows, but hold_out is 0",
+    ),
     ("train --sweep lr", "sweep 'lr' is not of the form NAME=VALUE,VALUE"),
     ("train --sweep rate=1", "unknown setting 'rate'"),
-    ("train --sweep lr=fast", "sweep: 'fast' is no value of 'lr'"),
-    ("train --sweep lr=1e-3..1e-1", "'lr' is a range; samples says how many are drawn"),
+    ("train --sweep lr=fast", "sweep: 'fast' is not a value of 'lr'"),
+    ("train --sweep lr=1e-3..1e-1", "the range of 'lr' needs samples, a number of draws"),
     ("train --sweep lr=-1,1", "lr must be above 0"),
     ("bench --seconds nan", "--seconds: seconds must be above 0 and at most 600, not nan"),
     ("bench --seconds -1", "--seconds: seconds must be above 0 and at most 600, not -1"),
@@ -587,11 +594,17 @@ WRONG = [
     ("info nothing", "there is no model nothing"),
     ("export buys", "what is to be written? --onnx FILE, --c FILE, or both"),
     ("export buys --c m.c --name 1st", "1st"),
-    ("train --target y shop.csv", "--target takes 'shop.csv' for one of its names: put the data"),
+    ("train --target y shop.csv", "--target takes 'shop.csv' as one of its names: put the data"),
     ("train semi.csv --target y", "semi.csv seems to have semicolons between its columns"),
     ("train shop.csv --target buys --threads 1000", "threads must be from 1 to 256, not 1000"),
-    ("train history.csv --target y --out .", "history.csv would be overwritten by results"),
-    ("train X.npy --target y.npy --test X.npy", "X.npy holds examples; test_target names"),
+    (
+        "train history.csv --target y --out .",
+        "results would overwrite history.csv; set another folder",
+    ),
+    (
+        "train X.npy --target y.npy --test X.npy",
+        "X.npy contains no targets; set the file of its targets as test_target",
+    ),
     ("train names.csv --target y", "of 12 classes that keep a row each, leaves no rows"),
     ("predict buys shop.csv --probabilities --out p.npy", "a .npy file holds predictions alone"),
     ("predict buys shop.csv --keep prediction", "what is predicted is called so"),

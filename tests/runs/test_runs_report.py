@@ -118,7 +118,7 @@ def write(path: Path, **changed: Any) -> str:
         "pictures": [],
         "history": history(3),
     }
-    report.write(path, **(given | changed))
+    report.write_report_page(path, **(given | changed))
     return path.read_text(encoding="utf-8")
 
 
@@ -225,7 +225,7 @@ def test_the_same_run_gives_the_same_bytes(tmp_path: Path) -> None:
 
 def test_nothing_at_all_is_a_page_too(tmp_path: Path) -> None:
     page = Page(write(tmp_path / "a.html", summary=[], sections=[], history=History("r2")))
-    assert page.texts["p"] == ["No epoch was done."]
+    assert page.texts["p"] == ["No epoch was completed."]
     assert not page.all("table")
     assert not page.all("dl")
 
@@ -254,8 +254,8 @@ def test_epochs_are_listed(epochs: int, held: bool, tmp_path: Path) -> None:
     assert [a.get("class") for a in page.all("tr")].count("best") == len(marked)
     (about,) = page.texts["p"]
     assert about.startswith("1 epoch." if epochs == 1 else f"{epochs:,} epochs.")
-    assert (f"{len(numbers)} of them are listed" in about) == (epochs > 50)
-    assert (f"epoch {best}, the best; its held-out accuracy is the highest" in about) == held
+    assert (f"{len(numbers)} evenly spaced epochs are listed" in about) == (epochs > 50)
+    assert (f"best epoch, {best}, is marked: highest held-out accuracy" in about) == held
 
 
 def test_the_restored_epoch_is_the_best(tmp_path: Path) -> None:
@@ -265,8 +265,8 @@ def test_the_restored_epoch_is_the_best(tmp_path: Path) -> None:
     assert [row[0] for row in page.rows() if row[0].startswith("★")] == ["★ 123"]
     assert len(page.rows()) == 51
     (about,) = page.texts["p"]
-    assert about.startswith("500 epochs, ended by early stopping. 50 of them")
-    assert about.endswith("epoch 123, the best; the loss on the rows held out was the lowest.")
+    assert about.startswith("500 epochs, stopped by early stopping. 50 evenly")
+    assert about.endswith("best epoch, 123, is marked: lowest loss on the held-out rows.")
 
 
 @pytest.mark.parametrize("bad", [float("nan"), float("inf"), float("-inf")])
@@ -277,7 +277,7 @@ def test_odd_numbers_are_listed_and_never_the_best(bad: float, tmp_path: Path) -
     assert page.rows()[5][1] == page.rows()[3][4] == str(bad)
     assert not page.rows()[3][0].startswith("★")
     odd.validation_metric = [bad] * 5
-    assert "Marked" not in write(tmp_path / "b.html", history=odd)
+    assert "marked" not in write(tmp_path / "b.html", history=odd)
 
 
 def test_large_and_small_losses_are_legible(tmp_path: Path) -> None:
@@ -293,15 +293,15 @@ def test_large_and_small_losses_are_legible(tmp_path: Path) -> None:
 @pytest.mark.parametrize(
     ("changed", "error", "message"),
     [
-        ({"title": " "}, ValueError, "title must not be empty, and is ' '"),
+        ({"title": " "}, ValueError, "title must not be empty, not ' '"),
         ({"pictures": [("a", b"x", "jpg")]}, ValueError, "unknown kind of picture 'jpg'"),
         (
             {"pictures": [("a", b"GIF89a", "png")]},
             ValueError,
-            "'a' is no png: it begins with b'GIF",
+            "'a' are not png: they begin with b'GIF",
         ),
-        ({"pictures": [("a", b"", "svg")]}, ValueError, "'a' is no svg: it begins with b''"),
-        ({"pictures": [("a", "<svg/>", "svg")]}, TypeError, "as bytes, not as str"),
+        ({"pictures": [("a", b"", "svg")]}, ValueError, "'a' are not svg: they begin with b''"),
+        ({"pictures": [("a", "<svg/>", "svg")]}, TypeError, "must be bytes, not str"),
     ],
 )
 def test_what_cannot_be_shown_leaves_no_file(

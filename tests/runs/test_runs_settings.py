@@ -1,5 +1,7 @@
-"""Settings: what they may be, and the file that keeps them."""
+"""The table of settings: its checks, and the TOML file that stores them."""
 
+import dataclasses
+import re
 from pathlib import Path
 from typing import Any
 
@@ -8,7 +10,12 @@ import pytest
 from hypothesis import HealthCheck, given, settings, strategies
 
 from fastbp.choices.activations import ACTIVATIONS
-from fastbp.runs.settings import CHECKS, NAMES, REQUIRED, Settings, read
+from fastbp.cli.options import Parser, add_setting
+from fastbp.runs.combinations import swept_types
+from fastbp.runs.data import WrongUseError
+from fastbp.runs.description import read_description, write_description
+from fastbp.runs.fields import fields_of, setting, whole
+from fastbp.runs.settings import Settings, markdown_table, parameter_list
 
 WHOLE = ["epochs", "batch_size", "early_stopping", "seed", "threads", "checkpoint_epochs", "keep"]
 WHOLE += ["samples", "jobs"]
@@ -19,7 +26,7 @@ TEXTS = ["target", "ignore", "categories", "missing"]
 CHOSEN = ["task", "activation", "loss", "dtype", "optimizer", "schedule", "picture"]
 SWITCHES = ["as_is", "tensorboard"]
 
-# For each kind of settings what in a TOML file is none of it.
+# For each kind of setting: values in a TOML file that are refused.
 BAD = {
     **{name: ["true", "1.0", "'1'", "[1]", "{a = 1}", "2020-01-01", "-1", "nan"] for name in WHOLE},
     **{name: ["true", "'1'", "[1]", "{a = 1}", "2020-01-01", "-1", "nan", "inf"] for name in REAL},
@@ -35,29 +42,30 @@ BAD = {
 }
 
 
-def test_every_setting_is_looked_at() -> None:
-    assert set(BAD) == set(NAMES)
-    assert {*CHECKS, "sweep"} == set(NAMES)
+def test_bad_values_are_listed_for_every_setting() -> None:
+    assert set(BAD) == set(fields_of(Settings))
 
 
 @pytest.mark.parametrize(
     ("name", "value"), [(name, value) for name, values in BAD.items() for value in values]
 )
-def test_what_is_no_setting_is_refused(name: str, value: str, tmp_path: Path) -> None:
+def test_bad_values_are_refused(name: str, value: str, tmp_path: Path) -> None:
     path = tmp_path / "run.toml"
     path.write_text(f"{name} = {value}\n")
     with pytest.raises(ValueError, match=f"run.toml: .*{name}"):
-        read(path)
+        read_description(path)
 
 
-@pytest.mark.parametrize("name", REQUIRED)
-def test_none_is_no_setting(name: str) -> None:
-    with pytest.raises(TypeError, match=f"{name} (cannot be left out|must be a table)"):
+@pytest.mark.parametrize(
+    "name", [field.name for field in dataclasses.fields(Settings) if field.default is not None]
+)
+def test_none_is_refused_for_settings_with_a_default(name: str) -> None:
+    with pytest.raises(TypeError, match=f"{name} must be given; None is not allowed"):
         Settings(**{name: None})
 
 
-def test_numbers_of_numpy_are_taken() -> None:
-    told = Settings(
+def test_numpy_numbers_are_accepted() -> None:
+    values = Settings(
         data=Path("some", "file.csv"),  # type: ignore[arg-type]
         epochs=np.int64(3),
         hidden=np.array([5, 6]),  # type: ignore[arg-type]
@@ -65,27 +73,27 @@ def test_numbers_of_numpy_are_taken() -> None:
         dropout=np.float64(0.25),
         as_is=np.bool_(True),
     )
-    assert told == Settings(
+    assert values == Settings(
         data="some/file.csv", epochs=3, hidden=(5, 6), lr=0.5, dropout=0.25, as_is=True
     )
-    assert (type(told.epochs), type(told.lr), type(told.hidden[0])) == (int, float, int)
+    assert (type(values.epochs), type(values.lr), type(values.hidden[0])) == (int, float, int)
 
 
 @pytest.mark.parametrize(
-    ("given_", "hidden"),
+    ("value", "hidden"),
     [(0, ()), ([0], ()), ((), ()), ([], ()), (7, (7,)), ((7,), (7,)), ([3, 4], (3, 4))],
 )
-def test_hidden_layers_are_written_in_several_ways(given_: Any, hidden: tuple[int, ...]) -> None:
-    assert Settings(hidden=given_).hidden == hidden
+def test_hidden_accepts_a_number_or_a_list(value: Any, hidden: tuple[int, ...]) -> None:
+    assert Settings(hidden=value).hidden == hidden
 
 
 @pytest.mark.parametrize(
     ("changes", "message"),
     [
         ({"hold_out": 1.0}, "hold_out must be at least 0 and below 1, not 1.0"),
-        ({"early_stopping": 3, "hold_out": 0}, "early_stopping needs rows held out"),
-        ({"momentum": 0.9}, "momentum goes with the optimizer sgd, not with adam"),
-        ({"weight_decay": 0.9}, "weight_decay goes with the optimizer adamw, not with adam"),
+        ({"early_stopping": 3, "hold_out": 0}, "early_stopping needs held-out rows"),
+        ({"momentum": 0.9}, "momentum requires optimizer sgd, not adam"),
+        ({"weight_decay": 0.9}, "weight_decay requires optimizer adamw, not adam"),
         ({"lr": 0.0}, "lr must be above 0"),
         ({"lr": 1e200}, "lr must be above 0 and at most"),
         ({"seed": 2**64}, "seed must be from 0"),
@@ -93,9 +101,7 @@ def test_hidden_layers_are_written_in_several_ways(given_: Any, hidden: tuple[in
         ({"loss": "sigmoid_cross_entropy"}, "unknown loss 'sigmoid_cross_entropy'"),
     ],
 )
-def test_settings_that_do_not_go_together_are_refused(
-    changes: dict[str, Any], message: str
-) -> None:
+def test_contradicting_settings_are_refused(changes: dict[str, Any], message: str) -> None:
     with pytest.raises(ValueError, match=message):
         Settings(**changes)
 
@@ -105,11 +111,11 @@ def test_settings_that_do_not_go_together_are_refused(
     [
         ("epoch = 3", "unknown setting 'epoch'; did you mean 'epochs'"),
         ("[network]\nhidden = 3", "unknown setting 'network'"),
-        ("epochs = 3\nepochs = 4", "is no TOML file"),
-        ("batch-size = 3\nbatch_size = 4", "'batch_size' is there twice"),
-        ("epochs: 3", "is no TOML file"),
-        (b"\xff\xfe", "is no TOML file"),
-        ("data = " + "[" * 5000 + "]" * 5000, "is no TOML file"),
+        ("epochs = 3\nepochs = 4", "is not a TOML file"),
+        ("batch-size = 3\nbatch_size = 4", "'batch_size' is given twice"),
+        ("epochs: 3", "is not a TOML file"),
+        (b"\xff\xfe", "is not a TOML file"),
+        ("data = " + "[" * 5000 + "]" * 5000, "is not a TOML file"),
     ],
     ids=["unknown", "table", "twice", "twice with a hyphen", "no TOML", "no text", "brackets"],
 )
@@ -117,22 +123,22 @@ def test_bad_files_are_refused(content: str | bytes, message: str, tmp_path: Pat
     path = tmp_path / "run.toml"
     path.write_bytes(content if isinstance(content, bytes) else content.encode())
     with pytest.raises(ValueError, match=message):
-        read(path)
+        read_description(path)
 
 
-def test_no_file_and_a_folder_are_refused(tmp_path: Path) -> None:
+def test_missing_files_and_folders_are_refused(tmp_path: Path) -> None:
     for path in (tmp_path, tmp_path / "none.toml"):
         with pytest.raises(FileNotFoundError, match="there is no file"):
-            read(path)
+            read_description(path)
 
 
-def test_an_empty_file_says_nothing(tmp_path: Path) -> None:
+def test_versions_are_ignored(tmp_path: Path) -> None:
     path = tmp_path / "run.toml"
     path.write_text("[versions]\nfastbp = '1'\n")
-    assert read(path) == {}
+    assert read_description(path) == {}
 
 
-def test_files_are_found_from_the_folder_of_the_description(
+def test_paths_are_relative_to_the_description(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     there = tmp_path / "there"
@@ -144,7 +150,7 @@ def test_files_are_found_from_the_folder_of_the_description(
         "data = 'data.npy'\ntarget = 'y.npy'\ntest = '../other.npy'\ntest_target = 'labels'\n"
         "out = 'here'\n"
     )
-    assert read("there/run.toml") == {
+    assert read_description("there/run.toml") == {
         "data": "there/data.npy",
         "target": ("there/y.npy",),
         "test": "there/../other.npy",
@@ -154,35 +160,35 @@ def test_files_are_found_from_the_folder_of_the_description(
 
 
 @pytest.mark.parametrize("data", ["t.csv", "t.csv.gz", "t.TSV", "t.parquet"])
-def test_a_column_named_as_a_file_stays_a_column(data: str, tmp_path: Path) -> None:
+def test_a_column_with_the_name_of_a_file_stays_a_column(data: str, tmp_path: Path) -> None:
     for name in (data, "price"):
         (tmp_path / name).touch()
     path = tmp_path / "run.toml"
     path.write_text(f"data = '{data}'\ntarget = 'price'\n")
-    told = Settings(**read(path))
-    assert told.target == ("price",)
+    values = Settings(**read_description(path))
+    assert values.target == ("price",)
     (tmp_path / "saved").mkdir()
-    told.save(tmp_path / "saved" / "run.toml", {})
-    assert read(tmp_path / "saved" / "run.toml")["target"] == ("price",)
+    write_description(values, tmp_path / "saved" / "run.toml", {})
+    assert read_description(tmp_path / "saved" / "run.toml")["target"] == ("price",)
 
 
-def test_a_folder_named_as_a_bundled_set_is_no_data(
+def test_a_folder_with_the_name_of_a_bundled_set_is_ignored(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.chdir(tmp_path)
     (tmp_path / "digits").mkdir()
-    Settings(data="digits").save("run.toml", {})
-    assert read("run.toml")["data"] == "digits"
+    write_description(Settings(data="digits"), "run.toml", {})
+    assert read_description("run.toml")["data"] == "digits"
     (tmp_path / "digits").rmdir()
     (tmp_path / "digits").touch()
-    assert read("run.toml")["data"] == "digits"
-    assert read(tmp_path / "run.toml")["data"] == str(tmp_path / "digits")
+    assert read_description("run.toml")["data"] == "digits"
+    assert read_description(tmp_path / "run.toml")["data"] == str(tmp_path / "digits")
 
 
 @pytest.mark.parametrize("data", ["/else/where.csv", "digits"])
-def test_whole_paths_and_names_stay(data: str, tmp_path: Path) -> None:
+def test_absolute_paths_and_names_of_sets_are_unchanged(data: str, tmp_path: Path) -> None:
     (tmp_path / "run.toml").write_text(f"data = '{data}'\nout = '/else/out'\n")
-    assert read(tmp_path / "run.toml") == {"data": data, "out": "/else/out"}
+    assert read_description(tmp_path / "run.toml") == {"data": data, "out": "/else/out"}
 
 
 texts = strategies.text(
@@ -199,7 +205,7 @@ several = strategies.lists(texts, max_size=3).map(tuple)
     suppress_health_check=[HealthCheck.function_scoped_fixture],
 )
 @given(
-    told=strategies.fixed_dictionaries(
+    values=strategies.fixed_dictionaries(
         {},
         optional={
             "target": several,
@@ -227,7 +233,43 @@ several = strategies.lists(texts, max_size=3).map(tuple)
         },
     )
 )
-def test_what_is_saved_is_read_again(told: dict[str, Any], tmp_path: Path) -> None:
-    first = Settings(data="/no such folder/data.npz", out="/no such folder/out", **told)
-    first.save(tmp_path / "run.toml", {"fastbp": "1.2", "numpy": '"3"'})
-    assert Settings(**read(tmp_path / "run.toml")) == first
+def test_descriptions_are_read_as_written(values: dict[str, Any], tmp_path: Path) -> None:
+    first = Settings(data="/no such folder/data.npz", out="/no such folder/out", **values)
+    write_description(first, tmp_path / "run.toml", {"fastbp": "1.2", "numpy": '"3"'})
+    assert Settings(**read_description(tmp_path / "run.toml")) == first
+
+
+@dataclasses.dataclass(frozen=True)
+class WithOneMore(Settings):
+    """Settings with one more field."""
+
+    warm_epochs: int = setting(
+        5, whole(0, 90), "epochs of warm-up", section="training", parse=int, swept=True
+    )
+
+
+def test_one_field_makes_option_check_sweep_and_documentation(tmp_path: Path) -> None:
+    parser = Parser()
+    add_setting(parser, WithOneMore, "warm_epochs", fields_of(WithOneMore)["warm_epochs"])
+    assert parser.parse_args(["--warm-epochs", "7"]).warm_epochs == 7
+    assert re.search(r"--warm-epochs N +epochs of warm-up\s+\(default: 5\)", parser.format_help())
+    with pytest.raises(WrongUseError, match="warm_epochs must be from 0 to 90, not 91"):
+        parser.parse_args(["--warm-epochs", "91"])
+    path = tmp_path / "run.toml"
+    path.write_text("warm-epochs = 8")
+    assert read_description(path, WithOneMore) == {"warm_epochs": 8}
+    path.write_text("warm_epochs = 8.5")
+    with pytest.raises(ValueError, match=r"run.toml: warm_epochs .*8\.5"):
+        read_description(path, WithOneMore)
+    with pytest.raises(ValueError, match="warm_epochs must be from 0 to 90, not -1"):
+        WithOneMore(warm_epochs=-1)
+    assert swept_types(WithOneMore)["warm_epochs"] is int
+    assert "warm_epochs : int, 0 to 90\n        epochs of warm-up" in parameter_list(WithOneMore)
+    row = "| `warm_epochs` | int, 0 to 90 | 5 | yes | epochs of warm-up |"
+    assert row in markdown_table(WithOneMore).splitlines()
+
+
+def test_every_setting_is_documented() -> None:
+    for name in fields_of(Settings):
+        assert f"\n    {name} : " in str(Settings.__doc__)
+        assert f"| `{name}` |" in markdown_table(Settings)

@@ -531,7 +531,7 @@ def test_accumulated_losses_are_means_over_rows_not_batches(name, dtype):
     near = pytest.approx(exact.mean(), rel=64 * eps(y_pred))
     assert loss.calculate_accumulated() == near
     assert loss.accumulated_sum / 23 == near
-    with pytest.raises(RuntimeError, match="no loss has been calculated since new_pass"):
+    with pytest.raises(RuntimeError, match="has not been called since new_pass"):
         scratch.Loss_MeanSquaredError().calculate_accumulated()
 
 
@@ -546,7 +546,7 @@ def test_accuracies():
     assert (classes.accumulated_sum, classes.accumulated_count) == (5, 6)
     classes.new_pass()
     assert (classes.accumulated_sum, classes.accumulated_count) == (0, 0)
-    with pytest.raises(RuntimeError, match="nothing has been compared since new_pass"):
+    with pytest.raises(RuntimeError, match="has not been called since new_pass"):
         classes.calculate_accumulated()
 
     binary = scratch.Accuracy_Categorical(binary=True)
@@ -1412,7 +1412,7 @@ def test_dense_layers_refuse_penalties_out_of_range(value, error):
         ("Activation_Linear", "abc", TypeError, "inputs must hold .*<U3"),
         ("Layer_Dropout", "abc", TypeError, "inputs must hold .*<U3"),
         ("Activation_Softmax", np.ones(4), ValueError, r"inputs must have 2 dimension.*\(4,\)"),
-        ("Activation_Softmax", np.ones((4, 0)), ValueError, r"one column.*\(4, 0\)"),
+        ("Activation_Softmax", np.ones((4, 0)), ValueError, r"at least one column.*\(4, 0\)"),
     ],
 )
 def test_inputs_that_do_not_fit_are_refused(name, inputs, error, message):
@@ -1422,7 +1422,11 @@ def test_inputs_that_do_not_fit_are_refused(name, inputs, error, message):
 @pytest.mark.parametrize(
     ("attribute", "value", "message"),
     [
-        ("biases", np.ones((1, 2)), r"one for each of the 3 neurons; their shape is \(1, 2\)"),
+        (
+            "biases",
+            np.ones((1, 2)),
+            r"one value for each of the 3 neurons; their shape is \(1, 2\)",
+        ),
         ("weights", np.ones(3), r"weights must have 2 dimension.*\(3,\)"),
         ("weights", np.ones((7, 3)), r"inputs must have 7 columns.*\(5, 4\)"),
     ],
@@ -1449,7 +1453,7 @@ def test_parameters_to_set_that_do_not_fit_are_refused(weights, biases, error, m
 @pytest.mark.parametrize("name", LAYER_CASES)
 def test_the_way_back_is_refused_before_a_forward_pass_and_in_another_shape(name):
     layer = fresh(name)
-    message = f"{name}.backward needs .* a forward pass"
+    message = f"{name}.backward needs .* a forward pass sets"
     assert_refused(RuntimeError, message, layer.backward, np.ones((5, 4)))
     layer.forward(normal((5, 4)))
     right = layer.output.shape
@@ -1463,14 +1467,14 @@ def test_the_way_back_is_refused_before_a_forward_pass_and_in_another_shape(name
 @pytest.mark.parametrize("name", OPTIMIZERS)
 def test_optimizers_refuse_layers_without_gradients_or_with_others(name):
     optimizer = getattr(scratch, name)()
-    message = "update_params needs a layer after its backward pass.*dweights"
+    message = "update_params needs the gradients.*dweights"
     assert_refused(RuntimeError, message, optimizer.update_params, after_forward("Layer_Dense"))
-    message = "update_params needs a layer.*weights"
+    message = "update_params needs the gradients.*weights"
     assert_refused(RuntimeError, message, optimizer.update_params, fresh("Activation_ReLU"))
     for key, shape in (("dweights", (4, 2)), ("dbiases", (1, 7)), ("weights", (9, 9))):
         layer = after_backward()
         setattr(layer, key, np.ones(shape))
-        message = f"must have one shape.*{re.escape(str(shape))}"
+        message = f"must have the same shape.*{re.escape(str(shape))}"
         assert_refused(ValueError, message, optimizer.update_params, layer)
 
 
@@ -1529,16 +1533,18 @@ def test_accuracies_refuse_what_they_cannot_compare():
         (classes, np.zeros(3), np.zeros(4), r"\(3,\) and \(4,\)"),
         (classes, np.zeros((3, 1)), np.zeros((3, 1)), r"\(3, 1\) and \(3,\)"),
         (values, np.zeros((3, 1)), np.zeros(3), r"\(3, 1\) and \(3,\)"),
-        (classes, np.zeros(0), np.zeros(0), "nothing to compare"),
+        (classes, np.zeros(0), np.zeros(0), "predictions must not be empty"),
     ):
         assert_refused(ValueError, message, accuracy.calculate, predictions, y)
     assert (classes.accumulated_sum, classes.accumulated_count) == (0, 0)
 
 
 def test_base_classes_say_what_is_missing():
-    assert_refused(NotImplementedError, "Loss has no forward", scratch.Loss().calculate, P3, P3)
+    assert_refused(
+        NotImplementedError, "Loss must implement forward", scratch.Loss().calculate, P3, P3
+    )
     compare = scratch.Accuracy().calculate
-    assert_refused(NotImplementedError, "Accuracy has no compare", compare, P3, P3)
+    assert_refused(NotImplementedError, "Accuracy must implement compare", compare, P3, P3)
 
 
 def test_a_refused_call_leaves_everything_as_it_was():

@@ -92,7 +92,7 @@ def modelled(X, y, layers, loss, optimizer, accuracy):
         model.add(layer)
     model.set(loss=loss, optimizer=optimizer, accuracy=accuracy)
     model.finalize()
-    assert CompiledSteps.of(model, X, y, len(X)) is not None, "not compiled"
+    assert CompiledSteps.for_model(model, X, y, len(X)) is not None, "not compiled"
     accuracy.init(y)
     losses = [loss.calculate(model.forward(X, training=False), y)]
     for batch_size in (None, 25):

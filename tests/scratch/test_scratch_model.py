@@ -192,12 +192,15 @@ def compiled_steps(monkeypatch):
 def layer_by_layer():
     """Take the compiled loop away for a while."""
     with pytest.MonkeyPatch.context() as patch:
-        patch.setattr(CompiledSteps, "of", classmethod(lambda cls, *arguments: None))
+        patch.setattr(CompiledSteps, "for_model", classmethod(lambda cls, *arguments: None))
         yield
 
 
 def is_compiled(model, X, y, batch_size=None):
-    return CompiledSteps.of(model, np.asarray(X), np.asarray(y), batch_size or len(X)) is not None
+    return (
+        CompiledSteps.for_model(model, np.asarray(X), np.asarray(y), batch_size or len(X))
+        is not None
+    )
 
 
 # ---- The compiled loop, going layer by layer and plain NumPy
@@ -1308,7 +1311,7 @@ CHANGES = {
 def test_files_with_another_content_are_refused(change, tmp_path):
     path = tmp_path / "model"
     rewritten(path, CHANGES[change])
-    with pytest.raises(ValueError, match="does not hold a model as described"):
+    with pytest.raises(ValueError, match="holds an invalid scratch model"):
         Model.load(path)
 
 
@@ -1387,9 +1390,9 @@ def test_what_has_not_been_set_is_named(missing):
 
 
 def test_models_without_layers_and_layers_without_forward_are_refused():
-    with pytest.raises(ValueError, match="one layer at least"):
+    with pytest.raises(ValueError, match="at least one layer"):
         Model().finalize()
-    with pytest.raises(TypeError, match="a layer needs a method forward; 3 has none"):
+    with pytest.raises(TypeError, match="a layer must have a method forward; 3 has none"):
         Model().add(3)
     with pytest.raises(TypeError, match="unexpected keyword argument"):
         Model().set(metric=1)
@@ -1503,7 +1506,7 @@ def test_bad_arguments_of_evaluate_and_predict(method):
 
 def test_backward_before_forward_is_refused():
     model = build()
-    with pytest.raises(RuntimeError, match=r"Layer_Dense\.backward needs .* a forward pass"):
+    with pytest.raises(RuntimeError, match=r"Layer_Dense\.backward needs .* a forward pass sets"):
         model.backward(np.full((23, 4), 0.25), Y0)
 
 

@@ -1,0 +1,81 @@
+"""The commands ``fastbp train`` and ``fastbp warmup``."""
+
+import argparse
+import contextlib
+import time
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any
+
+from fastbp.cli.output import INTERRUPTED, TERMINATED, print_error, print_fact
+from fastbp.runs.combinations import parse_sweep
+from fastbp.runs.data import WrongUseError, wrong_use
+from fastbp.runs.description import read_description
+from fastbp.runs.fields import fields_of
+from fastbp.runs.settings import Settings
+from fastbp.runs.single import run
+from fastbp.runs.sweeps import run_sweep
+from fastbp.warming import warmup
+
+# Exit codes of a run that ended early, by the reason.
+CODES = {"interrupt": INTERRUPTED, "terminate": TERMINATED}
+
+
+def train(options: argparse.Namespace) -> int:
+    """Execute ``fastbp train``; return the exit code."""
+    settings = settings_of(options)
+    resume, overwrite = (getattr(options, name, False) for name in ("resume", "overwrite"))
+    if settings.sweep:
+        reason = run_sweep(settings, resume=resume, overwrite=overwrite, say=print_fact)
+        failure = None if reason in CODES else reason
+    else:
+        result = run(settings, resume=resume, overwrite=overwrite, verbose=1, say=print_fact)
+        reason, failure = str(result.history.stopped), result.failure
+    if failure:
+        print_error(failure)
+        return 1
+    return CODES.get(reason, 0)
+
+
+def settings_of(options: argparse.Namespace) -> Settings:
+    """Return the settings of the description, if there is one, and of the command line."""
+    names = fields_of(Settings)
+    settings = {name: value for name, value in vars(options).items() if name in names}
+    if "data" not in settings:
+        check_swallowed_arguments(settings)
+    with _as_wrong_use():
+        if settings.get("data", "").endswith(".toml"):
+            with wrong_use():
+                settings = {**read_description(settings.pop("data")), **settings}
+        if isinstance(settings.get("sweep"), list):
+            settings["sweep"] = parse_sweep(settings["sweep"])
+        return Settings(**settings)
+
+
+def check_swallowed_arguments(settings: dict[str, Any]) -> None:
+    """Raise WrongUseError if an option with several names has taken the file of data too."""
+    for name, values in settings.items():
+        last = values[-1] if isinstance(values, list) and len(values) > 1 else None
+        if isinstance(last, str) and Path(last).is_file():
+            option = name.replace("_", "-")
+            raise WrongUseError(
+                f"--{option} takes {last!r} as one of its names: put the data first, fastbp train "
+                f"{last} --{option} ..."
+            )
+
+
+@contextlib.contextmanager
+def _as_wrong_use() -> Iterator[None]:
+    """Raise errors of settings as WrongUseError."""
+    try:
+        yield
+    except (TypeError, ValueError) as error:
+        raise WrongUseError(str(error)) from None
+
+
+def warm_up(options: argparse.Namespace) -> int:
+    """Execute ``fastbp warmup``; return the exit code."""
+    start = time.perf_counter()
+    warmup(options.dtype, estimators=options.estimators)
+    print(f"compiled for {options.dtype} in {time.perf_counter() - start:.1f} s")
+    return 0
