@@ -8,7 +8,7 @@ from typing import Any
 
 import numba
 import pytest
-import report
+from result_tables import TABLES
 from threadpoolctl import ThreadpoolController
 
 from fastbp.compiler import native
@@ -139,9 +139,9 @@ def pytest_benchmark_group_stats(
 
 @pytest.hookimpl(trylast=True)
 def pytest_terminal_summary(terminalreporter: Any, config: pytest.Config) -> None:
-    """Print the tables of ``report.py`` for what has been measured."""
+    """Print the tables of what has been measured."""
     results = config.stash.get(RESULTS, [])
-    for name, table in report.TABLES.items():
+    for name, table in TABLES.items():
         text = table({"benchmarks": results}) if results and name != "machine" else ""
         if text:
             terminalreporter.section(f"benchmark: {name}")

@@ -24,7 +24,7 @@ from typing import Any
 import numpy as np
 from cases import CHECKED, GRID, LEARNING_RATE, Array, Case, Compiled, Plain, Row, apart, timed
 from floor import Floor
-from report import FASTBP, FLOOR, JAX, NUMPY, SCIKIT_LEARN, TORCH, TORCH_COMPILED
+from measurements import FASTBP, FLOOR, JAX, NUMPY, SCIKIT_LEARN, TORCH, TORCH_COMPILED
 
 import fastbp
 

@@ -13,7 +13,7 @@ from typing import Any
 import joblib
 import numpy as np
 import pytest
-from report import FASTBP, FLOAT32, SCIKIT_LEARN
+from measurements import FASTBP, FLOAT32, SCIKIT_LEARN
 from sklearn import datasets, ensemble, model_selection, neural_network
 from sklearn.preprocessing import StandardScaler
 

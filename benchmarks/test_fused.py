@@ -13,7 +13,7 @@ from typing import Any
 
 import numpy as np
 import pytest
-from report import AS_NOTED, CHECKED, FASTBP, NAIVE, NUMPY
+from measurements import AS_NOTED, CHECKED, FASTBP, NAIVE, NUMPY
 
 from fastbp import functional, kernels, reference
 

@@ -27,7 +27,7 @@ from cases import (
     timed,
 )
 from floor import Floor
-from report import FASTBP, FLOOR, NAIVE, NUMPY
+from measurements import FASTBP, FLOOR, NAIVE, NUMPY
 
 import fastbp
 

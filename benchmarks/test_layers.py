@@ -12,7 +12,7 @@ from typing import Any
 
 import numpy as np
 import pytest
-from report import FASTBP, NAIVE, NUMPY
+from measurements import FASTBP, NAIVE, NUMPY
 
 from fastbp import kernels, reference
 

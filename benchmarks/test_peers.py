@@ -15,7 +15,7 @@ from typing import Any
 
 import peers
 import pytest
-from report import FASTBP
+from measurements import FASTBP
 
 import fastbp
 from fastbp.plan.processors import processors

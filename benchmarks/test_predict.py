@@ -5,7 +5,7 @@ from typing import Any
 
 import numpy as np
 import pytest
-from report import FASTBP, NUMPY
+from measurements import FASTBP, NUMPY
 
 import fastbp
 

@@ -17,7 +17,7 @@ from typing import Any
 
 import numpy as np
 import pytest
-from report import BY_LAYERS, BY_MODEL, LOOPS, NUMPY_CLASSES, ONE_CALL, PER_SAMPLE
+from measurements import BY_LAYERS, BY_MODEL, LOOPS, NUMPY_CLASSES, ONE_CALL, PER_SAMPLE
 
 import fastbp
 from fastbp import scratch

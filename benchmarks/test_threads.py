@@ -13,7 +13,7 @@ import numba
 import numpy as np
 import pytest
 from cases import GRID, Case, Compiled, Row, timed
-from report import LARGE
+from result_tables import LARGE
 
 from fastbp import kernels
 from fastbp.kernels import PLAIN

@@ -398,7 +398,7 @@ def squared_error(
 def absolute_error(
     z: Any, targets: Any, sample_weight: Any = None, *, out: Array | None = None
 ) -> Losses:
-    """Compute the mean over the rows of sum_k |z - t|, and its gradient sign(z - t) / B.
+    """Compute the mean over the rows of ``sum_k |z - t|``, and its gradient ``sign(z - t) / B``.
 
     Arguments and results as in ``sigmoid_cross_entropy``.
     """
@@ -413,7 +413,9 @@ def huber(
     *,
     out: Array | None = None,
 ) -> Losses:
-    """Compute Huber's loss: r^2 / 2 up to ``delta``, beyond it delta (|r| - delta / 2); r = z - t.
+    """Compute Huber's loss: ``r^2 / 2`` up to ``|r| = delta``, then ``delta (|r| - delta / 2)``.
+
+    ``r = z - t``; the loss is summed over the outputs and averaged over the rows (Huber 1964).
 
     Other arguments and results as in ``sigmoid_cross_entropy``.
     """

@@ -71,7 +71,7 @@ class MLPClassifier(ClassifierMixin, BasePerceptron):  # type: ignore[misc]
         schedule such as ``fastbp.CosineSchedule(warmup_epochs=2)``, over ``max_iter`` epochs.
     learning_rate_init : float, default=0.001
     power_t : float, default=0.5
-        With ``invscaling``, the learning rate is divided by (t_ + 1)^power_t.
+        With ``invscaling``, the learning rate is divided by ``(t_ + 1)^power_t``.
     max_iter : int, default=200
         Epochs at most; for L-BFGS, iterations.
     shuffle : bool, default=True
@@ -450,7 +450,7 @@ class MLPRegressor(RegressorMixin, BasePerceptron):  # type: ignore[misc]
         schedule such as ``fastbp.CosineSchedule(warmup_epochs=2)``, over ``max_iter`` epochs.
     learning_rate_init : float, default=0.001
     power_t : float, default=0.5
-        With ``invscaling``, the learning rate is divided by (t_ + 1)^power_t.
+        With ``invscaling``, the learning rate is divided by ``(t_ + 1)^power_t``.
     max_iter : int, default=200
         Epochs at most; for L-BFGS, iterations.
     shuffle : bool, default=True

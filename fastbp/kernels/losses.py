@@ -208,7 +208,7 @@ def squared_error(z: Matrix, targets: Matrix, row_weights: Vector, found: Number
 
 @kernel
 def absolute_error(z: Matrix, targets: Matrix, row_weights: Vector, found: Numbers) -> None:
-    """loss_i = sum_k |z_ki - t_ki|;  delta_ki = w_i sign(z_ki - t_ki), 0 where they agree."""
+    """``loss_i = sum_k |z_ki - t_ki|``;  ``delta_ki = w_i sign(z_ki - t_ki)``, with sign(0) = 0."""
     K, B = z.shape
     loss = z.dtype.type(0)
     score = z.dtype.type(0)
@@ -226,9 +226,9 @@ def absolute_error(z: Matrix, targets: Matrix, row_weights: Vector, found: Numbe
 def huber(
     z: Matrix, targets: Matrix, row_weights: Vector, transition: Number, found: Numbers
 ) -> None:
-    """loss_i = sum_k r^2 / 2 where |r| <= d, else d (|r| - d / 2); r = z_ki - t_ki, d = transition.
+    """``loss_i = sum_k r^2 / 2`` where ``|r| <= d``, else ``d (|r| - d / 2)``; ``r = z_ki - t_ki``.
 
-    delta_ki = w_i r, held between -w_i d and w_i d (Huber 1964).
+    d is ``transition``; ``delta_ki = w_i r``, clipped to [-w_i d, w_i d] (Huber 1964).
     """
     K, B = z.shape
     d = z.dtype.type(transition)

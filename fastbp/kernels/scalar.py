@@ -171,14 +171,14 @@ def log1p(x: Any) -> Any:
 
 @scalar
 def sigmoid(z: Any) -> Any:
-    """1 / (1 + e^-z), with e^-|z| so that nothing overflows."""
+    """``1 / (1 + e^-z)``, computed from ``e^-|z|``, which does not overflow."""
     e = exp(-abs(z))
     return (ONE if z >= ZERO else e) / (ONE + e)
 
 
 @scalar
 def tanh(z: Any) -> Any:
-    """-t / (t + 2) with t = e^(-2 |z|) - 1, signed like z."""
+    """``-t / (t + 2)`` with ``t = e^(-2 |z|) - 1`` and the sign of z."""
     t = expm1(-TWO * abs(z))
     y = abs(t) / (t + TWO)
     return -y if z < ZERO else y
@@ -186,7 +186,7 @@ def tanh(z: Any) -> Any:
 
 @scalar
 def softplus(z: Any) -> Any:
-    """ln(1 + e^z) = max(z, 0) + ln(1 + e^-|z|)."""
+    """``ln(1 + e^z) = max(z, 0) + ln(1 + e^-|z|)``."""
     return (z if z > ZERO else ZERO) + log1p(exp(-abs(z)))
 
 

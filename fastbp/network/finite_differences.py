@@ -32,11 +32,12 @@ def gradient_check(
     Returns
     -------
     float
-        The largest over the parameters of |difference| / max(|analytic| + |numeric|, scale), where
-        scale is a thousandth of the largest gradient: below it finite differences are rounding.
-        For a smooth network about 1e-6 or less: the difference is then wrong by epsilon^2, and by
-        the rounding of the loss over epsilon. At a kink of ReLU or of an absolute value, as where
-        an input is 0 and so are the biases, it can be large.
+        The maximum over the parameters of ``|difference| / max(|analytic| + |numeric|, scale)``.
+        ``scale`` is a thousandth of the largest gradient; finite differences of smaller gradients
+        are dominated by rounding. For a smooth network the result is about 1e-6 or less: the finite
+        difference has an error of epsilon^2 and the rounding error of the loss over epsilon. At a
+        kink of ReLU or of an absolute value, for example if an input and the biases are 0, the
+        result can be large.
     """
     twin = net.copy("float64")
     _, analytic = twin.loss_and_gradients(X, y, sample_weight, **penalties)

@@ -333,11 +333,11 @@ def parameter_list(cls: type) -> str:
 
 
 def markdown_table(cls: type) -> str:
-    """Return a Markdown table of all settings."""
+    """Return a Markdown table of all settings, with the defaults that no meaning names."""
     lines = ["| setting | accepts | default | swept | meaning |", "| --- | --- | --- | --- | --- |"]
     for name, field in fields_of(cls).items():
         swept = "yes" if field.swept else ""
-        default = default_of(cls, name)
+        default = "" if "default" in field.meaning else default_of(cls, name)
         lines.append(
             f"| `{name}` | {field.check.accepts} | {default} | {swept} | {field.meaning} |"
         )

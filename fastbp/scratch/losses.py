@@ -62,7 +62,7 @@ class Loss:
     def regularization_loss(self, layer: Any = None) -> Any:
         """Return the penalty of ``layer``, or by default that of all ``trainable_layers``.
 
-        It is l1 * sum |w| + l2 * sum w**2 for weights and for biases.
+        It is ``l1 * sum |w| + l2 * sum w**2`` for weights and for biases.
         """
         total: Any = 0.0
         for penalized in self.trainable_layers if layer is None else [layer]:
@@ -219,7 +219,7 @@ class Loss_MeanSquaredError(Loss):
 
 
 class Loss_MeanAbsoluteError(Loss):
-    """The mean of |y - p| over the outputs.
+    """The mean of ``|y - p|`` over the outputs.
 
     ``backward`` in public teaching code has the opposite sign, that of y - p, which makes training
     move away from the targets. The sign here agrees with finite differences.

@@ -1,0 +1,311 @@
+"""Markdown tables of benchmark results, one function for each table.
+
+Every number comes from the results. Rows that fastbp loses stay in.
+"""
+
+from collections.abc import Callable
+
+from comparison_tables import estimators, peers, searches, short
+from measurements import (
+    AS_NOTED,
+    BY_LAYERS,
+    BY_MODEL,
+    CHECKED,
+    FASTBP,
+    FLOOR,
+    LOOPS,
+    NAIVE,
+    NUMPY,
+    NUMPY_CLASSES,
+    ONE_CALL,
+    PER_SAMPLE,
+    TIMES,
+    Results,
+    by_path,
+    digits,
+    factor,
+    markdown,
+    microseconds,
+    select,
+    step_times,
+    thread_count,
+)
+
+LARGE = 3000  # rows and columns of the product that large steps are compared with
+# What the notes (seed 003) measured for three rows of three classes: separate / fused.
+NOTES_RATIO = 6.92
+LEAST_RATIO = 7.0  # about the ratio of the notes
+
+
+def fused(results: Results) -> str:
+    """Compare the separate with the fused gradient of softmax and cross-entropy."""
+    columns = (NAIVE, AS_NOTED, NUMPY, FASTBP, CHECKED)
+    rows = []
+    for (shape, precision), ways in by_path(results, "fused", "shape", "precision").items():
+        times = {path: microseconds(ways.get(path)) for path in columns}
+        ratio = factor(times[NAIVE], times[AS_NOTED])
+        rows.append(
+            [
+                f"{shape}, {precision}",
+                *(digits(time) for time in times.values()),
+                ratio + (f" (source notes: {NOTES_RATIO}{TIMES})" if shape == "3x3" else ""),
+                factor(times[NAIVE], times[FASTBP]),
+            ]
+        )
+    head = [
+        "softmax + cross-entropy backward, µs",
+        "NumPy, separate (Jacobian loop)",
+        "NumPy, fused as in the notes",
+        "NumPy, fused in place",
+        "fastbp, kernel",
+        "fastbp, checked",
+        "separate / fused, NumPy",
+        "separate / fastbp's kernel",
+    ]
+    return "\n\n".join(part for part in (markdown(head, rows), by_batch_size(results)) if part)
+
+
+def by_batch_size(results: Results) -> str:
+    """Show NumPy's ratio for each batch size, and where it stays above ``LEAST_RATIO``."""
+    sweeps = select(results, "fused ratio")
+    if not sweeps:
+        return ""
+    sizes = list(sweeps[0]["extra_info"]["ratios"])
+    rows, sentences = [], []
+    for one in sweeps:
+        K, ratios = one["extra_info"]["K"], one["extra_info"]["ratios"]
+        rows.append([f"{K} classes", *(digits(ratios[size], TIMES) for size in sizes)])
+        first = first_above(ratios, LEAST_RATIO)
+        where = f"from a batch of {first} on" if first else "at no batch size measured"
+        sentences.append(f"with {K} classes {where}")
+    table = markdown(["separate / fused in NumPy, batch of", *sizes], rows)
+    return f"{table}\n\nNumPy's ratio is above {LEAST_RATIO:g} " + ", ".join(sentences) + "."
+
+
+def first_above(ratios: dict[str, float], limit: float) -> int | None:
+    """Return the smallest batch size from which every ratio is above ``limit``."""
+    first = None
+    for size, ratio in sorted(ratios.items(), key=lambda item: int(item[0]), reverse=True):
+        if ratio <= limit:
+            break
+        first = int(size)
+    return first
+
+
+def training_steps(results: Results) -> str:
+    """Compare the time of a training step with the floor and with NumPy."""
+    rows = []
+    for (network, batch), row in by_path(results, "step", "network", "batch").items():
+        times = step_times(row)
+        ratio = row[FASTBP]["extra_info"].get("ratio") if FASTBP in row else None
+        rows.append(
+            [
+                f"{network}, {batch}",
+                *(digits(times[path]) for path in (FLOOR, FASTBP, NUMPY, NAIVE)),
+                digits(ratio, TIMES),
+                factor(times[NUMPY], times[FASTBP]),
+                factor(times[NAIVE], times[FASTBP]),
+            ]
+        )
+    head = ["µs per step: network, batch", "floor", "fastbp", "NumPy", "naive NumPy"]
+    head += ["fastbp / floor", "NumPy / fastbp", "naive / fastbp"]
+    return markdown(head, rows)
+
+
+def epochs(results: Results) -> str:
+    """Compare the time of an epoch of ``fastbp.train`` with NumPy's, in milliseconds."""
+    rows = []
+    for (network, batch), row in by_path(results, "epoch", "network", "batch").items():
+        count = next(iter(row.values()))["extra_info"]["steps"]
+        times = {}
+        for path in (FASTBP, NUMPY, NAIVE):
+            step = microseconds(row.get(path))
+            times[path] = None if step is None else step * count / 1e3
+        rows.append(
+            [
+                f"{network}, {batch}",
+                f"{count:,}",
+                *(digits(time) for time in times.values()),
+                factor(times[NUMPY], times[FASTBP]),
+                factor(times[NAIVE], times[FASTBP]),
+            ]
+        )
+    head = ["ms per epoch: network, batch", "steps", "`fastbp.train`", "NumPy", "naive NumPy"]
+    head += ["NumPy / fastbp", "naive / fastbp"]
+    return markdown(head, rows)
+
+
+def kernels(results: Results) -> str:
+    """Compare single kernels with NumPy."""
+    rows = []
+    for (formula, shape), ways in by_path(results, "kernel", "formula", "shape").items():
+        times = {path: microseconds(ways.get(path)) for path in (NAIVE, NUMPY, FASTBP)}
+        rows.append(
+            [
+                f"{formula}, {shape}",
+                *(digits(time) for time in times.values()),
+                factor(times[NAIVE], times[FASTBP]),
+                factor(times[NUMPY], times[FASTBP]),
+            ]
+        )
+    head = ["µs", "naive NumPy", "vectorised NumPy", "fastbp"]
+    head += ["naive / fastbp", "vectorised / fastbp"]
+    return markdown(head, rows)
+
+
+def scripts(results: Results) -> str:
+    """Compare from-scratch scripts, in seconds; the implementations were timed in turn."""
+    rows = []
+    for (precision,), ways in by_path(results, "script", "precision").items():
+        info = ways[BY_MODEL]["extra_info"] if BY_MODEL in ways else {}
+        times, ratios = info.get("seconds", {}), info.get("ratios", {})
+        paths = (NUMPY_CLASSES, BY_LAYERS, BY_MODEL)
+        rows.append(
+            [
+                precision,
+                *(digits(times.get(path)) for path in paths),
+                *(digits(ratios.get(path), TIMES) for path in paths[1:]),
+            ]
+        )
+    head = ["a script of 10,001 steps, s", "NumPy classes"]
+    head += ["`fastbp.scratch`, layer by layer", "`fastbp.scratch`, `Model`"]
+    return markdown([*head, "NumPy / layer by layer", "NumPy / `Model`"], rows)
+
+
+def per_sample(results: Results) -> str:
+    """Compare an epoch with batches of one row, in microseconds per step."""
+    ways = by_path(results, "per sample", "subject").get(("per sample",), {})
+    rows = []
+    for path in (LOOPS, PER_SAMPLE, ONE_CALL):
+        if path in ways:
+            rows.append([path, digits(microseconds(ways[path]))])
+    ratio = ways.get(ONE_CALL, {}).get("extra_info", {}).get("ratio")
+    table = markdown(["one sample per step: float64, 2-3-2", "µs per step"], rows)
+    if ratio is None:
+        return table
+    sentence = f"Timed in turn, the loops took {digits(ratio)} times as long as the compiled call."
+    return f"{table}\n\n{sentence}"
+
+
+def against_one(results: Results, subject: str, *keys: str) -> list[list[str]]:
+    """Return a row for each network of a subject: the times under ``keys`` and their ratio."""
+    infos = [one["extra_info"] for one in select(results, subject)]
+    return [
+        [
+            f"{info['network']}, {info['batch']}",
+            *(digits(info[key]) for key in keys),
+            digits(info["ratio"], TIMES),
+        ]
+        for info in infos
+        if "ratio" in info
+    ]
+
+
+def many(results: Results) -> str:
+    """Compare two fits in two Python threads with one fit."""
+    rows = against_one(results, "many", "one_s", "two_s")
+    head = ["network, batch", "one fit, s", "two fits in two threads, s", "two / one"]
+    return markdown(head, rows)
+
+
+def threads(results: Results) -> str:
+    """Compare a step on all threads with a step on one."""
+    infos = [one["extra_info"] for one in select(results, "threads")]
+    infos = [info for info in infos if "ratio" in info]
+    rows = against_one(results, "threads", "one_us", "all_us")
+    rows = [[*row, str(info["taken"])] for row, info in zip(rows, infos, strict=True)]
+    count = infos[0]["all"] if infos else 0
+    head = ["µs per step: network, batch", "one thread", f"{count} threads", "one thread / all"]
+    return markdown([*head, "threads chosen by fastbp"], rows)
+
+
+def rate(results: Results) -> str:
+    """Compare the rate of large steps with that of one large matrix product."""
+    rows, network = [], ""
+    for one in select(results, "rate"):
+        info = one["extra_info"]
+        if "steps_gflops" in info:
+            network = f"{info['network']}, {info['batch']}"
+            product, taken = info["product_gflops"], info["steps_gflops"]
+            share = f"{100 * taken / product:.0f} %"
+            name = thread_count(info["threads"])
+            rows.append([name, digits(product), digits(taken), share])
+    head = ["GFLOP/s", f"a product of {LARGE:,} rows and columns", f"steps of {network}", "share"]
+    return markdown(head, rows)
+
+
+def predict(results: Results) -> str:
+    """Compare a call of ``Network.forward`` with NumPy."""
+    rows = []
+    for (count,), ways in by_path(results, "predict", "rows").items():
+        times = [microseconds(ways.get(path)) for path in (NUMPY, FASTBP)]
+        rows.append([f"{count:,}", *(digits(time) for time in times), factor(*times)])
+    head = ["rows", "NumPy, µs", "`net.forward`, µs", "NumPy / fastbp"]
+    return markdown(head, rows)
+
+
+def compile_times(results: Results) -> str:
+    """Show the times of a new process: imports, compiling, loading from the cache."""
+    rows = [
+        [
+            one["extra_info"]["case"],
+            digits(float(one["stats"]["median"])),
+            digits(one["extra_info"].get("import_s")),
+            digits(one["extra_info"].get("training_s")),
+        ]
+        for one in select(results, "compile")
+    ]
+    head = ["a new process, s", "from start to end", "import", "first training"]
+    return markdown(head, rows)
+
+
+def tables_on_disk(results: Results) -> str:
+    """Show how the time of ``fastbp train`` on a large table is spent."""
+    parts = ("reading", "preparing", "training", "evaluating", "writing", "drawing")
+    rows = []
+    for one in select(results, "tables"):
+        info = one["extra_info"]
+        rest = 1.0 - info["training_s"] / info["whole_s"]
+        times = [digits(info[f"{name}_s"]) for name in parts]
+        rows.append([info["case"], digits(info["whole_s"]), *times, f"{rest:.0%}"])
+    head = ["seconds", "total", *parts, "not training"]
+    return markdown(head, rows)
+
+
+def machine(results: Results) -> str:
+    """Describe the processor, the threads and the versions."""
+    info = results["machine_info"]
+    cpu, versions = info["cpu"], info["versions"]
+    model = ", ".join(f"{key} {cpu[key]}" for key in ("family", "model") if key in cpu)
+    packages = ", ".join(f"{name} {version}" for name, version in versions.items())
+    threads, blas = info["threads"], list(info["blas"])
+    if "openblas_coretype" in info:
+        blas.append(f"OPENBLAS_CORETYPE {info['openblas_coretype'] or 'not set'}")
+    return (
+        f"{cpu.get('brand_raw', info['machine'])}{f' ({model})' if model else ''}, "
+        f"{info['processors']} processors, {threads} used unless a table says otherwise; "
+        f"{info['system']}, Python {info['python_version']}, {packages}; {', '.join(blas)}. "
+        f"Measured {results['datetime'][:10]}."
+    )
+
+
+# Each table by the name in its pair of markers.
+TABLES: dict[str, Callable[[Results], str]] = {
+    "short": short,
+    "fused": fused,
+    "grid": training_steps,
+    "epochs": epochs,
+    "kernels": kernels,
+    "scripts": scripts,
+    "per sample": per_sample,
+    "peers": peers,
+    "threads": threads,
+    "rate": rate,
+    "many": many,
+    "predict": predict,
+    "estimators": estimators,
+    "searches": searches,
+    "compile": compile_times,
+    "tables": tables_on_disk,
+    "machine": machine,
+}
