@@ -16,7 +16,8 @@ import numpy as np
 
 import fastbp
 from fastbp import reference
-from fastbp.plan.problem import Data
+from fastbp.plan.buffers import Problem
+from fastbp.plan.problem import Batches, Data
 from fastbp.plan.steps import Steps
 
 Array = np.ndarray[Any, Any]
@@ -92,13 +93,15 @@ class Compiled:
         for buffer in self.state:
             buffer[:] = 0
         self.opened.close()
-        steps = Steps(
-            *(self.net.params, self.net.layout, self.net.objective(), self.rule, self.state),
-            *(self.data, self.batch),
-            shuffled=True,
-            seed=SEED,
+        problem = Problem.for_training(
+            self.net.layout,
+            self.net.objective(),
+            self.rule,
+            self.data,
+            Batches(self.batch, shuffled=True),
             n_threads=self.n_threads,
         )
+        steps = Steps(problem, self.net.params, self.state, seed=SEED)
         self.way = self.opened.enter_context(steps)
 
     def run(self) -> float:

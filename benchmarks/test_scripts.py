@@ -22,7 +22,8 @@ from measurements import BY_LAYERS, BY_MODEL, LOOPS, NUMPY_CLASSES, ONE_CALL, PE
 import fastbp
 from fastbp import scratch
 from fastbp.datasets import spiral_data
-from fastbp.plan.problem import Data
+from fastbp.plan.buffers import Problem
+from fastbp.plan.problem import Batches, Data
 from fastbp.plan.steps import Steps
 from fastbp.reference import scratch as reference_scratch
 
@@ -204,10 +205,11 @@ class Epoch:
         self.net = fastbp.Network(SIZES, "sigmoid", "squared_error", "float64", seed=0)
         self.start = self.net.params.copy()
         optimizer = fastbp.SGD(RATE)
-        self.steps = Steps(
-            *(self.net.params, self.net.layout, self.net.objective(), optimizer.rule(0.0)),
-            *(optimizer.state(self.start.size, "d"), Data(self.X, self.T), 1),
+        rule, data = optimizer.rule(0.0), Data(self.X, self.T)
+        problem = Problem.for_training(
+            self.net.layout, self.net.objective(), rule, data, Batches(1)
         )
+        self.steps = Steps(problem, self.net.params, optimizer.state(self.start.size, "d"))
 
     def columns(self) -> list[Array]:
         """Give the parameters features first, as the notes have them."""

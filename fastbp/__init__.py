@@ -21,8 +21,10 @@ if TYPE_CHECKING:
     )
     from fastbp.own import OwnActivation, OwnLoss, OwnOptimizer
     from fastbp.training.checkpoints import Checkpoints
+    from fastbp.training.fit import DivergedError
     from fastbp.training.history import History
-    from fastbp.training.loop import DivergedError, EarlyStopping, train
+    from fastbp.training.loop import train
+    from fastbp.training.options import EarlyStopping
     from fastbp.training.stepper import Stepper
     from fastbp.warming import warmup
 
@@ -52,8 +54,8 @@ _MODULES = {
     "OwnOptimizer": "own",
     "Checkpoints": "training.checkpoints",
     "History": "training.history",
-    "DivergedError": "training.loop",
-    "EarlyStopping": "training.loop",
+    "DivergedError": "training.fit",
+    "EarlyStopping": "training.options",
     "train": "training.loop",
     "Stepper": "training.stepper",
     "warmup": "warming",

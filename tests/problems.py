@@ -10,7 +10,8 @@ from fastbp.arrays import aligned
 from fastbp.choices.activations import ACTIVATIONS
 from fastbp.choices.losses import LOSSES as LOSS_ROWS
 from fastbp.plan import choice
-from fastbp.plan.problem import Data, Layout, Objective, Rule
+from fastbp.plan.buffers import Problem
+from fastbp.plan.problem import Batches, Data, Layout, Objective, Rule
 from fastbp.plan.steps import Steps
 
 OPTIMIZERS = {  # name: (kernel, buffers, hyperparameters as the kernel takes them, the twin)
@@ -143,15 +144,16 @@ class Run:
         self.state = np.zeros((buffers, flat.size), dtype)
         kept = penalties if penalties.any() else None
         self.objective = Objective(LOSS_ROWS[net.loss], penalties=kept, **more)
-        self.steps = Steps(
-            *(self.params, self.layout, self.objective, Rule(kernel, hyper, buffers, clip)),
-            *(tuple(self.state), Data(X, y, weights), batch),
-            shuffled=shuffled,
-            seed=seed,
+        problem = Problem.for_training(
+            self.layout,
+            self.objective,
+            Rule(kernel, hyper, buffers, clip),
+            Data(X, y, weights),
+            Batches(batch, shuffled=shuffled),
             n_threads=threads,
-            record=record,
             choices=chosen,
         )
+        self.steps = Steps(problem, self.params, tuple(self.state), seed=seed, record=record)
         self.epochs = np.full((100, 2), np.nan)
 
     @property

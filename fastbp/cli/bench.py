@@ -16,7 +16,8 @@ from fastbp import reference
 from fastbp.arrays import Array
 from fastbp.network import Network
 from fastbp.optimizers import Adam
-from fastbp.plan.problem import Data
+from fastbp.plan.buffers import Problem
+from fastbp.plan.problem import Batches, Data
 from fastbp.plan.processors import processors
 from fastbp.plan.steps import Steps
 
@@ -90,17 +91,16 @@ def step_seconds(sizes: tuple[int, ...], batch: int, threads: int, seconds: floa
     """Measure a compiled step; compiling it, or loading it, comes before."""
     net = Network(sizes)
     X, y = _data(sizes, batch)
-    steps = Steps(
-        net.params,
+    optimizer = Adam(LEARNING_RATE)
+    problem = Problem.for_training(
         net.layout,
         net.objective(),
-        Adam(LEARNING_RATE).rule(0.0),
-        Adam().state(net.params.size, net.dtype),
+        optimizer.rule(0.0),
         Data(X, y),
-        batch,
-        shuffled=True,
+        Batches(batch, shuffled=True),
         n_threads=threads,
     )
+    steps = Steps(problem, net.params, optimizer.state(net.params.size, net.dtype))
     with steps:
         return _measured(lambda count: steps.take(np.full(count, LEARNING_RATE)), 1, seconds)
 

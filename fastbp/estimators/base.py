@@ -35,7 +35,7 @@ from fastbp.optimizers import (
 )
 from fastbp.plan.problem import Objective, Sparse
 from fastbp.training.interruption import interrupts
-from fastbp.training.loop import said_stop
+from fastbp.training.options import stop_requested
 
 NOT_FINITE = (
     "Solver produced non-finite parameter weights. The input data may contain large values and "
@@ -609,7 +609,7 @@ class BasePerceptron(BaseEstimator):  # type: ignore[misc]
             print(f"Iteration {self.n_iter_}, loss = {self.loss_:.8f}")
         if held is not None:
             self._note_score(held)
-        stopped = said_stop([callback(self) for callback in callbacks])
+        stopped = stop_requested([callback(self) for callback in callbacks])
         if self._no_improvement_count > self.n_iter_no_change:
             what = "Validation score" if self.early_stopping else "Training loss"
             self._say(
@@ -714,7 +714,7 @@ class BasePerceptron(BaseEstimator):  # type: ignore[misc]
             if not callbacks:
                 return pressed.is_set()
             self._net.params[:] = net.params
-            return said_stop([callback(self) for callback in callbacks]) or pressed.is_set()
+            return stop_requested([callback(self) for callback in callbacks]) or pressed.is_set()
 
         with interrupts() as pressed:
             result, self.loss_ = minimise(

@@ -17,8 +17,9 @@ from fastbp.arrays import Array, aligned
 from fastbp.network import Network
 from fastbp.network.evaluation import row_count
 from fastbp.optimizers import Optimizer, Schedule
+from fastbp.plan.buffers import Problem
 from fastbp.plan.gradient import NO_UPDATE
-from fastbp.plan.problem import Data, Objective, Sparse
+from fastbp.plan.problem import Batches, Data, Objective, Sparse
 from fastbp.plan.steps import CHUNK_SECONDS, Steps
 
 # Orders of rows are drawn ahead for so many rows at most, and for so many epochs.
@@ -141,20 +142,19 @@ class Epochs:
         self.rows, self.batch_size = rows, batch_size
         # Epochs that may be asked for at a time.
         self.ahead = max(1, min(ahead, EPOCHS_AHEAD, ROWS_AHEAD // rows))
-        self.steps = Steps(
-            net.params,
+        batches = Batches(batch_size)
+        if order is not None:
+            batches = Batches(batch_size, order=np.arange(rows), orders=self.ahead)
+        problem = Problem.for_training(
             net.layout,
             objective,
             descent.optimizer.rule(clip),
-            descent.state,
             examples.data(),
-            batch_size,
-            seed=seed,
+            batches,
             n_threads=n_threads,
-            order=None if order is None else np.arange(rows),
-            orders=1 if order is None else self.ahead,
-            together=self.ahead * -(-rows // batch_size),
+            steps_per_call=self.ahead * -(-rows // batch_size),
         )
+        self.steps = Steps(problem, net.params, descent.state, seed=seed)
         self.steps.go_to(0, descent.powers)
         self.per_epoch = self.steps.per_epoch
         self._seconds = 0.0  # that a step took when last looked at
@@ -287,11 +287,16 @@ def minimise(
     fixed = 0.0 if constant is None else float(np.average(constant, weights=examples.weights))
     shared = 1.0 - 1.0 / net.sizes[-1] if net.loss == "squared_error" else 0.0
     reported = np.inf
-    with Steps(
-        *(net.params, net.layout, objective, NO_UPDATE, (), examples.data(), row_count(examples.X)),
+    problem = Problem.for_training(
+        net.layout,
+        objective,
+        NO_UPDATE,
+        examples.data(),
+        Batches(row_count(examples.X)),
         n_threads=n_threads,
-        together=1,
-    ) as steps:
+        steps_per_call=1,
+    )
+    with Steps(problem, net.params) as steps:
 
         def loss_and_gradients(params: Array) -> tuple[float, Array]:
             nonlocal reported

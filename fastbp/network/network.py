@@ -14,11 +14,12 @@ from fastbp.network import evaluation
 from fastbp.network.evaluation import row_count
 from fastbp.network.planning import step_plan
 from fastbp.network.structure import Structure
+from fastbp.plan.buffers import Problem
 from fastbp.plan.choice import FEW_ROWS
 from fastbp.plan.describe import StepPlan
 from fastbp.plan.gradient import NO_UPDATE, Gradients
 from fastbp.plan.inference import Inference, LossOfOutputs
-from fastbp.plan.problem import Data, Objective, Sparse
+from fastbp.plan.problem import Batches, Data, Objective, Sparse
 from fastbp.plan.processors import own_processors
 from fastbp.plan.steps import Steps, random_key
 
@@ -263,7 +264,8 @@ class Network(Structure):
         objective = self.objective(l1, l2, dropout, label_smoothing)
         if X.dtype != self.dtype or X.nbytes > COPIED_BYTES:
             data, n = Data(X, y, weights), len(X)
-            step = Steps(self.params, self.layout, objective, NO_UPDATE, (), data, n, seed=seed)
+            problem = Problem.for_training(self.layout, objective, NO_UPDATE, data, Batches(n))
+            step = Steps(problem, self.params, seed=seed)
             _, means = step.take(np.zeros(1, np.float64))
             return float(means[0, 0]) if len(means) else float("nan"), step.gradients
         penalties = None if objective.penalties is None else objective.penalties.tobytes()

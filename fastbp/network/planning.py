@@ -7,8 +7,9 @@ import numpy as np
 from fastbp import checks
 from fastbp.arrays import Array
 from fastbp.optimizers import as_optimizer
+from fastbp.plan.buffers import Problem
 from fastbp.plan.describe import StepPlan
-from fastbp.plan.problem import Data
+from fastbp.plan.problem import Batches, Data
 from fastbp.plan.processors import MOST_THREADS
 from fastbp.plan.steps import Steps
 
@@ -42,13 +43,15 @@ def step_plan(
     else:
         y = random.uniform(0.0, 1.0, (rows, K)).astype(net.dtype)
     weights = np.ones(rows, net.dtype) if sample_weight else None
-    steps = Steps(
-        *(net.params, net.layout, net.objective(**penalties)),
-        *(chosen.rule(clip), chosen.state(net.params.size, net.dtype)),
-        *(Data(X, y, weights), batch_size),
-        shuffled=True,
+    problem = Problem.for_training(
+        net.layout,
+        net.objective(**penalties),
+        chosen.rule(clip),
+        Data(X, y, weights),
+        Batches(batch_size, shuffled=True),
         n_threads=n_threads,
     )
+    steps = Steps(problem, net.params, chosen.state(net.params.size, net.dtype))
     kinds = ", ".join(sorted(set(net.activations))) or "no hidden layer"
     title = (
         f"One step of {'-'.join(map(str, net.sizes))}, {kinds}, {net.loss}, "

@@ -9,7 +9,8 @@ from fastbp.compiler.declare import interpreted
 from fastbp.kernels import clock, dense
 from fastbp.plan import choice
 from fastbp.plan.operand import Memory, Operand
-from fastbp.plan.problem import Data, Layout, Objective, Rule, Sparse
+from fastbp.plan.problem import Batches, Data, Layout, Objective, Rule, Sparse
+from fastbp.plan.processors import suitable_threads
 
 # Epochs whose means fit; more memory is allocated for a call in which more of them end.
 MEANS = 64
@@ -30,11 +31,51 @@ class Problem(NamedTuple):
     objective: Objective
     rule: Rule
     data: Data
-    batch_size: int  # rows of a step, but for the last of an epoch
-    shuffled: bool  # whether each epoch visits the rows in a new order
-    in_place: bool  # whether rows are taken where they are: ``order`` is 0 to n - 1
+    batches: Batches
+    in_place: bool  # whether rows are read where they are, in their order, without a copy
     threads: int
     choices: choice.Choices
+
+    @classmethod
+    def for_training(
+        cls,
+        layout: Layout,
+        objective: Objective,
+        rule: Rule,
+        data: Data,
+        batches: Batches,
+        *,
+        n_threads: int | None = 1,
+        steps_per_call: int | None = None,
+        choices: choice.Choices | None = None,
+    ) -> "Problem":
+        """Choose what the arguments leave open.
+
+        Parameters
+        ----------
+        layout, objective, rule, data, batches
+        n_threads : int or None
+            None chooses the number from the work of a step.
+        steps_per_call : int or None
+            The steps of a call, if they are few; the choice of threads depends on it.
+        choices : Choices or None
+            None: those of ``choice.for_training``.
+        """
+        sparse = isinstance(data.X, Sparse)
+        in_place = batches.order is None and not batches.shuffled and not sparse
+        if isinstance(data.X, np.ndarray):
+            in_place = in_place and data.X.dtype == layout.dtype and not interpreted()
+        if n_threads is None:
+            itemsize = layout.dtype.itemsize
+            n_threads = suitable_threads(layout.sizes, batches.size, itemsize, steps_per_call)
+        if choices is None:
+            choices = choice.for_training(layout, batches.size, sparse=sparse)
+        return cls(layout, objective, rule, data, batches, in_place, n_threads, choices)
+
+    @property
+    def batch_size(self) -> int:
+        """Rows of a step; the last step of an epoch may have fewer."""
+        return self.batches.size
 
     @property
     def is_sparse(self) -> bool:

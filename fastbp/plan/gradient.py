@@ -10,7 +10,7 @@ from fastbp.plan import choice
 from fastbp.plan.buffers import Problem, Progress, Shared, ThreadBuffers
 from fastbp.plan.lowering import lower_gradient
 from fastbp.plan.plan import once
-from fastbp.plan.problem import Data, Layout, Objective, Rule
+from fastbp.plan.problem import Batches, Data, Layout, Objective, Rule
 
 # A rule without an update.
 NO_UPDATE = Rule(None, (), 0)
@@ -64,8 +64,7 @@ class GradientPlan:
             objective=objective,
             rule=NO_UPDATE,
             data=data,
-            batch_size=rows,
-            shuffled=False,
+            batches=Batches(rows),
             in_place=True,
             threads=1,
             choices=choices._replace(block=rows),

@@ -20,7 +20,7 @@ def lower_run(thread: ThreadBuffers) -> Plan:
     problem, progress, plan = thread.problem, thread.progress, Plan(run.run_steps)
     n, B = progress.examples, problem.batch_size
     plan.begin("epoch")
-    if problem.shuffled:
+    if problem.batches.shuffled:
         _begin_epoch(plan, thread)
     is_ragged = n % B != 0
     if is_ragged:

@@ -109,6 +109,19 @@ class Data(NamedTuple):
     weights: Array | None = None  # (n,) sample weights; None: all 1
 
 
+class Batches(NamedTuple):
+    """How the rows of the data are grouped into the steps of an epoch."""
+
+    size: int  # rows of a step; the last step of an epoch may have fewer
+    shuffled: bool = False  # whether each epoch visits the rows in a new order
+    order: Array | None = None  # (rows,) int64 rows to visit, each once in an epoch; None: all
+    orders: int = 1  # orders that are stored; epoch k uses row k modulo ``orders`` of Steps.orders
+
+    def count(self, data: Data) -> int:
+        """Count the rows of an epoch."""
+        return len(data.y if self.order is None else self.order)
+
+
 class Objective(NamedTuple):
     """What is minimised: a loss and its penalties."""
 

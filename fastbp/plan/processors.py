@@ -41,15 +41,17 @@ def own_processors() -> int:
 
 
 def suitable_threads(
-    sizes: tuple[int, ...], rows: int, itemsize: int = 4, together: int | None = None
+    sizes: tuple[int, ...], rows: int, itemsize: int = 4, steps_per_call: int | None = None
 ) -> int:
-    """Choose how many threads take steps of ``rows`` rows together in a network of ``sizes``.
+    """Choose the number of threads for steps of ``rows`` rows in a network of ``sizes``.
 
-    Numbers of ``itemsize`` 8 take twice the time of 4 bytes. ``together``: how many steps are taken
-    in a call, for which threads are to be woken; None: many.
+    Numbers of ``itemsize`` 8 take twice the time of 4 bytes. A call of few steps may be too short
+    to start threads for; ``steps_per_call`` None means many.
     """
     weights = float(sum(M * N for M, N in itertools.pairwise(sizes)))
     work = 3.0 * rows * (weights + WORK_OF_NUMBER * float(sum(sizes))) * itemsize / 4
-    if work < THREADED_WORK or (together is not None and work * together < THREADED_CALL):
+    if work < THREADED_WORK or (
+        steps_per_call is not None and work * steps_per_call < THREADED_CALL
+    ):
         return 1
     return min(own_processors(), rows)

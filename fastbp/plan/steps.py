@@ -10,13 +10,11 @@ from fastbp.arrays import Array
 from fastbp.compiler import native
 from fastbp.compiler.declare import interpreted
 from fastbp.kernels import clock
-from fastbp.plan import choice, run
+from fastbp.plan import run
 from fastbp.plan.buffers import Problem, Progress, Shared, ThreadBuffers
 from fastbp.plan.lowering import lower_run
 from fastbp.plan.operand import Operand
 from fastbp.plan.plan import Plan
-from fastbp.plan.problem import Data, Layout, Objective, Rule, Sparse
-from fastbp.plan.processors import suitable_threads
 
 # A compiled call lasts about so long, so that Ctrl-C, progress and callbacks are not kept waiting.
 CHUNK_SECONDS = 0.2
@@ -29,85 +27,54 @@ def random_key(seed: int | None) -> np.uint64:
 
 
 class Steps:
-    """Takes steps: gradients, and their updates, batch after batch.
+    """Training steps: the gradient of each batch, and the update of the parameters.
 
     Parameters
     ----------
+    problem : Problem
     params : (P,) array
         The parameters, which are updated.
-    layout : Layout
-    objective : Objective
-    rule : Rule
     state : tuple of (P,) arrays
-        What the optimizer keeps.
-    data : Data
-    batch_size : int
-        Rows of a step; the last of an epoch may have fewer.
-    shuffled : bool
-        Whether each epoch visits the rows in a new order.
+        The buffers of the optimizer.
     seed : int or None
-        Of the order and of dropout.
-    n_threads : int or None
-        None: as many as suit the work.
-    order : (rows,) int64 array or None
-        The rows of ``data`` to visit, each once in an epoch; None: all, in their order.
-    orders : int
-        Row orders that are stored. Epoch k uses row k modulo ``orders`` of ``self.orders``
-        (orders, rows), which the caller may overwrite.
-    together : int or None
-        Steps of a call, if that is known; the choice of threads depends on it.
+        Seed of the order of rows and of dropout.
     record : (n, K) array or None
         Receives z of the last layer for every row visited.
-    choices : Choices or None
-        None: what ``choice`` says.
+
+    Attributes
+    ----------
+    orders : (batches.orders, rows) array
+        The orders of the rows; the caller may overwrite them.
     """
 
     def __init__(
         self,
+        problem: Problem,
         params: Array,
-        layout: Layout,
-        objective: Objective,
-        rule: Rule,
-        state: tuple[Array, ...],
-        data: Data,
-        batch_size: int,
+        state: tuple[Array, ...] = (),
         *,
-        shuffled: bool = False,
         seed: int | None = 0,
-        n_threads: int | None = 1,
-        order: Array | None = None,
-        orders: int = 1,
-        together: int | None = None,
         record: Array | None = None,
-        choices: choice.Choices | None = None,
     ) -> None:
         native.one_thread()
+        layout, rule, batches = problem.layout, problem.rule, problem.batches
         self._writes = rule.kernel is not None
         layout.check(params, writes=self._writes)
-        n = len(data.y if order is None else order)
-        self.params, self.state, self.layout, self.rule = params, state, layout, rule
-        self.examples, self.rows, self.per_epoch = n, batch_size, -(-n // batch_size)
-        sparse = isinstance(data.X, Sparse)
-        in_place = order is None and not shuffled and not sparse
-        if isinstance(data.X, np.ndarray):
-            in_place = in_place and data.X.dtype == params.dtype and not interpreted()
-        if n_threads is None:
-            n_threads = suitable_threads(layout.sizes, batch_size, params.itemsize, together)
-        self.threads = n_threads
-        self.problem = Problem(
-            *(layout, objective, rule, data, batch_size, shuffled, in_place, n_threads),
-            choices or choice.for_training(layout, batch_size, sparse=sparse),
-        )
-        orders_of_rows = np.tile(np.arange(n) if order is None else order, orders)
-        self._order = np.ascontiguousarray(orders_of_rows, np.int64)
-        self.orders = self._order.reshape(orders, n)
+        n = batches.count(problem.data)
+        self.problem, self.params, self.state = problem, params, state
+        self.layout, self.rule, self.threads = layout, rule, problem.threads
+        self.examples, self.rows, self.per_epoch = n, batches.size, -(-n // batches.size)
+        order = np.arange(n) if batches.order is None else batches.order
+        self._order = np.ascontiguousarray(np.tile(order, batches.orders), np.int64)
+        self.orders = self._order.reshape(batches.orders, n)
         key = random_key(seed)
         self._shared = Shared(self.problem, params, state, self._order)
         if record is not None:
             self._shared.record = Operand.of("record", record)
         memory = self._shared.memory
         self._progress = [
-            Progress(memory, rule, key, n, orders, batch_size) for _ in range(n_threads)
+            Progress(memory, rule, key, n, batches.orders, batches.size)
+            for _ in range(self.threads)
         ]
         self._threads = [
             _Thread(ThreadBuffers(self.problem, self._shared, progress, rank))

@@ -20,9 +20,11 @@ from fastbp.runs.settings import (
     Settings,
 )
 from fastbp.training.checkpoints import Checkpoints
+from fastbp.training.fit import DivergedError
 from fastbp.training.history import History
 from fastbp.training.interruption import Interruption
-from fastbp.training.loop import Callback, DivergedError, EarlyStopping, train
+from fastbp.training.loop import train
+from fastbp.training.options import Callback, EarlyStopping
 
 CHECKPOINTS = "checkpoints"
 # Rows whose outputs are computed at a time.

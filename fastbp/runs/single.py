@@ -38,7 +38,7 @@ from fastbp.runs.fit import (
 from fastbp.runs.settings import Settings
 from fastbp.training.history import History
 from fastbp.training.interruption import Interruption
-from fastbp.training.loop import Callback
+from fastbp.training.options import Callback
 
 # During training the history is written every HISTORY_SECONDS, or less often if writing would take
 # more than the fraction MAX_HISTORY_TIME of the time.

@@ -8,7 +8,8 @@ import numpy as np
 
 from fastbp.arrays import Array, aligned
 from fastbp.network import Network
-from fastbp.plan.problem import Data
+from fastbp.plan.buffers import Problem
+from fastbp.plan.problem import Batches, Data
 from fastbp.plan.steps import CHUNK_SECONDS, Steps
 from fastbp.scratch.layers import (
     Activation_Linear,
@@ -195,17 +196,15 @@ class CompiledSteps:
         buffers = [params, *state]
         for buffer, arrays in zip(buffers, layer_arrays, strict=True):
             np.concatenate([array.ravel() for array in arrays], out=buffer)
-        run = Steps(
-            params,
+        problem = Problem.for_training(
             self.net.layout,
             self.objective,
             optimizer.rule(),
-            tuple(state),
             self.data,
-            self.rows,
+            Batches(self.rows),
             n_threads=None,
-            record=self.outputs,
         )
+        run = Steps(problem, params, tuple(state), record=self.outputs)
         start = first % self.steps_per_epoch * self.rows
         run.go_to(start, optimizer.beta_powers())
         done = 0

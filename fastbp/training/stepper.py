@@ -12,8 +12,8 @@ from fastbp.network import Network
 from fastbp.optimizers import Optimizer, Schedule, as_optimizer, as_schedule
 from fastbp.plan.operand import Memory, Operand
 from fastbp.plan.plan import Plan, once
+from fastbp.training.fit import DivergedError
 from fastbp.training.history import History
-from fastbp.training.loop import DivergedError
 
 # Learning rates of so many steps are computed at a time.
 RATES_AHEAD = 256

@@ -12,7 +12,8 @@ import fastbp
 from fastbp import kernels
 from fastbp.data.splitting import split
 from fastbp.network import network as network_module
-from fastbp.plan.problem import Data
+from fastbp.plan.buffers import Problem
+from fastbp.plan.problem import Batches, Data
 from fastbp.plan.processors import processors
 from fastbp.plan.steps import Steps
 
@@ -253,12 +254,14 @@ def test_steps_visit_the_rows_they_are_given_and_no_other():
     X[rows, 0] = 1
     X[np.setdiff1d(np.arange(30), rows)] = np.nan
     net = fastbp.Network([2, 2], dtype="float64")
-    steps = Steps(
-        *(net.params, net.layout, net.objective(), fastbp.SGD(0.1).rule(0.0)),
-        *((), Data(X, np.arange(30) % 2), 3),
-        shuffled=True,
-        order=rows,
+    problem = Problem.for_training(
+        net.layout,
+        net.objective(),
+        fastbp.SGD(0.1).rule(0.0),
+        Data(X, np.arange(30) % 2),
+        Batches(3, shuffled=True, order=rows),
     )
+    steps = Steps(problem, net.params)
     taken, means = steps.take(np.full(6, 0.1))
     assert taken == 6
     assert np.isfinite(means).all()

@@ -13,7 +13,8 @@ from slow import all_of
 
 import fastbp
 from fastbp.plan import choice, processors, steps
-from fastbp.plan.problem import Data
+from fastbp.plan.buffers import Problem
+from fastbp.plan.problem import Batches, Data
 
 needs_jit = pytest.mark.skipif(numba.config.DISABLE_JIT, reason="threads need compiled code")
 pytestmark = needs_jit
@@ -209,8 +210,8 @@ def test_threads_are_chosen_by_the_work(monkeypatch):
     assert processors.suitable_threads([3000, 3000, 10], 5) == 5
     assert processors.suitable_threads([64, 100, 10], 64) == 1
     assert processors.suitable_threads([64, 100, 10], 64, itemsize=8) == 8
-    assert processors.suitable_threads([64, 100, 10], 64, itemsize=8, together=2) == 1
-    assert processors.suitable_threads([64, 100, 10], 64, itemsize=8, together=9) == 8
+    assert processors.suitable_threads([64, 100, 10], 64, itemsize=8, steps_per_call=2) == 1
+    assert processors.suitable_threads([64, 100, 10], 64, itemsize=8, steps_per_call=9) == 8
     with ThreadPoolExecutor(1) as pool:  # where others are likely to run side by side
         assert pool.submit(processors.suitable_threads, [784, 1024, 10], 256).result() == 1
 
@@ -249,10 +250,10 @@ def test_a_child_process_can_train_after_its_parent_did():
 def test_threads_that_were_not_started_are_not_waited_for():
     X, y = examples(8, [2, 2], "softmax_cross_entropy", "float64")
     net = fastbp.Network([2, 2], dtype="float64")
-    team = steps.Steps(
-        *(net.params, net.layout, net.objective(), fastbp.SGD(0.1).rule(0.0)),
-        *((), Data(X, y), 4),
-        n_threads=2,
+    rule = fastbp.SGD(0.1).rule(0.0)
+    problem = Problem.for_training(
+        net.layout, net.objective(), rule, Data(X, y), Batches(4), n_threads=2
     )
+    team = steps.Steps(problem, net.params)
     with pytest.raises(RuntimeError, match="2 threads of Steps run inside 'with' only"):
         team.take(np.full(2, 0.1))

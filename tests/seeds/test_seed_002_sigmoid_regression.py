@@ -30,7 +30,8 @@ from sklearn.model_selection import train_test_split
 
 import fastbp
 from fastbp import functional, scratch
-from fastbp.plan.problem import Data
+from fastbp.plan.buffers import Problem
+from fastbp.plan.problem import Batches, Data
 from fastbp.plan.steps import Steps
 
 X_EXAMPLE, T_EXAMPLE = np.array([1.0, 3.0]), np.array([4.0, 1.0])
@@ -364,15 +365,9 @@ def test_one_call_of_the_kernel_takes_all_the_steps():
     net = example_network()
     start, want = net.params.copy(), by_hand(net, X, y, 0.05)
     steps = EPOCHS * ROWS
-    run = Steps(
-        net.params,
-        net.layout,
-        net.objective(),
-        fastbp.SGD().rule(0.0),
-        (),
-        Data(X, y),
-        1,
-    )
+    rule = fastbp.SGD().rule(0.0)
+    problem = Problem.for_training(net.layout, net.objective(), rule, Data(X, y), Batches(1))
+    run = Steps(problem, net.params)
     taken, means = run.take(np.full(steps, 0.05))
     assert taken == steps
     assert means[1, 0] < means[0, 0]

@@ -13,7 +13,7 @@ from slow import some
 import fastbp
 from fastbp import persistence
 from fastbp.datasets import spiral_data
-from fastbp.training import loop
+from fastbp.training import fit as fitting
 from fastbp.training.checkpoints import CheckpointWarning, DamagedCheckpointWarning, paths
 from fastbp.training.interruption import Interruption, interrupts
 from fastbp.training.resuming import CURVES
@@ -68,7 +68,7 @@ def files(folder: Path) -> list[str]:
 
 @pytest.fixture
 def _a_step_a_chunk(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(loop, "CHUNK_SECONDS", 0.0)
+    monkeypatch.setattr(fitting, "CHUNK_SECONDS", 0.0)
 
 
 @pytest.mark.usefixtures("_a_step_a_chunk")

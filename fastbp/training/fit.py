@@ -1,0 +1,272 @@
+"""One fit: compiled steps in short calls, with evaluation, callbacks and checkpoints in between."""
+
+import contextlib
+import time
+from typing import Any, NamedTuple
+
+import numpy as np
+
+from fastbp import checks, own
+from fastbp.arrays import Array
+from fastbp.data.splitting import split
+from fastbp.network import Network, evaluation
+from fastbp.network.evaluation import metric_of, spread
+from fastbp.plan.buffers import Problem
+from fastbp.plan.problem import Batches, Data, Objective
+from fastbp.plan.steps import CHUNK_SECONDS, Steps
+from fastbp.training import resuming
+from fastbp.training.history import History
+from fastbp.training.interruption import interrupts
+from fastbp.training.options import Options, stop_requested
+
+
+class DivergedError(ArithmeticError):
+    """The loss or its gradient was not finite; the network has its last finite weights.
+
+    Attributes
+    ----------
+    history : History
+        The epochs that were completed.
+    """
+
+    def __init__(self, message: str, history: History) -> None:
+        super().__init__(message)
+        self.history = history
+
+
+class HeldOut(NamedTuple):
+    """The rows that the network is evaluated on after each epoch."""
+
+    X: Array
+    y: Array
+    weights: Array | None
+    rows: Array | None  # the indices of those rows; None: all
+
+
+class Fit:
+    """A network, its data and the options of its training.
+
+    Parameters
+    ----------
+    net : Network
+    data : Data
+        Checked.
+    objective : Objective
+    options : Options
+
+    Raises
+    ------
+    ValueError
+        As ``train`` does; nothing has changed then.
+    """
+
+    def __init__(self, net: Network, data: Data, objective: Objective, options: Options) -> None:
+        self.net, self.data, self.options = net, data, options
+        self.keeper = resuming.Keeper(options.checkpoints, options.resume)
+        seed = self.keeper.seed(options.seed)
+        self.held_out, kept = _held_out(net, data, options, seed)
+        if self.held_out is None and options.tracks_best:
+            what = "early_stopping" if options.early_stopping is not None else "keep_best"
+            raise ValueError(f"{what} needs validation_data or validation_fraction")
+        if self.held_out is not None:
+            X, _, _, rows = self.held_out
+            net.expect_inference(len(X if rows is None else rows), None)
+        problem = Problem.for_training(
+            net.layout,
+            objective,
+            options.optimizer.rule(options.clip),
+            data,
+            _batches(data, kept, options),
+            n_threads=self.keeper.threads(options.n_threads),
+        )
+        state = options.optimizer.state(net.layout.params, net.dtype)
+        self.steps = Steps(problem, net.params, state, seed=seed)
+        self.total = self.steps.per_epoch * options.epochs
+        self.history = History(net.metric)
+        self.best: resuming.Best | None = None
+        if options.tracks_best:
+            stopping = options.early_stopping
+            self.best = resuming.Best(net.params, stopping.min_delta if stopping else 0.0)
+        targets, weights = data.y, data.weights
+        if kept is not None:
+            targets, weights = targets[kept], None if weights is None else weights[kept]
+        self.variance = spread(targets, weights)
+
+    def run(self) -> History:
+        """Train to the end, or until training is stopped."""
+        options, history, best = self.options, self.history, self.best
+        before = self.keeper.begin(self.steps, history, best, self._description(), options.epochs)
+        signals = interrupts(terminates=options.checkpoints is not None, event=options.interruption)
+        reporter = _reporter(options.verbose, self.total, self.steps.per_epoch)
+        with self.steps, reporter, signals as interrupted:
+            self._loop(time.perf_counter() - before, reporter, interrupted)
+        self._record_best()
+        stopping = options.early_stopping
+        if stopping is not None and stopping.restores and history.best_params is not None:
+            self.net.params[:] = history.best_params
+        return history
+
+    def _loop(self, begin: float, reporter: Any, interrupted: Any) -> None:
+        """Run all steps. ``begin`` is the time at which the run, or the first part of it, began."""
+        steps, history = self.steps, self.history
+        chunk = 1
+        while steps.taken < self.total and history.stopped is None:
+            count = min(chunk, self._steps_to_next_stop())
+            start = time.perf_counter()
+            taken, means, rates = self._advance(count)
+            now = time.perf_counter()
+            self._record_epochs(means, rates[:taken], start - begin, now - begin)
+            if taken < count:
+                self._record_best()
+                raise self._diverged(rates[taken])
+            if len(means):
+                self._evaluate(begin)
+            reporter.update(steps.taken, history)
+            if len(means):
+                self._decide_to_stop()
+            done = steps.taken == self.total
+            if interrupted.is_set() and history.stopped is None and not done:
+                history.stopped = interrupted.reason
+            self.keeper.note(steps, history, self.best, begin, done=done)
+            # A call lasts about CHUNK_SECONDS, but has at most eight times the steps of the last.
+            seconds_per_step = max(now - start, 1e-9) / count
+            chunk = max(1, min(8 * chunk, int(CHUNK_SECONDS / seconds_per_step)))
+
+    def _steps_to_next_stop(self) -> int:
+        """Count the steps until Python has something to do."""
+        options, steps = self.options, self.steps
+        checkpoints = options.checkpoints
+        each_epoch = bool(options.callbacks) or self.held_out is not None
+        if each_epoch or (checkpoints is not None and checkpoints.epochs is not None):
+            return steps.per_epoch - steps.taken % steps.per_epoch
+        return self.total - steps.taken
+
+    def _advance(self, count: int) -> tuple[int, Array, Array]:
+        """Take up to ``count`` steps; fewer if the loss or the gradient is not finite.
+
+        Returns
+        -------
+        taken : int
+        means : (epochs ended, 2) array
+            Mean loss and score of each.
+        rates : (count,) array
+            Learning rates of the steps.
+        """
+        steps, options = self.steps, self.options
+        if self.net.params is not steps.params:
+            raise ValueError("net.params was replaced while training; write to it instead")
+        numbers = np.arange(steps.taken, steps.taken + count)
+        factors = options.schedule.factors(numbers, steps.per_epoch, self.total)
+        rates = options.optimizer.learning_rate * factors
+        return *steps.take(rates), rates
+
+    def _diverged(self, rate: float) -> DivergedError:
+        """Return the error for a step that was not taken, at learning rate ``rate``."""
+        epoch, step = divmod(self.steps.taken, self.steps.per_epoch)
+        return DivergedError(
+            f"the loss or its gradient is not finite at epoch {epoch + 1}, step {step + 1} of "
+            f"{self.steps.per_epoch}, with learning rate {rate:g}. The network keeps its weights "
+            "from before that step. A smaller learning rate, scaled inputs or clip_norm help",
+            self.history,
+        )
+
+    def _record_epochs(self, means: Array, rates: Array, start: float, end: float) -> None:
+        """Add the epochs that ended in a call from ``start`` to ``end`` (seconds)."""
+        history, steps = self.history, self.steps
+        done = len(history)
+        for k, (loss, score) in enumerate(means, start=1):
+            # The number of this epoch's last step, counted from the first step of the call.
+            last = (done + k) * steps.per_epoch - (steps.taken - len(rates))
+            seconds = start + (end - start) * last / len(rates)
+            before = history.seconds[-1] if history.seconds else 0.0
+            history.loss.append(float(loss))
+            history.metric.append(metric_of(self.net.metric, score, self.variance))
+            history.learning_rate.append(float(rates[last - 1]))
+            history.seconds.append(seconds)
+            history.samples_per_second.append(steps.examples / max(seconds - before, 1e-9))
+
+    def _evaluate(self, begin: float) -> None:
+        """Evaluate the network on the held-out rows."""
+        if self.held_out is None:
+            return
+        loss, metric = evaluation.evaluate(self.net, *self.held_out)
+        self.history.validation_loss.append(loss)
+        self.history.validation_metric.append(metric)
+        self.history.seconds[-1] = time.perf_counter() - begin
+
+    def _decide_to_stop(self) -> None:
+        """Set ``history.stopped`` if early stopping or a callback ends training."""
+        options, history = self.options, self.history
+        if self.best is not None:
+            waited = self.best.note(self.net.params, history)
+            if options.early_stopping is not None and waited >= options.early_stopping.patience:
+                history.stopped = "early stopping"
+        if stop_requested([callback(self.net, history) for callback in options.callbacks]):
+            history.stopped = "callback"
+
+    def _record_best(self) -> None:
+        """Set the best epoch of the history."""
+        if self.best is not None and self.best.epoch:
+            self.history.best_epoch, self.history.best_params = self.best.epoch, self.best.params
+
+    def _description(self) -> dict[str, Any]:
+        """Return what must be the same for the run to be resumed; nothing without checkpoints."""
+        if self.options.checkpoints is None:
+            return {}
+        assert isinstance(self.data.X, np.ndarray)
+        arrays = (self.data.X, self.data.y, self.data.weights, *(self.held_out or ()))
+        description = {
+            "network": self.net.description(),
+            **self.options.description(),
+            "threads": self.steps.threads,
+            "data": resuming.fingerprint(*arrays),
+        }
+        if code := own.code_of([*self.net.own, self.options.optimizer]):
+            description["code"] = code
+        return description
+
+
+def _batches(data: Data, kept: Array | None, options: Options) -> Batches:
+    """Return the batches of an epoch over the rows ``kept``; None: over all rows."""
+    n = len(data.y if kept is None else kept)
+    size = min(options.batch_size, n)
+    # In a batch of all rows, another order changes only the rounding.
+    return Batches(size, shuffled=options.shuffle and size < n, order=kept)
+
+
+def _held_out(
+    net: Network, data: Data, options: Options, seed: Any
+) -> tuple[HeldOut | None, Array | None]:
+    """Return what the network is evaluated on, and the rows kept for training; None: all."""
+    given, fraction = options.validation_data, options.validation_fraction
+    if given is not None:
+        if fraction:
+            raise ValueError("validation_data and validation_fraction exclude each other")
+        X = net.inputs(given[0])
+        if len(X) == 0:
+            raise ValueError(f"validation_data has no rows; the shape of its X is {X.shape}")
+        return HeldOut(X, net.targets(given[1], len(X)), None, None), None
+    if not fraction:
+        return None, None
+    checks.real("validation_fraction", fraction, 0.0, 1.0, open_ends="low high")
+    assert isinstance(data.X, np.ndarray)
+    kept, held = split(data.X, data.y, fraction, seed)
+    return HeldOut(
+        data.X, data.y, data.weights, held
+    ), kept  # X is not split: a copy might not fit into memory
+
+
+def _reporter(verbose: int, total: int, per_epoch: int) -> Any:
+    """Return what shows progress. With ``verbose=0`` it shows nothing, and Rich is not imported."""
+    if not verbose:
+        return _Silence()
+    from fastbp.training.progress import Reporter
+
+    return Reporter(total, per_epoch)
+
+
+class _Silence(contextlib.nullcontext[None]):
+    """A reporter that shows nothing."""
+
+    def update(self, steps: int, history: History) -> None:
+        """Show nothing."""

@@ -1,0 +1,90 @@
+"""The options of a training run, checked."""
+
+from collections.abc import Callable, Iterable
+from dataclasses import dataclass
+from typing import Any
+
+import numpy as np
+
+from fastbp import checks
+from fastbp.network import Network
+from fastbp.optimizers import Optimizer, Schedule
+from fastbp.training.checkpoints import Checkpoints
+from fastbp.training.history import History
+from fastbp.training.interruption import Interruption
+
+Callback = Callable[[Network, History], object]
+
+
+def stop_requested(answers: Iterable[object]) -> bool:
+    """Whether a callback returned True, Python's or NumPy's; other values have no meaning."""
+    return any(isinstance(answer, bool | np.bool_) and bool(answer) for answer in answers)
+
+
+@dataclass(frozen=True)
+class EarlyStopping:
+    """Stop training when the validation loss no longer decreases, and restore the best weights.
+
+    Parameters
+    ----------
+    patience : int
+        Number of epochs without a lower validation loss after which training stops.
+    min_delta : float
+        Minimum decrease of the loss that counts.
+    restores : bool
+        Whether the best weights are restored; otherwise only ``History.best_params`` holds them.
+    """
+
+    patience: int = 10
+    min_delta: float = 0.0
+    restores: bool = True
+
+    def __post_init__(self) -> None:
+        checks.whole("patience", self.patience, 1)
+        checks.real("min_delta", self.min_delta, 0.0)
+
+
+@dataclass(frozen=True)
+class Options:
+    """The arguments of ``train`` other than the network and the data."""
+
+    optimizer: Optimizer
+    schedule: Schedule
+    epochs: int
+    batch_size: int
+    validation_data: tuple[Any, Any] | None
+    validation_fraction: float
+    early_stopping: EarlyStopping | None
+    penalties: tuple[float, float, Any]  # l1, l2, dropout
+    label_smoothing: float
+    clip: float  # largest norm of the gradient; 0: no limit
+    shuffle: bool
+    seed: int | None
+    callbacks: list[Callback]
+    n_threads: int | None
+    verbose: int
+    checkpoints: Checkpoints | None
+    resume: bool
+    keep_best: bool
+    interruption: Interruption | None
+
+    @property
+    def tracks_best(self) -> bool:
+        """Whether the best epoch is determined."""
+        return self.early_stopping is not None or self.keep_best
+
+    def description(self) -> dict[str, Any]:
+        """Return the options that must be the same for a run to be resumed."""
+        l1, l2, dropout = self.penalties
+        return {
+            "optimizer": repr(self.optimizer),
+            "schedule": repr(self.schedule),
+            "batch_size": self.batch_size,
+            "penalties": repr((float(l1), float(l2), np.ravel(dropout).tolist())),
+            "label_smoothing": float(self.label_smoothing),
+            "clip_norm": self.clip,
+            "shuffle": bool(self.shuffle),
+            "early_stopping": repr(self.early_stopping),
+            "keep_best": bool(self.keep_best),
+            "seed": repr(self.seed),
+        }
