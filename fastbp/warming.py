@@ -39,7 +39,7 @@ def warmup(dtype: Any = "float32", *, estimators: bool = False) -> None:
 
 def _warm_estimators(dtype: Any) -> None:
     """Fit as estimators do: several classes, of many inputs and of few; two classes; numbers."""
-    from fastbp.estimators.mlp import MLPClassifier, MLPRegressor
+    from fastbp.estimators import MLPClassifier, MLPRegressor
 
     y = np.arange(40)
     with warnings.catch_warnings():

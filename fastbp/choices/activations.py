@@ -21,6 +21,8 @@ class Activation(NamedTuple):
     torch: str = ""  # the class in torch.nn, written into model files
     c: str | None = None  # f(z) in C, $f what ends constants and functions; None: there is none
     onnx: Any = None  # function that adds its nodes to a graph of ONNX; None: there is none
+    sklearn: str = ""  # the name in scikit-learn, if it has another
+    sklearn_factor: float = 6.0  # its initial weights are below sqrt(factor / (fan-in + fan-out))
     own: Any = None  # the ``OwnActivation`` that it is; None: it is built in
 
 
@@ -52,6 +54,8 @@ _TABLE = (
     Activation(
         *("sigmoid", activations.bias_sigmoid, activations.sigmoid_backward),
         torch="Sigmoid",
+        sklearn="logistic",
+        sklearn_factor=2.0,  # the slope at 0 is a quarter of tanh's
         c="1 / (1 + exp$f(-z))",
         onnx=onnx_nodes.sigmoid,
     ),

@@ -1,5 +1,6 @@
 """Estimators for scikit-learn."""
 
-from fastbp.estimators.mlp import MLPClassifier, MLPRegressor
+from fastbp.estimators.classifier import MLPClassifier
+from fastbp.estimators.regressor import MLPRegressor
 
 __all__ = ["MLPClassifier", "MLPRegressor"]

@@ -1,0 +1,312 @@
+"""A classifier with the interface of scikit-learn's ``MLPClassifier``."""
+
+from numbers import Real
+from typing import Any, ClassVar
+
+import numpy as np
+from scipy.sparse import csr_matrix, issparse
+from scipy.special import log_softmax
+from sklearn.base import ClassifierMixin
+from sklearn.utils import column_or_1d, compute_sample_weight
+from sklearn.utils._param_validation import Interval, StrOptions
+from sklearn.utils.metaestimators import available_if
+from sklearn.utils.multiclass import (
+    _check_partial_fit_first_call,
+    check_classification_targets,
+    type_of_target,
+    unique_labels,
+)
+from sklearn.utils.validation import check_is_fitted
+
+from fastbp.arrays import Array
+from fastbp.estimators.base import BasePerceptron, partial_fit_is_available
+from fastbp.estimators.documentation import document
+from fastbp.plan.problem import Data
+
+BINARY, MULTICLASS, ONE_VS_REST, MULTILABEL = "binary", "multiclass", "one-vs-rest", "multilabel"
+
+
+class MLPClassifier(ClassifierMixin, BasePerceptron):  # type: ignore[misc]
+    """Multi-layer perceptron that classifies, by cross-entropy.
+
+    Parameters
+    ----------
+    {training_parameters}
+    out_activation : {'auto', 'softmax', 'logistic'}, default='auto'
+        ``'auto'``: softmax for more than two classes, logistic for two or for several labels, as in
+        scikit-learn. ``'logistic'`` for more than two classes makes their outputs independent (one
+        against the rest); ``'softmax'`` for two classes gives each its own output.
+    class_weight : dict, list of dict, 'balanced' or None, default=None
+        Weights of the classes in the loss, multiplied by ``sample_weight``; ``'balanced'`` makes
+        them inversely proportional to the number of their rows.
+    label_smoothing : float, default=0.0
+        Fraction of each label that is spread evenly over the classes.
+    {further_parameters}
+
+
+    Attributes
+    ----------
+    classes_ : array of shape (n_classes,)
+    {fitted_attributes}
+
+
+    See Also
+    --------
+    sklearn.neural_network.MLPClassifier : The estimator that it replaces.
+    fastbp.train : Training without scikit-learn's conventions.
+
+    Examples
+    --------
+    >>> from sklearn.datasets import load_digits
+    >>> from sklearn.model_selection import train_test_split
+    >>> from fastbp import MLPClassifier
+    >>> X, y = load_digits(return_X_y=True)
+    >>> X_train, X_test, y_train, y_test = train_test_split(X, y, random_state=0)
+    >>> clf = MLPClassifier(random_state=0).fit(X_train, y_train)
+    >>> clf.score(X_test, y_test) > 0.96
+    True
+    >>> clf.predict(X_test[:5])
+    array([2, 8, 2, 6, 6])
+
+    Weights for the classes, dropout, and a schedule for Adam:
+
+    >>> clf = MLPClassifier((64, 64), activation=["gelu", "relu"], class_weight="balanced",
+    ...                     dropout=0.1, learning_rate="cosine", label_smoothing=0.05,
+    ...                     early_stopping=True, scoring="f1_macro", dtype="float32",
+    ...                     random_state=0)
+    >>> clf = clf.fit(X_train, y_train, validation_data=(X_test, y_test))
+    >>> clf.best_validation_score_ > 0.96
+    True
+    """
+
+    loss: ClassVar[str] = "log_loss"
+    _numeric: ClassVar[bool] = False
+    _parameter_constraints: ClassVar[dict[str, Any]] = {
+        **BasePerceptron._parameter_constraints,
+        "out_activation": [StrOptions({"auto", "softmax", "logistic"})],
+        "class_weight": [dict, list, StrOptions({"balanced"}), None],
+        "label_smoothing": [Interval(Real, 0, 1, closed="left")],
+    }
+
+    def __init__(
+        self,
+        hidden_layer_sizes: Any = (100,),
+        activation: Any = "relu",
+        *,
+        solver: Any = "adam",
+        alpha: float = 0.0001,
+        batch_size: Any = "auto",
+        learning_rate: Any = "constant",
+        learning_rate_init: float = 0.001,
+        power_t: float = 0.5,
+        max_iter: int = 200,
+        shuffle: bool = True,
+        random_state: Any = None,
+        tol: float = 1e-4,
+        verbose: Any = False,
+        warm_start: bool = False,
+        momentum: float = 0.9,
+        nesterovs_momentum: bool = True,
+        early_stopping: bool = False,
+        validation_fraction: float = 0.1,
+        beta_1: float = 0.9,
+        beta_2: float = 0.999,
+        epsilon: float = 1e-8,
+        n_iter_no_change: Any = 10,
+        max_fun: int = 15000,
+        out_activation: str = "auto",
+        class_weight: Any = None,
+        label_smoothing: float = 0.0,
+        dropout: Any = 0.0,
+        clip_norm: float | None = None,
+        scoring: Any = None,
+        callbacks: Any = None,
+        dtype: str = "auto",
+        n_threads: int | None = None,
+    ) -> None:
+        given = locals()
+        for name in MLPClassifier._get_param_names():
+            setattr(self, name, given[name])
+
+    # ------------------------------------------------------------------ what the base asks for
+
+    @property
+    def _loss(self) -> str:  # type: ignore[override]
+        return "softmax_cross_entropy" if self._kind == MULTICLASS else "sigmoid_cross_entropy"
+
+    def _outputs(self) -> int:
+        self.out_activation_ = "softmax" if self._kind == MULTICLASS else "logistic"
+        if self._kind == MULTILABEL:
+            return int(self._labels)
+        return 1 if self._kind == BINARY else len(self.classes_)
+
+    def _targets(self, y: Any, *, incremental: bool, reset: bool) -> Array:
+        if y.ndim == 2 and y.shape[1] == 1:
+            y = column_or_1d(y, warn=True)
+        if "classes_" not in vars(self) or not (self.warm_start or incremental):
+            self._set_classes(y, type_of_target(y, input_name="y"))
+        else:
+            several = type_of_target(y, input_name="y").startswith("multilabel")
+            if several != (self._kind == MULTILABEL):
+                raise ValueError(
+                    f"y must be as at the first fit, which had {self._kind} targets; it has "
+                    f"{type_of_target(y)} ones"
+                )
+            if several and y.shape[1] != self._labels:
+                raise ValueError(
+                    f"y has {y.shape[1]} labels; at the first fit it had {self._labels}"
+                )
+            if not several:
+                self._compare_classes(unique_labels(y), incremental)
+        if self._kind == MULTILABEL:
+            return np.asarray((y.toarray() if issparse(y) else y) != 0)
+        indices = np.searchsorted(self.classes_, y)
+        if self._kind == MULTICLASS:
+            return np.asarray(indices, np.int64)
+        if self._kind == ONE_VS_REST:
+            return np.asarray(indices[:, None] == np.arange(len(self.classes_)))
+        return np.asarray((indices == 1)[:, None])
+
+    def _set_classes(self, y: Any, kind: str) -> None:
+        """Take the classes that ``y``, which is of a ``kind``, holds, and the number of outputs."""
+        if kind.startswith("multilabel"):
+            self._kind, self._labels, self._sparse_labels = MULTILABEL, np.shape(y)[1], issparse(y)
+            self.classes_ = np.arange(self._labels)
+            return
+        if kind not in ("binary", "multiclass"):
+            check_classification_targets(y)
+            raise ValueError(
+                "Multioutput target data is not supported with label binarization: y must hold "
+                f"one class per row, or 0 and 1 for each of several labels; it is {kind}"
+            )
+        self.classes_ = unique_labels(y) if np.asarray(y).dtype.kind == "O" else np.unique(y)
+        several = len(self.classes_) > 2
+        if several:
+            self._kind = ONE_VS_REST if self.out_activation == "logistic" else MULTICLASS
+        else:
+            two = len(self.classes_) == 2 and self.out_activation == "softmax"
+            self._kind = MULTICLASS if two else BINARY
+
+    def _compare_classes(self, classes: Array, incremental: bool) -> None:
+        if not incremental and set(classes) != set(self.classes_):
+            raise ValueError(
+                "warm_start can only be used where `y` has the same classes as in the previous "
+                f"call to fit. Previously got {self.classes_}, `y` has {classes}"
+            )
+        if len(np.setdiff1d(classes, self.classes_, assume_unique=True)):
+            raise ValueError(
+                f"`y` has classes not in `self.classes_`. `self.classes_` has {self.classes_}. "
+                f"'y' has {classes}."
+            )
+
+    def _weights(self, y: Any, sample_weight: Array | None) -> Array | None:
+        if self.class_weight is None:
+            return sample_weight
+        weights = compute_sample_weight(self.class_weight, y)
+        if not (np.isfinite(weights).all() and weights.any()):
+            raise ValueError(
+                f"class_weight must be finite, and not 0 for all rows; it is {self.class_weight!r}"
+            )
+        return np.asarray(weights if sample_weight is None else weights * sample_weight)
+
+    def _strata(self, targets: Array) -> Array | None:
+        # scikit-learn stratifies where there is one output; the rows held out are to be the same.
+        return targets.astype(bool) if self._kind == BINARY else None
+
+    def _decide(self, z: Array) -> Array:
+        """Choose from the outputs z (n, K): class indices (n,), or 0 and 1 (n, K)."""
+        if self._kind == BINARY:  # of one class alone all are
+            return np.asarray((z[:, 0] > 0) & (len(self.classes_) > 1))
+        return z > 0 if self._kind == MULTILABEL else z.argmax(axis=1)
+
+    def _score_of(self, z: Array, held: Data) -> float:
+        decided, y = self._decide(z), held.y
+        if self._kind == MULTILABEL:
+            right = (decided == (y > 0)).all(axis=1)
+        elif self._kind == ONE_VS_REST:
+            right = decided == y.argmax(axis=1)
+        else:
+            right = decided == y.ravel()
+        return float(
+            right.mean() if held.weights is None else np.average(right, weights=held.weights)
+        )
+
+    # ------------------------------------------------------------------ what users call
+
+    @available_if(partial_fit_is_available)  # type: ignore[untyped-decorator]
+    def partial_fit(
+        self,
+        X: Any,
+        y: Any,
+        sample_weight: Any = None,
+        classes: Any = None,
+        *,
+        validation_data: Any = None,
+    ) -> "MLPClassifier":
+        """Go once through the given rows, from the weights and the optimizer's state as they are.
+
+        Parameters
+        ----------
+        X : {array-like, sparse matrix} of shape (n_samples, n_features)
+        y : array-like of shape (n_samples,) or (n_samples, n_labels)
+        sample_weight : array-like of shape (n_samples,), optional
+        classes : array of shape (n_classes,), optional
+            All classes that will ever come; needed at the first call.
+        validation_data : tuple, optional
+            As for ``fit``. With ``early_stopping=True``, when its score has not become better for
+            more than ``n_iter_no_change`` calls, the best weights are restored, ``stopped_``
+            becomes True, and later calls learn nothing.
+
+        Returns
+        -------
+        self : object
+        """
+        self._fit(X, y, sample_weight, validation_data, classes, incremental=True)
+        return self
+
+    def _set_classes_of_first_part(self, y: Any, classes: Any) -> None:
+        """Set the classes at the first call of ``partial_fit``."""
+        if _check_partial_fit_first_call(self, classes):
+            kind = type_of_target(y)
+            parts = (
+                (y, kind) if kind.startswith("multilabel") else (classes, type_of_target(classes))
+            )
+            self._set_classes(*parts)
+
+    def predict(self, X: Any) -> Array:
+        """Predict the classes of ``X`` (n, M): (n,), or 0 and 1 (n, K) for several labels."""
+        check_is_fitted(self)
+        decided = self._decide(self._infer(X, linked=False))
+        if self._kind == MULTILABEL:
+            labels = decided.astype(int)
+            return csr_matrix(labels) if self._sparse_labels else labels
+        return np.asarray(self.classes_[decided.astype(np.intp)])
+
+    def predict_proba(self, X: Any) -> Array:
+        """Compute the probability of each class, (n, K), in the order of ``classes_``."""
+        p = self._infer(X)
+        if self._kind == BINARY:
+            p = np.hstack([1 - p, p]) if len(self.classes_) > 1 else np.ones_like(p)
+        elif self._kind == ONE_VS_REST:
+            total = p.sum(axis=1, keepdims=True)
+            p = np.where(total > 0, p / np.where(total > 0, total, 1), 1 / p.shape[1])
+        return np.asarray(p)
+
+    def predict_log_proba(self, X: Any) -> Array:
+        """Compute the logarithms of ``predict_proba``, finite where those would round to 0."""
+        check_is_fitted(self)
+        if self._kind == MULTICLASS:
+            return np.asarray(log_softmax(self._infer(X, linked=False), axis=1))
+        if self._kind == BINARY and len(self.classes_) > 1:
+            z = self._infer(X, linked=False)
+            return np.asarray(-np.logaddexp(0, np.hstack([z, -z])))
+        with np.errstate(divide="ignore"):
+            return np.asarray(np.log(self.predict_proba(X)))
+
+    def __sklearn_tags__(self) -> Any:
+        tags = super().__sklearn_tags__()
+        tags.classifier_tags.multi_label = True
+        return tags
+
+
+document(MLPClassifier, "the accuracy")

@@ -1,0 +1,182 @@
+"""The data of an estimator: checked, converted for the kernels, and split."""
+
+from typing import Any, ClassVar, NamedTuple
+
+import numpy as np
+from scipy import sparse
+from sklearn.model_selection import train_test_split
+from sklearn.utils import _safe_indexing, check_random_state
+from sklearn.utils.validation import _check_sample_weight, check_is_fitted, validate_data
+
+from fastbp import checks
+from fastbp.arrays import Array
+from fastbp.estimators.weights import PerceptronWeights
+from fastbp.network.evaluation import row_count
+from fastbp.plan.problem import Data, Sparse
+
+FLOATS = [np.float64, np.float32]
+
+
+class HeldOut(NamedTuple):
+    """Rows that are not used for training: the network is scored on them after each epoch."""
+
+    data: Data
+    X: Any  # as given by the caller, for scorers
+    y: Any
+
+
+class PerceptronData(PerceptronWeights):
+    """Checks of what ``fit`` and ``predict`` are given."""
+
+    _numeric: ClassVar[bool]  # whether targets are numbers
+
+    def _targets(self, y: Any, *, incremental: bool, reset: bool) -> Array:
+        """Return the targets of the network, (n,) or (n, K), for checked ``y``."""
+        raise NotImplementedError
+
+    def _outputs(self) -> int:
+        """Return the number of outputs that the targets require."""
+        raise NotImplementedError
+
+    def _weights(self, y: Any, sample_weight: Array | None) -> Array | None:
+        """Return the weights of the rows of ``y`` in the loss."""
+        return sample_weight
+
+    def _strata(self, targets: Array) -> Array | None:
+        """Return the classes that keep their proportions in the held-out rows; None: no classes."""
+        return None
+
+    def _checked(
+        self, X: Any, y: Any, sample_weight: Any, *, incremental: bool, reset: bool
+    ) -> tuple[Data, Array | None]:
+        """Check the arguments of a fit; if ``reset``, also make the network.
+
+        Returns
+        -------
+        data : Data
+        sample_weight : (n,) array or None
+            The weights of the rows, without those of the classes.
+        """
+        sizes = self._hidden_sizes()
+        X, y = self._arrays(X, y, reset=reset)
+        if sample_weight is not None:
+            sample_weight = _check_sample_weight(sample_weight, X)
+        targets = self._targets(y, incremental=incremental, reset=reset)
+        self.n_outputs_ = self._outputs()
+        self._random_state = check_random_state(self.random_state)
+        dtype = X.dtype if self.dtype == "auto" else self.dtype
+        self._set_network([X.shape[1], *sizes, self.n_outputs_], dtype, reset)
+        return self._data(X, targets, self._weights(y, sample_weight)), sample_weight
+
+    def _arrays(self, X: Any, y: Any, *, reset: bool) -> tuple[Any, Any]:
+        """Check that ``X`` and ``y`` hold finite numbers and have the same number of rows."""
+        checked: tuple[Any, Any] = validate_data(
+            self,
+            X,
+            y,
+            accept_sparse="csr",
+            multi_output=True,
+            y_numeric=self._numeric,
+            dtype=FLOATS,
+            order="C",
+            reset=reset,
+        )
+        return checked
+
+    def _data(self, X: Any, targets: Array, weights: Any) -> Data:
+        """Convert checked arrays for the kernels."""
+        dtype = self._net.dtype
+        return Data(
+            for_kernels(X, dtype),
+            checks.for_kernels(targets if targets.ndim == 1 else targets.astype(dtype)),
+            None if weights is None else checks.for_kernels(weights.astype(dtype)),
+        )
+
+    def _validation_data(self, given: Any) -> HeldOut | None:
+        """Check ``(X, y)`` or ``(X, y, sample_weight)``."""
+        if given is None:
+            return None
+        if self.solver == "lbfgs":
+            raise ValueError("validation_data has no meaning for solver='lbfgs'")
+        if not (isinstance(given, tuple | list) and 2 <= len(given) <= 3):
+            raise ValueError(
+                f"validation_data must be (X, y) or (X, y, sample_weight); got {given!r:.80}"
+            )
+        X, y, *more = given
+        checked_X, checked_y = self._arrays(X, y, reset=False)
+        weights = _check_sample_weight(more[0], checked_X) if more else None
+        targets = self._targets(checked_y, incremental=True, reset=False)
+        return HeldOut(self._data(checked_X, targets, weights), X, y)
+
+    def _split(self, data: Data, weights: Array | None, X: Any, y: Any) -> tuple[Data, HeldOut]:
+        """Hold out ``validation_fraction`` of the rows, the same rows as scikit-learn.
+
+        Their score uses ``weights``, which do not include the weights of the classes.
+        """
+        kept, held = train_test_split(
+            np.arange(row_count(data.X)),
+            random_state=self._random_state,
+            test_size=self.validation_fraction,
+            stratify=self._strata(data.y),
+        )
+        if len(held) < 2:
+            raise ValueError(
+                "The validation set is too small. Increase 'validation_fraction' or the size of "
+                "your dataset."
+            )
+        columns = self._net.sizes[0]
+        own_weights = None if weights is None else weights[held].astype(self._net.dtype)
+        held_data = rows_of(data, held, columns)._replace(weights=own_weights)
+        given = X, y
+        if self.scoring not in (None, "loss"):  # scorers take the data as given
+            given = tuple(
+                _safe_indexing(part.tocsr() if sparse.issparse(part) else part, held)
+                for part in given
+            )
+        return rows_of(data, kept, columns), HeldOut(held_data, *given)
+
+    def _infer(self, X: Any, *, linked: bool = True) -> Array:
+        """Compute the outputs (n, K) of the network for ``X``; if not ``linked``, z."""
+        check_is_fitted(self)
+        X = validate_data(self, X, accept_sparse="csr", dtype=FLOATS, order="C", reset=False)
+        link = self._net.link if linked else None
+        return self._net.infer_checked(for_kernels(X, self._net.dtype), link)
+
+
+def for_kernels(X: Any, dtype: Any) -> Array | Sparse:
+    """Convert checked dense or sparse rows for the kernels."""
+    if not sparse.issparse(X):
+        return checks.for_kernels(np.asarray(X, dtype))
+    return Sparse(
+        checks.for_kernels(np.asarray(X.data, dtype)),
+        checks.for_kernels(np.asarray(X.indices, np.int32)),
+        checks.for_kernels(np.asarray(X.indptr, np.int64)),
+    )
+
+
+def rows_of(data: Data, rows: Array, columns: int) -> Data:
+    """Copy the rows with the given indices from data with ``columns`` columns."""
+    X, y, weights = data
+    if isinstance(X, Sparse):
+        shape = row_count(X), columns
+        matrix = sparse.csr_array((X.values, X.columns, X.starts), shape=shape)[rows]
+        X = Sparse(
+            matrix.data, np.asarray(matrix.indices, np.int32), np.asarray(matrix.indptr, np.int64)
+        )
+    else:
+        X = X[rows]
+    return Data(X, y[rows], None if weights is None else weights[rows])
+
+
+def in_float64(data: Data) -> Data:
+    """Convert data to float64; class indices stay as they are."""
+    X, y, weights = data
+    return Data(
+        X._replace(values=_doubles(X.values)) if isinstance(X, Sparse) else _doubles(X),
+        y if y.ndim == 1 else _doubles(y),
+        None if weights is None else _doubles(weights),
+    )
+
+
+def _doubles(array: Array) -> Array:
+    return checks.for_kernels(array.astype(np.float64, copy=False))
