@@ -361,7 +361,9 @@ class InJax:
             lambda p, m, v: (
                 p - LEARNING_RATE * (m / own) / (jax.numpy.sqrt(v / other) + ADAM.epsilon)
             ),
-            *(layers, m, v),
+            layers,
+            m,
+            v,
         )
         return (layers, m, v, taken), loss
 

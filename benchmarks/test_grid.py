@@ -58,7 +58,9 @@ class Trained:
     def run(self) -> float:
         """Train for an epoch; returns its mean loss."""
         history = fastbp.train(
-            *(self.net, self.case.X, self.case.y),
+            self.net,
+            self.case.X,
+            self.case.y,
             optimizer=fastbp.Adam(LEARNING_RATE),
             epochs=1,
             batch_size=self.case.batch,

@@ -18,7 +18,9 @@ OPTIMIZERS = {  # name: (kernel, buffers, hyperparameters as the kernel takes th
     "sgd": (kernels.sgd, 0, (), lambda lr: reference.SGD(lr)),
     "momentum": (kernels.sgd_momentum, 1, (0.9,), lambda lr: reference.SGD(lr, 0.9)),
     "nesterov": (
-        *(kernels.sgd_nesterov, 1, (0.8,)),
+        kernels.sgd_nesterov,
+        1,
+        (0.8,),
         lambda lr: reference.SGD(lr, 0.8, nesterov=True),
     ),
     "adam": (
@@ -28,11 +30,15 @@ OPTIMIZERS = {  # name: (kernel, buffers, hyperparameters as the kernel takes th
         lambda lr: reference.Adam(lr, 0.9, 0.99, 1e-6),
     ),
     "adam_uncorrected": (
-        *(kernels.adam_uncorrected, 2, (0.9, 0.99, 1e-3, 0.0)),
+        kernels.adam_uncorrected,
+        2,
+        (0.9, 0.99, 1e-3, 0.0),
         lambda lr: reference.Adam(lr, 0.9, 0.99, 1e-3, uncorrected=True),
     ),
     "adamw": (
-        *(kernels.adam, 2, (0.9, 0.99, 1e-6, 0.1)),
+        kernels.adam,
+        2,
+        (0.9, 0.99, 1e-6, 0.1),
         lambda lr: reference.AdamW(lr, 0.9, 0.99, 1e-6, 0.1),
     ),
     "rmsprop": (kernels.rmsprop, 1, (0.95, 1e-6), lambda lr: reference.RMSprop(lr, 0.95, 1e-6)),

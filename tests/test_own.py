@@ -154,7 +154,9 @@ def test_own_optimizers_are_the_built_in_ones(own, built_in, dtype, n_threads):
     for net, optimizer in zip(nets, (own, built_in), strict=True):
         histories.append(
             fastbp.train(
-                *(net, X, y),
+                net,
+                X,
+                y,
                 optimizer=optimizer,
                 epochs=4,
                 batch_size=32,
@@ -214,7 +216,9 @@ def test_validation_early_stopping_and_the_metric():
     X, y = data(K=1)
     net = fastbp.Network([6, 12, 1], TANH, fastbp.OwnLoss(quantile))
     history = fastbp.train(
-        *(net, X, y[:, 0]),
+        net,
+        X,
+        y[:, 0],
         optimizer=MOMENTUM,
         epochs=200,
         batch_size=16,
@@ -321,7 +325,7 @@ def test_checkpoints_go_on_to_the_same_bits(tmp_path):
         net = network(True)
         place = fastbp.Checkpoints(tmp_path / folder, epochs=1)
         history = fastbp.train(
-            *(net, X, y), optimizer=MOMENTUM, epochs=epochs, checkpoints=place, **how
+            net, X, y, optimizer=MOMENTUM, epochs=epochs, checkpoints=place, **how
         )
         return net, history
 
@@ -348,7 +352,7 @@ def test_resuming_with_another_function_names_it(tmp_path):
     def resume(net, optimizer, epochs=2):
         place = fastbp.Checkpoints(tmp_path / "run", epochs=1)
         return fastbp.train(
-            *(net, X, y), optimizer=optimizer, epochs=epochs, checkpoints=place, resume=True
+            net, X, y, optimizer=optimizer, epochs=epochs, checkpoints=place, resume=True
         )
 
     resume(network(True), MOMENTUM, 1)
@@ -469,9 +473,7 @@ def calls_an_allocation(z):
     ("make", "function", "given", "reason"),
     [
         (activation, 3, "3", "it is not a function"),
-        pytest.param(
-            *(activation, math.tanh, "tanh", "it is not compiled by Numba"), marks=compiles
-        ),
+        pytest.param(activation, math.tanh, "tanh", "it is not compiled by Numba", marks=compiles),
         pytest.param(activation, raises, r"raises\(z\)", "it is not compiled", marks=compiles),
         (activation, own_sgd, r"own_sgd\(params, grads, rate\)", "does not take 1 argument"),
         (of_loss, own_tanh, r"own_tanh\(z\)", "does not take 3 arguments"),

@@ -167,9 +167,20 @@ def blas_product(typingctx, a, form_a, b, form_b, kept, out):  # type: ignore[no
         builder.call(
             gemm,
             [
-                *(size(native.ROW_MAJOR), form, short(arguments[3])),
-                *(rows, columns, depth, real(1)),
-                *(data[0], a_columns, data[1], b_columns, beta, data[2], columns),
+                size(native.ROW_MAJOR),
+                form,
+                short(arguments[3]),
+                rows,
+                columns,
+                depth,
+                real(1),
+                data[0],
+                a_columns,
+                data[1],
+                b_columns,
+                beta,
+                data[2],
+                columns,
             ],
         )
         return context.get_dummy_value()

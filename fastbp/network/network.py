@@ -271,7 +271,7 @@ class Network(Structure):
         penalties = None if objective.penalties is None else objective.penalties.tobytes()
         key = (len(X), y.ndim, weights is None, objective._replace(penalties=None), penalties)
         plan = self._gradients.take(
-            *(key, self.params, objective, len(X), y), weighted=weights is not None
+            key, self.params, objective, len(X), y, weighted=weights is not None
         )
         plan.X[...], plan.y[...] = X, y
         if plan.weights is not None:
@@ -329,7 +329,7 @@ class Network(Structure):
         d = checks.alike("d_outputs", d_outputs, X, (len(X), self.sizes[-1]))
         key = len(X), inputs, logits
         plan = self._gradients.take(
-            *(key, self.params, self._pulled_back(logits), len(X), d), inputs=inputs
+            key, self.params, self._pulled_back(logits), len(X), d, inputs=inputs
         )
         plan.X[...], plan.y[...] = X, d
         if not plan.run():

@@ -244,8 +244,24 @@ FORMULAS = {
 }
 # Operands that are left out: a few numbers for the bookkeeping of a step, and scratch memory.
 LEFT_OUT = {
-    *("clock", "hyper", "found", "totals", "sums", "random", "gate", "rate", "order"),
-    *("scratch", "narrow", "row weights", "weight", "weights", "slopes", "b", "X", "targets"),
+    "clock",
+    "hyper",
+    "found",
+    "totals",
+    "sums",
+    "random",
+    "gate",
+    "rate",
+    "order",
+    "scratch",
+    "narrow",
+    "row weights",
+    "weight",
+    "weights",
+    "slopes",
+    "b",
+    "X",
+    "targets",
 }
 SHAPES = 3  # at most so many
 

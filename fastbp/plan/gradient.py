@@ -122,7 +122,11 @@ class Gradients:
             stale = True
         if plan is None or stale:
             plan = GradientPlan(
-                *(params, self.layout, objective, rows, targets),
+                params,
+                self.layout,
+                objective,
+                rows,
+                targets,
                 weighted=weighted,
                 inputs=inputs,
             )

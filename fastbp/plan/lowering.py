@@ -6,10 +6,10 @@ moves the parameters. With several threads each has a plan of its own, for its o
 batch; they meet where one needs what others have made.
 """
 
-from fastbp.compiler.native import PLAIN, TRANSPOSED
 from fastbp.kernels import batches, clock, optimizers, products, random, threads
 from fastbp.plan import run
-from fastbp.plan.backpropagation import BlockLowering, add_product, add_slide
+from fastbp.plan.backpropagation import BlockLowering
+from fastbp.plan.block import add_product, add_slide
 from fastbp.plan.buffers import ThreadBuffers, portion
 from fastbp.plan.operand import Operand
 from fastbp.plan.plan import Plan
@@ -89,7 +89,7 @@ class StepLowering:
         blocks = max(1, -(-own_rows // self.problem.choices.block))
         for k in range(blocks):
             start, count = portion(own_rows, k, blocks)
-            block = self.block(first + start, count, is_first_block=k == 0)
+            block = self.block(first + start, count, is_first=k == 0)
             self.plan.phase = "batch"
             block.gather()
             if k == 0:
@@ -114,7 +114,7 @@ class StepLowering:
     def gradient(self, *, inputs: bool) -> Operand | None:
         """Lower what leaves the gradient of one thread; returns dX with ``inputs``."""
         self.sum_weights()
-        block = self.block(0, self.B, is_first_block=True)
+        block = self.block(0, self.B, is_first=True)
         block.gather()
         self.plan.add(products.clear, self.thread.found)
         block.forward()
@@ -126,11 +126,15 @@ class StepLowering:
         self.stop_if_not_finite()
         return dX
 
-    def block(self, first: int, count: int, *, is_first_block: bool) -> BlockLowering:
+    def block(self, first: int, count: int, *, is_first: bool) -> BlockLowering:
         """Make the lowering of a block of rows."""
         return BlockLowering(
-            *(self.plan, self.thread, self.B, first, count),
-            is_first_block=is_first_block,
+            self.plan,
+            self.thread,
+            self.B,
+            first,
+            count,
+            is_first=is_first,
             factor=self.factor,
         )
 
@@ -202,7 +206,7 @@ class StepLowering:
         else:
             columns = self.shared.x.part(first, self.B, M)
         formula = "dW = a^T delta"
-        add_product(self.plan, columns, TRANSPOSED, delta, PLAIN, dW, layer, formula)
+        add_product(self.plan, columns.T, delta, dW, layer=layer, formula=formula)
 
     # ---------------------------------------------------------------- penalties and the update
 
@@ -230,7 +234,14 @@ class StepLowering:
         slope = self.objective.l1_slope_at_zero
         factor = self.factor if self.objective.by_rows else 1.0
         self.plan.add(
-            *(optimizers.penalise, w, grads, l1, l2, slope, factor, self.thread.found),
+            optimizers.penalise,
+            w,
+            grads,
+            l1,
+            l2,
+            slope,
+            factor,
+            self.thread.found,
             layer=layer,
         )
 
@@ -259,7 +270,11 @@ class StepLowering:
             state = [buffer.part(start, size) for buffer in self.shared.state]
             self.plan.add(
                 self.rule.kernel,
-                *(params, grads, *state, self.progress.rate.part(0), self.progress.hyper),
+                params,
+                grads,
+                *state,
+                self.progress.rate.part(0),
+                self.progress.hyper,
             )
 
     def end(self) -> None:
@@ -269,6 +284,11 @@ class StepLowering:
         draws = self.layout.outputs * self.problem.batch_size
         self.plan.add(
             clock.end_step,
-            *(progress.clock, self.B, progress.totals, weight, progress.sums),
-            *(progress.random, draws),
+            progress.clock,
+            self.B,
+            progress.totals,
+            weight,
+            progress.sums,
+            progress.random,
+            draws,
         )

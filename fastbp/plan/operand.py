@@ -1,7 +1,7 @@
 """Operands: numbers in memory, as operations take them."""
 
 import math
-from typing import Any
+from typing import Any, NamedTuple
 
 import numpy as np
 
@@ -84,6 +84,11 @@ class Operand:
         """Take all numbers as a vector."""
         return self.part(0, self.size)
 
+    @property
+    def T(self) -> "Transposed":
+        """Use it transposed, as a factor of a product; no number is moved."""
+        return Transposed(self)
+
     def array(self) -> Array:
         """View it as an array."""
         offset = self.address - self.owner.ctypes.data
@@ -92,6 +97,12 @@ class Operand:
 
     def __repr__(self) -> str:
         return f"{self.name} {self.shape}"
+
+
+class Transposed(NamedTuple):
+    """A matrix that a product uses transposed."""
+
+    operand: Operand
 
 
 class Memory:

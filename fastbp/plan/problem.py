@@ -41,8 +41,13 @@ class Layout(NamedTuple):
             start += M * N + N
             outputs += N
         return cls(
-            *(sizes, activations, out_activation, np.dtype(dtype)),
-            *(tuple(weight_starts), tuple(bias_starts), tuple(output_starts)),
+            sizes,
+            activations,
+            out_activation,
+            np.dtype(dtype),
+            tuple(weight_starts),
+            tuple(bias_starts),
+            tuple(output_starts),
         )
 
     @property

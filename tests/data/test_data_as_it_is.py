@@ -40,10 +40,14 @@ def assert_near(got, want, dtype):
 @pytest.mark.parametrize(
     ("dtype", "shuffle", "threads"),
     all_of(
-        *(["float32", "float64"], [True, False], [1, 2]),
+        ["float32", "float64"],
+        [True, False],
+        [1, 2],
         always=[
-            *(("float32", True, 1), ("float32", True, 2)),
-            *(("float64", False, 1), ("float64", False, 2)),
+            ("float32", True, 1),
+            ("float32", True, 2),
+            ("float64", False, 1),
+            ("float64", False, 2),
         ],
     ),
 )
@@ -212,7 +216,9 @@ def test_rows_held_out_are_never_visited(threads, shuffle):
     history = fastbp.train(net, X, y, **HOW, **fraction)
     kept, held = split(X, y, 0.3, HOW["seed"])
     wants = fastbp.train(
-        *(twin, X[kept], y[kept]),
+        twin,
+        X[kept],
+        y[kept],
         **(HOW | {"validation_data": (X[held], y[held]), "shuffle": shuffle}),
         n_threads=threads,
     )
@@ -241,7 +247,9 @@ def test_held_out_rows_that_weigh_nothing_tell_nothing():
     _, held = split(X, y, 0.3, HOW["seed"])
     weights[held] = 0
     history = fastbp.train(
-        *(network("float64"), X, y),
+        network("float64"),
+        X,
+        y,
         **{"sample_weight": weights, "validation_fraction": 0.3, **HOW, "epochs": 1},
     )
     assert np.isnan(history.validation_loss).all()

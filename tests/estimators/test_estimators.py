@@ -356,7 +356,7 @@ def test_a_solver_is_the_optimizer_of_train():
     net.initialize(SUGAR_X, SUGAR_Y)
     twin = net._net.copy()
     fastbp.train(
-        *(twin, SUGAR_X, SUGAR_Y), optimizer=net.solver, epochs=3, batch_size=50, shuffle=False
+        twin, SUGAR_X, SUGAR_Y, optimizer=net.solver, epochs=3, batch_size=50, shuffle=False
     )
     net.set_params(warm_start=True).fit(SUGAR_X, SUGAR_Y)
     np.testing.assert_allclose(net._net.params, twin.params, rtol=1e-12)

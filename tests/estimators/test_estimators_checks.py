@@ -14,13 +14,14 @@ THEIRS = importlib.import_module("sklearn.neural_network.tests.test_mlp")
 PRIVATE = {"test_fit", "test_gradient"}
 # Each of these is compiled for types of its own; test_estimators.py has tests of the same options.
 APART = {
-    *("test_mlp_diverging_loss", "test_multilabel_classification", "test_multioutput_regression"),
-    *(
-        "test_predict_proba_binary",
-        "test_predict_proba_multiclass",
-        "test_predict_proba_multilabel",
-    ),
-    *("test_shuffle", "test_sparse_matrices"),
+    "test_mlp_diverging_loss",
+    "test_multilabel_classification",
+    "test_multioutput_regression",
+    "test_predict_proba_binary",
+    "test_predict_proba_multiclass",
+    "test_predict_proba_multilabel",
+    "test_shuffle",
+    "test_sparse_matrices",
 }
 
 

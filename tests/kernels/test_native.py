@@ -30,7 +30,7 @@ print(json.dumps([before, after, os.environ.get("OPENBLAS_NUM_THREADS")]))
 def ask(**variables):
     environment = {k: v for k, v in os.environ.items() if k != "OPENBLAS_NUM_THREADS"} | variables
     result = subprocess.run(
-        *([sys.executable, "-c", ASK],),
+        [sys.executable, "-c", ASK],
         env=environment,
         capture_output=True,
         text=True,

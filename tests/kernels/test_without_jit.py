@@ -21,8 +21,18 @@ def run_uncompiled(tests: str, marks: str, folder: Path, *options: str) -> None:
     files = "tests/kernels/test_kernels.py", "tests/plan/test_plan.py"
     result = subprocess.run(
         [
-            *(sys.executable, "-m", "pytest", *files, "-q", "-p", "no:cacheprovider"),
-            *("-k", tests, "-m", marks, *options),
+            sys.executable,
+            "-m",
+            "pytest",
+            *files,
+            "-q",
+            "-p",
+            "no:cacheprovider",
+            "-k",
+            tests,
+            "-m",
+            marks,
+            *options,
         ],
         cwd=ROOT,
         env=os.environ | {"NUMBA_DISABLE_JIT": "1", "COVERAGE_FILE": str(folder / "coverage")},

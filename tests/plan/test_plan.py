@@ -124,8 +124,16 @@ def test_the_naive_epoch_takes_the_same_steps(dtype):
 @pytest.mark.parametrize(
     "sizes",
     [
-        *([5, 3], [1, 1], [3, 1, 2], [6, 5, 4, 3, 2], [2, 9, 3], [3, 5, 2, 6, 4], [9, 8, 7, 1]),
-        *([40, 6, 3], [33, 32, 16, 2], [5, 33, 4]),  # their products may be turned
+        [5, 3],
+        [1, 1],
+        [3, 1, 2],
+        [6, 5, 4, 3, 2],
+        [2, 9, 3],
+        [3, 5, 2, 6, 4],
+        [9, 8, 7, 1],
+        [40, 6, 3],
+        [33, 32, 16, 2],
+        [5, 33, 4],  # their products may be turned
     ],
 )
 @pytest.mark.parametrize("plain", [False, True])
@@ -257,7 +265,9 @@ def test_blocks_of_rows_give_what_whole_batches_give(sizes, loss, block, dtype):
     ends = []
     for kept, size in zip(record, (7, block), strict=True):
         run = Run(
-            *(network(dtype, "relu", loss, sizes), X, y),
+            network(dtype, "relu", loss, sizes),
+            X,
+            y,
             **{"batch": 7, "block": size, "weights": weights, "record": kept, "dropout": dropout},
         )
         assert run.train(4) == 4
@@ -274,7 +284,9 @@ def test_steps_with_tiles_are_steps_without(dtype, block):
     ends = []
     for tiles in (False, True):
         run = Run(
-            *(network(dtype, "relu", "softmax_cross_entropy", sizes), X, y),
+            network(dtype, "relu", "softmax_cross_entropy", sizes),
+            X,
+            y,
             **{"batch": 20, "block": block, "tiles": tiles},
         )
         assert run.train(7) == 7  # with batches of 20, 20 and 13

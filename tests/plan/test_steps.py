@@ -84,8 +84,15 @@ CASES = {
 
 # Each of these is compiled for itself; the tests of kernels meet the same code with one thread.
 APART = {
-    *("dropout", "dropout of smooth activations", "regression", "sgd", "momentum", "rmsprop"),
-    *("weights", "large layers, clipped and penalised", "large layers, with dropout"),
+    "dropout",
+    "dropout of smooth activations",
+    "regression",
+    "sgd",
+    "momentum",
+    "rmsprop",
+    "weights",
+    "large layers, clipped and penalised",
+    "large layers, with dropout",
 }
 
 
@@ -120,7 +127,8 @@ HOW = [{}, {"shuffle": False}, {"batch_size": 3}]
 @pytest.mark.parametrize(
     ("kind", "how"),
     all_of(
-        *(["float64", "uint8", "float32"], HOW),
+        ["float64", "uint8", "float32"],
+        HOW,
         always=[("float64", HOW[0]), ("float64", HOW[2]), ("uint8", HOW[1]), ("float32", HOW[0])],
     ),
 )

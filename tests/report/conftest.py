@@ -126,8 +126,16 @@ def results() -> dict[str, Any]:
     sweeps = [sweep(3, 1.5, 6.5, 12.0), sweep(10, 7.5, 8.0, 9.0), sweep(2, 9.0, 9.0, 6.9)]
     return {
         "benchmarks": [
-            *(*fused(), *sweeps, *step(), *epoch(), *kernel(), *script(), *sample()),
-            *(*peer(), *together(), *compilation),
+            *fused(),
+            *sweeps,
+            *step(),
+            *epoch(),
+            *kernel(),
+            *script(),
+            *sample(),
+            *peer(),
+            *together(),
+            *compilation,
         ],
         "datetime": "2031-02-03T04:05:06+00:00",
         "machine_info": {

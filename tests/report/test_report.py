@@ -23,7 +23,12 @@ def readme(*names: str) -> str:
 
 def test_digits() -> None:
     assert [measurements.digits(x) for x in (0.123, 9.876, 98.76, 987.6, 9876.5, None)] == [
-        *("0.12", "9.88", "98.8", "988", "9,876", "-")
+        "0.12",
+        "9.88",
+        "98.8",
+        "988",
+        "9,876",
+        "-",
     ]
 
 

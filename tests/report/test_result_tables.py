@@ -43,7 +43,9 @@ def test_rows_that_fastbp_loses_are_kept(results: dict[str, Any]) -> None:
         f"{n}{TIMES}" for n in ("4.44", "0.25", "1.25")
     ]
     assert row(result_tables.kernels(results), "softmax, 5x7")[1:] == [
-        *("20.0", "10.0", "25.0"),
+        "20.0",
+        "10.0",
+        "25.0",
         *(f"{n}{TIMES}" for n in ("0.80", "0.40")),
     ]
 
@@ -75,14 +77,21 @@ def test_peers_have_one_table_per_thread_count(results: dict[str, Any]) -> None:
     assert cells[8] == f"2.00{TIMES}"  # fastbp over floor
     assert cells[9:] == [
         *(f"{n}{TIMES}" for n in ("20.0", "80.0", "150")),
-        *("-", f"4.00{TIMES}"),
+        "-",
+        f"4.00{TIMES}",
     ]
     assert four.startswith("| 4 threads, µs per step: network, batch | fastbp | NumPy |")
     assert "floor" not in four
     assert row(four, "9-9-9")[1:] == [
-        *("72.0", "40.0", "100", "75.0", "-", "2.00"),
+        "72.0",
+        "40.0",
+        "100",
+        "75.0",
+        "-",
+        "2.00",
         *(f"{n}{TIMES}" for n in ("0.56", "1.39", "1.04")),
-        *("-", f"0.03{TIMES}"),
+        "-",
+        f"0.03{TIMES}",
     ]
 
 

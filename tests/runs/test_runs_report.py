@@ -134,11 +134,24 @@ def test_all_that_is_given_is_shown(tmp_path: Path) -> None:
     assert page.texts["h2"] == ["Settings", "Versions", "Epochs"]
     assert page.texts["td"][:3] == ["Adam", "0", "1"]
     assert page.rows()[0] == [
-        *("epoch", "loss", "accuracy", "held-out loss", "held-out accuracy"),
-        *("learning rate", "seconds", "examples/s"),
+        "epoch",
+        "loss",
+        "accuracy",
+        "held-out loss",
+        "held-out accuracy",
+        "learning rate",
+        "seconds",
+        "examples/s",
     ]
     assert page.rows()[2] == [
-        *("★ 2", "1.000", "0.6667", "1.100", "0.8333", "0.00100", "1.00", "12,346")
+        "★ 2",
+        "1.000",
+        "0.6667",
+        "1.100",
+        "0.8333",
+        "0.00100",
+        "1.00",
+        "12,346",
     ]
 
 

@@ -255,7 +255,9 @@ def test_three_ways_of_training_are_the_same(pair, rule, hidden, compiled_steps,
     [
         ("Loss_CategoricalCrossentropy", "Optimizer_Adam", "Activation_ReLU"),
         pytest.param(
-            *("Loss_MeanSquaredError", "Optimizer_SGD", "Activation_Sigmoid"),
+            "Loss_MeanSquaredError",
+            "Optimizer_SGD",
+            "Activation_Sigmoid",
             marks=pytest.mark.slow,
         ),
     ],
@@ -1091,7 +1093,8 @@ def test_parameters_of_layers_of_ones_own_are_saved(tmp_path):
 @pytest.mark.parametrize(
     ("pair", "rule"),
     all_of(
-        *(PAIRS, OPTIMIZERS),
+        PAIRS,
+        OPTIMIZERS,
         always=[
             *((pair, "Optimizer_Adam") for pair in PAIRS),
             *itertools.product(list(PAIRS)[1:], ONE_AVERAGE),

@@ -142,7 +142,12 @@ def test_both_layouts_are_one_memory(rows):
     assert np.shares_memory(c.b1, rows.net.params)
     assert np.shares_memory(c.b2, rows.net.params)
     assert [a.shape for a in (c.X, c.Y, c.W1, c.b1, c.W2, c.b2)] == [
-        *((x, m), (n, m), (n, x), (n, 1), (n, n), (n, 1))
+        (x, m),
+        (n, m),
+        (n, x),
+        (n, 1),
+        (n, n),
+        (n, 1),
     ]
     rows.X[3, 5] = 7.0
     assert c.X[5, 3] == 7.0

@@ -215,8 +215,14 @@ def test_history_has_a_row_per_epoch(tmp_path):
     with open(tmp_path / "history.csv", newline="") as file:
         rows = list(csv.DictReader(file))
     assert list(rows[0]) == [
-        *("epoch", "loss", "accuracy", "validation_loss", "validation_accuracy"),
-        *("learning_rate", "seconds", "samples_per_second"),
+        "epoch",
+        "loss",
+        "accuracy",
+        "validation_loss",
+        "validation_accuracy",
+        "learning_rate",
+        "seconds",
+        "samples_per_second",
     ]
     assert [int(row["epoch"]) for row in rows] == [1, 2, 3, 4]
     assert [float(row["loss"]) for row in rows] == history.loss

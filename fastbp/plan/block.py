@@ -1,0 +1,155 @@
+"""The operands of one block of a batch's rows, and the choices that hold for it."""
+
+from fastbp.compiler.native import PLAIN, TRANSPOSED
+from fastbp.kernels import batches, dense, products
+from fastbp.plan import choice
+from fastbp.plan.buffers import ThreadBuffers
+from fastbp.plan.operand import Operand, Place, Transposed
+from fastbp.plan.plan import Plan
+
+
+def add_product(
+    plan: Plan,
+    left: Operand | Transposed,
+    right: Operand | Transposed,
+    out: Operand,
+    *,
+    layer: int,
+    formula: str,
+    accumulate: bool = False,
+) -> None:
+    """Add ``out`` = left right, or ``out`` += left right with ``accumulate``.
+
+    ``formula`` is what the product computes, in the words of the derivation.
+    """
+    form_left, form_right = PLAIN, PLAIN
+    if isinstance(left, Transposed):
+        left, form_left = left.operand, TRANSPOSED
+    if isinstance(right, Transposed):
+        right, form_right = right.operand, TRANSPOSED
+    depth = left.shape[1] if form_left == PLAIN else left.shape[0]
+    plan.add(
+        products.product,
+        left,
+        form_left,
+        right,
+        form_right,
+        1.0 if accumulate else 0.0,
+        out,
+        layer=layer,
+        multiplications=depth * out.size,
+        formula=formula,
+    )
+
+
+def add_slide(plan: Plan, thread: ThreadBuffers, x: Operand) -> None:
+    """Move ``x``, a view of rows of X, on by one batch before each step."""
+    problem, progress = thread.problem, thread.progress
+    if problem.batch_size < progress.examples:
+        row_bytes = problem.layout.sizes[0] * x.itemsize
+        plan.add(batches.slide, Place(x), x.address, progress.row, row_bytes)
+
+
+class Block:
+    """The rows ``first`` to ``first + count`` of a batch, and their parts of the buffers.
+
+    Parameters
+    ----------
+    plan : Plan
+        Operations are added to it.
+    thread : ThreadBuffers
+    B : int
+        Rows of the batch.
+    first, count : int
+        The block's first row in the batch, and its number of rows.
+    is_first : bool
+        Whether this is the thread's first block, which sets the gradients; later blocks add.
+    factor : Operand or float
+        The scale of a row's loss, beside the row's own weight.
+    """
+
+    def __init__(
+        self,
+        plan: Plan,
+        thread: ThreadBuffers,
+        B: int,
+        first: int,
+        count: int,
+        *,
+        is_first: bool,
+        factor: Operand | float,
+    ) -> None:
+        self.plan, self.thread, self.B, self.first, self.count = plan, thread, B, first, count
+        self.is_first, self.factor = is_first, factor
+        self.problem, self.shared, self.progress = thread.problem, thread.shared, thread.progress
+        self.layout, self.objective = self.problem.layout, self.problem.objective
+        self.last = self.layout.layers - 1  # the last layer
+        shared, (M, *_, K) = self.shared, self.layout.sizes
+        self.W, self.b, self.dW, self.db = shared.W, shared.b, thread.dW, thread.db
+        self.W_transposed = thread.W_transposed
+        rows_of = shared.X if self.problem.in_place else shared.x
+        self.x = rows_of.part(first * M, count, M, name="x")
+        if self.problem.labels:
+            self.y = shared.y.part(first, count)
+        else:
+            self.y = shared.y.part(first * K, K, count)
+        self.z = shared.z.part(first * K, K, count, name="z")
+        self.row_weights = shared.row_weights.part(first, count)
+
+    # ---------------------------------------------------------------- operands
+
+    @property
+    def order(self) -> Operand:
+        """The order of rows, from this block's first row on."""
+        order = self.shared.order
+        return order.part(self.first, order.shape[0] - self.first)
+
+    def layer_rows(self, buffer: Operand, layer: int) -> Operand:
+        """The part (count, N) of a buffer of all layers' outputs for a layer and this block."""
+        N = self.layout.sizes[layer + 1]
+        start = self.layout.output_starts[layer] * self.B + self.first * N
+        return buffer.part(start, self.count, N)
+
+    def input_of(self, layer: int) -> Operand:
+        """The outputs of the layer below ``layer``, which are its input."""
+        return self.x if layer == 0 else self.layer_rows(self.shared.outputs, layer - 1)
+
+    def columns_of(self, buffer: Operand) -> Operand:
+        """The last layer's part of a buffer, features first: (K, count)."""
+        part = self.layer_rows(buffer, self.last)
+        return part.part(0, part.shape[1], part.shape[0])
+
+    # ---------------------------------------------------------------- choices
+
+    def has_narrow_input(self, layer: int) -> bool:
+        """Whether a layer has few inputs and the kernels for them are used."""
+        return self.problem.choices.narrow and self.layout.sizes[layer] <= dense.NARROW
+
+    def has_narrow_outputs(self) -> bool:
+        """Whether the last layer has few outputs and the kernels for them are used."""
+        return self.problem.choices.narrow and self.layout.sizes[-1] <= dense.NARROW
+
+    @property
+    def uses_tiles(self) -> bool:
+        """Whether the first layer's products are computed in tiles."""
+        same_dtype = not self.problem.in_place or self.shared.X.dtype == self.layout.dtype.name
+        tiles = self.problem.choices.tiles and same_dtype and self.last > 0
+        return tiles and choice.enough_for_a_tile(self.count)
+
+    def allows_transpose(self, layer: int) -> bool:
+        """Whether the shape of W allows products with W^T."""
+        M, N = self.layout.sizes[layer : layer + 2]
+        return self.problem.choices.transposes and choice.transposes(M, N)
+
+    def uses_transpose(self, layer: int) -> bool:
+        """Whether a W is computed as the transpose of W^T a^T."""
+        N = self.layout.sizes[layer + 1]
+        return self.allows_transpose(layer) and choice.product_by_transpose(self.count, N)
+
+    def dropout_rate(self, layer: int) -> float:
+        """The fraction of a layer's outputs that is dropped."""
+        return self.objective.dropout[layer] if self.objective.dropout else 0.0
+
+    def first_draw(self, layer: int) -> int:
+        """Number of the first dropout draw of a layer, for this block's rows."""
+        return self.layout.output_starts[layer] * self.B + self.first * self.layout.sizes[layer + 1]

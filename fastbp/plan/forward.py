@@ -1,0 +1,159 @@
+"""Lowering of the forward pass for a block of rows (seed 000, eq. 5 to 9; seed 003)."""
+
+from fastbp.choices.activations import Activation
+from fastbp.kernels import batches, dense, products, random, sparse
+from fastbp.plan.block import Block, add_product, add_slide
+from fastbp.plan.operand import Operand
+
+
+class ForwardLowering(Block):
+    """Lowers the forward pass: the rows are gathered and go through the layers."""
+
+    def gather(self) -> None:
+        """Copy the block's rows: examples, targets and weights."""
+        shared, begin = self.shared, self.progress.begin
+        if self.problem.in_place:
+            add_slide(self.plan, self.thread, self.x)
+        elif not self.problem.is_sparse:
+            self.plan.add(batches.gather, shared.X, self.order, begin, self.x)
+        gather = batches.gather_labels if self.problem.labels else batches.gather_targets
+        self.plan.add(gather, shared.targets, self.order, begin, self.y)
+        if shared.weights is not None:
+            weights = shared.weights, self.order, begin, self.factor, self.row_weights
+            self.plan.add(batches.row_weights, *weights)
+        else:
+            assert isinstance(self.factor, float)
+            self.row_weights = shared.memory.new("row weights", (self.count,), self.layout.dtype)
+            self.row_weights.array()[:] = self.factor
+
+    # ---------------------------------------------------------------- hidden layers
+
+    def forward(self) -> None:
+        """z = X W + b, a = f(z), for each hidden layer."""
+        for layer in range(self.last):
+            out = self.layer_rows(self.shared.outputs, layer)
+            if self.has_narrow_input(layer):
+                self.plan.add(
+                    dense.narrow_relu,
+                    self.input_of(layer),
+                    self.W(layer),
+                    self.b(layer),
+                    out,
+                    layer=layer,
+                    multiplications=self.layout.sizes[layer] * out.size,
+                )
+            else:
+                self.multiply(layer, out)
+                slopes = self.layer_rows(self.shared.slopes, layer)
+                activation = self.layout.activations[layer]
+                self.activate(activation, out, self.b(layer), slopes, layer)
+            self.drop(layer, out)
+
+    def multiply(self, layer: int, out: Operand) -> None:
+        """z = a W of one layer, without the biases."""
+        if layer == 0 and self.problem.is_sparse:
+            begin = self.progress.begin
+            self.plan.add(
+                sparse.sparse_product,
+                *self.shared.sparse,
+                self.order,
+                begin,
+                self.W(0),
+                out,
+                layer=0,
+            )
+        elif layer == 0 and self.uses_tiles:
+            self.multiply_in_tiles(out)
+        elif self.uses_transpose(layer):
+            transposed, columns = (
+                self.W_transposed(layer),
+                self.layer_rows(self.shared.deltas, layer),
+            )
+            columns = columns.part(0, columns.shape[1], columns.shape[0], name="z^T")
+            self.plan.add(products.transpose, self.W(layer), transposed, layer=layer)
+            a, formula = self.input_of(layer), "z^T = W^T a^T"
+            add_product(self.plan, transposed, a.T, columns, layer=layer, formula=formula)
+            self.plan.add(products.transpose, columns, out, layer=layer)
+        else:
+            a, W = self.input_of(layer), self.W(layer)
+            add_product(self.plan, a, W, out, layer=layer, formula="z = a W")
+
+    def multiply_in_tiles(self, out: Operand) -> None:
+        """z = X W of the first layer in tiles, and prefetch the rows of the next batch."""
+        next_row = self.B + self.first if self.first + self.B < self.shared.order.size else 0
+        next_rows = self.shared.order.part(next_row, self.shared.order.size - next_row)
+        M, N = self.layout.sizes[0], self.layout.sizes[1]
+        self.plan.add(
+            products.tiled_product,
+            self.x,
+            self.W(0),
+            self.shared.X,
+            next_rows,
+            self.progress.begin,
+            out,
+            layer=0,
+            multiplications=self.count * M * N,
+        )
+
+    def activate(
+        self, activation: Activation, z: Operand, b: Operand, slopes: Operand, layer: int
+    ) -> None:
+        """a = f(z + b), in place; f'(z) goes into ``slopes`` if the backward pass needs it."""
+        if activation.keeps_slope:
+            self.plan.add(activation.forward, z, b, slopes, layer=layer)
+        else:
+            self.plan.add(activation.forward, z, b, layer=layer)
+
+    def drop(self, layer: int, out: Operand) -> None:
+        """Drop some of a layer's outputs (Srivastava and others 2014)."""
+        rate = self.dropout_rate(layer)
+        if rate > 0.0:
+            state, offset = self.progress.random, self.first_draw(layer)
+            self.plan.add(random.dropout, out, rate, state, offset, layer=layer)
+
+    # ---------------------------------------------------------------- last layer
+
+    def last_layer(self) -> None:
+        """z^T = W^T a^T + b of the last layer, features first."""
+        last, W, b = self.last, self.W(self.last), self.b(self.last)
+        if self.has_narrow_outputs():
+            memory = self.thread.narrow.part(0, dense.NARROW, self.layout.sizes[last])
+            self.plan.add(
+                dense.narrow_columns,
+                self.input_of(last),
+                W,
+                b,
+                memory,
+                self.z,
+                layer=last,
+                multiplications=self.layout.sizes[last] * self.z.size,
+            )
+        else:
+            if self.allows_transpose(last):  # the backward pass uses it too
+                self.plan.add(products.transpose, W, self.W_transposed(last), layer=last)
+            if self.uses_transpose(last):
+                transposed, a, formula = (
+                    self.W_transposed(last),
+                    self.input_of(last),
+                    "z^T = W^T a^T",
+                )
+                add_product(self.plan, transposed, a.T, self.z, layer=last, formula=formula)
+                self.plan.add(dense.add_bias_to_columns, self.z, b, layer=last)
+            else:
+                out = self.layer_rows(self.shared.outputs, last)
+                self.multiply(last, out)
+                self.plan.add(dense.columns_with_bias, out, b, self.z, layer=last)
+        if self.shared.record is not None:
+            record = self.shared.record
+            record = record.rows(self.first, record.shape[0] - self.first)
+            self.plan.add(batches.record_outputs, self.z, self.progress.row, record, layer=last)
+        if self.layout.out_activation is not None:
+            self.activate_outputs(self.layout.out_activation)
+
+    def activate_outputs(self, activation: Activation) -> None:
+        """Apply the last layer's activation to z; the backward pass needs a copy of its outputs."""
+        # The biases are in z already.
+        no_bias = self.shared.memory.new("0", (self.count,), self.layout.dtype)
+        slopes = self.columns_of(self.shared.slopes)
+        self.activate(activation, self.z, no_bias, slopes, self.last)
+        self.plan.add(products.copy, self.z, self.columns_of(self.shared.outputs), layer=self.last)
