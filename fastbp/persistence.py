@@ -67,7 +67,7 @@ def sync_folder(folder: Path) -> None:
             os.close(handle)
 
 
-def write(
+def write_tensors(
     path: str | PathLike[str],
     tensors: dict[str, Array],
     description: dict[str, Any],
@@ -76,8 +76,8 @@ def write(
 ) -> None:
     """Write ``tensors`` and their ``description`` to ``path``, whole or not at all.
 
-    ``kind`` says what is described; ``read`` gives it to nobody who asks for another. ``version``
-    is the first of this format that knows all that is in it.
+    ``kind`` says what is described; ``read_tensors`` raises ValueError for another kind.
+    ``version`` is the first version of the format that has all entries of the file.
     """
     from safetensors.numpy import save
 
@@ -87,10 +87,10 @@ def write(
     write_whole(path, lambda file: file.write(data))
 
 
-def read(
+def read_tensors(
     path: str | PathLike[str], kind: str = "network"
 ) -> tuple[dict[str, Array], dict[str, Any]]:
-    """Read what ``write`` wrote of this ``kind``.
+    """Read what ``write_tensors`` wrote of this ``kind``.
 
     Raises
     ------

@@ -219,14 +219,14 @@ def test_what_is_no_description_is_refused(told: Any, tmp_path: Path) -> None:
     path = tmp_path / "m.safetensors"
     net = Network([2, 2], seed=0)
     description = {**_described(net, tmp_path), "preparation": told}
-    persistence.write(path, net.state_dict(), description, version=2)
+    persistence.write_tensors(path, net.state_dict(), description, version=2)
     with pytest.raises(ValueError, match=r"m\.safetensors does not hold a model"):
         Model.load(path)
 
 
 def _described(net: Network, folder: Path) -> dict[str, Any]:
     net.save(folder / "net.safetensors")
-    return persistence.read(folder / "net.safetensors")[1]
+    return persistence.read_tensors(folder / "net.safetensors")[1]
 
 
 def test_a_network_alone_is_no_model(tmp_path: Path) -> None:

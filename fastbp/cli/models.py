@@ -71,7 +71,7 @@ def _examples(model: Model, options: argparse.Namespace, *, learns: bool) -> Exa
         told = told or target.names
         categories = [] if columns is None else list(columns.categories)
     with wrong_use():
-        return sources.read(
+        return sources.read_examples(
             options.data,
             told or (),
             learns=learns,
@@ -256,7 +256,7 @@ def info(options: argparse.Namespace) -> int:
 
 
 def _print_checkpoint(path: Path) -> None:
-    tensors, facts = persistence.read(path, "checkpoint")
+    tensors, facts = persistence.read_tensors(path, "checkpoint")
     _, epochs, steps, _ = (int(count) for count in tensors["counts"])
     print(f"{'file':<18} {path}, {path.stat().st_size:,} bytes")
     print(f"{'checkpoint':<18} after {epochs:,} epochs, {steps:,} steps")

@@ -105,7 +105,7 @@ def has(name: str) -> bool:
     return place is not None and (place / name).is_file()
 
 
-def read(name: str) -> bytes | None:
+def read_code(name: str) -> bytes | None:
     """Read what was stored under ``name``; None if there is nothing, or it is damaged."""
     place = folder()
     if place is None:
@@ -125,7 +125,7 @@ def read(name: str) -> bytes | None:
     return None
 
 
-def write(name: str, code: bytes) -> None:
+def write_code(name: str, code: bytes) -> None:
     """Store ``code`` under ``name``, whole or not at all; a full disk is no error."""
     place = folder()
     if place is None:

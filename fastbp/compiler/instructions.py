@@ -76,7 +76,7 @@ def _mark(builder, instruction, scope):  # type: ignore[no-untyped-def]
 
 
 @intrinsic(prefer_literal=True)
-def read(typingctx, a, i, scope):  # type: ignore[no-untyped-def]
+def load(typingctx, a, i, scope):  # type: ignore[no-untyped-def]
     number = scope.literal_value
 
     def generate(context, builder, signature, arguments):  # type: ignore[no-untyped-def]
@@ -89,7 +89,7 @@ def read(typingctx, a, i, scope):  # type: ignore[no-untyped-def]
 
 
 @intrinsic(prefer_literal=True)
-def write(typingctx, a, i, value, scope):  # type: ignore[no-untyped-def]
+def store(typingctx, a, i, value, scope):  # type: ignore[no-untyped-def]
     number = scope.literal_value
 
     def generate(context, builder, signature, arguments):  # type: ignore[no-untyped-def]
@@ -252,7 +252,7 @@ def look(typingctx, gate, i):  # type: ignore[no-untyped-def]
 
 
 @intrinsic
-def give_way(typingctx):  # type: ignore[no-untyped-def]
+def yield_processor(typingctx):  # type: ignore[no-untyped-def]
     def generate(context, builder, signature, arguments):  # type: ignore[no-untyped-def]
         shape = ir.FunctionType(ir.IntType(32), [])
         builder.call(cgutils.get_or_insert_function(builder.module, shape, native.YIELD), [])

@@ -76,7 +76,7 @@ class Examples:
         )
 
 
-def read(
+def read_examples(
     data: str | PathLike[str],
     target: Sequence[str] = (),
     *,

@@ -1,10 +1,10 @@
-"""The compiled loops of fastbp, one subject a file.
+"""The compiled loops of fastbp, one subject per file.
 
-The derivation, in this order: ``activations``, ``dense``, ``losses``, ``optimizers``; then
-``batches``, ``random``, ``rows``, ``products``, ``sparse``, ``scalar``, ``clock``, ``threads``. How
-a step calls them stands in ``fastbp.plan``, and ``print(net.plan(32))`` shows it for a
-network. The machinery: ``declare`` (what a kernel is), ``memory``, ``compiler``, ``cache``,
-``native``, ``instructions`` and ``tiles``.
+The derivation is in ``activations``, ``dense``, ``losses`` and ``optimizers``, to be read in this
+order; then come ``batches``, ``random``, ``rows``, ``products``, ``sparse``, ``scalar``,
+``memory``, ``clock`` and ``threads``. ``fastbp.plan`` arranges kernels into a training step;
+``print(net.plan(32))`` shows the step of a network. ``fastbp.compiler`` compiles kernels and stores
+their machine code.
 
 Legend, for every array::
 
@@ -17,13 +17,12 @@ Legend, for every array::
     z = x W + b (B, N)
     a = f(z) (B, N)   delta = dLoss/dz (B, N)               dW, db, dX: dLoss/dW, ...
 
-Sources are given as "seed 000" to "seed 004", the five notes that this project implements, with
-their equation numbers; seed 000 writes everything transposed, features first.
+"Seed 000" to "seed 004" are the five source notes that this project implements, with their equation
+numbers; seed 000 writes everything transposed, features first.
 
-Kernels write into the arrays named as outputs, or in place where the docstring says so. They
-never check their input, never print and never allocate: who calls them checks first. All may be
-called from Python and inside a caller's own ``@numba.njit`` function. Most have a twin of the same
-name in ``fastbp.reference.network``, in plain NumPy.
+Kernels write into the arrays named as outputs, or in place where the docstring says so. They never
+check their input, print or allocate; callers check. They can be called from Python and from a
+caller's own ``@numba.njit`` function. Most have a twin in plain NumPy in ``fastbp.reference``.
 """
 
 from fastbp.arrays import LINE, Array, aligned
@@ -98,11 +97,11 @@ from fastbp.kernels.memory import (
     as_float64,
     as_int32,
     as_int64,
+    load,
     matrix,
     prefetch,
-    read,
+    store,
     vector,
-    write,
 )
 from fastbp.kernels.optimizers import (
     adagrad,
@@ -111,13 +110,13 @@ from fastbp.kernels.optimizers import (
     add_square_sum,
     advance_powers,
     clip_by_norm,
-    judge,
     penalise,
     rmsprop,
     sgd,
     sgd_momentum,
     sgd_nesterov,
     square_sum,
+    stop_if_not_finite,
 )
 from fastbp.kernels.products import (
     add,
@@ -227,8 +226,8 @@ __all__ = [
     "gather_labels",
     "gather_targets",
     "huber",
-    "judge",
     "leaky_relu_backward",
+    "load",
     "log",
     "log1p",
     "logsumexp",
@@ -247,7 +246,6 @@ __all__ = [
     "product",
     "product_of_rows",
     "random_bits",
-    "read",
     "record_outputs",
     "relu",
     "relu_backward",
@@ -278,11 +276,12 @@ __all__ = [
     "sparse_product",
     "square_sum",
     "squared_error",
+    "stop_if_not_finite",
+    "store",
     "tanh",
     "tanh_backward",
     "tiled_gradient",
     "tiled_product",
     "transpose",
     "vector",
-    "write",
 ]

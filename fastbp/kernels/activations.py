@@ -2,8 +2,8 @@
 
 The first kernel of each pair adds the biases: a = f(z + b) of ``z`` (B, N), in place, ``b`` (N,).
 The second multiplies ``delta`` by f'(z), in place: dLoss/da becomes dLoss/dz (seed 000, eq. 18).
-f'(z) follows from the outputs ``a``; GELU and SiLU keep it in ``slopes`` instead. At a kink the
-derivative is the one from the left.
+f'(z) is computed from the outputs ``a``; GELU and SiLU store it in ``slopes`` instead. At a kink
+the derivative is the one from the left.
 """
 
 import functools
@@ -43,7 +43,7 @@ def add_bias(z: Matrix, b: Vector) -> None:
 
 @kernel
 def bias_relu(z: Matrix, b: Vector) -> None:
-    """max(0, z + b); NaN stays NaN, so that a lost run is seen."""
+    """max(0, z + b); NaN stays NaN, so that a diverged run is detected."""
     B, N = z.shape
     for i in range(B):
         for j in range(N):
@@ -53,7 +53,7 @@ def bias_relu(z: Matrix, b: Vector) -> None:
 
 @kernel
 def relu_backward(delta: Vector, a: Vector) -> None:
-    """0 where the ReLU's output, or input, ``a`` is not above 0; of any shape (seed 001)."""
+    """``delta`` = 0 where the ReLU's output, or input, ``a`` is not above 0 (seed 001)."""
     delta, a = flat(delta), flat(a)
     for k in range(delta.shape[0]):
         delta[k] = delta[k] if a[k] > ZERO else ZERO
@@ -67,7 +67,7 @@ def relu(z: Vector) -> None:
         z[k] = ZERO if z[k] <= ZERO else z[k]
 
 
-# The next four write to an array of their own, which must not overlap the others.
+# The next four write to ``out``, which must not overlap the other arrays.
 
 
 @kernel
@@ -80,7 +80,7 @@ def relu_to(z: Vector, out: Vector) -> None:
 
 @kernel
 def relu_backward_to(delta: Vector, a: Vector, out: Vector) -> None:
-    """``out`` = ``delta``, but 0 where the ReLU's output, or input, ``a`` is not above 0."""
+    """``out`` = ``delta`` where the ReLU's output, or input, ``a`` is above 0, else 0."""
     delta, a, out = flat(delta), flat(a), flat(out)
     for k in range(delta.shape[0]):
         out[k] = delta[k] if a[k] > ZERO else ZERO
@@ -231,7 +231,7 @@ def bias_silu(z: Matrix, b: Vector, slopes: Matrix) -> None:
 
 @kernel
 def multiply_slopes(delta: Vector, slopes: Vector) -> None:
-    """``delta`` *= ``slopes``, what GELU and SiLU left there."""
+    """``delta`` *= ``slopes``, the f'(z) that the forward pass of GELU and SiLU has stored."""
     for k in range(delta.shape[0]):
         delta[k] *= slopes[k]
 

@@ -1,6 +1,6 @@
-"""The end of a step: rows, steps and epochs are counted, and losses are averaged.
+"""The end of a step: counts of rows, steps and epochs, and the mean loss of an epoch.
 
-``clock`` (8,) says where a run stands; each thread has its own. The names below are its places.
+``clock`` (8,) holds the counts of a run; each thread has its own. The names below are its indices.
 """
 
 import numpy as np
@@ -12,9 +12,9 @@ EPOCHS = 1  # epochs done
 STEPS = 2  # steps done
 ROWS = 3  # rows of an epoch
 BEGIN = 4  # index in ``order`` of the first row of the next batch
-ORDERS = 5  # row orders that are stored in ``order``, one after the other; epoch e uses e % ORDERS
+ORDERS = 5  # row orders stored in ``order``, one after the other; epoch e uses order e % ORDERS
 ENDED = 6  # epochs that ended in this call
-BATCH = 7  # rows of a batch, but for the last of an epoch
+BATCH = 7  # rows of a batch; the last batch of an epoch may have fewer
 SIZE = 8
 
 
@@ -30,8 +30,9 @@ def end_step(
 ) -> None:
     """Count a step of ``rows`` rows, and add its loss and score to those of the epoch.
 
-    ``totals`` (2 or more,) holds loss and score, ``weight`` what they count for, ``sums`` (3,) the
-    epoch's sums of weight * loss, weight * score and weight. The generator moves on by ``draws``.
+    ``totals`` (2 or more,) holds loss and score, ``weight`` their weight in the epoch's means,
+    ``sums`` (3,) the epoch's sums of weight * loss, weight * score and weight. The counter of the
+    random generator advances by ``draws``.
     """
     clock[ROW] += rows
     clock[BEGIN] += rows
@@ -44,7 +45,7 @@ def end_step(
 
 @kernel
 def end_epoch(clock: Labels, sums: Numbers, means: Table) -> None:
-    """Write the epoch's mean loss and score into the next row of ``means``; begin another."""
+    """Write the epoch's mean loss and score into the next row of ``means``; begin a new epoch."""
     mean = 1.0 / sums[2] if sums[2] > 0.0 else 0.0
     means[clock[ENDED], 0] = sums[0] * mean
     means[clock[ENDED], 1] = sums[1] * mean

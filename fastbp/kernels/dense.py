@@ -1,8 +1,8 @@
 """One dense layer: z = X W + b, and its gradients (seed 000, eq. 5 and 15 to 17, transposed).
 
-For a layer of at most NARROW inputs or outputs BLAS is no faster than a loop, and a loop can
-include bias, ReLU and gradients; the kernels for them are unrolled for NARROW = 3. For 300 rows, 64
-units and three outputs, the backward pass: 6.3 us → 4.0 us in float32.
+For a layer of at most NARROW inputs or outputs a loop is as fast as BLAS and can include bias, ReLU
+and gradients; the kernels of narrow layers are unrolled for NARROW = 3. The backward pass of 300
+rows, 64 units and three outputs in float32: 6.3 us → 4.0 us.
 """
 
 from typing import Any
@@ -10,13 +10,13 @@ from typing import Any
 from fastbp.arrays import Array
 from fastbp.compiler.declare import Matrix, Vector, kernel, part
 from fastbp.kernels.activations import bias_relu
-from fastbp.kernels.memory import flat, matrix, read, write
+from fastbp.kernels.memory import flat, load, matrix, store
 from fastbp.kernels.products import PLAIN, TRANSPOSED, blas_product, transpose
 from fastbp.kernels.scalar import ZERO
 
 NARROW = 3
-# With fewer outputs than this OpenBLAS is slow at delta W^T unless W^T is there: 620 ns → 340 ns
-# for 32 rows, 64 units and 3 outputs.
+# With fewer outputs, OpenBLAS computes delta W^T faster from a transposed copy of W: 620 ns → 340
+# ns for 32 rows, 64 units and 3 outputs.
 FEW = 8
 
 # ---- The last layer's z, features first: (K, B)
@@ -57,7 +57,7 @@ def add_columns_bias_gradient(delta: Matrix, db: Vector) -> None:
 def add_bias_gradient(delta: Matrix, db: Vector) -> None:
     """``db`` (N,) += sum over the rows of ``delta`` (B, N)."""
     B, N = delta.shape
-    for i in range(0, B - 3, 4):  # four rows for each time that db is read and written
+    for i in range(0, B - 3, 4):  # db is read and written once per four rows
         for j in range(N):
             db[j] += (delta[i, j] + delta[i + 1, j]) + (delta[i + 2, j] + delta[i + 3, j])
     for i in range(B - B % 4, B):
@@ -101,7 +101,7 @@ def dense_backward(X: Matrix, W: Matrix, delta: Matrix, dW: Matrix, db: Vector, 
     N = delta.shape[1]
     bias_gradient(delta, flat(db))
     if delta.shape[0] > 0:
-        if N < FEW:  # dW lends its memory to W^T
+        if N < FEW:  # W^T is stored in dW's memory
             transposed = matrix(dW, 0, N, W.shape[0])
             transpose(W, transposed)
             blas_product(delta, PLAIN, transposed, PLAIN, 0.0, dX)
@@ -116,7 +116,7 @@ def dense_backward(X: Matrix, W: Matrix, delta: Matrix, dW: Matrix, db: Vector, 
 
 # ---- Narrow layers
 
-# Scopes (see ``memory.read``): a ten for each kernel, one for each array, or row, that it works on.
+# Scopes (see ``memory.load``): one for each array, or row of an array, in tens by kernel.
 _RELU_W, _RELU_B, _RELU_EVEN, _RELU_ODD = 1, 2, 3, 4
 _BACK_W, _BACK_A, _BACK_DELTA, _BACK_DB = 11, 12, 13, 14
 _BACK_FIRST, _BACK_SECOND, _BACK_THIRD = 15, 16, 17
@@ -134,25 +134,25 @@ def entry(a: Array, i: int, k: int) -> Any:
 def narrow_relu(X: Matrix, W: Matrix, b: Vector, out: Matrix) -> None:
     """``out`` (B, N) = max(0, X W + b), in one pass; ``X`` (B, M), M at most NARROW."""
     B, N = out.shape
-    # Rows of W that exist; the factor of an absent input is 0.
+    # Offsets of the second and third row of W; with fewer rows, of an existing row, times x = 0.
     second, third = min(1, W.shape[0] - 1) * N, min(2, W.shape[0] - 1) * N
     for i in range(0, B - 1, 2):
         x0, x1, x2 = X[i, 0], entry(X, i, 1), entry(X, i, 2)
         y0, y1, y2 = X[i + 1, 0], entry(X, i + 1, 1), entry(X, i + 1, 2)
         for j in range(N):
-            w0, w1 = read(W, j, _RELU_W), read(W, second + j, _RELU_W)
-            w2, c = read(W, third + j, _RELU_W), read(b, j, _RELU_B)
+            w0, w1 = load(W, j, _RELU_W), load(W, second + j, _RELU_W)
+            w2, c = load(W, third + j, _RELU_W), load(b, j, _RELU_B)
             s = x0 * w0 + x1 * w1 + x2 * w2 + c
             t = y0 * w0 + y1 * w1 + y2 * w2 + c
-            write(out, i * N + j, X.dtype.type(0) if s <= ZERO else s, _RELU_EVEN)
-            write(out, i * N + N + j, X.dtype.type(0) if t <= ZERO else t, _RELU_ODD)
+            store(out, i * N + j, X.dtype.type(0) if s <= ZERO else s, _RELU_EVEN)
+            store(out, i * N + N + j, X.dtype.type(0) if t <= ZERO else t, _RELU_ODD)
     if B % 2:
         i = B - 1
         x0, x1, x2 = X[i, 0], entry(X, i, 1), entry(X, i, 2)
         for j in range(N):
-            w0, w1 = read(W, j, _RELU_W), read(W, second + j, _RELU_W)
-            s = x0 * w0 + x1 * w1 + x2 * read(W, third + j, _RELU_W) + read(b, j, _RELU_B)
-            write(out, i * N + j, X.dtype.type(0) if s <= ZERO else s, _RELU_ODD)
+            w0, w1 = load(W, j, _RELU_W), load(W, second + j, _RELU_W)
+            s = x0 * w0 + x1 * w1 + x2 * load(W, third + j, _RELU_W) + load(b, j, _RELU_B)
+            store(out, i * N + j, X.dtype.type(0) if s <= ZERO else s, _RELU_ODD)
 
 
 @kernel
@@ -171,9 +171,12 @@ def narrow_columns(a: Matrix, W: Matrix, b: Vector, transposed: Matrix, z: Matri
         o = i * N
         p0 = q0 = s0 = p1 = q1 = s1 = zero
         for j in range(N):
-            u, v = read(transposed, j, _COLUMNS_W), read(transposed, N + j, _COLUMNS_W)
-            w = read(transposed, 2 * N + j, _COLUMNS_W)
-            a0, a1 = read(a, o + j, _COLUMNS_A), read(a, o + N + j, _COLUMNS_A)
+            u, v = (
+                load(transposed, j, _COLUMNS_W),
+                load(transposed, N + j, _COLUMNS_W),
+            )
+            w = load(transposed, 2 * N + j, _COLUMNS_W)
+            a0, a1 = load(a, o + j, _COLUMNS_A), load(a, o + N + j, _COLUMNS_A)
             p0 += a0 * u
             q0 += a0 * v
             s0 += a0 * w
@@ -220,19 +223,22 @@ def narrow_relu_backward(
         if K > 2:
             s0, s1 = z[2, i], z[2, i + 1]
         for j in range(N):
-            u, v = read(scratch, j, _BACK_W), read(scratch, N + j, _BACK_W)
-            w = read(scratch, 2 * N + j, _BACK_W)
-            a0, a1 = read(a, o + j, _BACK_A), read(a, o + N + j, _BACK_A)
+            u, v = load(scratch, j, _BACK_W), load(scratch, N + j, _BACK_W)
+            w = load(scratch, 2 * N + j, _BACK_W)
+            a0, a1 = load(a, o + j, _BACK_A), load(a, o + N + j, _BACK_A)
             d0 = p0 * u + q0 * v + s0 * w if a0 > ZERO else zero
             d1 = p1 * u + q1 * v + s1 * w if a1 > ZERO else zero
-            write(delta, o + j, d0, _BACK_DELTA)
-            write(delta, o + N + j, d1, _BACK_DELTA)
-            write(db, j, read(db, j, _BACK_DB) + (d0 + d1), _BACK_DB)
-            first, second = read(scratch, r0 + j, _BACK_FIRST), read(scratch, r1 + j, _BACK_SECOND)
-            write(scratch, r0 + j, first + (p0 * a0 + p1 * a1), _BACK_FIRST)
-            write(scratch, r1 + j, second + (q0 * a0 + q1 * a1), _BACK_SECOND)
-            third = read(scratch, r2 + j, _BACK_THIRD)
-            write(scratch, r2 + j, third + (s0 * a0 + s1 * a1), _BACK_THIRD)
+            store(delta, o + j, d0, _BACK_DELTA)
+            store(delta, o + N + j, d1, _BACK_DELTA)
+            store(db, j, load(db, j, _BACK_DB) + (d0 + d1), _BACK_DB)
+            first, second = (
+                load(scratch, r0 + j, _BACK_FIRST),
+                load(scratch, r1 + j, _BACK_SECOND),
+            )
+            store(scratch, r0 + j, first + (p0 * a0 + p1 * a1), _BACK_FIRST)
+            store(scratch, r1 + j, second + (q0 * a0 + q1 * a1), _BACK_SECOND)
+            third = load(scratch, r2 + j, _BACK_THIRD)
+            store(scratch, r2 + j, third + (s0 * a0 + s1 * a1), _BACK_THIRD)
     if B % 2:
         i = B - 1
         p = z[0, i]
@@ -265,13 +271,16 @@ def narrow_gradient(x: Matrix, delta: Matrix, scratch: Matrix, dW: Matrix) -> No
         x0, x1, x2 = x[i, 0], entry(x, i, 1), entry(x, i, 2)
         y0, y1, y2 = x[i + 1, 0], entry(x, i + 1, 1), entry(x, i + 1, 2)
         for j in range(N):
-            d, e = read(delta, o + j, _GRADIENT_DELTA), read(delta, o + N + j, _GRADIENT_DELTA)
-            first = read(scratch, j, _GRADIENT_FIRST)
-            write(scratch, j, first + (x0 * d + y0 * e), _GRADIENT_FIRST)
-            second = read(scratch, N + j, _GRADIENT_SECOND)
-            write(scratch, N + j, second + (x1 * d + y1 * e), _GRADIENT_SECOND)
-            third = read(scratch, 2 * N + j, _GRADIENT_THIRD)
-            write(scratch, 2 * N + j, third + (x2 * d + y2 * e), _GRADIENT_THIRD)
+            d, e = (
+                load(delta, o + j, _GRADIENT_DELTA),
+                load(delta, o + N + j, _GRADIENT_DELTA),
+            )
+            first = load(scratch, j, _GRADIENT_FIRST)
+            store(scratch, j, first + (x0 * d + y0 * e), _GRADIENT_FIRST)
+            second = load(scratch, N + j, _GRADIENT_SECOND)
+            store(scratch, N + j, second + (x1 * d + y1 * e), _GRADIENT_SECOND)
+            third = load(scratch, 2 * N + j, _GRADIENT_THIRD)
+            store(scratch, 2 * N + j, third + (x2 * d + y2 * e), _GRADIENT_THIRD)
     for m in range(M):
         for j in range(N):
             total = scratch[m, j]

@@ -1,15 +1,15 @@
-"""Losses, their gradients, and the predictions that belong to them.
+"""Losses, their gradients, and the links from z to predictions.
 
 The outputs, targets and deltas of the last layer are stored features first, (K, B), as seed 000
-writes everything: there are few outputs and many rows, and a loop over the rows vectorises where
-one over three classes cannot, which saves a third of the step of a 2-64-3 network. Each loss turns
-``z`` (K, B) into delta = dLoss/dz, in place, and adds to ``found``:
+writes everything. Rows are many and classes few: a loop over rows vectorises, a loop over three
+classes does not. This saves a third of the step of a 2-64-3 network. Each loss turns ``z`` (K, B)
+into delta = dLoss/dz, in place, and adds to ``found``:
 
     found[0]   the loss of the batch, sum_i w_i loss_i
-    found[1]   the score that its metric is made of, sum_i w_i score_i: 1 for a row that is
-               classified right, else 0; for a regression the row's sum of squared residuals
+    found[1]   the score from which the metric is computed, sum_i w_i score_i; score_i is 1 for a
+               correctly classified row and 0 for others, or a regression's squared residuals
 
-``row_weights`` (B,) holds w_i: 1/B, or each row's weight over their sum.
+``row_weights`` (B,) holds w_i: 1/B, or the row's weight divided by the sum of weights.
 """
 
 import functools
@@ -33,14 +33,14 @@ from fastbp.compiler.declare import (
 from fastbp.kernels.memory import flat, vector
 from fastbp.kernels.scalar import HALF, ONE, ZERO, exp, log, sigmoid, softplus
 
-# Numbers of scratch memory for each row of a batch; of a user's own loss, for each of its outputs.
+# Numbers of scratch memory: for each row of a batch; for each output of a user's own loss.
 SCRATCH = 4
 OWN_SCRATCH = 3
 
 
 @part
 def maxima(z: Array, top: Array, which: Array) -> None:
-    """``top`` (B,) = max_k z_ki of ``z`` (K, B); ``which`` (B,) = its k, the first of equals."""
+    """``top`` (B,) = max_k z_ki of ``z`` (K, B); ``which`` (B,) = argmax, the first of equals."""
     K, B = z.shape
     for i in range(B):
         top[i] = z[0, i]
@@ -92,10 +92,10 @@ def softmax_cross_entropy(
     """Softmax, cross-entropy and its gradient in one pass, for class indices ``labels`` (B,).
 
     loss_i = ln(sum_k e^z_ki) - sum_k t_ki z_ki;  delta_ki = w_i (softmax(z)_ki - t_ki)
-    (seed 000, eq. 14; seed 003; seed 004, eq. 1). The Jacobian of the softmax never appears.
+    (seed 000, eq. 14; seed 003; seed 004, eq. 1). The Jacobian of the softmax is never formed.
 
-    t is (1 - smoothing) times the one-hot label plus smoothing / K. A row adds at most
-    ``max_label_loss`` to the loss: the same as probabilities clipped at e^-max_label_loss.
+    t is (1 - smoothing) times the one-hot label plus smoothing / K. A row's loss is limited to
+    ``max_label_loss``, which is equivalent to clipping probabilities at e^-max_label_loss.
     ``scratch`` (SCRATCH * B,) is overwritten.
     """
     K, B = z.shape
@@ -167,9 +167,9 @@ def sigmoid_cross_entropy(
 ) -> None:
     """loss_i = sum_k softplus(z_ki) - t_ki z_ki;  delta_ki = w_i (sigmoid(z_ki) - t_ki).
 
-    ``targets`` (K, B) in [0, 1]; t = (1 - smoothing) target + smoothing / 2. A row is right if
-    every output is on the target's side of one half. ``max_label_loss`` limits what an output
-    adds to the loss. ``scratch`` (B or more,) is overwritten.
+    ``targets`` (K, B) in [0, 1]; t = (1 - smoothing) target + smoothing / 2. A row is correct if
+    every output is on the target's side of one half. ``max_label_loss`` limits the loss of each
+    output. ``scratch`` (B or more,) is overwritten.
     """
     K, B = z.shape
     wrong = vector(scratch, 0, B)
@@ -237,17 +237,17 @@ def huber(
     for k in range(K):
         for i in range(B):
             r = z[k, i] - targets[k, i]
-            held = d if r > d else (-d if r < -d else r)
+            clipped = d if r > d else (-d if r < -d else r)
             score += row_weights[i] * r * r
-            loss += row_weights[i] * held * (r - HALF * held)
-            z[k, i] = row_weights[i] * held
+            loss += row_weights[i] * clipped * (r - HALF * clipped)
+            z[k, i] = row_weights[i] * clipped
     found[0] += np.float64(loss)
     found[1] += np.float64(score)
 
 
 @kernel
 def poisson(z: Matrix, targets: Matrix, row_weights: Vector, found: Numbers) -> None:
-    """loss_i = sum_k e^z_ki - t_ki z_ki;  delta_ki = w_i (e^z_ki - t_ki); e^z is predicted."""
+    """loss_i = sum_k e^z_ki - t_ki z_ki;  delta_ki = w_i (e^z_ki - t_ki); e^z is the prediction."""
     K, B = z.shape
     loss = z.dtype.type(0)
     score = z.dtype.type(0)
@@ -262,7 +262,7 @@ def poisson(z: Matrix, targets: Matrix, row_weights: Vector, found: Numbers) -> 
     found[1] += np.float64(score)
 
 
-# ---- From z to predictions, in place; the softmax stands in ``rows``
+# ---- Links: from z to predictions, in place; the softmax is in ``rows``
 
 
 @kernel
@@ -281,12 +281,12 @@ def exp_of(z: Vector) -> None:
         z[k] = exp(z[k])
 
 
-# ---- From a gradient of the predictions, ``d`` (K, B), to that of z, in place of a loss
+# ---- Instead of a loss: from the gradient of the predictions, ``d`` (K, B), to that of z
 
 
 @kernel
 def given_gradient(z: Matrix, d: Matrix, row_weights: Vector, found: Numbers) -> None:
-    """``z`` (K, B) = d: predictions are z itself."""
+    """``z`` (K, B) = d, where z are the predictions."""
     K, B = z.shape
     for k in range(K):
         for i in range(B):
@@ -335,10 +335,10 @@ def through_exp(z: Matrix, d: Matrix, row_weights: Vector, found: Numbers) -> No
 
 @functools.cache
 def of_rows(row_loss: Callable[[Any, Any, Any], Any], name: str) -> Kernel:
-    """Make a loss of a compiled function of one row.
+    """Make a loss from a compiled function of one row.
 
     ``row_loss(outputs, target, gradient)`` takes vectors (K,), returns the row's loss and writes
-    its derivative into ``gradient``, which is 0 before. The score is the loss. ``scratch``
+    its derivative into ``gradient``, which is 0 at first. The score is the loss. ``scratch``
     (OWN_SCRATCH * K,) or longer is overwritten.
     """
     own = inlined(row_loss)

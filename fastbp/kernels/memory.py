@@ -7,14 +7,14 @@ import numpy as np
 from fastbp.arrays import LINE, Array
 from fastbp.compiler.declare import instruction
 
-__all__ = ["LINE", "Array", "flat", "matrix", "prefetch", "read", "vector", "write"]
+__all__ = ["LINE", "Array", "flat", "load", "matrix", "prefetch", "store", "vector"]
 
 
 @instruction
 def vector(buffer: Array, start: int, size: int) -> Array:
     """View ``size`` elements of a C-ordered array from element ``start``.
 
-    In compiled code a slice would count references, and a reshape call into C: 31 ns → 2 ns. The
+    In compiled code a slice would count references, and a reshape would call C: 31 ns → 2 ns. The
     view must not outlive its buffer.
     """
     return buffer.reshape(-1)[start : start + size]
@@ -32,23 +32,24 @@ def flat(a: Array) -> Array:
     return a.reshape(-1)
 
 
-# Loads and stores of which LLVM is told which do not overlap, for kernels that work on several rows
-# of one array: LLVM does not vectorise a loop that stores to more than a few.
+# Loads and stores with alias scopes, which tell LLVM that accesses do not overlap. Kernels that
+# work on several rows of one array need them: LLVM vectorises a loop with more than a few stores
+# only where it knows that they do not overlap.
 
 
 @instruction
-def read(a: Array, i: int, scope: int) -> Any:
+def load(a: Array, i: int, scope: int) -> Any:
     """Read element ``i`` of a C-ordered array.
 
-    ``scope`` is a constant. A kernel that uses two scopes k and l with k // 10 = l // 10 touches no
-    element in both.
+    ``scope`` is a constant. Scopes with the same tens digit belong to one kernel, which never
+    accesses an element in two of them.
     """
     return a.reshape(-1)[i]
 
 
 @instruction
-def write(a: Array, i: int, value: Any, scope: int) -> None:
-    """Set element ``i`` of a C-ordered array; ``scope`` as in ``read``."""
+def store(a: Array, i: int, value: Any, scope: int) -> None:
+    """Set element ``i`` of a C-ordered array; ``scope`` as in ``load``."""
     a.reshape(-1)[i] = value
 
 
@@ -59,13 +60,13 @@ def prefetch(a: Array, i: int) -> None:
 
 @instruction
 def as_int32(x: Any) -> Any:
-    """The bits of a float32 as a whole number."""
+    """The bits of a float32 as an int32."""
     return np.float32(x).view(np.int32)
 
 
 @instruction
 def as_int64(x: Any) -> Any:
-    """The bits of a float64 as a whole number."""
+    """The bits of a float64 as an int64."""
     return np.float64(x).view(np.int64)
 
 

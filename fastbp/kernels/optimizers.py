@@ -1,7 +1,7 @@
-"""Penalties and optimizers: loops over flat buffers, whatever the depth of the network.
+"""Penalties and optimizers: loops over the flat buffers of all parameters.
 
-Every optimizer takes the parameters (P,), their gradients (P,), each buffer that it keeps (P,),
-the learning rate of this step, and its hyperparameters, which its docstring names in order.
+Every optimizer takes the parameters (P,), their gradients (P,), the buffers of its state (P,), the
+learning rate of this step, and its hyperparameters, in the order in which its docstring lists them.
 """
 
 import functools
@@ -16,7 +16,7 @@ from fastbp.compiler.declare import Kernel, Number, Numbers, Table, Vector, inli
 from fastbp.kernels.memory import flat
 from fastbp.kernels.scalar import flush_subnormal
 
-# ---- Before the parameters move
+# ---- Before the update
 
 
 @kernel
@@ -31,7 +31,7 @@ def penalise(
 ) -> None:
     """Add factor (l2 / 2 sum w^2 + l1 sum |w|) to ``found[0]``, and its gradient to ``g``.
 
-    Seed 004. ``l1_slope_at_zero`` is taken for the derivative of |w| at 0.
+    Seed 004. ``l1_slope_at_zero`` is the derivative of |w| at 0.
     """
     w, g = flat(w), flat(g)
     T = w.dtype.type
@@ -52,7 +52,7 @@ def penalise(
 def square_sum(grads: Vector) -> float:
     """Sum of the squares of ``grads`` (P,), in their precision.
 
-    Not finite if one of them is not, or if a square overflows.
+    Not finite if a gradient is not finite, or if a square overflows.
     """
     total = grads.dtype.type(0)
     for k in range(grads.shape[0]):
@@ -67,33 +67,33 @@ def add_square_sum(grads: Vector, found: Numbers) -> None:
 
 
 @kernel
-def judge(found: Table, totals: Numbers) -> bool:
-    """Add up what each thread has found; True, which ends training, if it is not finite.
+def stop_if_not_finite(found: Table, totals: Numbers) -> bool:
+    """Add up the threads' sums; True, which stops training, if one of them is not finite.
 
-    ``found`` (threads, 8): loss, score, squared gradient. ``totals`` (4,) receives their sums, and
-    the length of the gradient. Where threads have not added up their gradients before, that is the
-    length of all of them side by side, which serves to see whether they are finite.
+    ``found`` (threads, 8): loss, score, squared gradient. ``totals`` (4,) receives their sums and
+    the norm of the gradient. If the threads have not added up their gradients yet, it is the norm
+    of their concatenation, which is finite if all of them are.
     """
     loss = score = square = 0.0
     for rank in range(found.shape[0]):
         loss += found[rank, 0]
         score += found[rank, 1]
         square += found[rank, 2]
-    length = math.sqrt(square)
-    totals[0], totals[1], totals[2], totals[3] = loss, score, square, length
-    return not (math.isfinite(loss) and math.isfinite(length))
+    norm = math.sqrt(square)
+    totals[0], totals[1], totals[2], totals[3] = loss, score, square, norm
+    return not (math.isfinite(loss) and math.isfinite(norm))
 
 
 @kernel
-def clip_by_norm(grads: Vector, length: Number, limit: Number) -> None:
-    """Scale ``grads`` (P,), whose norm is ``length``, in place to a norm of at most ``limit``."""
-    if length > limit:
-        scale = grads.dtype.type(limit / length)
+def clip_by_norm(grads: Vector, norm: Number, limit: Number) -> None:
+    """Scale ``grads`` (P,), which have this ``norm``, in place to a norm of at most ``limit``."""
+    if norm > limit:
+        scale = grads.dtype.type(limit / norm)
         for k in range(grads.shape[0]):
             grads[k] *= scale
 
 
-# ---- The parameters move
+# ---- Updates
 
 
 @kernel
@@ -111,7 +111,7 @@ def sgd_momentum(
 ) -> None:
     """v = momentum v - rate g; params += v. Hyperparameters: momentum.
 
-    For a constant rate this is PyTorch's form, which keeps the rate out of v.
+    With a constant rate, this is equivalent to PyTorch's form, where v does not include the rate.
     """
     params, grads, velocity = flat(params), flat(grads), flat(velocity)
     step, momentum = params.dtype.type(rate), params.dtype.type(hyper[0])
@@ -152,10 +152,10 @@ def adam_step(
     epsilon: float,
     hyper: Array,
 ) -> None:
-    """params = kept params - rate root / (1 - beta1^t) m / (sqrt(v) + epsilon), as in ``adam``."""
+    """params = keep params - rate root / (1 - beta1^t) m / (sqrt(v) + epsilon), as in ``adam``."""
     T = params.dtype.type
     beta1, beta2 = hyper[0], hyper[1]
-    step, small, kept = T(rate * root / (1.0 - hyper[4])), T(epsilon), T(1.0 - rate * hyper[3])
+    step, small, keep = T(rate * root / (1.0 - hyper[4])), T(epsilon), T(1.0 - rate * hyper[3])
     b1, c1, b2, c2 = T(beta1), T(1.0 - beta1), T(beta2), T(1.0 - beta2)
     for k in range(params.shape[0]):
         g = grads[k]
@@ -163,7 +163,7 @@ def adam_step(
         v = flush_subnormal(b2 * second[k] + c2 * g * g)
         first[k] = m
         second[k] = v
-        params[k] = kept * params[k] - step * m / (T(math.sqrt(v)) + small)
+        params[k] = keep * params[k] - step * m / (T(math.sqrt(v)) + small)
 
 
 @kernel
@@ -187,9 +187,9 @@ def adam(
 def adam_uncorrected(
     params: Vector, grads: Vector, first: Vector, second: Vector, rate: Number, hyper: Numbers
 ) -> None:
-    """Adam with epsilon added to sqrt(v), not sqrt(v'), as scikit-learn takes it.
+    """Adam with epsilon added to sqrt(v) instead of sqrt(v'), as in scikit-learn.
 
-    The paper's own faster form (end of its section 2). Hyperparameters as in ``adam``.
+    The faster form at the end of the paper's section 2. Hyperparameters as in ``adam``.
     """
     params, grads, first, second = flat(params), flat(grads), flat(first), flat(second)
     root = math.sqrt(1.0 - hyper[5])
@@ -204,10 +204,10 @@ def rmsprop(params: Vector, grads: Vector, second: Vector, rate: Number, hyper: 
     """
     params, grads, second = flat(params), flat(grads), flat(second)
     T = params.dtype.type
-    rho, kept, step, epsilon = T(hyper[0]), T(1.0 - hyper[0]), T(rate), T(hyper[1])
+    rho, complement, step, epsilon = T(hyper[0]), T(1.0 - hyper[0]), T(rate), T(hyper[1])
     for k in range(params.shape[0]):
         g = grads[k]
-        v = flush_subnormal(rho * second[k] + kept * g * g)
+        v = flush_subnormal(rho * second[k] + complement * g * g)
         second[k] = v
         params[k] -= step * g / (T(math.sqrt(v)) + epsilon)
 
@@ -230,12 +230,12 @@ def adagrad(params: Vector, grads: Vector, total: Vector, rate: Number, hyper: N
 
 # ---- An optimizer of the user's own
 
-OWN_STATES = 3  # buffers that it keeps at most
+OWN_STATES = 3  # largest number of state buffers
 
 
 @functools.cache
 def of_function(update: Callable[..., Any], states: int, name: str) -> Kernel:
-    """Make an optimizer of a compiled function ``update(params, grads, state_1, ..., rate)``.
+    """Make an optimizer from a compiled function ``update(params, grads, state_1, ..., rate)``.
 
     ``states`` is from 0 to OWN_STATES. The rate has the dtype of the parameters.
     """

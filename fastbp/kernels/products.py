@@ -1,7 +1,6 @@
 """Matrix products: BLAS, and loops and tiles for shapes where they are faster.
 
-``fastbp.plan.choice`` says which of them makes a product. All arrays are C-ordered and of one
-dtype.
+``fastbp.plan.choice`` chooses between them. All arrays are C-ordered and of one dtype.
 """
 
 from fastbp.arrays import Array
@@ -18,8 +17,8 @@ __all__ = ["PLAIN", "TRANSPOSED"]
 def blas_product(a: Array, form_a: int, b: Array, form_b: int, kept: float, out: Array) -> None:
     """``out`` = a b + kept out by BLAS, ``a`` and ``b`` PLAIN or TRANSPOSED.
 
-    ``np.dot`` calls SciPy's BLAS (``native`` says why that will not do) and adds checks: 20 ns a
-    call, 0.3 s of compiling each.
+    ``np.dot`` would call SciPy's BLAS (see ``native``) and check its arguments: 20 ns per call, and
+    0.3 s of compiling per product.
     """
     m = out.shape[0]
     left = a[:, :m].T if form_a == TRANSPOSED else a
@@ -32,7 +31,7 @@ def blas_product(a: Array, form_a: int, b: Array, form_b: int, kept: float, out:
 def product(a: Matrix, form_a: Whole, b: Matrix, form_b: Whole, kept: Number, out: Matrix) -> None:
     """``out`` = a b + kept out, ``a`` and ``b`` used as they are (PLAIN) or TRANSPOSED.
 
-    Of a TRANSPOSED ``a`` with more columns than ``out`` has rows, the first columns are taken.
+    If a TRANSPOSED ``a`` has more columns than ``out`` has rows, its first columns are used.
     """
     blas_product(a, form_a, b, form_b, kept, out)
 
@@ -54,16 +53,16 @@ def product_of_rows(a: Matrix, W: Matrix, out: Matrix) -> None:
 def product_tile(
     x: Array, W: Array, X: Array, order: Array, later: int, out: Array, i: int
 ) -> None:
-    """Make rows ``i`` to ``i + TILE`` of ``out`` (B, N) = x W.
+    """Compute rows ``i`` to ``i + TILE`` of ``out`` (B, N) = x W.
 
-    Meanwhile the rows ``order[later:later + TILE]`` of ``X``, or the last, are prefetched.
+    Prefetch the rows ``order[later:later + TILE]`` of ``X``; past the end, the last row.
     """
     out[i : i + TILE] = x[i : i + TILE] @ W
 
 
 @instruction
 def gradient_tile(x: Array, delta: Array, dW: Array, i: int) -> None:
-    """Make rows ``i`` to ``i + TILE`` of ``dW`` (M, N) = x^T delta."""
+    """Compute rows ``i`` to ``i + TILE`` of ``dW`` (M, N) = x^T delta."""
     dW[i : i + TILE] = x[:, i : i + TILE].T @ delta
 
 
@@ -71,7 +70,7 @@ def gradient_tile(x: Array, delta: Array, dW: Array, i: int) -> None:
 def tiled_product(
     x: Matrix, W: Matrix, X: Matrix, order: Labels, later: Whole, out: Matrix
 ) -> None:
-    """``out`` (B, N) = x W, and meanwhile rows ``order[later:later + B]`` of ``X`` are prefetched.
+    """``out`` (B, N) = x W; the rows ``order[later:later + B]`` of ``X`` are prefetched.
 
     B and M are at least TILE, and N is one to two vectors of VECTOR bytes.
     """
@@ -83,7 +82,7 @@ def tiled_product(
 
 @kernel
 def tiled_gradient(x: Matrix, delta: Matrix, dW: Matrix) -> None:
-    """``dW`` (M, N) = x^T delta, with M and N as in ``tiled_product``, and one row at least."""
+    """``dW`` (M, N) = x^T delta, with M and N as in ``tiled_product``, and at least one row."""
     M = dW.shape[0]
     for start in range(0, M, TILE):
         gradient_tile(x, delta, dW, start if start < M - TILE else M - TILE)

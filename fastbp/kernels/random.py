@@ -1,7 +1,7 @@
 """Random numbers: SplitMix64 (Steele, Lea and Flood 2014), addressed by a counter.
 
-Any draw can be made again, so no mask of a dropout is kept. The state of a generator, ``random``
-(2,), is its key and its counter.
+The backward pass repeats the draws of the forward pass, so no dropout mask is stored. The state of
+a generator, ``random`` (2,), is its key and its counter.
 """
 
 import numpy as np
@@ -21,7 +21,7 @@ def random_bits(key: np.uint64, counter: np.uint64) -> np.uint64:
 
 @kernel
 def shuffle(order: Labels, random: Bits) -> None:
-    """Shuffle ``order`` (n,) in place (Fisher and Yates) and move the counter on by n."""
+    """Shuffle ``order`` (n,) in place (Fisher and Yates) and advance the counter by n."""
     key, counter = random[0], random[1]
     for i in range(order.shape[0] - 1, 0, -1):
         bits = random_bits(key, counter + np.uint64(i)) >> np.uint64(32)
@@ -32,13 +32,13 @@ def shuffle(order: Labels, random: Bits) -> None:
 
 @kernel
 def skip_draws(random: Bits, draws: Whole) -> None:
-    """Move the counter on by ``draws``, as another thread does that makes them."""
+    """Advance the counter by ``draws`` that another thread makes."""
     random[1] += np.uint64(draws)
 
 
 @kernel
 def dropout(a: Matrix, rate: Number, random: Bits, offset: Whole) -> None:
-    """Drop outputs, in place: of ``a`` (B, N) the fraction ``rate`` becomes 0, the rest a / keep.
+    """Set the fraction ``rate`` of ``a`` (B, N) to 0 and the rest to a / keep, in place.
 
     keep = 1 - rate. Element (i, j) uses draw ``offset + i N + j`` after the counter, which
     ``clock.end_step`` advances.
@@ -56,10 +56,10 @@ def dropout(a: Matrix, rate: Number, random: Bits, offset: Whole) -> None:
 
 @kernel
 def dropout_backward(delta: Matrix, a: Matrix, rate: Number, random: Bits, offset: Whole) -> None:
-    """Send ``delta`` (B, N) back through ``dropout``, in place.
+    """Backpropagate ``delta`` (B, N) through ``dropout``, in place.
 
-    ``a`` (B, N) is scaled back to the activation's own output, of which the derivative is taken
-    next (where it was dropped, delta is 0).
+    ``a`` (B, N) is scaled back to the activation's output, from which f'(z) is computed next (where
+    it was dropped, delta is 0).
     """
     keep = a.dtype.type(1.0 - rate)
     limit = np.uint64((1.0 - rate) * 4294967296.0)
@@ -75,7 +75,7 @@ def dropout_backward(delta: Matrix, a: Matrix, rate: Number, random: Bits, offse
 
 @kernel
 def dropout_scale(a: Vector, rate: Number) -> None:
-    """Undo the scaling of ``a`` by ``dropout_backward``, for a dW that is made afterwards."""
+    """Scale ``a`` as in ``dropout`` again, for a dW that is computed after the backward pass."""
     keep = a.dtype.type(1.0 - rate)
     a = flat(a)
     for k in range(a.shape[0]):

@@ -8,15 +8,15 @@ import numpy as np
 from fastbp.compiler.declare import by_precision, scalar
 from fastbp.kernels.memory import as_float32, as_float64, as_int32, as_int64
 
-# Whole numbers are cast back to 32 bits after each operation, which Numba does in 64: processors
-# without AVX-512 have no instructions that shift or convert those in vectors (exp on one
+# Integers are cast back to 32 bits after each operation, because Numba computes in 64 bits:
+# processors without AVX-512 have no vector instructions that shift or convert 64-bit integers (exp
 # with AVX2: 1.7 ns → 0.4 ns).
 
-# Constants that float32 holds exactly leave the type of an expression alone; a bare literal, a
-# float64, would make float32 arithmetic into float64.
+# Constants that are exact in float32 do not change the type of an expression; a bare literal is a
+# float64 and would promote float32 arithmetic to float64.
 ZERO, HALF, ONE, TWO, HUNDRED = (np.float32(c) for c in (0.0, 0.5, 1.0, 2.0, 100.0))
 INFINITY, NAN = np.float32(np.inf), np.float32(np.nan)
-TINY = np.float32(2.0**-126)  # the smallest number that float32 holds in full precision
+TINY = np.float32(2.0**-126)  # the smallest normal float32
 LOG2_E = 1.0 / math.log(2.0)
 # ln 2 in two parts: the first has so few bits that its product with a small integer is exact.
 LN2_HIGH_32, LN2_LOW_32 = 0.693359375, -2.1219444005469057e-4
@@ -30,7 +30,7 @@ def exp_parts_32(x: Any) -> tuple[Any, Any, Any]:
     """Compute ``exp_parts`` in float32."""
     x = x if x < np.float32(89.0) else np.float32(89.0)
     x = x if x > np.float32(-105.0) else np.float32(-105.0)
-    # To the nearest whole number, by truncating one that is above 0.
+    # Round to the nearest integer by truncation, after a shift to positive numbers.
     n = np.int32(np.int32(x * np.float32(LOG2_E) + np.float32(256.5)) - np.int32(256))
     f = np.float32(n)
     r = (x - f * np.float32(LN2_HIGH_32)) - f * np.float32(LN2_LOW_32)
@@ -156,14 +156,14 @@ finite_log = by_precision(finite_log_32, finite_log_64)
 def log(x: Any) -> Any:
     """Natural logarithm; -inf at 0, NaN below, inf at inf, exactly 0 at 1."""
     y = finite_log(x)
-    y = y if x < INFINITY else x  # inf and NaN stay what they are
+    y = y if x < INFINITY else x  # inf and NaN are returned as they are
     y = y if x != ZERO else -INFINITY
     return NAN if x < ZERO else y
 
 
 @scalar
 def log1p(x: Any) -> Any:
-    """ln(1 + x) for x >= 0; what rounding 1 + x lost is added back to first order."""
+    """ln(1 + x) for x >= 0; the rounding error of 1 + x is corrected to first order."""
     u = ONE + x
     y = log(u) + (x - (u - ONE)) / u
     return y if u < INFINITY else u
@@ -198,9 +198,9 @@ def normal_cdf(z: Any) -> Any:
 
 @scalar
 def flush_subnormal(x: Any) -> Any:
-    """``x``, or 0 if it is too small for float32's full precision.
+    """``x``, or 0 if it is smaller than the smallest normal float32.
 
-    An optimizer's averages of a weight whose gradient stays 0 decay to subnormal numbers, which are
+    The moving averages of a weight whose gradient stays 0 decay to subnormal numbers, which are
     slow: an update of 100,000 parameters takes up to twice as long with them.
     """
     return ZERO if abs(x) < TINY else x  # NaN stays NaN

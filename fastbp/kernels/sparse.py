@@ -1,7 +1,7 @@
-"""Products with examples of which most numbers are 0, in compressed rows (CSR).
+"""Products with sparse examples X (n, M) in compressed rows (CSR).
 
-``values`` (stored numbers,), ``columns`` (stored numbers,) in which of the M columns each of them
-stands, ``starts`` (n + 1,) where each row begins in both.
+``values`` (stored numbers,), ``columns`` (stored numbers,) the column of each value, ``starts``
+(n + 1,) the start of each row in both.
 """
 
 import numpy as np
@@ -22,7 +22,7 @@ def sparse_product(
 ) -> None:
     """``out`` (B, N) = X W for the rows ``order[start:start + B]`` of X (n, M); ``W`` (M, N).
 
-    Only the rows of W that meet a number other than 0 are read.
+    Only rows of W that are multiplied by a stored number are read.
     """
     N = W.shape[1]
     for i in range(out.shape[0]):

@@ -1,6 +1,6 @@
-"""Threads that take steps together: each its own rows, and meetings where they wait for each other.
+"""Meetings (barriers) of threads that take steps together, each on its own rows.
 
-``gate`` (16,): [0] counts arrivals at meetings, [8] is not 0 if all are to leave.
+``gate`` (16,): [0] counts arrivals at meetings; a nonzero [8] makes all waiting threads leave.
 """
 
 import time
@@ -8,8 +8,8 @@ import time
 from fastbp.arrays import Array
 from fastbp.compiler.declare import Labels, Whole, instruction, kernel
 
-# How often a thread looks for the others before it gives way: some 10 us.
-PATIENCE = 2000
+# A waiting thread spins so many times, about 10 us, before it yields the processor.
+SPINS = 2000
 
 
 @instruction
@@ -21,13 +21,13 @@ def arrive(gate: Array) -> int:
 
 @instruction
 def look(gate: Array, i: int) -> int:
-    """Read ``gate[i]`` as other threads have written it."""
+    """Read ``gate[i]`` from memory, where other threads write it."""
     return int(gate[i])
 
 
 @instruction
-def give_way() -> None:
-    """Let other threads have the processor."""
+def yield_processor() -> None:
+    """Let the operating system run another thread."""
     time.sleep(0)
 
 
@@ -45,13 +45,13 @@ def note_time(times: Labels, k: Whole) -> None:
 
 @kernel
 def meet(gate: Labels, size: Whole) -> bool:
-    """Wait until all ``size`` threads are here; True if all are to leave instead."""
+    """Wait until all ``size`` threads have arrived; True if they shall leave instead."""
     target = (arrive(gate) // size + 1) * size
     tries = 0
     while look(gate, 0) < target:
         if look(gate, 8) != 0:
             return True
         tries += 1
-        if tries > PATIENCE:
-            give_way()
+        if tries > SPINS:
+            yield_processor()
     return False

@@ -181,10 +181,10 @@ class Structure:
         """
         description = self.description()
         if preparation is None:
-            persistence.write(path, self.state_dict(), description)
+            persistence.write_tensors(path, self.state_dict(), description)
         else:
             description["preparation"] = preparation
-            persistence.write(path, self.state_dict(), description, version=2)
+            persistence.write_tensors(path, self.state_dict(), description, version=2)
 
     def state_dict(self) -> dict[str, Array]:
         """Give copies of the parameters by the names that ``torch.nn.Sequential`` gives them.
@@ -268,7 +268,7 @@ class Structure:
         cls, path: str | PathLike[str], own: Iterable[OwnActivation | OwnLoss] = ()
     ) -> tuple[Self, dict[str, Any] | None]:
         """Read a network as ``load`` does, and the preparation that was saved with it, if any."""
-        tensors, description = persistence.read(path)
+        tensors, description = persistence.read_tensors(path)
         preparation = description.pop("preparation", None)
         fill_in(description, own, path)
         try:

@@ -1,6 +1,6 @@
-"""A network lowered to a plan: a list of operations, each a kernel compiled by itself.
+"""A network lowered to a plan: a list of operations, each a call of a kernel compiled by itself.
 
-Read ``problem``, ``operand`` and ``buffers``, then ``lowering`` and ``backpropagation``, which are
-the derivation; ``choice`` says which kernel makes a product, ``plan`` and ``operation`` how
-operations become addresses, ``run`` and ``steps`` how they are called.
+Read ``problem``, ``operand`` and ``buffers`` first. ``lowering``, ``forward`` and
+``backpropagation`` are the derivation, ``choice`` decides which kernel computes a product. ``plan``
+and ``operation`` turn operations into addresses; ``run`` and ``steps`` call them.
 """

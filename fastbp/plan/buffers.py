@@ -1,4 +1,4 @@
-"""What a training step is lowered from, and the buffers that it works in."""
+"""The problem that a training step solves, and the buffers that it works in."""
 
 from typing import NamedTuple
 
@@ -12,14 +12,15 @@ from fastbp.plan.operand import Memory, Operand
 from fastbp.plan.problem import Batches, Data, Layout, Objective, Rule, Sparse
 from fastbp.plan.processors import suitable_threads
 
-# Epochs whose means fit; more memory is allocated for a call in which more of them end.
+# Epochs whose means fit; a call in which more epochs end allocates more memory.
 MEANS = 64
-# Three are used; eight are a cache line, so that threads do not write to the same one.
-FOUND = 8  # numbers that each thread notes of a step: loss, score, squared gradient
+# Numbers that each thread finds in a step: loss, score, squared gradient. Three are used; eight
+# fill a cache line, so that threads do not write to the same one.
+FOUND = 8
 
 
 def portion(count: int, rank: int, size: int) -> tuple[int, int]:
-    """Start and length of what ``rank`` gets when ``count`` are divided among ``size``."""
+    """Start and length of part ``rank`` if ``count`` are divided into ``size`` parts."""
     first = count * rank // size
     return first, count * (rank + 1) // size - first
 
@@ -32,7 +33,7 @@ class Problem(NamedTuple):
     rule: Rule
     data: Data
     batches: Batches
-    in_place: bool  # whether rows are read where they are, in their order, without a copy
+    in_place: bool  # whether batches are views of X instead of copies
     threads: int
     choices: choice.Choices
 
@@ -49,7 +50,7 @@ class Problem(NamedTuple):
         steps_per_call: int | None = None,
         choices: choice.Choices | None = None,
     ) -> "Problem":
-        """Choose what the arguments leave open.
+        """Make a problem of a training run; choose the threads and kernels.
 
         Parameters
         ----------
@@ -89,7 +90,7 @@ class Problem(NamedTuple):
 
 
 class Shared:
-    """The memory that all threads of a run share; each writes to the places of its own rows."""
+    """The memory that all threads of a run share; each thread writes only to its own rows."""
 
     def __init__(
         self, problem: Problem, params: Array, state: tuple[Array, ...], order: Array
@@ -121,7 +122,7 @@ class Shared:
         self.row_weights = new("row weights", B)
         self.scratch = new("scratch", problem.objective.loss.scratch_per_row(K) * B)
         self.z = new("z", K * B)
-        # One layer after the other, each (B, N); ``deltas`` has the hidden layers only, as the last
+        # One layer after the other, each (B, N). ``deltas`` has only the hidden layers: the last
         # layer's delta is ``z``, which is (K, rows) for each block.
         self.outputs = new("a", B * layout.outputs)
         self.deltas = new("delta", B * layout.output_starts[-1] if layers > 1 else B * K)
@@ -144,7 +145,7 @@ class Shared:
 
 
 class Progress:
-    """Where one thread stands: all that changes beside parameters and the optimizer's state."""
+    """The state of one thread's run, beside the parameters and the optimizer's state."""
 
     def __init__(
         self, memory: Memory, rule: Rule, key: np.uint64, n: int, orders: int, batch_size: int
@@ -158,7 +159,7 @@ class Progress:
         self.hyper = new("hyper", 6)
         self.rate = new("rate", 1)
         self.totals = new("totals", 4)
-        self.weight = new("weight", 2)  # of the batch, and the loss's scale over it
+        self.weight = new("weight", 2)  # of the batch; the loss's scale divided by it
         self.means = memory.new("means", (MEANS, 2), np.float64)
         self.row, self.begin = self.clock.part(clock.ROW), self.clock.part(clock.BEGIN)
         self.examples = n
@@ -170,7 +171,7 @@ class Progress:
 
 
 class ThreadBuffers:
-    """What one thread works with: what all share, and what is its own.
+    """The buffers of one thread: the shared memory and its own.
 
     Parameters
     ----------
@@ -178,14 +179,14 @@ class ThreadBuffers:
     shared : Shared
     progress : Progress
     rank : int
-        Of the thread, from 0.
+        Number of the thread, from 0.
 
     Attributes
     ----------
     grads : (P,)
         Gradients of its rows.
     found : (FOUND,)
-        What it notes of a step.
+        Its loss, score and squared gradient of a step.
     divided : list of bool
         For each layer, whether dW is divided among the threads by the rows of W.
     """
@@ -207,14 +208,14 @@ class ThreadBuffers:
         ]
 
     def dW(self, layer: int) -> Operand:
-        """DW (M, N) of a layer, of this thread's rows."""
+        """dW (M, N) of a layer, from this thread's rows."""
         return self.grads.part(*self.layout.weights_at(layer), name="dW")
 
     def db(self, layer: int) -> Operand:
-        """The gradient of the biases (N,) of a layer, of this thread's rows."""
+        """db (N,) of a layer, from this thread's rows."""
         return self.grads.part(*self.layout.biases_at(layer), name="db")
 
     def W_transposed(self, layer: int) -> Operand:
-        """The place of W^T (N, M) of a layer."""
+        """The memory for W^T (N, M) of a layer."""
         start, M, N = self.layout.weights_at(layer)
         return self.transposed.part(start, N, M)

@@ -1,6 +1,6 @@
-"""Which kernel makes a product or fuses what follows it, by shape, precision and processor.
+"""Choice of kernels for products, and of fused kernels, by shape, precision and processor.
 
-Every choice between kernels of a plan stands here, with the measurement behind it.
+Every choice between the kernels of a plan is in this file, with the measurement behind it.
 """
 
 from typing import NamedTuple
@@ -11,34 +11,34 @@ from fastbp.kernels.dense import NARROW
 from fastbp.plan.problem import Layout
 
 # With OpenBLAS's SkylakeX kernels, W^T a^T is faster than a W if M >= 32, N <= 16 and B N <= 1,200:
-# 22 us → 14 us for 100 rows, 784 inputs and 10 outputs. delta W^T gains from W^T as well: 400 ns →
-# 170 ns for 32 rows, 64 inputs and 3 outputs.
+# 22 us → 14 us for 100 rows, 784 inputs and 10 outputs. delta W^T is faster from a stored W^T, too:
+# 400 ns → 170 ns for 32 rows, 64 inputs and 3 outputs.
 TRANSPOSED_ROW, TRANSPOSED_COLUMNS, TRANSPOSED_PRODUCT = 32, 16, 1200
-# Products of so few rows are made by a loop in inference: 1.4 us → 0.4 us for a row, 64 inputs
-# and 100 outputs.
+# Inference computes products of at most this many rows in a loop: 1.4 us → 0.4 us for a row, 64
+# inputs and 100 outputs.
 FEW_ROWS = 3
-# Products of at most this many multiplications count as small for OpenBLAS.
+# The largest number of multiplications for which OpenBLAS uses its kernels for small products.
 SMALL_PRODUCT = 1_000_000
-# Blocks of fewer rows than this: what is done once for each block outweighs the gain.
-LEAST_ROWS = 40
-# First layers of fewer inputs than this gain nothing from tiles.
-LEAST_INPUTS = 48
-# A matrix of so many weights is large. To add up the gradients that each thread has of it takes
-# longer than to meet once more, after which each makes its part of the sum from all rows.
-LARGE = 1 << 16
+# In smaller blocks, the work that is done once per block outweighs the gain.
+MIN_BLOCK_ROWS = 40
+# First layers of fewer inputs gain nothing from tiles.
+MIN_TILED_INPUTS = 48
+# From this many weights on, threads divide dW by the rows of W: one more meeting of the threads
+# takes less time than adding up one dW per thread.
+LARGE_MATRIX = 1 << 16
 
 
 class Choices(NamedTuple):
-    """What holds for a whole plan."""
+    """The choices that hold for a whole plan."""
 
-    block: int  # rows of a thread that go through the layers at a time
-    narrow: bool  # whether layers of few inputs or outputs have kernels of their own
-    transposes: bool  # whether W^T is made for layers with few outputs
-    tiles: bool  # whether the first layer's products are made in tiles
+    block: int  # rows that a thread sends through the layers at a time
+    narrow: bool  # whether layers of few inputs or outputs use the kernels for them
+    transposes: bool  # whether W^T is computed for layers of few outputs
+    tiles: bool  # whether the first layer's products are computed in tiles
 
 
 def for_training(layout: Layout, rows: int, *, sparse: bool) -> Choices:
-    """Choose for steps of ``rows`` rows."""
+    """Choose the kernels for steps of ``rows`` rows."""
     small = native.small_products()
     return Choices(
         block=_block(layout, rows, small),
@@ -49,48 +49,48 @@ def for_training(layout: Layout, rows: int, *, sparse: bool) -> Choices:
 
 
 def _block(layout: Layout, rows: int, small: bool) -> int:
-    """Choose how many of a batch's ``rows`` are worked on at a time."""
+    """Choose how many of a batch's ``rows`` form a block."""
     largest = max(M * N for M, N in zip(layout.sizes[:-1], layout.sizes[1:], strict=True))
     block = SMALL_PRODUCT // largest
-    return block if small and block >= LEAST_ROWS else rows
+    return block if small and block >= MIN_BLOCK_ROWS else rows
 
 
 def _tiles(layout: Layout) -> bool:
-    """Choose whether the first layer's products are made in tiles.
+    """Choose whether the first layer's products are computed in tiles.
 
     Where OpenBLAS has no kernels for small products, tiles are faster if they are nearly as wide as
-    the outputs; the next batch can be fetched meanwhile if rows are long: 107 us → 80 us a step of
-    784-10-10 with 100 rows.
+    the outputs; if rows are long, the next batch is prefetched at the same time. A step of
+    784-10-10 with 100 rows: 107 us → 80 us.
     """
     lanes = VECTOR // layout.dtype.itemsize
-    fits = lanes < layout.sizes[1] <= 2 * lanes and layout.sizes[0] >= LEAST_INPUTS
+    fits = lanes < layout.sizes[1] <= 2 * lanes and layout.sizes[0] >= MIN_TILED_INPUTS
     return fits and layout.layers > 1
 
 
 def has_narrow_layers(layout: Layout) -> bool:
-    """Whether the first or the last layer has a kernel for few inputs or outputs."""
+    """Whether the first or the last layer is narrow enough for the kernels of narrow layers."""
     few = min(layout.sizes[0], layout.sizes[-1]) <= NARROW
     return few and layout.layers > 1 and layout.only_relu
 
 
 def enough_for_a_tile(rows: int) -> bool:
-    """Whether a batch has the rows of one tile."""
+    """Whether a batch has at least the rows of one tile."""
     return rows >= TILE
 
 
 def transposes(M: int, N: int) -> bool:
-    """Whether products with a layer's W (M, N) are made with W^T."""
+    """Whether products with a layer's W (M, N) use W^T."""
     return M >= TRANSPOSED_ROW and N <= TRANSPOSED_COLUMNS
 
 
 def product_by_transpose(rows: int, N: int) -> bool:
-    """Whether a product of ``rows`` rows is small enough to be made as W^T a^T."""
+    """Whether a product of ``rows`` rows is small enough to be computed as W^T a^T."""
     return rows * N <= TRANSPOSED_PRODUCT
 
 
 def divides(layout: Layout, layer: int, threads: int, *, sparse: bool) -> bool:
     """Whether threads divide one layer's dW by the rows of W, rather than by the batch's rows."""
-    large = layout.sizes[layer] * layout.sizes[layer + 1] >= LARGE
-    # What sparse rows give to the first layer is added up like small layers' gradients.
+    large = layout.sizes[layer] * layout.sizes[layer + 1] >= LARGE_MATRIX
+    # The first layer's gradient from sparse rows is added up like those of small layers.
     first = 1 if sparse else 0
     return threads > 1 and large and first <= layer < layout.layers - 1

@@ -228,7 +228,7 @@ FORMULAS = {
     "poisson": "loss, delta = e^z - y",
     "penalise": "grads += l2 w + l1 sign(w)",
     "add_square_sum": "|grads|^2",
-    "judge": "stop if not finite",
+    "stop_if_not_finite": "stop if not finite",
     "clip_by_norm": "grads, clipped",
     "advance_powers": "beta1^t, beta2^t",
     "sgd": "params by SGD",

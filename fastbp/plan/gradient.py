@@ -1,4 +1,4 @@
-"""Gradients of one batch through plans that are kept from call to call."""
+"""Gradients of one batch, by plans that are kept between calls."""
 
 from typing import Any
 
@@ -14,12 +14,12 @@ from fastbp.plan.problem import Batches, Data, Layout, Objective, Rule
 
 # A rule without an update.
 NO_UPDATE = Rule(None, (), 0)
-# Plans of so many kinds are kept.
-KEPT_PLANS = 16
+# The largest number of kinds of plans that are kept.
+MAX_KINDS = 16
 
 
 class GradientPlan:
-    """The plan for the gradient of one batch, with memory of its own for what goes in and out.
+    """The plan for the gradient of one batch, with its own memory for inputs and results.
 
     Parameters
     ----------
@@ -27,18 +27,18 @@ class GradientPlan:
     layout, objective
     rows : int
     targets : array
-        Any of the dtype and the dimensions of the targets.
+        An example of the targets; only its dtype and dimensions are used.
     weighted : bool
         Whether rows have weights.
     inputs : bool
-        Whether the gradient of the rows is made, too.
+        Whether the gradient of the rows is computed, too.
 
     Attributes
     ----------
     X : (B, M), y, weights : arrays
-        To be written before ``run``.
+        The caller writes them before ``run``.
     gradient : (P,), dX : (B, M) or None, totals : (4,)
-        To be read after it; ``totals`` begins with loss and score.
+        The results of ``run``; ``totals`` begins with loss and score.
     """
 
     def __init__(
@@ -86,7 +86,7 @@ class GradientPlan:
 
 
 class Gradients:
-    """Plans for the gradients of a network, kept from call to call."""
+    """Plans for the gradients of a network, kept between calls."""
 
     def __init__(self, layout: Layout) -> None:
         self.layout = layout
@@ -103,13 +103,13 @@ class Gradients:
         weighted: bool = False,
         inputs: bool = False,
     ) -> GradientPlan:
-        """Take a plan out of the pool, or make one; ``give`` brings it back.
+        """Take a plan out of the pool, or make one; ``give`` returns it to the pool.
 
-        ``key`` stands for everything but the parameters.
+        Plans with the same ``key`` differ only in their parameters.
         """
         free = self._pool.get(key)
         if free is None:
-            if len(self._pool) >= KEPT_PLANS:
+            if len(self._pool) >= MAX_KINDS:
                 self._pool.clear()
             free = self._pool[key] = []
         try:
@@ -133,5 +133,5 @@ class Gradients:
         return plan
 
     def give(self, key: Any, plan: GradientPlan) -> None:
-        """Bring a plan back."""
+        """Return a plan to the pool."""
         self._pool.setdefault(key, []).append(plan)

@@ -1,9 +1,9 @@
 """Lowering: from a network, its loss, its optimizer and its data to lists of operations.
 
 Read from the top, this is a training run as seeds 000, 003 and 004 derive it: an epoch shuffles the
-rows, a step sends a batch forward and back (``backpropagation``), adds penalties, and the optimizer
-moves the parameters. With several threads each has a plan of its own, for its own rows of the
-batch; they meet where one needs what others have made.
+rows; a step computes the gradient of a batch (``forward``, ``backpropagation``), adds penalties and
+updates the parameters. With several threads, each thread has its own plan for its own rows of the
+batch; the threads meet where one reads what another has written.
 """
 
 from fastbp.kernels import batches, clock, optimizers, products, random, threads
@@ -16,7 +16,7 @@ from fastbp.plan.plan import Plan
 
 
 def lower_run(thread: ThreadBuffers) -> Plan:
-    """Make the lists of a run: what begins an epoch, a step, and the last step of an epoch."""
+    """Lower training to three lists: start of an epoch, a step, and the last step of an epoch."""
     problem, progress, plan = thread.problem, thread.progress, Plan(run.run_steps)
     n, B = progress.examples, problem.batch_size
     plan.begin("epoch")
@@ -37,9 +37,9 @@ def lower_run(thread: ThreadBuffers) -> Plan:
 
 
 def lower_gradient(thread: ThreadBuffers, *, inputs: bool) -> tuple[Plan, Operand | None]:
-    """Make the list ``gradient``: one batch of all rows, forward and back; nothing moves.
+    """Lower the gradient of one batch of all rows to the list ``gradient``, without an update.
 
-    With ``inputs``, the operand that is returned beside it receives the gradient of the rows, dX
+    With ``inputs``, the second result is the operand that receives the gradient of the rows, dX
     (B, M).
     """
     plan = Plan()
@@ -50,7 +50,7 @@ def lower_gradient(thread: ThreadBuffers, *, inputs: bool) -> tuple[Plan, Operan
 
 
 def _begin_epoch(plan: Plan, thread: ThreadBuffers) -> None:
-    """Shuffle the order of the rows; one thread does it for all."""
+    """Shuffle the order of the rows, in one thread for all of them."""
     plan.phase = "epoch"
     if thread.rank == 0:
         plan.add(random.shuffle, thread.shared.order, thread.progress.random)
@@ -66,23 +66,23 @@ def _meet(plan: Plan, thread: ThreadBuffers) -> None:
 
 
 class StepLowering:
-    """Lowers one thread's part of a step of ``B`` rows into the list that ``plan`` has begun."""
+    """Lowers one thread's part of a step of ``B`` rows, into the current list of ``plan``."""
 
     def __init__(self, plan: Plan, thread: ThreadBuffers, B: int) -> None:
         self.plan, self.thread, self.B = plan, thread, B
         self.problem, self.shared, self.progress = thread.problem, thread.shared, thread.progress
         self.layout, self.rule = self.problem.layout, self.problem.rule
         self.objective = self.problem.objective
-        # Whether gradients are added up before their length is taken.
+        # Whether the threads' gradients are added up before their norm is computed.
         self.sums_first = self.problem.threads > 1 and (self.rule.clip > 0.0 or any(thread.divided))
-        # Of the whole batch: the sum of the rows' weights, and the loss's scale over it.
+        # Of the whole batch: the sum of the rows' weights, and the loss's scale divided by it.
         self.weight: Operand | float = float(B)
         self.factor: Operand | float = self.objective.scale / B
         if self.shared.weights is not None:
             self.weight, self.factor = self.progress.weight.part(0), self.progress.weight.part(1)
 
     def step(self) -> None:
-        """Lower the whole step; the thread's rows of the batch are worked on in blocks."""
+        """Lower the whole step; the thread's rows of the batch are processed in blocks."""
         first, own_rows = portion(self.B, self.thread.rank, self.problem.threads)
         self.plan.phase = "batch"
         self.sum_weights()
@@ -103,7 +103,7 @@ class StepLowering:
             self.plan.phase = "backward"
             block.backward()
         if self.sums_first:
-            self.meet()  # all deltas are made
+            self.meet()  # all deltas are computed
             self.add_up()
         self.penalties()
         self.plan.phase = "update"
@@ -112,7 +112,7 @@ class StepLowering:
         self.end()
 
     def gradient(self, *, inputs: bool) -> Operand | None:
-        """Lower what leaves the gradient of one thread; returns dX with ``inputs``."""
+        """Lower the gradient of one thread; returns dX with ``inputs``."""
         self.sum_weights()
         block = self.block(0, self.B, is_first=True)
         block.gather()
@@ -127,7 +127,7 @@ class StepLowering:
         return dX
 
     def block(self, first: int, count: int, *, is_first: bool) -> BlockLowering:
-        """Make the lowering of a block of rows."""
+        """The lowering of a block of rows."""
         return BlockLowering(
             self.plan,
             self.thread,
@@ -143,7 +143,7 @@ class StepLowering:
         _meet(self.plan, self.thread)
 
     def sum_weights(self) -> None:
-        """Find the weight of the whole batch, if its rows differ: w_i = scale weight_i / sum."""
+        """Sum the rows' weights over the whole batch; then w_i = scale weight_i / sum."""
         if self.shared.weights is not None:
             order, progress = self.shared.order, self.progress
             numbers = self.B, self.objective.scale, progress.weight
@@ -154,10 +154,9 @@ class StepLowering:
     # ---------------------------------------------------------------- gradients of all threads
 
     def pieces(self) -> list[tuple[int, int, int, int]]:
-        """Give the part of each layer that this thread moves: some rows of W, the last one b too.
+        """The part of each layer that this thread updates: some rows of W; the last thread b too.
 
-        Each is the layer's first row and the number of rows; start and size of it all in a flat
-        buffer.
+        Each piece is (first row of W, number of rows, start in a flat buffer, size there).
         """
         size, pieces = self.problem.threads, []
         for layer in range(self.layout.layers):
@@ -167,18 +166,18 @@ class StepLowering:
             pieces.append((first, count, start + first * N, count * N + biases))
         return pieces
 
-    def moved(self) -> list[tuple[int, int]]:
-        """Start and size of each stretch of the parameters that this thread moves."""
+    def updated_ranges(self) -> list[tuple[int, int]]:
+        """Start and size of each range of the parameters that this thread updates."""
         if self.problem.threads == 1:
             return [(0, self.layout.params)]
         return [(start, size) for *_, start, size in self.pieces() if size > 0]
 
     def summed(self, start: int, size: int) -> Operand:
-        """A piece of the gradient of all rows, which is the first thread's buffer."""
+        """A piece of the gradient of all rows, which is added up in the first thread's buffer."""
         return self.shared.grads.part(start, size, name="grads")
 
     def add_up(self) -> None:
-        """Add up what the threads have, in their order, for the pieces that this one moves."""
+        """Add up the threads' gradients, in the order of threads, for this thread's pieces."""
         for layer, (first, count, start, size) in enumerate(self.pieces()):
             if self.thread.divided[layer] and count > 0:
                 self.divided_gradient(layer, first, count)
@@ -190,13 +189,13 @@ class StepLowering:
                     self.plan.add(products.add, other, self.summed(start, size), layer=layer)
 
     def divided_gradient(self, layer: int, first: int, count: int) -> None:
-        """Make rows ``first`` to ``first + count`` of a large layer's dW from the whole batch."""
+        """Compute rows ``first`` to ``first + count`` of a large dW from the whole batch."""
         weights, M, N = self.layout.weights_at(layer)
         dW = self.shared.grads.part(weights + first * N, count, N)
         start = self.layout.output_starts[layer] * self.B
         delta = self.shared.deltas.part(start, self.B, N)
-        # All rows of the batch. A view that starts ``first`` elements later has column ``first`` of
-        # the matrix as its first; BLAS reads ``count`` columns of it.
+        # All rows of the batch. A view that starts ``first`` elements later begins with column
+        # ``first`` of the matrix; BLAS reads ``count`` columns of it.
         if layer > 0:
             start = self.layout.output_starts[layer - 1] * self.B
             columns = self.shared.outputs.part(start + first, self.B, M)
@@ -212,7 +211,7 @@ class StepLowering:
 
     @property
     def own_gradient(self) -> Operand:
-        """The buffer (P,) that holds this thread's gradient when penalties are added."""
+        """The buffer (P,) of the gradient that this thread adds penalties to."""
         return self.shared.grads if self.sums_first else self.thread.grads
 
     def penalties(self) -> None:
@@ -228,7 +227,7 @@ class StepLowering:
                 self.penalise(*self.layout.biases_at(layer), bias_l1, bias_l2, layer)
 
     def penalise(self, start: int, size: int, l1: float, l2: float, layer: int) -> None:
-        """Add the penalty of some parameters."""
+        """Add the gradient of the penalty of ``size`` parameters."""
         w = self.shared.params.part(start, size, name="w")
         grads = self.own_gradient.part(start, size, name="grads")
         slope = self.objective.l1_slope_at_zero
@@ -246,26 +245,27 @@ class StepLowering:
         )
 
     def stop_if_not_finite(self) -> None:
-        """Stop before an update that is not finite: of the loss, or the gradient's length."""
-        for start, size in self.moved() if self.sums_first else [(0, self.layout.params)]:
+        """Stop before the update if the loss or the gradient's norm is not finite."""
+        whole = [(0, self.layout.params)]
+        for start, size in self.updated_ranges() if self.sums_first else whole:
             part = self.own_gradient.part(start, size, name="grads")
             self.plan.add(optimizers.add_square_sum, part, self.thread.found)
-        self.meet()  # all gradients are made
-        self.plan.add(optimizers.judge, self.shared.found, self.progress.totals)
+        self.meet()  # all gradients are computed
+        self.plan.add(optimizers.stop_if_not_finite, self.shared.found, self.progress.totals)
 
     def update(self) -> None:
-        """Move this thread's parameters by the optimizer."""
+        """Update this thread's parameters by the optimizer."""
         if self.rule.powers:
             self.plan.add(optimizers.advance_powers, self.progress.hyper)
         if self.problem.threads > 1 and not self.sums_first:
             self.add_up()
         if self.rule.kernel is None:
             return
-        for start, size in self.moved():
+        for start, size in self.updated_ranges():
             grads = self.summed(start, size)
             if self.rule.clip > 0.0:
-                length = self.progress.totals.part(3)
-                self.plan.add(optimizers.clip_by_norm, grads, length, self.rule.clip)
+                norm = self.progress.totals.part(3)
+                self.plan.add(optimizers.clip_by_norm, grads, norm, self.rule.clip)
             params = self.shared.params.part(start, size)
             state = [buffer.part(start, size) for buffer in self.shared.state]
             self.plan.add(
@@ -278,7 +278,7 @@ class StepLowering:
             )
 
     def end(self) -> None:
-        """Count the step, and note its loss and score for the epoch's means."""
+        """Count the step, and add its loss and score to the epoch's sums."""
         progress = self.progress
         weight = float(self.B) if self.objective.by_rows else self.weight
         draws = self.layout.outputs * self.problem.batch_size

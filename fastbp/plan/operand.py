@@ -1,4 +1,4 @@
-"""Operands: numbers in memory, as operations take them."""
+"""Operands: the arrays and numbers in memory that operations work on."""
 
 import math
 from typing import Any, NamedTuple
@@ -8,7 +8,7 @@ import numpy as np
 from fastbp.arrays import LINE, Array, aligned
 
 BLOCK_BYTES = 1 << 14
-# Names of dtypes; NumPy makes them anew each time.
+# Names of dtypes: NumPy builds the string at every access.
 _names: dict[Any, str] = {}
 
 
@@ -18,16 +18,16 @@ class Operand:
     Parameters
     ----------
     name : str
-        What it is, for a reader of the plan.
+        Shown to a reader of the plan.
     owner : array
-        C-ordered memory that contains it; is kept alive.
+        The memory that contains it; the operand keeps it alive.
     address : int
-        Of its first number.
+        Address of the first number.
     shape : tuple of int
         (), (n,) or (n, m).
     dtype : str
     itemsize : int
-        Bytes of a number.
+        Bytes per number.
     """
 
     __slots__ = ("address", "dtype", "itemsize", "name", "owner", "shape")
@@ -46,7 +46,7 @@ class Operand:
 
     @classmethod
     def of(cls, name: str, array: Array) -> "Operand":
-        """Take a whole array, which must be C-ordered."""
+        """Make an operand of a whole array, which must be C-ordered."""
         kind = array.dtype
         dtype = _names.get(kind) or _names.setdefault(kind, kind.name)
         return cls(name, array, array.ctypes.data, array.shape, dtype, kind.itemsize)
@@ -62,31 +62,31 @@ class Operand:
 
     @property
     def size(self) -> int:
-        """Count its numbers."""
+        """The number of numbers."""
         return math.prod(self.shape)
 
     @property
     def nbytes(self) -> int:
-        """Count its bytes."""
+        """The number of bytes."""
         return self.size * self.itemsize
 
     def part(self, start: int, *shape: int, name: str | None = None) -> "Operand":
-        """Take ``shape`` numbers from number ``start`` on; without a shape, one number."""
+        """The part of this ``shape`` from number ``start`` on; without a shape, one number."""
         address = self.address + start * self.itemsize
         return Operand(name or self.name, self.owner, address, shape, self.dtype, self.itemsize)
 
     def rows(self, first: int, count: int) -> "Operand":
-        """Take ``count`` rows of a matrix."""
+        """The rows ``first`` to ``first + count`` of a matrix."""
         columns = self.shape[1]
         return self.part(first * columns, count, columns)
 
     def flat(self) -> "Operand":
-        """Take all numbers as a vector."""
+        """All numbers as a vector."""
         return self.part(0, self.size)
 
     @property
     def T(self) -> "Transposed":
-        """Use it transposed, as a factor of a product; no number is moved."""
+        """The matrix as a transposed factor of a product; nothing is copied."""
         return Transposed(self)
 
     def array(self) -> Array:
@@ -106,7 +106,7 @@ class Transposed(NamedTuple):
 
 
 class Memory:
-    """Memory for many operands, from blocks: an allocation of its own for each takes 2 us.
+    """Memory for many operands, allocated in blocks: one allocation per operand would take 2 us.
 
     All numbers are 0 at first. Each operand starts on a cache line.
     """
@@ -115,7 +115,7 @@ class Memory:
         self._block, self._address, self._left = np.empty(0, np.uint8), 0, 0
 
     def new(self, name: str, shape: tuple[int, ...], dtype: Any) -> Operand:
-        """Make an operand."""
+        """Make an operand of zeros."""
         kind = np.dtype(dtype)
         size = -(-math.prod(shape) * kind.itemsize // LINE) * LINE
         if size > self._left:
@@ -131,7 +131,7 @@ class Memory:
 
 
 class Place:
-    """The place of an operand's description in a plan, as an argument: ``slide`` changes it."""
+    """The description of an operand in the plan, as an argument: ``slide`` changes it."""
 
     __slots__ = ("operand",)
 

@@ -79,13 +79,13 @@ def is_kept(kernel: Kernel) -> bool:
 
 def _load(kernel: Kernel, dtypes: tuple[str, ...]) -> int:
     name, builtin = name_of(kernel, dtypes), is_kept(kernel)
-    code = cache.read(name) if builtin else None
+    code = cache.read_code(name) if builtin else None
     if code is None:
         symbol = name if builtin else f"{name}.{next(_numbers)}"
         code = _compile(kernel, dtypes, symbol)
         compiled.append(name)
         if builtin:
-            cache.write(name, code)
+            cache.write_code(name, code)
         name = symbol
     native.register()
     engine = _engine()

@@ -1,4 +1,4 @@
-"""What a plan is made for: a network's layout, what is minimised, how, and the data."""
+"""The parts of a problem: the network's layout, the data, the objective and the update rule."""
 
 import itertools
 import math
@@ -13,7 +13,7 @@ from fastbp.kernels import optimizers
 
 
 class Layout(NamedTuple):
-    """A network's layers, and where each lies in the flat buffers."""
+    """A network's layers and their positions in the flat buffers."""
 
     sizes: tuple[int, ...]  # (L + 1,) width of the input and of every layer
     activations: tuple[Activation, ...]  # (L - 1,) of the hidden layers
@@ -21,7 +21,7 @@ class Layout(NamedTuple):
     dtype: Any
     weight_starts: tuple[int, ...]  # (L,) start of W, C-ordered (M, N), in params and grads
     bias_starts: tuple[int, ...]  # (L,) start of b in params and grads
-    output_starts: tuple[int, ...]  # (L,) widths of the layers below: times B, a layer's start
+    output_starts: tuple[int, ...]  # (L,) sum of the widths of the layers below
 
     @classmethod
     def of(
@@ -31,7 +31,7 @@ class Layout(NamedTuple):
         out_activation: Activation | None,
         dtype: Any,
     ) -> "Layout":
-        """Lay out the parameters: of each layer W, then b."""
+        """Lay out the parameters: W, then b, of each layer."""
         weight_starts, bias_starts, output_starts = [], [], []
         start = outputs = 0
         for M, N in itertools.pairwise(sizes):
@@ -52,24 +52,24 @@ class Layout(NamedTuple):
 
     @property
     def layers(self) -> int:
-        """Count the layers of weights."""
+        """The number of layers of weights."""
         return len(self.sizes) - 1
 
     @property
     def params(self) -> int:
-        """Count the parameters."""
+        """The number of parameters."""
         return self.bias_starts[-1] + self.sizes[-1]
 
     def weights_at(self, layer: int) -> tuple[int, int, int]:
-        """Where a layer's W is in a flat buffer: its start, its rows M and its columns N."""
+        """Start, rows M and columns N of a layer's W in a flat buffer."""
         return self.weight_starts[layer], self.sizes[layer], self.sizes[layer + 1]
 
     def biases_at(self, layer: int) -> tuple[int, int]:
-        """Where a layer's b is in a flat buffer: its start and its length N."""
+        """Start and length N of a layer's b in a flat buffer."""
         return self.bias_starts[layer], self.sizes[layer + 1]
 
     def check(self, params: Array, *, writes: bool = False) -> None:
-        """Raise ValueError unless compiled code can take ``params``, and write to it."""
+        """Raise ValueError unless compiled code can read ``params``, and with ``writes`` write."""
         if not isinstance(params, np.ndarray) or params.shape != (self.params,):
             shape = getattr(params, "shape", type(params).__name__)
             raise ValueError(f"net.params must have the shape ({self.params},); it is {shape}")
@@ -82,7 +82,7 @@ class Layout(NamedTuple):
 
     @property
     def outputs(self) -> int:
-        """Count the outputs of all layers for one row."""
+        """The number of outputs of all layers for one row."""
         return self.output_starts[-1] + self.sizes[-1]
 
     @property
@@ -93,24 +93,24 @@ class Layout(NamedTuple):
 
     @property
     def all_activations(self) -> tuple[Activation, ...]:
-        """The activations of all layers that have one."""
+        """The activations of the hidden layers, and of the last layer if it has one."""
         last = self.out_activation
         return self.activations if last is None else (*self.activations, last)
 
 
 class Sparse(NamedTuple):
-    """Examples of which most numbers are 0, in compressed rows (CSR)."""
+    """Examples as a sparse matrix of compressed rows (CSR)."""
 
     values: Array  # (stored numbers,) of the parameters' dtype
-    columns: Array  # (stored numbers,) int32, in which of the M columns each of them stands
-    starts: Array  # (n + 1,) int64, where each row begins in both
+    columns: Array  # (stored numbers,) int32, the column of each value
+    starts: Array  # (n + 1,) int64, the start of each row in both
 
 
 class Data(NamedTuple):
     """The examples to learn from."""
 
-    X: Array | Sparse  # (n, M) of any real numbers; of one byte: brightnesses, 0 to 255
-    y: Array  # (n,) int64 class indices, or (n, K) probabilities or values like the network's
+    X: Array | Sparse  # (n, M) of any real dtype; one-byte numbers are brightnesses, 0 to 255
+    y: Array  # (n,) int64 class indices, or (n, K) probabilities or values of the network's dtype
     weights: Array | None = None  # (n,) sample weights; None: all 1
 
 
@@ -120,7 +120,7 @@ class Batches(NamedTuple):
     size: int  # rows of a step; the last step of an epoch may have fewer
     shuffled: bool = False  # whether each epoch visits the rows in a new order
     order: Array | None = None  # (rows,) int64 rows to visit, each once in an epoch; None: all
-    orders: int = 1  # orders that are stored; epoch k uses row k modulo ``orders`` of Steps.orders
+    orders: int = 1  # number of stored orders; epoch k uses order k modulo ``orders``
 
     def count(self, data: Data) -> int:
         """Count the rows of an epoch."""
@@ -128,30 +128,30 @@ class Batches(NamedTuple):
 
 
 class Objective(NamedTuple):
-    """What is minimised: a loss and its penalties."""
+    """The objective of training: a loss and its penalties."""
 
     loss: Loss
-    scale: float = 1.0  # the loss is multiplied by it
+    scale: float = 1.0  # factor of the loss
     smoothing: float = 0.0  # label smoothing, 0 to 1
     transition: float = 1.0  # where Huber's loss turns from square to linear
     penalties: Array | None = None  # (L, 4): l1 and l2 of each layer's W, and of b; None: all 0
-    l1_slope_at_zero: float = 0.0  # taken for the derivative of |w| at 0
+    l1_slope_at_zero: float = 0.0  # derivative of |w| at 0
     dropout: tuple[float, ...] | None = None  # (L - 1,) fraction of each layer's outputs dropped
-    # As scikit-learn has it: penalties are divided by the batch's weight, and in an epoch's mean
-    # loss batches count by their rows, not by their weight.
+    # As in scikit-learn: penalties are divided by the batch's weight, and an epoch's mean loss
+    # weights batches by their number of rows, not by their weight.
     by_rows: bool = False
-    max_label_loss: float = math.inf  # what one label's cross-entropy adds at most to the loss
+    max_label_loss: float = math.inf  # upper limit of one label's cross-entropy
 
 
 class Rule(NamedTuple):
-    """How the parameters move."""
+    """The update of the parameters."""
 
     kernel: Any  # from kernels.optimizers; None: gradients only
-    hyper: tuple[float, ...]  # as the kernel names them
-    buffers: int  # arrays (P,) that it keeps
+    hyper: tuple[float, ...]  # hyperparameters, in the kernel's order
+    buffers: int  # number of arrays (P,) of the optimizer's state
     clip: float = 0.0  # largest norm of the gradient; 0: no limit
 
     @property
     def powers(self) -> bool:
-        """Whether the hyperparameters include Adam's beta^t, which change from step to step."""
+        """Whether the hyperparameters include Adam's beta^t, which change at every step."""
         return self.kernel in (optimizers.adam, optimizers.adam_uncorrected)

@@ -125,7 +125,7 @@ def prepare(settings: Settings, clock: Clock | None = None) -> Prepared:
 def _read(
     settings: Settings, data: str, target: Sequence[str], categories: Sequence[str]
 ) -> Examples:
-    return sources.read(
+    return sources.read_examples(
         data,
         target,
         ignore=settings.ignore,

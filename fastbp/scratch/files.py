@@ -133,12 +133,12 @@ def write_model(path: str | PathLike[str], model: Any) -> None:
         for name in TENSORS
         if hasattr(layer, name)
     }
-    persistence.write(path, tensors, description, MODEL)
+    persistence.write_tensors(path, tensors, description, MODEL)
 
 
 def read_model(path: str | PathLike[str], model: Any) -> None:
     """Read a file of ``write_model`` into an empty model and finalize the model."""
-    tensors, description = persistence.read(path, MODEL)
+    tensors, description = persistence.read_tensors(path, MODEL)
     try:
         initial = set(description.pop("fresh"))
         for i, layer_description in enumerate(description.pop("layers")):
@@ -184,12 +184,14 @@ def write_parameters(path: str | PathLike[str], parameters: Sequence[Sequence[Ar
         for i, arrays in enumerate(parameters)
         for k, array in enumerate(arrays)
     }
-    persistence.write(path, tensors, {"arrays": [len(arrays) for arrays in parameters]}, PARAMETERS)
+    persistence.write_tensors(
+        path, tensors, {"arrays": [len(arrays) for arrays in parameters]}, PARAMETERS
+    )
 
 
 def read_parameters(path: str | PathLike[str]) -> list[tuple[Array, ...]]:
     """Return the parameters in a file of ``write_parameters``."""
-    tensors, description = persistence.read(path, PARAMETERS)
+    tensors, description = persistence.read_tensors(path, PARAMETERS)
     try:
         counts = [int(count) for count in description["arrays"]]
         return [tuple(tensors[f"{i}.{k}"] for k in range(n)) for i, n in enumerate(counts)]

@@ -73,7 +73,9 @@ class Checkpoints:
             if not path.parent.is_dir():
                 path.parent.mkdir(parents=True)
                 persistence.sync_folder(path.parent.parent)
-            persistence.write(path, snapshot.tensors, snapshot.facts, "checkpoint", version=2)
+            persistence.write_tensors(
+                path, snapshot.tensors, snapshot.facts, "checkpoint", version=2
+            )
         except OSError as error:
             warnings.warn(
                 f"no checkpoint could be written to {self.folder}: {error.strerror or error}; "
@@ -94,7 +96,7 @@ class Checkpoints:
         """Read the newest checkpoint that can be read; warn of those that cannot."""
         for path in sorted(paths(self.folder), reverse=True):
             try:
-                return Snapshot(*persistence.read(path, "checkpoint"))
+                return Snapshot(*persistence.read_tensors(path, "checkpoint"))
             except persistence.NewerVersionError:
                 raise  # it is whole, and must not be passed over
             except ValueError as error:

@@ -105,7 +105,7 @@ class Stepper:
         self._found, self._totals = found.array(), totals.array()
         plan.begin("step")
         plan.add(kernels.add_square_sum, self._gradient, found)
-        plan.add(kernels.judge, found, totals)
+        plan.add(kernels.stop_if_not_finite, found, totals)
         if self.clip > 0.0:
             plan.add(kernels.clip_by_norm, self._gradient, totals.part(3), self.clip)
         if rule.powers:
@@ -210,7 +210,7 @@ class Stepper:
     def save(self, path: str | PathLike[str]) -> None:
         """Write the optimizer's state to a safetensors file, without the network."""
         facts = {"optimizer": repr(self.optimizer)}
-        persistence.write(path, self.state_dict(), facts, "optimizer state")
+        persistence.write_tensors(path, self.state_dict(), facts, "optimizer state")
 
     def load(self, path: str | PathLike[str]) -> None:
         """Go on from a file that ``save`` wrote.
@@ -222,7 +222,7 @@ class Stepper:
         ValueError
             If the file is not one of ours, is damaged, or is of another optimizer.
         """
-        tensors, facts = persistence.read(path, "optimizer state")
+        tensors, facts = persistence.read_tensors(path, "optimizer state")
         if facts.get("optimizer") != repr(self.optimizer):
             raise ValueError(
                 f"{path} is the state of {facts.get('optimizer')}, not of {self.optimizer!r}"

@@ -12,7 +12,7 @@ import pytest
 from fastbp import datasets
 from fastbp.data import sources
 from fastbp.data.columns import UnusableDataError
-from fastbp.data.sources import read
+from fastbp.data.sources import read_examples
 from fastbp.data.splitting import split
 from fastbp.runs.data import Prepared, WrongUseError, prepare
 from fastbp.runs.settings import Settings
@@ -30,7 +30,7 @@ TABLE = "a,t,w,y\n1,x,1,yes\n2,z,0,no\n3,x,2,yes\n"
 
 
 def test_a_table_is_taken_apart(tmp_path: Path) -> None:
-    got = read(csv(tmp_path, TABLE), ["y"], ignore=["t"], weight="w")
+    got = read_examples(csv(tmp_path, TABLE), ["y"], ignore=["t"], weight="w")
     assert (got.name, got.target_names, len(got)) == ("t", ("y",), 3)
     assert isinstance(got.X, pl.DataFrame)
     assert got.X.columns == ["a"]
@@ -44,10 +44,10 @@ def test_a_table_is_taken_apart(tmp_path: Path) -> None:
 
 
 def test_nothing_has_to_be_predicted_from_a_table_without_target(tmp_path: Path) -> None:
-    got = read(csv(tmp_path, "a,b\n1,2\n"), ["y"], learns=False)
+    got = read_examples(csv(tmp_path, "a,b\n1,2\n"), ["y"], learns=False)
     assert got.y is None
     assert got.X.columns == ["a", "b"]
-    assert read(csv(tmp_path, TABLE), ["y"], learns=False).y is not None
+    assert read_examples(csv(tmp_path, TABLE), ["y"], learns=False).y is not None
 
 
 @pytest.mark.parametrize(
@@ -68,7 +68,7 @@ def test_columns_that_are_not_there_are_refused(
     options: dict[str, Any], message: str, tmp_path: Path
 ) -> None:
     with pytest.raises(UnusableDataError, match=message):
-        read(csv(tmp_path, TABLE), **options)
+        read_examples(csv(tmp_path, TABLE), **options)
 
 
 @pytest.mark.parametrize(
@@ -83,12 +83,12 @@ def test_columns_that_are_not_there_are_refused(
 def test_bad_weights_are_refused(weights: str, message: str, tmp_path: Path) -> None:
     rows = "".join(f"{k},{weight},5\n" for k, weight in enumerate(weights.split(",")))
     with pytest.raises(UnusableDataError, match=message):
-        read(csv(tmp_path, "y,w,a\n" + rows), ["y"], weight="w")
+        read_examples(csv(tmp_path, "y,w,a\n" + rows), ["y"], weight="w")
 
 
 @pytest.mark.parametrize("name", datasets.DATASETS)
 def test_bundled_sets_are_found_by_name(name: str) -> None:
-    got, want = read(name), datasets.load(name)
+    got, want = read_examples(name), datasets.load(name)
     np.testing.assert_array_equal(got.X, want.X)
     assert got.target_names == (want.target_name,)
     names = want.class_names
@@ -101,10 +101,10 @@ def test_a_file_goes_before_a_bundled_set_and_a_folder_does_not(
 ) -> None:
     monkeypatch.chdir(tmp_path)
     (tmp_path / "iris").mkdir()
-    assert len(read("iris")) == 150
+    assert len(read_examples("iris")) == 150
     (tmp_path / "iris").rmdir()
     (tmp_path / "iris").write_bytes(bytes([0, 0, 8, 2]) + struct.pack(">2I", 2, 1) + b"ab")
-    assert len(read("iris", learns=False)) == 2
+    assert len(read_examples("iris", learns=False)) == 2
 
 
 @pytest.mark.parametrize(
@@ -119,18 +119,18 @@ def test_a_file_goes_before_a_bundled_set_and_a_folder_does_not(
 )
 def test_names_of_nothing_are_refused(name: str, error: type[Exception], message: str) -> None:
     with pytest.raises(error, match=message):
-        read(name, ["y"])
+        read_examples(name, ["y"])
 
 
 @pytest.mark.parametrize("option", ["ignore", "categories", "weight", "target"])
 def test_what_is_said_of_columns_goes_with_tables(option: str, tmp_path: Path) -> None:
     value: Any = "a" if option == "weight" else ["a"]
     with pytest.raises(UnusableDataError, match=f"{option} 'a' goes with a table; iris is none"):
-        read("iris", **{option: value})
+        read_examples("iris", **{option: value})
     if option != "target":
         np.save(tmp_path / "a.npy", np.zeros((2, 2)))
         with pytest.raises(UnusableDataError, match=f"{option} 'a' goes with a table"):
-            read(tmp_path / "a.npy", learns=False, **{option: value})
+            read_examples(tmp_path / "a.npy", learns=False, **{option: value})
 
 
 def test_pictures_are_read_as_rows(tmp_path: Path) -> None:
@@ -138,7 +138,7 @@ def test_pictures_are_read_as_rows(tmp_path: Path) -> None:
     head = bytes([0, 0, 8, 3]) + struct.pack(">3I", 2, 3, 4)
     (tmp_path / "images.gz").write_bytes(gzip.compress(head + pixels.tobytes()))
     np.save(tmp_path / "labels.npy", np.array([[3], [5]]))
-    got = read(tmp_path / "images.gz", [str(tmp_path / "labels.npy")])
+    got = read_examples(tmp_path / "images.gz", [str(tmp_path / "labels.npy")])
     assert (got.image_shape, got.scaled, got.target_names) == ((3, 4), True, ("labels",))
     np.testing.assert_array_equal(got.X, pixels.reshape(2, 12))
     assert got.y.tolist() == [3, 5]
@@ -149,7 +149,7 @@ def test_pictures_are_read_as_rows(tmp_path: Path) -> None:
 def test_usual_names_are_found_in_an_archive(inputs: str, target: str, tmp_path: Path) -> None:
     X, y = np.arange(6.0).reshape(3, 2), np.array([0, 1, 0])
     np.savez(tmp_path / "a.npz", **{target: y, "more": X[:1], inputs: X})
-    got = read(tmp_path / "a.npz")
+    got = read_examples(tmp_path / "a.npz")
     assert got.target_names == (target,)
     assert isinstance(got.X, np.memmap)
     np.testing.assert_array_equal(got.X, X)
@@ -177,27 +177,27 @@ def test_bad_archives_are_refused(
 ) -> None:
     np.savez(tmp_path / "a.npz", **arrays)
     with pytest.raises(UnusableDataError, match=message):
-        read(tmp_path / "a.npz", **options)
+        read_examples(tmp_path / "a.npz", **options)
 
 
 def test_the_target_of_an_array_is_another_file(tmp_path: Path) -> None:
     np.save(tmp_path / "X.npy", np.zeros((2, 2)))
     path = tmp_path / "X.npy"
     with pytest.raises(UnusableDataError, match="which file holds the target"):
-        read(path)
+        read_examples(path)
     with pytest.raises(UnusableDataError, match="is one file, not a and b"):
-        read(path, ["a", "b"])
+        read_examples(path, ["a", "b"])
     with pytest.raises(UnusableDataError, match=r"is a NPY or IDX file, not .*t\.csv"):
-        read(path, [csv(tmp_path, TABLE)])
+        read_examples(path, [csv(tmp_path, TABLE)])
     with pytest.raises(FileNotFoundError, match="there is no file y"):
-        read(path, ["y"])
+        read_examples(path, ["y"])
 
 
 def test_nothing_has_to_be_predicted_from_arrays_without_target(tmp_path: Path) -> None:
     np.save(tmp_path / "X.npy", np.zeros((2, 2)))
     np.savez(tmp_path / "X.npz", X=np.zeros((2, 2)))
     for name in ("X.npy", "X.npz"):
-        got = read(tmp_path / name, ["labels"], learns=False)
+        got = read_examples(tmp_path / name, ["labels"], learns=False)
         assert (len(got), got.y) == (2, None)
 
 

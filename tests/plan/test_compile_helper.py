@@ -188,7 +188,7 @@ def test_a_helper_that_fails_is_no_loss(folder, entries, monkeypatch):
 
 
 def test_a_helper_that_cannot_store_ends(folder, monkeypatch):
-    monkeypatch.setattr(cache, "write", lambda name, code: None)
+    monkeypatch.setattr(cache, "write_code", lambda name, code: None)
     fresh = Kernel(products.clear.function)
     monkeypatch.setattr(products, "clear", fresh)
     with compile_helper.started():

@@ -106,7 +106,7 @@ def all_load(folder: Path) -> int:
             continue  # what a killed write leaves is hidden, and removed by the next run
         read += 1
         if path.parent.name == "checkpoints":
-            persistence.read(path, "checkpoint")
+            persistence.read_tensors(path, "checkpoint")
         elif path.suffix == ".safetensors":
             Model.load(path)
         elif path.suffix == ".csv":

@@ -1278,9 +1278,9 @@ def rewritten(path, change):
     from fastbp.scratch import files as scratch_files
 
     build(rule="Optimizer_Adam").save(path)
-    tensors, description = persistence.read(path, scratch_files.MODEL)
+    tensors, description = persistence.read_tensors(path, scratch_files.MODEL)
     change(tensors, description)
-    persistence.write(path, tensors, description, scratch_files.MODEL)
+    persistence.write_tensors(path, tensors, description, scratch_files.MODEL)
 
 
 CHANGES = {

@@ -285,9 +285,9 @@ def test_a_checkpoint_that_was_tampered_with_is_refused(
 ) -> None:
     train(network(), tmp_path, epochs=2)
     (path,) = paths(tmp_path)
-    tensors, facts = persistence.read(path, "checkpoint")
+    tensors, facts = persistence.read_tensors(path, "checkpoint")
     tensors[name] = value(tensors[name])
-    persistence.write(path, tensors, facts, "checkpoint", version=2)
+    persistence.write_tensors(path, tensors, facts, "checkpoint", version=2)
     net = network(seed=2)
     before = net.params.copy()
     with pytest.raises(ValueError, match="cannot go on with the run in"):
@@ -299,9 +299,9 @@ def test_a_checkpoint_that_was_tampered_with_is_refused(
 def test_a_checkpoint_without_its_facts_is_refused(fact: str, tmp_path: Path) -> None:
     train(network(), tmp_path, epochs=2)
     (path,) = paths(tmp_path)
-    tensors, facts = persistence.read(path, "checkpoint")
+    tensors, facts = persistence.read_tensors(path, "checkpoint")
     del facts[fact]
-    persistence.write(path, tensors, facts, "checkpoint", version=2)
+    persistence.write_tensors(path, tensors, facts, "checkpoint", version=2)
     with pytest.raises(ValueError, match=f"damaged: it has no '{fact}'"):
         train(network(), tmp_path, resume=True, epochs=3)
 
