@@ -1,7 +1,7 @@
-"""Optimizers and learning-rate schedules: hyperparameters, checked, and nothing that runs.
+"""Optimizers and learning-rate schedules: their checked hyperparameters.
 
-An optimizer says which kernel moves the parameters and how many buffers of their length it keeps.
-A schedule says by what factor the learning rate is multiplied at each step.
+An optimizer names the kernel of its update and the number of its state buffers. A schedule computes
+the factor of the learning rate at each step.
 """
 
 from dataclasses import dataclass
@@ -15,63 +15,65 @@ from fastbp.checks import choose
 from fastbp.kernels import optimizers as kernels
 from fastbp.plan.problem import Rule
 
-# A gradient of finite norm times this cannot take a finite float32 parameter out of range.
+# Up to this rate, a gradient of finite norm cannot make a finite float32 parameter overflow.
 LARGEST_RATE = 1e6
 
 
-def _share(name: str, value: float) -> None:
+def _check_decay(name: str, value: float) -> None:
     checks.real(name, value, 0.0, 1.0, open_ends="high")
 
 
 @dataclass(frozen=True)
 class Optimizer:
-    """What every optimizer has.
+    """Base class of the optimizers.
 
     Parameters
     ----------
     learning_rate : float
-        Above 0; a schedule multiplies it.
+        Above 0. A schedule multiplies it by a factor at each step.
     """
 
     learning_rate: float = 1e-3
 
     kernel: ClassVar[Any]
     buffers: ClassVar[int] = 0
-    # The default of ``fastbp train``. Measured on held-out digits, with 0 to 3 hidden layers.
+    # The default of ``fastbp train``, chosen on held-out digits with 0 to 3 hidden layers.
     command_rate: ClassVar[float] = 1e-2
-    # Its hyperparameters, with the names of the estimators' parameters that set them.
+    # Hyperparameters and the estimators' parameters that set them.
     in_estimators: ClassVar[dict[str, str]] = {}
 
     def __post_init__(self) -> None:
         checks.real("learning_rate", self.learning_rate, 0.0, LARGEST_RATE, open_ends="low")
 
     def hyper(self) -> tuple[float, ...]:
-        """Hyperparameters in the order in which the kernel names them."""
+        """Return the hyperparameters in the order of the kernel's docstring."""
         return ()
 
     def rule(self, clip: float) -> Rule:
-        """Put kernel and hyperparameters together for a plan."""
-        return Rule(self.kernel, self.hyper(), self.buffers, clip)
+        """Return the update rule for a plan, with the gradient's norm limited to ``clip``."""
+        formula = f"update params by {type(self).__name__}"
+        return Rule(self.kernel, self.hyper(), self.buffers, clip, formula)
 
     def state(self, size: int, dtype: Any) -> tuple[Array, ...]:
-        """Allocate what is kept for ``size`` parameters."""
+        """Allocate the state of ``size`` parameters."""
         return tuple(aligned(size, dtype, 0.0) for _ in range(self.buffers))
 
 
 @dataclass(frozen=True)
 class SGD(Optimizer):
-    """Stochastic gradient descent, with momentum if asked for.
+    """Stochastic gradient descent, optionally with momentum.
 
-    v = momentum v - lr g, and the parameters move by v, or by momentum v - lr g after Nesterov.
-    For a constant learning rate that is what PyTorch does.
+    v = momentum v - lr g; params += v, or with Nesterov's momentum params += momentum v - lr g.
+    With a constant learning rate this is PyTorch's update.
 
     Parameters
     ----------
     learning_rate : float
+        Above 0.
     momentum : float
-        From 0 to 1, with which nothing slows down.
+        From 0 to 1.
     nesterov : bool
-        Needs a momentum above 0.
+        Use Nesterov's momentum; needs a momentum above 0.
     """
 
     learning_rate: float = 1e-2
@@ -82,7 +84,7 @@ class SGD(Optimizer):
 
     @property
     def kernel(self) -> Any:
-        """The kernel without momentum, with it, or with Nesterov's."""
+        """The kernel without momentum, with momentum, or with Nesterov's momentum."""
         if not self.momentum:
             return kernels.sgd
         return kernels.sgd_nesterov if self.nesterov else kernels.sgd_momentum
@@ -95,11 +97,11 @@ class SGD(Optimizer):
 
     @property
     def buffers(self) -> int:  # type: ignore[override]
-        """One buffer for the velocity, none without momentum."""
+        """One buffer, the velocity; without momentum none."""
         return 1 if self.momentum else 0
 
     def hyper(self) -> tuple[float, ...]:
-        """Momentum."""
+        """Return the momentum."""
         return (self.momentum,)
 
 
@@ -107,14 +109,15 @@ class SGD(Optimizer):
 class Adam(Optimizer):
     """Adam (Kingma and Ba 2015).
 
-    m = beta1 m + (1 - beta1) g, v = beta2 v + (1 - beta2) g^2, both divided by 1 - beta^t; the
-    parameters move by -lr m / (sqrt(v) + epsilon).
+    m = beta1 m + (1 - beta1) g; v = beta2 v + (1 - beta2) g^2;
+    params -= lr m' / (sqrt(v') + epsilon), with m' = m / (1 - beta1^t), v' = v / (1 - beta2^t).
 
     Parameters
     ----------
     learning_rate : float
+        Above 0.
     beta1, beta2 : float
-        Decay of the two averages, from 0 to below 1.
+        Decays of the moving averages of the gradient and its square, from 0 to below 1.
     epsilon : float
         Above 0.
     """
@@ -134,25 +137,27 @@ class Adam(Optimizer):
 
     def __post_init__(self) -> None:
         super().__post_init__()
-        _share("beta1", self.beta1)
-        _share("beta2", self.beta2)
+        _check_decay("beta1", self.beta1)
+        _check_decay("beta2", self.beta2)
         checks.real("epsilon", self.epsilon, 0.0, open_ends="low")
 
     def hyper(self) -> tuple[float, ...]:
-        """Decays, epsilon, and a weight decay of 0."""
+        """Return the decays, epsilon, and a weight decay of 0."""
         return self.beta1, self.beta2, self.epsilon, 0.0
 
 
 @dataclass(frozen=True)
 class AdamW(Adam):
-    """Adam with decoupled weight decay (Loshchilov and Hutter 2019), of every parameter.
+    """Adam with decoupled weight decay (Loshchilov and Hutter 2019).
+
+    Each step first multiplies all parameters, biases included, by 1 - lr weight_decay.
 
     Parameters
     ----------
-    learning_rate, beta1, beta2, epsilon
+    learning_rate, beta1, beta2, epsilon : float
         As in ``Adam``.
     weight_decay : float
-        Each step first multiplies the parameters by 1 - lr weight_decay.
+        At least 0.
     """
 
     weight_decay: float = 1e-2
@@ -162,19 +167,22 @@ class AdamW(Adam):
         checks.real("weight_decay", self.weight_decay, 0.0)
 
     def hyper(self) -> tuple[float, ...]:
-        """Decays, epsilon and weight decay."""
+        """Return the decays, epsilon and weight decay."""
         return self.beta1, self.beta2, self.epsilon, self.weight_decay
 
 
 @dataclass(frozen=True)
 class RMSprop(Optimizer):
-    """RMSprop: v = rho v + (1 - rho) g^2; the parameters move by -lr g / (sqrt(v) + epsilon).
+    """RMSprop (Tieleman and Hinton 2012).
+
+    v = rho v + (1 - rho) g^2; params -= lr g / (sqrt(v) + epsilon).
 
     Parameters
     ----------
     learning_rate : float
+        Above 0.
     rho : float
-        Decay of the average, from 0 to below 1.
+        Decay of the moving average of the squared gradient, from 0 to below 1.
     epsilon : float
         Above 0.
     """
@@ -190,11 +198,11 @@ class RMSprop(Optimizer):
 
     def __post_init__(self) -> None:
         super().__post_init__()
-        _share("rho", self.rho)
+        _check_decay("rho", self.rho)
         checks.real("epsilon", self.epsilon, 0.0, open_ends="low")
 
     def hyper(self) -> tuple[float, ...]:
-        """Decay and epsilon."""
+        """Return the decay and epsilon."""
         return self.rho, self.epsilon
 
 
@@ -202,15 +210,16 @@ class RMSprop(Optimizer):
 class Adagrad(Optimizer):
     """Adagrad (Duchi, Hazan and Singer 2011).
 
-    s = s + g^2; the parameters move by -lr g / (sqrt(s) + epsilon).
+    s = s + g^2; params -= lr g / (sqrt(s) + epsilon).
 
     Parameters
     ----------
     learning_rate : float
+        Above 0.
     epsilon : float
         Above 0.
     initial : float
-        What s starts from.
+        The initial s, at least 0.
     """
 
     learning_rate: float = 1e-2
@@ -228,7 +237,7 @@ class Adagrad(Optimizer):
         checks.real("initial", self.initial, 0.0)
 
     def hyper(self) -> tuple[float, ...]:
-        """Epsilon."""
+        """Return epsilon."""
         return (self.epsilon,)
 
     def state(self, size: int, dtype: Any) -> tuple[Array, ...]:
@@ -246,12 +255,12 @@ OPTIMIZERS: dict[str, type[Optimizer]] = {
 
 
 def as_optimizer(optimizer: Any) -> Optimizer:
-    """Return an optimizer as it is, or make one of its name."""
+    """Return an optimizer unchanged, or the optimizer of this name with default arguments."""
     if isinstance(optimizer, Optimizer):
         return optimizer
     if callable(optimizer):
         raise TypeError(
-            "optimizer must be a name, or made like fastbp.Adam() or "
+            "optimizer must be a name, or an object such as fastbp.Adam() or "
             f"fastbp.OwnOptimizer(function), not {optimizer!r}"
         )
     return choose("optimizer", optimizer, OPTIMIZERS)()
@@ -259,13 +268,13 @@ def as_optimizer(optimizer: Any) -> Optimizer:
 
 @dataclass(frozen=True)
 class Schedule:
-    """What every schedule has.
+    """Base class of the learning-rate schedules.
 
     Parameters
     ----------
     warmup_epochs : float
-        The learning rate first climbs in a straight line, from near 0, for so many epochs; the
-        schedule itself has the rest of the run.
+        Number of epochs in which the learning rate rises linearly from near 0; the schedule itself
+        covers the rest of the run.
     """
 
     warmup_epochs: float = 0.0
@@ -279,9 +288,9 @@ class Schedule:
         Parameters
         ----------
         steps : (n,) array of int
-            Steps of the run, the first is 0.
+            Steps of the run, counted from 0.
         per_epoch, total : int
-            Steps in an epoch, and in the whole run.
+            Number of steps of an epoch, and of the whole run.
 
         Returns
         -------
@@ -293,12 +302,15 @@ class Schedule:
         return np.where(steps < warmup, (steps + 1) / max(warmup, 1), 1.0) * shape
 
     def shape(self, epoch: Array, share: Array) -> Array:
-        """Give the factors after warm-up, by epochs done and by the share of the run done."""
+        """Return the factors after warm-up.
+
+        ``epoch`` is the number of epochs, ``share`` the fraction of the run, since its end.
+        """
         return np.ones_like(share)
 
 
 class ConstantSchedule(Schedule):
-    """The same learning rate throughout (after warm-up)."""
+    """A constant learning rate after warm-up."""
 
 
 @dataclass(frozen=True)
@@ -314,7 +326,7 @@ class StepSchedule(Schedule):
         checks.real("gamma", self.gamma, 0.0, 1.0, open_ends="low")
 
     def shape(self, epoch: Array, share: Array) -> Array:
-        """Give gamma to the number of periods done."""
+        """Return gamma^(number of finished periods)."""
         return np.asarray(self.gamma ** np.floor(epoch / self.every))
 
 
@@ -329,13 +341,13 @@ class ExponentialSchedule(Schedule):
         checks.real("gamma", self.gamma, 0.0, 1.0, open_ends="low")
 
     def shape(self, epoch: Array, share: Array) -> Array:
-        """Give gamma to the number of epochs done."""
+        """Return gamma^(number of finished epochs)."""
         return np.asarray(self.gamma ** np.floor(epoch))
 
 
 @dataclass(frozen=True)
 class CosineSchedule(Schedule):
-    """Fall along half a cosine to ``final`` times the learning rate (Loshchilov, Hutter 2017)."""
+    """Decay along half a cosine to ``final`` times the learning rate (Loshchilov, Hutter 2017)."""
 
     final: float = 0.0
 
@@ -344,13 +356,13 @@ class CosineSchedule(Schedule):
         checks.real("final", self.final, 0.0, 1.0)
 
     def shape(self, epoch: Array, share: Array) -> Array:
-        """Give final + (1 - final) (1 + cos(pi share)) / 2."""
+        """Return final + (1 - final) (1 + cos(pi share)) / 2."""
         return _cosine(1.0, self.final, share)
 
 
 @dataclass(frozen=True)
 class OneCycleSchedule(Schedule):
-    """Climb from ``start`` to 1 in the share ``rise`` of the run, then fall to ``final``.
+    """Rise from ``start`` to 1 in the fraction ``rise`` of the run, then fall to ``final``.
 
     Both along half a cosine (Smith and Topin 2018).
     """
@@ -366,7 +378,7 @@ class OneCycleSchedule(Schedule):
         checks.real("final", self.final, 0.0, 1.0)
 
     def shape(self, epoch: Array, share: Array) -> Array:
-        """Give the two cosines, one after the other."""
+        """Return the rising half cosine, followed by the falling one."""
         up = _cosine(self.start, 1.0, np.minimum(share / self.rise, 1.0))
         down = _cosine(1.0, self.final, np.maximum(share - self.rise, 0.0) / (1.0 - self.rise))
         return np.where(share < self.rise, up, down)
@@ -386,7 +398,7 @@ SCHEDULES: dict[str, type[Schedule]] = {
 
 
 def as_schedule(schedule: Any) -> Schedule:
-    """Return a schedule as it is, make one of its name, or a constant one of None."""
+    """Return a schedule unchanged, the schedule of this name, or a constant one for None."""
     if schedule is None:
         return ConstantSchedule()
     if isinstance(schedule, Schedule):

@@ -1,7 +1,7 @@
-"""The table of activations: a row for each, with everything that depends on it.
+"""The table of activations: one row each, with everything that depends on the choice.
 
-A new activation needs its kernels, their twin in ``reference`` and one row here. ``own`` makes the
-rows of a user's own activations.
+A new activation needs its kernels, a twin in ``reference`` and a row here. ``fastbp.own`` makes the
+rows of users' own activations.
 """
 
 from typing import Any, NamedTuple
@@ -16,56 +16,56 @@ class Activation(NamedTuple):
     name: str
     forward: Any  # kernel a = f(z + b), in place
     backward: Any  # kernel delta *= f'(z), in place; None: f' = 1
-    rectifies: bool = False  # He initialisation; Glorot for the rest
-    keeps_slope: bool = False  # its derivative cannot be had from its output
+    rectifies: bool = False  # whether weights are initialised after He; otherwise after Glorot
+    keeps_slope: bool = False  # whether f'(z) is stored, as it cannot be computed from f(z)
     torch: str = ""  # the class in torch.nn, written into model files
-    c: str | None = None  # f(z) in C, $f what ends constants and functions; None: there is none
-    onnx: Any = None  # function that adds its nodes to a graph of ONNX; None: there is none
-    sklearn: str = ""  # the name in scikit-learn, if it has another
-    sklearn_factor: float = 6.0  # its initial weights are below sqrt(factor / (fan-in + fan-out))
-    own: Any = None  # the ``OwnActivation`` that it is; None: it is built in
+    c: str | None = None  # f(z) in C, with $f for the suffix of float32; None: it has no form in C
+    onnx: Any = None  # function that adds its nodes to an ONNX graph, or None
+    sklearn: str = ""  # scikit-learn's name, if it is another
+    sklearn_factor: float = 6.0  # initial weights are at most sqrt(factor / (fan-in + fan-out))
+    own: Any = None  # the ``OwnActivation`` of this row; None: built in
 
 
 _TABLE = (
     Activation(
         "identity",
-        activations.add_bias,
-        None,
+        forward=activations.add_bias,
+        backward=None,
         torch="Identity",
         c="z",
         onnx=onnx_nodes.same,
     ),
     Activation(
         "relu",
-        activations.bias_relu,
-        activations.relu_backward,
-        True,
+        forward=activations.bias_relu,
+        backward=activations.relu_backward,
+        rectifies=True,
         torch="ReLU",
         c="z > 0 ? z : 0",
         onnx=onnx_nodes.relu,
     ),
     Activation(
         "leaky_relu",
-        activations.bias_leaky_relu,
-        activations.leaky_relu_backward,
-        True,
+        forward=activations.bias_leaky_relu,
+        backward=activations.leaky_relu_backward,
+        rectifies=True,
         torch="LeakyReLU",
         c="z > 0 ? z : z / 100",
         onnx=onnx_nodes.leaky_relu,
     ),
     Activation(
         "elu",
-        activations.bias_elu,
-        activations.elu_backward,
-        True,
+        forward=activations.bias_elu,
+        backward=activations.elu_backward,
+        rectifies=True,
         torch="ELU",
         c="z > 0 ? z : expm1$f(z)",
         onnx=onnx_nodes.elu,
     ),
     Activation(
         "sigmoid",
-        activations.bias_sigmoid,
-        activations.sigmoid_backward,
+        forward=activations.bias_sigmoid,
+        backward=activations.sigmoid_backward,
         torch="Sigmoid",
         sklearn="logistic",
         sklearn_factor=2.0,  # the slope at 0 is a quarter of tanh's
@@ -74,37 +74,37 @@ _TABLE = (
     ),
     Activation(
         "tanh",
-        activations.bias_tanh,
-        activations.tanh_backward,
+        forward=activations.bias_tanh,
+        backward=activations.tanh_backward,
         torch="Tanh",
         c="tanh$f(z)",
         onnx=onnx_nodes.tanh,
     ),
     Activation(
         "softplus",
-        activations.bias_softplus,
-        activations.softplus_backward,
-        True,
+        forward=activations.bias_softplus,
+        backward=activations.softplus_backward,
+        rectifies=True,
         torch="Softplus",
         c="(z > 0 ? z : 0) + log1p$f(exp$f(-fabs$f(z)))",
         onnx=onnx_nodes.softplus,
     ),
     Activation(
         "gelu",
-        activations.bias_gelu,
-        activations.multiply_slopes,
-        True,
-        True,
+        forward=activations.bias_gelu,
+        backward=activations.multiply_slopes,
+        rectifies=True,
+        keeps_slope=True,
         torch="GELU",
         c="z * erfc$f(-z * 0x1.6a09e667f3bcdp-1$f) / 2",  # the square root of 1/2
         onnx=onnx_nodes.gelu,
     ),
     Activation(
         "silu",
-        activations.bias_silu,
-        activations.multiply_slopes,
-        True,
-        True,
+        forward=activations.bias_silu,
+        backward=activations.multiply_slopes,
+        rectifies=True,
+        keeps_slope=True,
         torch="SiLU",
         c="z / (1 + exp$f(-z))",
         onnx=onnx_nodes.silu,

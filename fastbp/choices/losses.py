@@ -1,7 +1,7 @@
-"""The table of losses: a row for each, with everything that depends on it.
+"""The table of losses: one row per loss, with everything that depends on the choice of a loss.
 
-A new loss needs its kernel, its twin in ``reference`` and one row here. ``own`` makes the rows of a
-user's own losses.
+A new loss needs a kernel, a twin in ``reference`` and a row here. ``fastbp.own`` makes the rows of
+users' own losses.
 """
 
 from typing import Any, NamedTuple
@@ -14,25 +14,25 @@ class Loss(NamedTuple):
     """One row of ``LOSSES``."""
 
     name: str
-    of_labels: Any  # kernel for class indices; None: there is none
+    of_labels: Any  # kernel for class indices; None: the loss has none
     of_targets: Any  # kernel for probabilities or values
-    output: str  # what the network's predictions are: "probabilities" or "values"
+    output: str  # kind of the network's predictions: "probabilities" or "values"
     metric: str  # "accuracy", "r2", or "loss": the loss itself
-    numbers: tuple[str, ...] = ()  # of an ``Objective``, which the kernels take
+    formula: str = "loss, delta"  # shown in the table of a plan
+    numbers: tuple[str, ...] = ()  # fields of ``Objective`` that the kernels take
     scratch: bool = False  # whether the kernels take scratch memory
     link: Any = None  # kernel that turns z into predictions, in place; None: z are predictions
-    low: float = -float("inf")  # the smallest and largest target
-    high: float = float("inf")
+    low: float = -float("inf")  # the smallest target
+    high: float = float("inf")  # the largest target
     pull_back: Any = losses.given_gradient  # kernel: gradient of the predictions to that of z
-    free_output: bool = False  # whether the last layer may have an activation of its own
-    # The link in C, by name and as f(z) (of the softmax, not of z alone, the name only), and as
-    # the function that adds its nodes to a graph of ONNX; None: there is none.
+    free_output: bool = False  # whether the last layer may have an activation
+    # The link in C: its name and f(z); for the softmax the name only. None: the loss has none.
     c: tuple[str, str] | None = ("identity", "z")
-    onnx: Any = onnx_nodes.same
-    own: Any = None  # the ``OwnLoss`` that it is; None: it is built in
+    onnx: Any = onnx_nodes.same  # function that adds the link's nodes to an ONNX graph, or None
+    own: Any = None  # the ``OwnLoss`` of this row; None: built in
 
     def scratch_per_row(self, K: int) -> int:
-        """Count the numbers of scratch memory for each row of a batch, with ``K`` outputs."""
+        """Return the numbers of scratch memory for each row of a batch, with ``K`` outputs."""
         if not self.scratch:
             return 0
         return losses.SCRATCH if self.own is None else losses.OWN_SCRATCH * K
@@ -47,6 +47,7 @@ _TABLE = (
         of_targets=losses.softmax_cross_entropy_of_probabilities,
         output="probabilities",
         metric="accuracy",
+        formula="loss, delta = softmax(z) - y",
         numbers=_CROSS_ENTROPY,
         scratch=True,
         link=rows.softmax,
@@ -60,6 +61,7 @@ _TABLE = (
         of_targets=losses.sigmoid_cross_entropy,
         output="probabilities",
         metric="accuracy",
+        formula="loss, delta = sigmoid(z) - y",
         numbers=_CROSS_ENTROPY,
         scratch=True,
         link=losses.sigmoid_of,
@@ -69,23 +71,41 @@ _TABLE = (
         onnx=onnx_nodes.sigmoid,
         pull_back=losses.through_sigmoid,
     ),
-    Loss("squared_error", None, losses.squared_error, "values", "r2", free_output=True),
-    Loss("absolute_error", None, losses.absolute_error, "values", "r2", free_output=True),
+    Loss(
+        "squared_error",
+        of_labels=None,
+        of_targets=losses.squared_error,
+        output="values",
+        metric="r2",
+        formula="loss, delta = z - y",
+        free_output=True,
+    ),
+    Loss(
+        "absolute_error",
+        of_labels=None,
+        of_targets=losses.absolute_error,
+        output="values",
+        metric="r2",
+        formula="loss, delta = sign(z - y)",
+        free_output=True,
+    ),
     Loss(
         "huber",
-        None,
-        losses.huber,
-        "values",
-        "r2",
+        of_labels=None,
+        of_targets=losses.huber,
+        output="values",
+        metric="r2",
+        formula="loss, delta = clip(z - y)",
         numbers=("transition",),
         free_output=True,
     ),
     Loss(
         "poisson",
-        None,
-        losses.poisson,
-        "values",
-        "r2",
+        of_labels=None,
+        of_targets=losses.poisson,
+        output="values",
+        metric="r2",
+        formula="loss, delta = e^z - y",
         link=losses.exp_of,
         low=0.0,
         c=("exp", "exp$f(z)"),
@@ -95,6 +115,6 @@ _TABLE = (
 )
 LOSSES: dict[str, Loss] = {row.name: row for row in _TABLE}
 
-# Losses of values, and those under which the last layer may have an activation of its own.
+# Losses of values, and losses with which the last layer may have an activation.
 VALUE_LOSSES = tuple(name for name, loss in LOSSES.items() if loss.output == "values")
 FREE_OUTPUTS = tuple(name for name, loss in LOSSES.items() if loss.free_output)

@@ -1,7 +1,7 @@
 """Activations and links in ONNX: functions that add their nodes to a graph.
 
-Each takes the graph (``export.onnx``) and the name of z, and gives the name of its last node.
-``graph.wide`` says that numbers are of float64, for which onnxruntime lacks some operators.
+Each function takes the graph (``export.onnx``) and the name of z and returns the name of its last
+node. ``graph.wide`` is True for float64, for which onnxruntime lacks some operators.
 """
 
 from typing import Any
@@ -12,14 +12,14 @@ from fastbp.arrays import Array
 
 Graph = Any
 
-# The tail of the normal distribution is a polynomial of this degree, to 1e-14 of its size, ...
+# The tail of the normal distribution is approximated by a polynomial of this degree, with a
+# relative error of 1e-14, in t = (z - TAIL_CENTRE) / (z + TAIL_CENTRE).
 TAIL_DEGREE = 20
-# ... in t = (z - 4) / (z + 4), of which every such degree is worth most.
 TAIL_CENTRE = 4.0
 
 
 def same(graph: Graph, z: str) -> str:
-    """Add nothing: z itself."""
+    """Return z; no node is added."""
     return z
 
 
@@ -81,9 +81,9 @@ def gelu(graph: Graph, z: str) -> Any:
 
 
 def _tail_moment(graph: Graph, z: str) -> Any:
-    """Add z Phi(-z) for z >= 0, for which ONNX runtimes have no operator in float64.
+    """Add z Phi(-z) for z >= 0, because ONNX runtimes have no Erf in float64.
 
-    Phi(-z) = e^(-z^2 / 2) q(t) / (z + 4), q a polynomial.
+    Phi(-z) = e^(-z^2 / 2) q(t) / (z + 4), where q is a polynomial.
     """
     below = graph("Add", z, graph.constant(TAIL_CENTRE))
     t = graph("Div", graph("Sub", z, graph.constant(TAIL_CENTRE)), below)
@@ -95,7 +95,7 @@ def _tail_moment(graph: Graph, z: str) -> Any:
 
 
 def _tail_polynomial() -> Array:
-    """Compute q of ``_tail_moment``, lowest power first: it meets it at the Chebyshev points."""
+    """Compute q of ``_tail_moment`` by interpolation at Chebyshev points, lowest power first."""
     from numpy.polynomial import chebyshev
     from scipy import special
 
@@ -109,5 +109,5 @@ def _tail_polynomial() -> Array:
 
 def silu(graph: Graph, z: str) -> Any:
     """Add z sigmoid(z)."""
-    # z sigmoid(z) would not do: onnxruntime's sigmoid never falls below 1e-8 in float32.
+    # Not z sigmoid(z): onnxruntime's float32 sigmoid is never below 1e-8.
     return graph("Div", z, graph("Add", graph("Exp", graph("Neg", z)), graph.constant(1.0)))

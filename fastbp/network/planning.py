@@ -10,7 +10,7 @@ from fastbp.optimizers import as_optimizer
 from fastbp.plan.buffers import Problem
 from fastbp.plan.describe import StepPlan
 from fastbp.plan.problem import Batches, Data
-from fastbp.plan.processors import MOST_THREADS
+from fastbp.plan.processors import MAX_THREADS
 from fastbp.plan.steps import Steps
 
 # Batches of the random data that a plan is shown for.
@@ -28,7 +28,7 @@ def step_plan(
 ) -> StepPlan:
     """Make the plan of one step of a copy of the network ``given``, on random data."""
     batch_size = checks.whole("batch_size", batch_size, 1)
-    n_threads = checks.whole("n_threads", n_threads, 1, MOST_THREADS)
+    n_threads = checks.whole("n_threads", n_threads, 1, MAX_THREADS)
     clip = 0.0
     if clip_norm is not None:
         clip = checks.real("clip_norm", clip_norm, 0.0, open_ends="low")

@@ -24,7 +24,8 @@ class BlockLowering(ForwardLowering):
         if loss.scratch:
             per_row = loss.scratch_per_row(self.layout.sizes[-1])
             arguments.append(self.shared.scratch.part(per_row * self.first, per_row * self.count))
-        self.plan.add(kernel, *arguments, self.thread.found, layer=last)
+        found, formula = self.thread.found, loss.formula
+        self.plan.add(kernel, *arguments, found, layer=last, formula=formula)
         activation = self.layout.out_activation
         if activation is not None:
             a, slopes = self.columns_of(self.shared.outputs), self.columns_of(self.shared.slopes)

@@ -1,10 +1,10 @@
-"""A second process that compiles kernels, for a command that is run for the first time.
+"""A second process that compiles kernels when a command is run for the first time.
 
-Numba compiles one function at a time: most of it is Python code, where threads would take turns.
-So the command's process is forked before it has threads and data, and the helper imports Numba
-while this process reads its data. What a plan lacks is then compiled by both, each the next entry
-that the other has not begun: who creates the file of that name in a folder of claims compiles it.
-Machine code passes through the cache. If the helper fails, this process compiles what is missing.
+Numba compiles one function at a time, mostly in Python code, where threads do not help. So the
+command forks a helper process before it has threads and data; the helper imports Numba while the
+command reads its data. Both then compile the missing entries of a plan: the process that creates
+the file of an entry's name in a folder of claims compiles this entry. The cache passes the machine
+code on. If the helper fails, the command compiles all missing entries itself.
 """
 
 import contextlib
@@ -27,7 +27,7 @@ from fastbp.plan import operation
 from fastbp.plan.operation import Entry
 from fastbp.plan.processors import allowed_processors
 
-# What the helper has not delivered after so many seconds, this process compiles.
+# Seconds after which this process compiles the entries that the helper has not delivered.
 PATIENCE = 20.0
 
 _helpers: list["Helper"] = []  # none or one
@@ -36,7 +36,7 @@ _expected: list[Entry] = []
 
 @contextlib.contextmanager
 def started() -> Iterator[None]:
-    """Run a helper inside, if nothing is in the cache and a processor is free for it."""
+    """Run a helper in the context if the cache is empty and there is a second processor."""
     place = cache.folder()
     can_fork = sys.platform == "linux" and allowed_processors() > 1
     if interpreted() or _helpers or not can_fork or place is None or any(place.iterdir()):
@@ -53,18 +53,18 @@ def started() -> Iterator[None]:
 
 
 def expect(entries: Sequence[Entry]) -> None:
-    """Have entries that are needed later compiled together with those of the next plan."""
+    """Compile entries that are needed later together with those of the next plan."""
     _expected.extend(entries)
 
 
 def compile_together(entries: Sequence[Entry]) -> None:
-    """Compile entries and those expected, as far as the cache can keep and does not have them."""
+    """Compile the given and the expected entries that the cache can store and lacks."""
     wanted = [*entries, *_expected]
     if not wanted:
         return
     _expected.clear()
     missing = [each for each in dict.fromkeys(wanted) if _is_missing(each)]
-    # Those that take long go first, so that in the end no process waits long for the other.
+    # The longest first, so that no process waits long for the other in the end.
     missing.sort(key=_work, reverse=True)
     if _helpers:
         _helpers[0].compile_with(missing)
@@ -74,15 +74,17 @@ def compile_together(entries: Sequence[Entry]) -> None:
 
 def _is_missing(entry: Entry) -> bool:
     kernel, dtypes = entry
-    return dtypes not in kernel.entries and operation.is_kept(kernel) and not _is_stored(entry)
+    if dtypes in kernel.entries or not operation.is_stored(kernel):
+        return False
+    return not _in_cache(entry)
 
 
-def _is_stored(entry: Entry) -> bool:
+def _in_cache(entry: Entry) -> bool:
     return cache.has(operation.name_of(*entry))
 
 
 def _work(entry: Entry) -> int:
-    """Estimate how long an entry takes to compile: the bytes of its functions' bytecode."""
+    """Estimate the time to compile an entry by the bytes of its functions' bytecode."""
     return _bytecode(entry[0])
 
 
@@ -91,26 +93,26 @@ def _bytecode(kernel: Kernel) -> int:
     code, size = function.__code__, len(function.__code__.co_code)
     for name in code.co_names:
         called = function.__globals__.get(name)
-        called = getattr(called, "single", called)  # the two forms of a ``ByPrecision`` are alike
+        called = getattr(called, "single", called)  # both forms of a ``ByPrecision`` are similar
         if isinstance(called, Kernel):
             size += _bytecode(called)
     return size
 
 
 class Helper:
-    """The helper, as the process that started it sees it.
+    """The helper process, from the side of the process that started it.
 
     Parameters
     ----------
     claims : Path
-        An empty folder: a file in it says that an entry of this name is being compiled.
+        An empty folder; a file in it claims the entry of this name.
     """
 
     def __init__(self, claims: Path) -> None:
         self.claims, self._lock = claims, threading.Lock()
         reading, writing = os.pipe()
         with warnings.catch_warnings():
-            # Python warns if there are threads: those of OpenBLAS, which is prepared for a fork.
+            # Python warns of a fork with threads, but those of OpenBLAS are prepared for it.
             warnings.simplefilter("ignore", DeprecationWarning)
             self.process = os.fork()
         if self.process == 0:
@@ -127,7 +129,7 @@ class Helper:
         self._owner, self._pipe = os.getpid(), writing
 
     def compile_with(self, entries: Sequence[Entry]) -> None:
-        """Compile ``entries`` together; those that the helper fails to deliver are left."""
+        """Compile ``entries`` together with the helper, except those that it fails to deliver."""
         with self._lock:
             if not (entries and self._runs() and self._ask(entries)):
                 return
@@ -138,12 +140,12 @@ class Helper:
                 else:
                     others.append(each)
             if others:
-                with operation.told():
+                with operation.notified():
                     self._await(others)
 
     def _ask(self, entries: Sequence[Entry]) -> bool:
-        """Tell the helper what to compile; False if it has ended."""
-        line = json.dumps([_described(each) for each in entries]) + "\n"
+        """Send the helper the names of entries; False if it has ended."""
+        line = json.dumps([_serialized(each) for each in entries]) + "\n"
         try:
             os.write(self._pipe, line.encode())
         except OSError:
@@ -151,52 +153,52 @@ class Helper:
         return True
 
     def _await(self, entries: Sequence[Entry]) -> None:
-        """Wait until the helper has stored ``entries``, or does not."""
+        """Wait until the helper has stored ``entries``, has ended, or takes too long."""
         end = time.monotonic() + PATIENCE
-        while not all(map(_is_stored, entries)) and self._runs() and time.monotonic() < end:
+        while not all(map(_in_cache, entries)) and self._runs() and time.monotonic() < end:
             time.sleep(0.001)
 
     def _runs(self) -> bool:
         if os.getpid() != self._owner:
-            return False  # this is a child of the process that has the helper
+            return False  # this is a forked child of the process that started the helper
         if self.process and os.waitpid(self.process, os.WNOHANG) != (0, 0):
             self.process = 0
         return self.process != 0
 
     def end(self) -> None:
-        """End it."""
+        """End the process."""
         os.close(self._pipe)
         if self._runs():
             os.kill(self.process, signal.SIGKILL)
             os.waitpid(self.process, 0)
 
 
-def _described(entry: Entry) -> tuple[str, str, tuple[str, ...]]:
-    """Describe an entry to another process."""
+def _serialized(entry: Entry) -> tuple[str, str, tuple[str, ...]]:
+    """Name an entry in a form that another process can look up."""
     kernel, dtypes = entry
     return str(kernel.function.__module__), str(kernel.function.__name__), dtypes
 
 
 def _claim(claims: Path, entry: Entry) -> bool:
-    """Claim an entry, to compile it; False if the other process has."""
+    """Claim an entry for this process; False if the other process has claimed it."""
     try:
         (claims / operation.name_of(*entry)).touch(exist_ok=False)
     except FileExistsError:
         return False
     except OSError:
-        return True  # the disk is full, for example: then both compile it
+        return True  # for example, the disk is full: both processes compile it
     return True
 
 
 def _serve(lines: IO[str], claims: Path) -> None:
-    """Compile, in the helper, what each line lists; it ends with its input, or with an error."""
+    """Compile the entries that each line lists, in the helper, until the end of its input."""
     from fastbp.compiler import compiling
 
     compiling.prepare()
     for line in lines:
         for module, name, dtypes in json.loads(line):
             entry = getattr(importlib.import_module(module), name), tuple(dtypes)
-            if not _is_stored(entry) and _claim(claims, entry):
+            if not _in_cache(entry) and _claim(claims, entry):
                 operation.entry(*entry)
-                if not _is_stored(entry):
+                if not _in_cache(entry):
                     return

@@ -1,4 +1,4 @@
-"""A plan as a table: what each operation computes, on what, and how long it takes."""
+"""A plan as a table: the formula, shapes, size and time of each operation."""
 
 import re
 import statistics
@@ -16,10 +16,10 @@ from fastbp.plan.operand import Operand
 from fastbp.plan.plan import Operation, once
 from fastbp.plan.steps import Steps
 
-# A measurement takes so many steps at least, and lasts so many seconds.
-LEAST_STEPS, SECONDS = 50, 0.5
-LONGEST = 30  # characters of a formula
-BAR = 12  # characters of the longest bar
+# The least number of steps, and the default duration, of a measurement.
+MIN_STEPS, SECONDS = 50, 0.5
+FORMULA_WIDTH = 30  # characters of the longest formula
+BAR_WIDTH = 12  # characters of the longest bar
 EIGHTHS = " ▏▎▍▌▋▊▉"
 
 
@@ -31,9 +31,9 @@ class Row(NamedTuple):
     phase : str
         ``batch``, ``forward``, ``loss``, ``backward`` or ``update``.
     layer : int or None
-        The layer of weights, from 1; None for what belongs to no layer.
+        The layer of weights, from 1; None for an operation on all layers.
     operation : str
-        What is computed, as a formula.
+        The formula.
     kernel : str
     shapes : str
         Of the arrays.
@@ -44,7 +44,7 @@ class Row(NamedTuple):
     microseconds : float or None
         Measured by ``measure``.
     share : float or None
-        Of the time of the step, 0 to 1.
+        Share of the time of the step, 0 to 1.
     """
 
     phase: str
@@ -59,16 +59,16 @@ class Row(NamedTuple):
 
 
 class StepPlan:
-    """The operations of one training step, as ``Network.plan`` gives them.
+    """The operations of one training step; ``Network.plan`` returns it, ``print`` shows a table.
 
-    Prints as a table. Its own copy of the network is what ``measure`` trains.
+    ``measure`` trains a copy of the network.
 
     Attributes
     ----------
     title : str
     rows : list of Row
     step_microseconds : float or None
-        The time of a whole step, without the clock being read in between; by ``measure``.
+        The time of a whole step without reading the clock in between; set by ``measure``.
     """
 
     def __init__(self, title: str, steps: Steps) -> None:
@@ -77,33 +77,33 @@ class StepPlan:
         self.step_microseconds: float | None = None
 
     def measure(self, seconds: float = SECONDS) -> "StepPlan":
-        """Measure each operation within the step, in the order in which they run.
+        """Measure the time of each operation within the step.
 
-        Medians over at least 50 steps. The clock is read between operations, some 10 ns each,
-        which is taken off again.
+        The times are medians over at least 50 steps. Reading the clock between operations takes
+        about 10 ns, which is subtracted.
 
         Parameters
         ----------
         seconds : float
-            For how long.
+            Duration of the measurement.
 
         Returns
         -------
         StepPlan
-            Itself; ``rows`` have ``microseconds`` and ``share``.
+            This plan, with ``microseconds`` and ``share`` in its rows.
 
         Raises
         ------
         RuntimeError
-            If the plan is for several threads, or NUMBA_DISABLE_JIT is set.
+            If the plan has several threads, or NUMBA_DISABLE_JIT is set.
         """
         if self._steps.threads > 1:
             raise RuntimeError(
-                f"the plan is one of {self._steps.threads} threads, which wait for each other; "
-                "measure a plan with n_threads=1"
+                f"cannot measure a plan of {self._steps.threads} threads, which wait for each "
+                "other; measure a plan with n_threads=1"
             )
         if interpreted():
-            raise RuntimeError("nothing is compiled, as NUMBA_DISABLE_JIT is set")
+            raise RuntimeError("cannot measure a plan: NUMBA_DISABLE_JIT turns compiling off")
         times, self.step_microseconds = _measured(self._steps, seconds)
         total = sum(times)
         self.rows = [
@@ -142,7 +142,7 @@ class StepPlan:
         yield self.title
         yield ""
         yield _aligned(heads, widths)
-        line = "─" * (sum(widths) + 2 * len(widths) + (BAR if timed else -2))
+        line = "─" * (sum(widths) + 2 * len(widths) + (BAR_WIDTH if timed else -2))
         yield line
         largest = max((row.share or 0.0 for row in rows), default=0.0)
         phase = None
@@ -164,7 +164,7 @@ class StepPlan:
 
 
 def _aligned(cells: Sequence[str], widths: Sequence[int]) -> str:
-    """Put cells into columns: numbers to the right, text to the left."""
+    """Align cells in columns: numbers right, text left."""
     left = range(1, 4)
     return "  ".join(
         f"{cell:<{width}}" if k in left else f"{cell:>{width}}"
@@ -174,7 +174,7 @@ def _aligned(cells: Sequence[str], widths: Sequence[int]) -> str:
 
 def _bar(share: float) -> str:
     """Draw a bar for a number from 0 to 1, to an eighth of a character."""
-    eighths = round(share * BAR * 8)
+    eighths = round(share * BAR_WIDTH * 8)
     return ("█" * (eighths // 8) + EIGHTHS[eighths % 8]).rstrip()
 
 
@@ -192,7 +192,7 @@ def _row(operation: Operation) -> Row:
     )
 
 
-# What kernels compute whose docstrings do not begin with a formula.
+# Formulas of kernels whose docstrings do not begin with one, except losses and optimizers.
 FORMULAS = {
     "gather": "x = rows of X",
     "gather_labels": "y = labels of the rows",
@@ -200,16 +200,16 @@ FORMULAS = {
     "batch_weight": "sum of the rows' weights",
     "row_weights": "w = weights / sum",
     "slide": "x = next rows of X",
-    "record_outputs": "z is recorded",
+    "record_outputs": "record z",
     "transpose": "W^T",
-    "copy": "a is kept",
+    "copy": "copy of a",
     "columns_with_bias": "z^T + b",
     "add_bias_to_columns": "z + b",
     "narrow_relu": "a = max(0, a W + b)",
     "narrow_columns": "z^T = W^T a^T + b",
-    "narrow_relu_backward": "dW, delta and db at once",
+    "narrow_relu_backward": "dW, delta and db, fused",
     "narrow_gradient": "dW = a^T delta",
-    "tiled_product": "z = x W, next rows fetched",
+    "tiled_product": "z = x W, prefetch next rows",
     "tiled_gradient": "dW = x^T delta",
     "sparse_product": "z = x W",
     "sparse_gradient": "dW = x^T delta",
@@ -219,31 +219,17 @@ FORMULAS = {
     "multiply_slopes": "delta *= f'(z)",
     "add_columns_bias_gradient": "db = sum of delta",
     "add_bias_gradient": "db = sum of delta",
-    "softmax_cross_entropy": "loss, delta = softmax(z) - y",
-    "softmax_cross_entropy_of_probabilities": "loss, delta = softmax(z) - y",
-    "sigmoid_cross_entropy": "loss, delta = sigmoid(z) - y",
-    "squared_error": "loss, delta = z - y",
-    "absolute_error": "loss, delta = sign(z - y)",
-    "huber": "loss, delta = clip(z - y)",
-    "poisson": "loss, delta = e^z - y",
     "penalise": "grads += l2 w + l1 sign(w)",
     "add_square_sum": "|grads|^2",
     "stop_if_not_finite": "stop if not finite",
-    "clip_by_norm": "grads, clipped",
+    "clip_by_norm": "clip the norm of grads",
     "advance_powers": "beta1^t, beta2^t",
-    "sgd": "params by SGD",
-    "sgd_momentum": "params by SGD, momentum",
-    "sgd_nesterov": "params by SGD, Nesterov",
-    "adam": "params by Adam",
-    "adam_uncorrected": "params by Adam",
-    "rmsprop": "params by RMSprop",
-    "adagrad": "params by Adagrad",
     "end_step": "count the step",
     "meet": "wait for the other threads",
     "add": "grads += other thread's",
 }
-# Operands that are left out: a few numbers for the bookkeeping of a step, and scratch memory.
-LEFT_OUT = {
+# Operands that the table omits: bookkeeping of a step, and scratch memory.
+OMITTED = {
     "clock",
     "hyper",
     "found",
@@ -263,23 +249,23 @@ LEFT_OUT = {
     "X",
     "targets",
 }
-SHAPES = 3  # at most so many
+MAX_SHAPES = 3
 
 
 def _shapes(arrays: list[Operand]) -> str:
-    told = [each for each in arrays if each.name not in LEFT_OUT and "state" not in each.name]
-    return ", ".join("x".join(str(length) for length in each.shape) for each in told[:SHAPES])
+    shown = [each for each in arrays if each.name not in OMITTED and "state" not in each.name]
+    return ", ".join("x".join(str(length) for length in each.shape) for each in shown[:MAX_SHAPES])
 
 
 def _bytes(operation: Operation, arrays: list[Operand]) -> int:
-    """Count the bytes that an operation touches; of gathered arrays only the batch's rows."""
+    """Return the bytes that an operation reads and writes; in gathered arrays the batch's rows."""
     if operation.kernel.function.__module__.endswith(".batches"):
         return 2 * arrays[-1].nbytes if arrays else 0
     return sum(each.nbytes for each in arrays)
 
 
 def _formula(kernel: Any, arrays: list[Operand]) -> str:
-    """Say what a kernel computes: by the table, or by the first sentence of its docstring."""
+    """Return a kernel's formula: from the table, or the first sentence of its docstring."""
     name = str(kernel.__name__)
     if name == "clear":
         return f"{arrays[0].name} = 0"
@@ -287,11 +273,11 @@ def _formula(kernel: Any, arrays: list[Operand]) -> str:
         return FORMULAS[name]
     text = str(kernel.function.__doc__ or name).strip().split("\n")[0]
     text = re.split(r"[;:.] |[;.]$", text.replace("``", ""))[0]
-    return text if len(text) <= LONGEST else text[: LONGEST - 1].rstrip() + "…"
+    return text if len(text) <= FORMULA_WIDTH else text[: FORMULA_WIDTH - 1].rstrip() + "…"
 
 
 def _measured(steps: Steps, seconds: float) -> tuple[list[float], float]:
-    """Give the microseconds of every operation of a step, and of a whole step."""
+    """Measure the microseconds of every operation of a step, and of the whole step."""
     native.one_thread()
     plan, counts = steps.plans[0], steps.clock
     operations = plan.lists["step"]
@@ -300,7 +286,7 @@ def _measured(steps: Steps, seconds: float) -> tuple[list[float], float]:
     for k, operation in enumerate(operations):
         plan.add(threads.note_time, noted, k)
         plan.add(operation.kernel, *operation.arguments)
-    for k in (0, 1):  # twice, which tells what reading the clock takes
+    for k in (0, 1):  # twice: the difference is the time of reading the clock
         plan.add(threads.note_time, noted, len(operations) + k)
     plan.finish()
     timed, whole, times = once(plan, "timed"), once(plan, "step"), noted.array()
@@ -309,12 +295,12 @@ def _measured(steps: Steps, seconds: float) -> tuple[list[float], float]:
     def step(number: int, run: Any) -> None:
         counts[clock.ROW] = counts[clock.BEGIN] = steps.rows * (number % batches)
         if run():
-            raise ValueError("the loss or its gradient is not finite: there is no step to measure")
+            raise ValueError("cannot measure a step: its loss or gradient is not finite")
 
     found: list[Array] = []
     unread: list[float] = []
     begin, first = time.perf_counter(), None
-    while len(found) < LEAST_STEPS or time.perf_counter() - begin < seconds:
+    while len(found) < MIN_STEPS or time.perf_counter() - begin < seconds:
         step(len(found), timed)
         found.append(times.copy())
         first = times[0] if first is None else first
@@ -322,7 +308,7 @@ def _measured(steps: Steps, seconds: float) -> tuple[list[float], float]:
         step(len(found), whole)
         unread.append(time.perf_counter() - start)
     elapsed = time.perf_counter() - begin
-    tick = elapsed / max(int(times[-1] - first), 1)  # seconds, as both clocks went meanwhile
+    tick = elapsed / max(int(times[-1] - first), 1)  # seconds, by comparing both clocks
     empty = _call_seconds(steps)
     spans = np.median(np.diff(np.array(found), axis=1), axis=0) * tick * 1e6
     spent = np.maximum(spans[:-1] - spans[-1], 0.0)
@@ -330,7 +316,7 @@ def _measured(steps: Steps, seconds: float) -> tuple[list[float], float]:
 
 
 def _call_seconds(steps: Steps) -> float:
-    """Measure what it takes to call a list without operations."""
+    """Measure the time of calling an empty list."""
     plan = steps.plans[0]
     plan.begin("empty")
     plan.finish()

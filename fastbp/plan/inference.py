@@ -1,4 +1,4 @@
-"""Inference through plans: outputs for any number of rows, and the loss of outputs."""
+"""Inference by plans: outputs for any number of rows, and the loss of outputs."""
 
 import functools
 from collections.abc import Callable
@@ -24,21 +24,21 @@ class InferenceLowering:
     Parameters
     ----------
     layout, params
-    x : Operand, or those of sparse rows
+    x : Operand, or the operands of sparse rows
         The rows (B, M), of the network's dtype.
     source : Operand or None
-        The rows as they are given, if that is another dtype.
+        The rows in their own dtype, if they are converted.
     out : Operand
         (B, K)
     link : kernel or None
-        What turns z into predictions.
+        Turns z into predictions.
     order : Operand or None
-        Of sparse rows: which they are.
+        The row numbers of sparse rows.
 
     Attributes
     ----------
     of_rows : list of Operand
-        All that have B rows.
+        All operands of B rows.
     """
 
     def __init__(
@@ -58,7 +58,7 @@ class InferenceLowering:
         self.plan = Plan()
 
     def lower(self) -> Plan:
-        """Make the list ``rows``, which is not finished yet."""
+        """Lower to the list ``rows``; the caller finishes the plan."""
         layout, count = self.layout, self.out.shape[0]
         top, plan = layout.layers - 1, self.plan
         plan.begin("rows")
@@ -88,28 +88,26 @@ class InferenceLowering:
                     plan.add(products.product_of_rows, below, W, out, **work)
                 else:
                     plan.add(products.product, below, PLAIN, W, PLAIN, 0.0, out, **work)
-                more: tuple[Operand, ...] = ()
-                if activation.keeps_slope:
-                    more = (self.new("slopes", N),)
-                plan.add(activation.forward, out, b, *more, layer=layer)
+                slopes = (self.new("slopes", N),) if activation.keeps_slope else ()
+                plan.add(activation.forward, out, b, *slopes, layer=layer)
             below = out
         if self.link is not None:
             plan.add(self.link, self.out, layer=top)
         return plan
 
     def new(self, name: str, columns: int) -> Operand:
-        """Allocate an operand of as many rows as there are."""
+        """Allocate an operand of B rows."""
         operand = Operand.new(name, (self.out.shape[0], columns), self.layout.dtype)
         self.of_rows.append(operand)
         return operand
 
 
-# To copy so many bytes costs less than to find the address of an array.
+# Up to this size, copying an array takes less time than asking NumPy for its address.
 COPIED_BYTES = 1 << 15
 
 
 class Inference:
-    """Plans for the outputs of a network, kept from call to call.
+    """Plans for the outputs of a network, kept between calls.
 
     Several threads may call at the same time: a plan in use is taken out of the pool.
     """
@@ -134,7 +132,7 @@ class Inference:
         Returns
         -------
         bool
-            False if a number in ``X`` is not finite; what comes after it is then missing.
+            False if a number in ``X`` is not finite; the rows after it are then not filled.
         """
         if isinstance(X, Sparse):
             for begin in range(first, last, block):
@@ -150,14 +148,14 @@ class Inference:
         return True
 
     def expect(self, params: Array, count: int, dtype: Any, link: Any) -> None:
-        """Have what ``rows`` needs for blocks of ``count`` rows compiled with the next plan."""
+        """Compile, together with the next plan, what ``rows`` needs for ``count`` rows."""
         rows = _Rows(self.layout, params, count, np.dtype(dtype), link)
         compile_helper.expect(rows.plan.lacking)
 
     def few(self, params: Array, X: Array, link: Any) -> Array | None:
-        """Give the outputs (B, K) of up to FEW_ROWS rows; None if a number is not finite.
+        """Return the outputs (B, K) of up to FEW_ROWS rows; None if a number is not finite.
 
-        This is how services ask, row by row: 2 us for a row of 64-100-10.
+        Fast for services, which predict row by row: 2 us for a row of 64-100-10.
         """
         key = X.dtype.num, len(X), link
         try:
@@ -188,41 +186,42 @@ class Inference:
 
 
 class _Rows:
-    """A plan for up to ``most`` rows of one dtype."""
+    """A plan for up to ``capacity`` rows of one dtype."""
 
-    def __init__(self, layout: Layout, params: Array, most: int, dtype: Any, link: Any) -> None:
+    def __init__(self, layout: Layout, params: Array, capacity: int, dtype: Any, link: Any) -> None:
         M, K, real = layout.sizes[0], layout.sizes[-1], layout.dtype
         layout.check(params)
-        self.params, self.size, self.most, self.count = params, params.size, most, most
-        small = most * (M + K) * real.itemsize <= COPIED_BYTES
-        self.copies = small or most <= choice.FEW_ROWS or interpreted()
-        memory = most if self.copies else 0
-        self.given = Operand.new("X", (memory, M), dtype)
-        self.made = Operand.new("out", (memory, K), real)
-        self.given.shape, self.made.shape = (most, M), (most, K)
+        self.params, self.size = params, params.size
+        self.capacity = self.count = capacity
+        small = capacity * (M + K) * real.itemsize <= COPIED_BYTES
+        self.copies = small or capacity <= choice.FEW_ROWS or interpreted()
+        allocated = capacity if self.copies else 0
+        self.input = Operand.new("X", (allocated, M), dtype)
+        self.output = Operand.new("out", (allocated, K), real)
+        self.input.shape, self.output.shape = (capacity, M), (capacity, K)
         source = None
-        x = self.given
+        x = self.input
         if dtype != real:
-            source, x = self.given, Operand.new("x", (most, M), real)
-        lowering = InferenceLowering(layout, params, x, source, self.made, link)
+            source, x = self.input, Operand.new("x", (capacity, M), real)
+        lowering = InferenceLowering(layout, params, x, source, self.output, link)
         self.plan, self.of_rows = lowering.lower(), lowering.of_rows
         if self.copies:
-            self.X, self.out = self.given.array(), self.made.array()
+            self.X, self.out = self.input.array(), self.output.array()
 
     @functools.cached_property
     def run(self) -> Callable[[], int]:
-        """Runs the plan; returns 1 if a number in ``X`` is not finite."""
+        """Run the plan; 1 if a number in ``X`` is not finite."""
         self.plan.finish()
         return once(self.plan, "rows")
 
     def serves(self, params: Array, count: int) -> bool:
-        """Tell whether the plan is for these parameters and has memory for so many rows."""
+        """Whether the plan is for these parameters and has memory for ``count`` rows."""
         if self.params is not params or self.size != params.size:
             return False
-        return count == self.count or (count <= self.most and not interpreted())
+        return count == self.count or (count <= self.capacity and not interpreted())
 
     def __call__(self, X: Array, out: Array) -> bool:
-        """Fill ``out``; False if ``X`` holds a number that is not finite."""
+        """Fill ``out``; False if a number in ``X`` is not finite."""
         count = len(X)
         if count != self.count:
             for operand in self.of_rows:
@@ -233,8 +232,8 @@ class _Rows:
             stopped = self.run()
             out[:] = self.out[:count]
         else:
-            self.plan.move(self.given, X.ctypes.data)
-            self.plan.move(self.made, out.ctypes.data)
+            self.plan.move(self.input, X.ctypes.data)
+            self.plan.move(self.output, out.ctypes.data)
             stopped = self.run()
         return not stopped
 
@@ -250,19 +249,19 @@ def _sparse_rows(
         for name, array in zip(("values", "columns", "starts"), X, strict=True)
     )
     order = Operand.of("order", np.arange(begin, begin + len(out)))
-    made = Operand.of("out", out)
-    plan = InferenceLowering(layout, params, operands, None, made, link, order).lower()
+    output = Operand.of("out", out)
+    plan = InferenceLowering(layout, params, operands, None, output, link, order).lower()
     plan.finish()
     once(plan, "rows")()
 
 
 class LossOfOutputs:
-    """Plans for the loss of a network's outputs, kept from call to call.
+    """Plans for the loss of a network's outputs, kept between calls.
 
     Parameters
     ----------
     objective : Objective
-        Its loss and the numbers that the loss takes are used; penalties are ignored.
+        Its penalties are ignored.
     """
 
     def __init__(self, objective: Objective) -> None:
@@ -270,7 +269,7 @@ class LossOfOutputs:
         self._pool: dict[Any, list[_Loss]] = {}
 
     def __call__(self, z: Array, y: Array, row_weights: Array) -> tuple[float, float]:
-        """Compute loss and score of the last layer's ``z`` (n, K) for checked targets.
+        """Return loss and score of the last layer's ``z`` (n, K) for checked targets ``y``.
 
         ``row_weights`` (n,) sum to 1.
         """

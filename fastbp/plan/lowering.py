@@ -268,14 +268,9 @@ class StepLowering:
                 self.plan.add(optimizers.clip_by_norm, grads, norm, self.rule.clip)
             params = self.shared.params.part(start, size)
             state = [buffer.part(start, size) for buffer in self.shared.state]
-            self.plan.add(
-                self.rule.kernel,
-                params,
-                grads,
-                *state,
-                self.progress.rate.part(0),
-                self.progress.hyper,
-            )
+            rate, hyper = self.progress.rate.part(0), self.progress.hyper
+            arguments = params, grads, *state, rate, hyper
+            self.plan.add(self.rule.kernel, *arguments, formula=self.rule.formula)
 
     def end(self) -> None:
         """Count the step, and add its loss and score to the epoch's sums."""

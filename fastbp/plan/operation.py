@@ -1,7 +1,8 @@
-"""A kernel becomes an address: its entry is compiled once for each precision, and kept on disk.
+"""Entries: the compiled form of a kernel that a plan calls by its address.
 
 An operation of a plan is a row of 64-bit words: the address of an entry, then the addresses of its
-arguments. Entries are loaded from the disk by LLVM alone; Numba is imported only to compile.
+arguments. An entry is compiled once for each choice of dtypes and stored on disk. LLVM loads stored
+entries; Numba is imported only to compile.
 """
 
 import contextlib
@@ -24,30 +25,30 @@ Entry = tuple[Kernel, tuple[str, ...]]
 
 _lock = threading.RLock()
 if hasattr(os, "register_at_fork"):
-    # A child must not inherit a lock that another thread holds: fork waits until it is free.
+    # fork waits until the lock is free: a child must not inherit a lock that another thread holds.
     os.register_at_fork(
         before=_lock.acquire, after_in_parent=_lock.release, after_in_child=_lock.release
     )
 _numbers = itertools.count()
-# What has been compiled, not loaded, in this process: names of entries, in order.
+# Names of the entries that were compiled, not loaded, in this process, in order.
 compiled: list[str] = []
 
 
 class Listener(Protocol):
-    """Is told when an entry is compiled, which takes a tenth of a second or more."""
+    """An observer of compilations, which take a tenth of a second or more each."""
 
     def begin(self) -> None:
-        """Is called before an entry is compiled."""
+        """Called before an entry is compiled."""
 
     def end(self, seconds: float) -> None:
-        """Is called after it, with the seconds that it took."""
+        """Called after an entry was compiled, with the duration."""
 
 
 listeners: list[Listener] = []
 
 
 def entry(kernel: Kernel, dtypes: tuple[str, ...]) -> int:
-    """Give the address of a kernel's entry for arguments of ``dtypes``, one for each argument."""
+    """Return the address of a kernel's entry for arguments of ``dtypes``, one per argument."""
     address = kernel.entries.get(dtypes)
     if address is None:
         with _lock:
@@ -58,12 +59,12 @@ def entry(kernel: Kernel, dtypes: tuple[str, ...]) -> int:
 
 
 def function(kernel: Kernel, dtypes: tuple[str, ...]) -> Any:
-    """Make a Python function of an operation's address that calls the entry, without the GIL."""
+    """Return a Python function of an operation's address that calls the entry without the GIL."""
     return ctypes.CFUNCTYPE(ctypes.c_int64, ctypes.c_int64)(entry(kernel, dtypes))
 
 
 def name_of(kernel: Kernel, dtypes: tuple[str, ...]) -> str:
-    """Name an entry: its file, its kernel and its dtypes, as ``dense.add_bias_gradient.f4f4``."""
+    """Name an entry by file, kernel and dtypes, for example ``dense.add_bias_gradient.f4f4``."""
     codes = "".join(_CODES.get(dtype, dtype) for dtype in dtypes)
     module = str(kernel.function.__module__).rpartition(".")[2]
     return f"{module}.{kernel.function.__name__}.{codes}"
@@ -72,13 +73,13 @@ def name_of(kernel: Kernel, dtypes: tuple[str, ...]) -> str:
 _CODES = {"float32": "f4", "float64": "f8", "int64": "i8", "int32": "i4", "uint64": "u8"}
 
 
-def is_kept(kernel: Kernel) -> bool:
-    """Tell whether entries of a kernel are kept on disk."""
+def is_stored(kernel: Kernel) -> bool:
+    """Whether entries of a kernel are stored on disk."""
     return kernel.stored and str(kernel.function.__module__).startswith("fastbp.")
 
 
 def _load(kernel: Kernel, dtypes: tuple[str, ...]) -> int:
-    name, builtin = name_of(kernel, dtypes), is_kept(kernel)
+    name, builtin = name_of(kernel, dtypes), is_stored(kernel)
     code = cache.read_code(name) if builtin else None
     if code is None:
         symbol = name if builtin else f"{name}.{next(_numbers)}"
@@ -95,28 +96,28 @@ def _load(kernel: Kernel, dtypes: tuple[str, ...]) -> int:
 
 
 def _compile(kernel: Kernel, dtypes: tuple[str, ...], symbol: str) -> bytes:
-    with told():
+    with notified():
         from fastbp.compiler import compiling  # imports Numba
 
         return compiling.object_code(kernel, dtypes, symbol)
 
 
 @contextlib.contextmanager
-def told() -> Iterator[None]:
-    """Tell the listeners that something is compiled inside."""
-    informed, start = list(listeners), time.perf_counter()
-    for listener in informed:
+def notified() -> Iterator[None]:
+    """Notify the listeners of a compilation inside the context."""
+    notified, start = list(listeners), time.perf_counter()
+    for listener in notified:
         listener.begin()
     try:
         yield
     finally:
-        for listener in informed:
+        for listener in notified:
             listener.end(time.perf_counter() - start)
 
 
 @functools.cache
 def _engine() -> Any:
-    """LLVM's loader of object files."""
+    """Create LLVM's loader of object files."""
     binding.initialize_native_target()
     binding.initialize_native_asmprinter()
     module = binding.parse_assembly("")

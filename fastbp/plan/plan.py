@@ -19,28 +19,28 @@ CHUNK = 256
 
 
 class Operation(NamedTuple):
-    """A kernel and what it is called with."""
+    """A call of a kernel."""
 
     kernel: Kernel
     arguments: tuple[Argument, ...]
     dtypes: tuple[str, ...]  # of every argument
-    phase: str  # the part of the step that it belongs to
-    layer: int | None  # the layer of weights that it belongs to, from 0
+    phase: str  # the part of the step
+    layer: int | None  # the layer of weights, from 0
     multiplications: int  # fused multiply-adds of a matrix product
-    formula: str  # what it computes; empty: ``describe`` says it by the kernel
+    formula: str  # empty: ``describe`` finds one for the kernel
 
 
 class _Words:
-    """Memory for words that are added one after the other, at addresses that stay."""
+    """A growing list of words at fixed addresses."""
 
     def __init__(self) -> None:
         self.chunks: list[Array] = []
         self.starts: list[int] = []
         self.used = CHUNK  # words of the last chunk
-        self.new: list[int] = []  # those of them that are not written yet
+        self.new: list[int] = []  # the last of them, which are not written yet
 
     def add(self, words: tuple[int, ...]) -> int:
-        """Add some words; returns the address of the first."""
+        """Add words; return the address of the first."""
         if self.used + len(words) > CHUNK:
             self.write()
             self.chunks.append(np.zeros(CHUNK, np.int64))
@@ -52,7 +52,7 @@ class _Words:
         return address
 
     def write(self) -> None:
-        """Write to memory what was added since the last time."""
+        """Write the new words to memory."""
         if self.new:
             self.chunks[-1][self.used - len(self.new) : self.used] = self.new
             self.new.clear()
@@ -68,20 +68,20 @@ class _Words:
 
 
 class Plan:
-    """Lists of operations, each called in order, by name.
+    """Named lists of operations, which are called in order.
 
-    A list is added to until ``finish`` makes the table that compiled code walks.
+    Operations are added until ``finish`` makes the table that the compiled loop reads.
 
     Parameters
     ----------
     loop : kernel
-        What is going to walk the lists.
+        The loop that calls the lists.
     """
 
     def __init__(self, loop: Any = run.run_once) -> None:
-        self._lists: dict[str, list[Any]] = {}  # of what an ``Operation`` is made of
+        self._lists: dict[str, list[Any]] = {}  # tuples of the fields of ``Operation``
         self._list: list[Any] = []
-        self.phase = ""  # of what is added
+        self.phase = ""  # of the operations that are added
         self._tables: dict[str, list[int]] = {}
         self._table: list[int] = []
         self._memory = _Words()
@@ -94,7 +94,7 @@ class Plan:
         self._loop: Entry = loop, tuple(kind.dtype or "float64" for kind in loop.kinds)
 
     def begin(self, name: str) -> None:
-        """Begin the list ``name``, empty; what is added from now on goes into it."""
+        """Begin the empty list ``name``; ``add`` appends to it from now on."""
         self._list = self._lists[name] = []
         self._table = self._tables[name] = []
 
@@ -111,7 +111,7 @@ class Plan:
         Raises
         ------
         TypeError
-            If it takes other arguments.
+            If the kernel takes other arguments.
         """
         words, dtypes = self._words(kernel, arguments)
         if self._compiled:
@@ -125,7 +125,7 @@ class Plan:
     def _words(
         self, kernel: Any, arguments: tuple[Argument, ...]
     ) -> tuple[list[int], tuple[str, ...]]:
-        """Describe the arguments of a call: its words, all but the entry, and its dtypes."""
+        """Return the words of a call, without the address of its entry, and its dtypes."""
         ndims, words, dtypes = kernel.ndims, [0] * run.WORDS, []
         if len(arguments) != len(ndims):
             raise TypeError(f"{kernel.__name__} takes {len(ndims)} arguments, not {len(arguments)}")
@@ -162,12 +162,12 @@ class Plan:
         return {name: [Operation(*call) for call in calls] for name, calls in self._lists.items()}
 
     def share(self, name: str, whole: str, count: int) -> None:
-        """Let the list ``name`` be the first ``count`` operations of the list ``whole``."""
+        """Make the first ``count`` operations of the list ``whole`` the list ``name``."""
         self._lists[name] = self._lists[whole][:count]
         self._shared[name] = (whole, count)
 
     def _describe(self, operand: Operand) -> int:
-        """Add an operand's description; returns its address."""
+        """Add an operand's description; return its address."""
         shape = operand.shape
         if len(shape) == 1:
             words = operand.address, shape[0], shape[0], 1
@@ -177,18 +177,18 @@ class Plan:
         return address
 
     def _place(self, place: Place) -> int:
-        """Describe an operand's description."""
+        """Add a description of an operand's description; return its address."""
         target = self._described.get(place.operand) or self._describe(place.operand)
         return self._memory.add((target, DESCRIPTION, DESCRIPTION, 1))
 
     def _constant(self, kind: Kind, value: Any) -> int:
-        """Add a number; returns its address."""
+        """Add a number; return its address."""
         word = int(value) if kind.dtype == "int64" else _as_word(value)
         address = self._constants[kind, value] = self._memory.add((word,))
         return address
 
     def finish(self) -> None:
-        """Make the table of all lists, one after the other."""
+        """Compile or load the missing entries, and make the table of all lists."""
         if not self._compiled:
             return
         compile_helper.compile_together(self.lacking)
@@ -213,7 +213,7 @@ class Plan:
         return list(dict.fromkeys([*loop, *(entry for *_, entry in self._lacking)]))
 
     def caller(self, loop: Any, *arguments: Argument) -> Callable[[], int]:
-        """Make the Python function that calls a loop, once the plan is finished."""
+        """Return a Python function that calls a loop of the finished plan."""
         operands, dtypes = self._words(loop, arguments)
         self._memory.write()
         words = np.array(operands, np.int64)
@@ -222,35 +222,35 @@ class Plan:
         return call
 
     def move(self, operand: Operand, address: int) -> None:
-        """Let an operand be at another address."""
+        """Change the address of an operand."""
         place = self._described.get(operand)
         if place is not None:
             self._memory.set(place, address)
 
     def resize(self, operand: Operand, rows: int) -> None:
-        """Let an operand have another number of rows, or of numbers if it is a vector."""
+        """Change the number of rows of an operand, or of numbers if it is a vector."""
         place = self._described.get(operand)
         if place is not None:
             columns = operand.shape[1] if len(operand.shape) == 2 else 1
             self._memory.set(place + 8, rows * columns, rows)
 
     def interpret(self, name: str) -> bool:
-        """Call the kernels of a list in Python, uncompiled; True if one stopped."""
+        """Call the kernels of a list in Python, uncompiled; True if one stopped the run."""
         return any(_in_python(Operation(*call)) for call in self._lists[name])
 
     def count(self, name: str) -> int:
-        """Count the operations of a list."""
+        """Return the number of operations of a list."""
         return len(self._lists[name])
 
 
 def _as_word(number: float) -> int:
-    """Give the bits of a float64 as a whole number."""
+    """Return the bits of a float64 as an integer."""
     (word,) = struct.unpack("q", struct.pack("d", number))
     return int(word)
 
 
 def _in_python(each: Operation) -> bool:
-    """Call an operation's kernel as the Python function that it is."""
+    """Call an operation's kernel as a Python function."""
     arguments: list[Any] = []
     for argument, kind in zip(each.arguments, each.kernel.kinds, strict=True):
         if isinstance(argument, Operand):
@@ -263,12 +263,12 @@ def _in_python(each: Operation) -> bool:
 
 @functools.cache
 def _runner(kernel: Kernel, dtypes: tuple[str, ...]) -> Any:
-    """Make the Python function that calls an entry with the address of its words."""
+    """Return the Python function that calls an entry with the address of its words."""
     return operation.function(kernel, dtypes)
 
 
 def once(plan: Plan, name: str) -> Callable[[], int]:
-    """Make a function without arguments that calls a list; it returns 1 if an operation stopped."""
+    """Return a function without arguments that calls a list; 1 if an operation stopped it."""
     if interpreted():
         return functools.partial(plan.interpret, name)
     return plan.caller(run.run_once, *plan.starts[name])

@@ -150,6 +150,7 @@ class Rule(NamedTuple):
     hyper: tuple[float, ...]  # hyperparameters, in the kernel's order
     buffers: int  # number of arrays (P,) of the optimizer's state
     clip: float = 0.0  # largest norm of the gradient; 0: no limit
+    formula: str = "update params"  # shown in the table of a plan
 
     @property
     def powers(self) -> bool:

@@ -1,30 +1,30 @@
-"""How many processors there are to use, and how many threads a step is worth."""
+"""The number of usable processors, and of threads for a step."""
 
 import itertools
 import os
 import threading
 
-# OpenBLAS aborts the process if more threads call it than it has memory for, which is a few more.
-MOST_THREADS = 256
-# Steps of fewer multiplications than this, some 60 us, lose more by waiting than threads save.
+# OpenBLAS has memory for a few more calling threads than this, and aborts the process beyond.
+MAX_THREADS = 256
+# Multiplications of a step, about 60 us, below which waiting costs more time than threads save.
 THREADED_WORK = 3e6
-# Calls of fewer multiplications than this, some 400 us, are over before threads have started.
+# Multiplications of a call, about 400 us, below which starting threads takes too long.
 THREADED_CALL = 2e7
-# The elementwise work for each input and output of a layer, in multiplications.
-WORK_OF_NUMBER = 14
+# Elementwise work per input and output of a layer, in multiplications.
+ELEMENTWISE_WORK = 14
 
 
 def allowed_processors() -> int:
-    """Count the processors that the operating system lets this process use."""
+    """Return the number of processors that the operating system lets this process use."""
     if hasattr(os, "sched_getaffinity"):  # not everywhere: macOS and Windows have none
         return len(os.sched_getaffinity(0))
     return os.cpu_count() or 1
 
 
 def processors() -> int:
-    """Count the processors for numerical threads; OMP_NUM_THREADS, if it is set, may say fewer.
+    """Return the number of processors for numerical threads, at most OMP_NUM_THREADS if it is set.
 
-    That is how users, clusters and joblib's worker processes tell numerical libraries.
+    Users, clusters and joblib's worker processes limit numerical libraries by that variable.
     """
     count = allowed_processors()
     allowed = os.environ.get("OMP_NUM_THREADS", "").split(",")[0]
@@ -32,9 +32,9 @@ def processors() -> int:
 
 
 def own_processors() -> int:
-    """Count the processors for what was called: one in a thread that is not the main one.
+    """Return the number of processors for the calling thread: one outside the main thread.
 
-    There it is likely that others fit side by side, as in grid searches.
+    There, other fits probably run at the same time, as in a grid search.
     """
     alone = threading.current_thread() is threading.main_thread()
     return processors() if alone else 1
@@ -45,11 +45,11 @@ def suitable_threads(
 ) -> int:
     """Choose the number of threads for steps of ``rows`` rows in a network of ``sizes``.
 
-    Numbers of ``itemsize`` 8 take twice the time of 4 bytes. A call of few steps may be too short
-    to start threads for; ``steps_per_call`` None means many.
+    Numbers of 8 bytes (``itemsize``) take twice the time of 4 bytes. Threads do not pay for a call
+    of few steps; ``steps_per_call`` None means many.
     """
     weights = float(sum(M * N for M, N in itertools.pairwise(sizes)))
-    work = 3.0 * rows * (weights + WORK_OF_NUMBER * float(sum(sizes))) * itemsize / 4
+    work = 3.0 * rows * (weights + ELEMENTWISE_WORK * float(sum(sizes))) * itemsize / 4
     if work < THREADED_WORK or (
         steps_per_call is not None and work * steps_per_call < THREADED_CALL
     ):

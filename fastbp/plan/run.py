@@ -1,23 +1,23 @@
-"""The loop that runs a plan: it walks lists of operations, and stops when one of them says so."""
+"""The compiled loop that runs a plan: it calls operations until one of them stops the run."""
 
 from fastbp.compiler.declare import Labels, Numbers, Whole, instruction, loop, part
 from fastbp.kernels.clock import BATCH, ROW, ROWS
 
-# 64-bit words of an operation: the address of its entry, then those of at most eight arguments.
+# 64-bit words of an operation: the address of its entry, then of at most eight arguments.
 WORDS = 9
-# Places of the lists in ``lists``: what begins an epoch, a step, and the last step of an epoch.
+# Indices of the lists: the start of an epoch, a step, and the last step of an epoch.
 EPOCH, STEP, LAST = range(3)
 
 
 @instruction
 def call(operation: int) -> int:
-    """Call the entry of the operation at this address; returns what it returns."""
-    raise NotImplementedError("entries are called by compiled code only")
+    """Call the entry of the operation at this address; return its result."""
+    raise NotImplementedError("entries are called only by compiled code")
 
 
 @part
 def walk(first: int, count: int) -> bool:
-    """Call ``count`` operations, one after the other; True if one of them stops the run."""
+    """Call ``count`` operations in order; True as soon as one of them stops the run."""
     for k in range(count):
         if call(first + 8 * WORDS * k) != 0:
             return True
@@ -32,7 +32,7 @@ def run_once(first: Whole, count: Whole) -> bool:
 
 @loop
 def run_steps(lists: Labels, clock: Labels, rates: Numbers, rate: Numbers) -> int:
-    """Take a step for each of the learning ``rates``; returns how many were taken.
+    """Take a step for each of the learning ``rates``; return the number of steps taken.
 
     ``lists`` holds the address and the length of each list of operations; ``rate`` (1,) receives
     the learning rate of the step.

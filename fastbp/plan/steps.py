@@ -1,4 +1,4 @@
-"""Steps of training: their plans, one for each thread, and the one place where they are run."""
+"""Training steps: their plans, one per thread, and the only place where they are run."""
 
 from collections.abc import Sequence
 from concurrent.futures import ThreadPoolExecutor
@@ -16,7 +16,7 @@ from fastbp.plan.lowering import lower_run
 from fastbp.plan.operand import Operand
 from fastbp.plan.plan import Plan
 
-# A compiled call lasts about so long, so that Ctrl-C, progress and callbacks are not kept waiting.
+# The duration of a compiled call; Ctrl-C, progress and callbacks wait for its end.
 CHUNK_SECONDS = 0.2
 
 
@@ -109,7 +109,7 @@ class Steps:
 
     @property
     def clock(self) -> Array:
-        """Where the run stands, as ``kernels.clock`` counts."""
+        """The counts of rows, steps and epochs, as ``kernels.clock`` names them."""
         return self._progress[0].counts
 
     @property
@@ -128,14 +128,14 @@ class Steps:
         return [float(power) for power in self._progress[0].numbers[4:]]
 
     def go_to(self, row: int, powers: Sequence[float]) -> None:
-        """Let the next step begin at ``row`` of its epoch, with beta1^t and beta2^t of Adam."""
+        """Continue at ``row`` of the epoch, with Adam's ``powers`` beta1^t and beta2^t."""
         for progress in self._progress:
             progress.counts[clock.ROW] = row
             _begin(progress.counts)
             progress.numbers[4:] = powers
 
     def snapshot(self) -> dict[str, Array]:
-        """Copy everything that the next step depends on and that steps change."""
+        """Copy the state of the run: all arrays that steps change."""
         progress = self._progress[0]
         arrays = {
             "params": self.params,
@@ -149,12 +149,12 @@ class Steps:
         return {name: array.copy() for name, array in arrays.items()}
 
     def restore(self, arrays: dict[str, Array]) -> None:
-        """Go on from a ``snapshot`` of steps like these, which may come from a file.
+        """Restore a ``snapshot`` of steps of the same problem, for example from a file.
 
         Raises
         ------
         ValueError
-            If it is not one; nothing has changed then.
+            If the arrays are not such a snapshot; nothing is changed then.
         """
         own = self.snapshot()
         for name, array in own.items():
@@ -190,19 +190,19 @@ class Steps:
         Returns
         -------
         taken : int
-            Less than asked for if a loss or gradient was not finite: all before that step.
+            Number of steps; fewer than the rates if a loss or gradient was not finite.
         means : (epochs ended, 2) array
             Mean loss and score of each.
         """
         params = self._shared.params
         if self.params.size != params.size or self.params.ctypes.data != params.address:
-            raise ValueError("net.params was resized after training began; it must stay as it is")
+            raise ValueError("net.params was resized after training began; it must keep its size")
         self.layout.check(self.params, writes=self._writes)
         rates = np.ascontiguousarray(rates, np.float64)
         if self.threads == 1:
             return self._take(0, rates)
         if self._pool is None:
-            raise RuntimeError(f"the {self.threads} threads of Steps run inside 'with' only")
+            raise RuntimeError(f"the {self.threads} threads of Steps run only inside 'with'")
         try:
             others = [self._pool.submit(self._take, rank, rates) for rank in range(1, self.threads)]
         except BaseException:
@@ -214,7 +214,7 @@ class Steps:
         return result
 
     def _leave(self) -> None:
-        """Make all waiting threads leave; no steps can be taken afterwards."""
+        """Make all waiting threads leave; afterwards no steps can be taken."""
         self._shared.gate.array()[8] = 1
 
     def _take(self, rank: int, rates: Array) -> tuple[int, Array]:
@@ -226,13 +226,13 @@ class Steps:
 
 
 def _begin(counts: Array) -> None:
-    """Work out where in the orders of rows the next batch begins."""
+    """Compute where in the orders of rows the next batch begins."""
     epoch = counts[clock.ROWS] * (counts[clock.EPOCHS] % counts[clock.ORDERS])
     counts[clock.BEGIN] = epoch + counts[clock.ROW]
 
 
 class _Thread:
-    """The plan of one thread, and how it is run."""
+    """The plan of one thread, ready to be called."""
 
     def __init__(self, buffers: ThreadBuffers) -> None:
         self.plan, self.progress = lower_run(buffers), buffers.progress
@@ -247,11 +247,11 @@ class _Thread:
         self._run = self.plan.caller(run.run_steps, lists, clock, self._rates, rate)
 
     def take(self, rates: Array, batch_size: int, per_epoch: int) -> tuple[int, Array]:
-        """Take a step for each learning rate; returns steps taken, and the means of epochs."""
+        """Take a step for each learning rate; returns the steps taken and the epochs' means."""
         counts = self.progress.counts
         ends = (int(counts[clock.ROW]) // batch_size + len(rates)) // per_epoch
         if ends > len(self.means):
-            self._make_room(ends)
+            self._allocate_means(ends)
         counts[clock.ENDED] = 0
         if interpreted():
             taken = self._interpret(rates)
@@ -262,15 +262,15 @@ class _Thread:
         ended = int(counts[clock.ENDED])
         return taken, self.means[:ended].copy()
 
-    def _make_room(self, ends: int) -> None:
-        """Make a place for the means of ``ends`` epochs."""
-        room = Operand.new("means", (2 * ends, 2), np.float64)
-        self.means, means = room.array(), self.progress.means
-        means.owner, means.address, means.shape = room.owner, room.address, room.shape
-        self.plan.move(means, room.address)
+    def _allocate_means(self, epochs: int) -> None:
+        """Allocate memory for the means of at least ``epochs`` epochs."""
+        larger = Operand.new("means", (2 * epochs, 2), np.float64)
+        self.means, means = larger.array(), self.progress.means
+        means.owner, means.address, means.shape = larger.owner, larger.address, larger.shape
+        self.plan.move(means, larger.address)
 
     def _interpret(self, rates: Array) -> int:
-        """Do in Python what ``run_steps`` does."""
+        """The steps of ``run_steps``, in Python."""
         counts, rate_place = self.progress.counts, self.progress.rate.array()
         for step, rate in enumerate(rates):
             rate_place[0] = rate

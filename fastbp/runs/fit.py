@@ -16,6 +16,7 @@ from fastbp.runs.settings import (
     LARGE_BATCH,
     LEARNING_RATES,
     MANY_ROWS,
+    OPTIMIZER_SETTINGS,
     SMALL_BATCH,
     Settings,
 )
@@ -73,9 +74,7 @@ def network(settings: Settings, data: Prepared) -> Network:
 def optimizer(settings: Settings) -> Optimizer:
     """Return the optimizer for the settings."""
     more = {
-        name: value
-        for name in ("momentum", "weight_decay")
-        if (value := getattr(settings, name)) is not None
+        name: value for name in OPTIMIZER_SETTINGS if (value := getattr(settings, name)) is not None
     }
     rate = settings.lr or LEARNING_RATES[settings.optimizer]
     return OPTIMIZERS[settings.optimizer](rate, **more)

@@ -15,7 +15,7 @@ from fastbp.data.readers import MISSING
 from fastbp.data.targets import TASKS
 from fastbp.network import DTYPES
 from fastbp.optimizers import LARGEST_RATE, OPTIMIZERS, SCHEDULES
-from fastbp.plan.processors import MOST_THREADS
+from fastbp.plan.processors import MAX_THREADS
 from fastbp.runs.fields import (
     default_of,
     fields_of,
@@ -37,6 +37,18 @@ SMALL_BATCH, LARGE_BATCH, MANY_ROWS = 32, 128, 20_000
 PICTURES = ("png", "svg", "none")
 DATA, NETWORK, TRAINING, RUN, SWEEP = "data", "network", "training", "the run", "several runs"
 _RATES = ", ".join(f"{rate:g} for {name}" for name, rate in LEARNING_RATES.items())
+# Settings that only some optimizers have, and what an error suggests for the others.
+OPTIMIZER_SETTINGS = {"momentum": "", "weight_decay": "; l2 works with every optimizer"}
+
+
+def optimizers_with(name: str) -> str:
+    """Return the names of the optimizers that have the hyperparameter ``name``."""
+    names = [
+        key
+        for key, optimizer in OPTIMIZERS.items()
+        if name in {field.name for field in dataclasses.fields(optimizer)}
+    ]
+    return " or ".join(names)
 
 
 @dataclass(frozen=True)
@@ -171,7 +183,7 @@ class Settings:
     momentum: float | None = setting(
         None,
         real(0.0, 1.0),
-        "momentum of sgd (default: 0)",
+        f"momentum of {optimizers_with('momentum')} (default: 0)",
         section=TRAINING,
         parse=float,
         swept=True,
@@ -179,7 +191,7 @@ class Settings:
     weight_decay: float | None = setting(
         None,
         real(0.0),
-        "weight decay of adamw (default: 0.01)",
+        f"weight decay of {optimizers_with('weight_decay')} (default: 0.01)",
         section=TRAINING,
         parse=float,
         swept=True,
@@ -252,7 +264,7 @@ class Settings:
     )
     threads: int | None = setting(
         None,
-        whole(1, MOST_THREADS),
+        whole(1, MAX_THREADS),
         "threads that compute each step (default: chosen from the size of a step)",
         section=TRAINING,
         parse=int,
@@ -296,7 +308,7 @@ class Settings:
     )
     jobs: int | None = setting(
         None,
-        whole(1, MOST_THREADS),
+        whole(1, MAX_THREADS),
         "number of runs trained in parallel (default: the number of processors)",
         section=SWEEP,
         parse=int,
@@ -311,13 +323,12 @@ class Settings:
                 raise TypeError(f"{name} must be given; None is not allowed")
         if self.early_stopping is not None and self.hold_out == 0.0:
             raise ValueError("early_stopping needs held-out rows, but hold_out is 0")
-        if self.momentum is not None and self.optimizer != "sgd":
-            raise ValueError(f"momentum requires optimizer sgd, not {self.optimizer}")
-        if self.weight_decay is not None and self.optimizer != "adamw":
-            raise ValueError(
-                f"weight_decay requires optimizer adamw, not {self.optimizer}; l2 works with every "
-                "optimizer"
-            )
+        for name, alternative in OPTIMIZER_SETTINGS.items():
+            takers = optimizers_with(name)
+            if getattr(self, name) is not None and self.optimizer not in takers.split(" or "):
+                raise ValueError(
+                    f"{name} requires optimizer {takers}, not {self.optimizer}{alternative}"
+                )
 
     def replace(self, **changes: Any) -> "Settings":
         """Return a copy with some settings changed."""

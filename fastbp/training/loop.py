@@ -9,7 +9,7 @@ from fastbp import checks
 from fastbp.network import Network
 from fastbp.optimizers import Optimizer, Schedule, as_optimizer, as_schedule
 from fastbp.plan.problem import Data
-from fastbp.plan.processors import MOST_THREADS
+from fastbp.plan.processors import MAX_THREADS
 from fastbp.training.checkpoints import Checkpoints
 from fastbp.training.fit import Fit
 from fastbp.training.history import History
@@ -124,7 +124,7 @@ def train(
     if clip_norm is not None:
         clip_norm = checks.real("clip_norm", clip_norm, 0.0, open_ends="low")
     if n_threads is not None:
-        n_threads = checks.whole("n_threads", n_threads, 1, MOST_THREADS)
+        n_threads = checks.whole("n_threads", n_threads, 1, MAX_THREADS)
     if isinstance(early_stopping, int):
         early_stopping = EarlyStopping(early_stopping)
     options = Options(

@@ -20,7 +20,8 @@ def test_the_table_reads_like_the_derivation():
         "One step of 64-100-10, relu, softmax_cross_entropy, Adam, 32 rows, float32"
     )
     assert text.index("x = rows of X") < text.index("loss, delta = softmax(z) - y")
-    assert text.index("loss, delta") < text.index("dW = a^T delta") < text.index("params by Adam")
+    update = text.index("update params by Adam")
+    assert text.index("loss, delta") < text.index("dW = a^T delta") < update
     assert max(map(len, text.splitlines())) <= 120
     assert repr(plan) == text
 
@@ -35,20 +36,20 @@ def test_mflop_are_those_of_the_products():
 
 
 @pytest.mark.parametrize(
-    ("how", "told"),
+    ("how", "formula"),
     [
         ({"dropout": 0.5}, "some are 0"),
         ({"l2": 0.1}, "grads += l2 w"),
-        ({"clip_norm": 1.0}, "grads, clipped"),
+        ({"clip_norm": 1.0}, "clip the norm of grads"),
         ({"sample_weight": True}, "sum of the rows' weights"),
-        ({"optimizer": "rmsprop"}, "params by RMSprop"),
+        ({"optimizer": "rmsprop"}, "update params by RMSprop"),
         ({"n_threads": 2}, "wait for the other threads"),
     ],
 )
-def test_what_is_asked_for_is_in_the_plan(how, told):
+def test_an_option_adds_its_operation_to_the_plan(how, formula):
     net = fastbp.Network([6, 8, 3])
-    assert told in str(net.plan(16, **how))
-    assert told not in str(net.plan(16))
+    assert formula in str(net.plan(16, **how))
+    assert formula not in str(net.plan(16))
 
 
 @pytest.mark.parametrize("loss", ["sigmoid_cross_entropy", "squared_error", "huber", "poisson"])
@@ -81,7 +82,7 @@ def test_a_plan_is_measured_again():
 
 @needs_jit
 def test_a_plan_of_several_threads_is_not_measured():
-    with pytest.raises(RuntimeError, match=r"one of 2 threads.*n_threads=1"):
+    with pytest.raises(RuntimeError, match=r"a plan of 2 threads.*n_threads=1"):
         fastbp.Network([3, 2]).plan(n_threads=2).measure()
 
 

@@ -1,0 +1,177 @@
+"""Losses and their gradients with respect to the last layer's z."""
+
+import math
+from typing import Any
+
+import numpy as np
+
+from fastbp import checks, kernels
+from fastbp.arrays import Array
+from fastbp.choices.losses import LOSSES
+from fastbp.functional.arguments import check_columns, output
+from fastbp.kernels.losses import SCRATCH
+
+Losses = tuple[float, Array]
+
+
+def _loss(
+    name: str,
+    z: Any,
+    y: Any,
+    sample_weight: Any,
+    out: Array | None,
+    *numbers: float,
+) -> Losses:
+    """Return a loss of the table and its gradient; ``numbers`` go to its kernel."""
+    loss = LOSSES[name]
+    z = checks.floats("z", z, 2)
+    check_columns("z", z)
+    B, K = z.shape
+    if B == 0:
+        raise ValueError(f"z must have at least one row; its shape is {z.shape}")
+    if loss.of_labels is not None:
+        target = checks.class_targets(y, B, K, z.dtype)
+    else:
+        target = checks.values(y, B, K, z.dtype, loss.low, loss.high)
+    kernel = loss.of_labels if target.ndim == 1 else loss.of_targets
+    weights = checks.weights(sample_weight, B, z.dtype)
+    row_weights = np.full(B, 1 / B, z.dtype) if weights is None else weights / weights.sum()
+    result = output(out, z, z.shape)
+    columns = np.array(z.T, order="C")
+    target = target if target.ndim == 1 else np.ascontiguousarray(target.T)
+    found = np.zeros(2, np.float64)
+    scratch = (np.empty(SCRATCH * B, z.dtype),) if loss.scratch else ()
+    kernel(columns, target, row_weights, *numbers, *scratch, found)
+    np.copyto(result, columns.T)
+    return float(found[0]), result
+
+
+def softmax_cross_entropy(
+    z: Any,
+    y: Any,
+    sample_weight: Any = None,
+    label_smoothing: float = 0.0,
+    *,
+    out: Array | None = None,
+) -> Losses:
+    """Compute softmax, cross-entropy and its gradient in one pass (seed 000, eq. 14; seed 003).
+
+    Parameters
+    ----------
+    z : (B, K) array
+        Logits.
+    y : (B,) or (B, K) array
+        Class indices, or probabilities whose rows sum to 1.
+    sample_weight : (B,) array, optional
+    label_smoothing : float
+        Fraction of each label that is spread evenly over the classes, from 0 to below 1.
+    out : (B, K) array, optional
+        Receives the gradient; may be ``z``.
+
+    Returns
+    -------
+    loss : float
+        Mean over the rows of ln(sum e^z) - sum t z, weighted by ``sample_weight``.
+    gradient : (B, K) array
+        (softmax(z) - t) / B.
+
+    Raises
+    ------
+    ValueError, TypeError
+        If a shape does not fit, a label is not a class, rows of ``y`` do not sum to 1, weights are
+        negative or all 0, or an array is not numeric.
+    """
+    smoothing = checks.real("label_smoothing", label_smoothing, 0.0, 1.0, open_ends="high")
+    return _loss("softmax_cross_entropy", z, y, sample_weight, out, smoothing, math.inf)
+
+
+def softmax_cross_entropy_backward(p: Any, y: Any, *, out: Array | None = None) -> Array:
+    """Compute (p - y) / B from softmax outputs ("combined" gradient of seeds 001 and 003).
+
+    Parameters
+    ----------
+    p : (B, K) array
+        Outputs of the softmax.
+    y : (B,) array, or one-hot (B, K) array
+    out : (B, K) array, optional
+        May be ``p``.
+    """
+    p = checks.floats("p", p, 2)
+    labels = checks.class_targets(y, p.shape[0], p.shape[1], p.dtype)
+    if labels.ndim != 1:
+        raise ValueError("y must hold class indices or one-hot rows; some rows are neither")
+    result = output(out, p, p.shape)
+    if result.size:
+        kernels.softmax_cross_entropy_backward(p, labels, result)
+    return result
+
+
+def sigmoid_cross_entropy(
+    z: Any, targets: Any, sample_weight: Any = None, *, out: Array | None = None
+) -> Losses:
+    """Compute the cross-entropy of independent outputs from logits, and its gradient.
+
+    Parameters
+    ----------
+    z : (B, K) array
+        Logits, finite values of any size; nothing overflows.
+    targets : (B, K) array
+        From 0 to 1; (B,) if K is 1.
+    sample_weight : (B,) array, optional
+    out : (B, K) array, optional
+
+    Returns
+    -------
+    loss : float
+        Mean over the rows of sum_k ln(1 + e^z) - t z.
+    gradient : (B, K) array
+        (sigmoid(z) - t) / B.
+    """
+    return _loss("sigmoid_cross_entropy", z, targets, sample_weight, out, 0.0, math.inf)
+
+
+def squared_error(
+    z: Any, targets: Any, sample_weight: Any = None, *, out: Array | None = None
+) -> Losses:
+    """Compute the mean over the rows of sum_k (z - t)^2 / 2, and its gradient (z - t) / B.
+
+    Arguments and results as in ``sigmoid_cross_entropy``; seed 002.
+    """
+    return _loss("squared_error", z, targets, sample_weight, out)
+
+
+def absolute_error(
+    z: Any, targets: Any, sample_weight: Any = None, *, out: Array | None = None
+) -> Losses:
+    """Compute the mean over the rows of ``sum_k |z - t|``, and its gradient ``sign(z - t) / B``.
+
+    Arguments and results as in ``sigmoid_cross_entropy``.
+    """
+    return _loss("absolute_error", z, targets, sample_weight, out)
+
+
+def huber(
+    z: Any,
+    targets: Any,
+    sample_weight: Any = None,
+    delta: float = 1.0,
+    *,
+    out: Array | None = None,
+) -> Losses:
+    """Compute Huber's loss: ``r^2 / 2`` where ``|r| <= delta``, else ``delta (|r| - delta / 2)``.
+
+    ``r = z - t``; losses are summed over the outputs and averaged over the rows (Huber 1964).
+
+    Other arguments and results as in ``sigmoid_cross_entropy``.
+    """
+    transition = checks.real("delta", delta, 0.0, open_ends="low")
+    return _loss("huber", z, targets, sample_weight, out, transition)
+
+
+def poisson(z: Any, targets: Any, sample_weight: Any = None, *, out: Array | None = None) -> Losses:
+    """Compute the mean over the rows of sum_k e^z - t z, and its gradient (e^z - t) / B.
+
+    ``z`` is the logarithm of the predicted mean. Other arguments and results as in
+    ``sigmoid_cross_entropy``.
+    """
+    return _loss("poisson", z, targets, sample_weight, out)
