@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING
 import numpy as np
 
 from fastbp.arrays import Array
-from fastbp.data.columns import UnusableDataError
+from fastbp.data.errors import UnusableDataError
 from fastbp.data.preparation import Preparation
 from fastbp.network import Network
 from fastbp.own import OwnActivation, OwnLoss
@@ -88,7 +88,7 @@ class Model:
             )
         try:
             preparation = Preparation.from_description(description)
-            preparation.demand(net.sizes[0], net.sizes[-1])
+            preparation.check_network(net.sizes[0], net.sizes[-1])
         except ValueError as error:
             raise ValueError(f"{path} does not hold a model as described: {error}") from None
         return cls(net, preparation)

@@ -14,7 +14,7 @@ PACKAGE = Path(fastbp.__file__).parent
 # From the bottom up. Modules and folders in one row do not import each other.
 LAYERS = (
     ("arrays",),
-    ("checks", "persistence", "reference"),
+    ("checks", "optional", "persistence", "reference"),
     ("compiler", "data"),
     ("kernels",),
     ("choices",),
@@ -94,7 +94,7 @@ def test_no_circles_within_a_folder(folder):
         "import fastbp",
         "from fastbp import History; History",
         "from fastbp.training.history import History",
-        "from fastbp.data import readers, sources, columns, targets",
+        "from fastbp.data import array_files, table_files, sources, columns, targets",
         "from fastbp.datasets import load; load('iris')",
         "from fastbp.plotting import figures",
         "import fastbp.reference",

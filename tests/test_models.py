@@ -10,7 +10,8 @@ import polars as pl
 import pytest
 
 from fastbp import persistence
-from fastbp.data.columns import Columns, UnusableDataError, fit_columns
+from fastbp.data.columns import Columns, fit_columns
+from fastbp.data.errors import UnusableDataError
 from fastbp.data.preparation import Preparation
 from fastbp.data.targets import Target, fit_target
 from fastbp.models import Model

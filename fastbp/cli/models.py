@@ -16,13 +16,16 @@ import numpy as np
 
 from fastbp import persistence
 from fastbp.arrays import Array
-from fastbp.data import readers, sources
-from fastbp.data.columns import UnusableDataError
+from fastbp.data import sources
+from fastbp.data.errors import UnusableDataError
+from fastbp.data.files import is_table, kind_of
 from fastbp.data.preparation import Preparation
 from fastbp.data.sources import Examples
+from fastbp.data.table_files import read_table
 from fastbp.data.targets import missing_targets
 from fastbp.models import Model
 from fastbp.network import Network
+from fastbp.optional import MissingOnnxError, require
 from fastbp.persistence import write_whole
 from fastbp.plotting.runs import confusion_matrix
 from fastbp.runs.data import WrongUseError, wrong_use
@@ -67,7 +70,7 @@ def _examples(model: Model, options: argparse.Namespace, *, learns: bool) -> Exa
     """Read data for a model."""
     columns, target = model.preparation.columns, model.preparation.target
     told, categories = getattr(options, "target", None), []
-    if readers.is_table(options.data):
+    if is_table(options.data):
         told = told or target.names
         categories = [] if columns is None else list(columns.categories)
     with wrong_use():
@@ -173,9 +176,9 @@ def predict(options: argparse.Namespace) -> int:
 def _kept(data: str, name: str) -> list[Any]:
     """Read a column that is to stand beside the predictions, as it is."""
     with wrong_use():
-        if readers.kind_of(data) != "table":
+        if kind_of(data) != "table":
             raise UnusableDataError(f"--keep {name} goes with a table; {data} is none")
-        frame = readers.read_table(data, texts=[name], missing=())
+        frame = read_table(data, texts=[name], missing=())
         if name not in frame.columns:
             raise UnusableDataError(f"there is no column {name!r} in {data}")
         kept: list[Any] = frame[name].to_list()
@@ -194,7 +197,7 @@ def _write_predictions(columns: dict[str, Any], out: Path | None) -> None:
         write_whole(out, lambda file: file.write(text.getvalue().encode()))
     elif kind == ".parquet":
         with wrong_use():
-            readers.import_polars()
+            require("polars")
         import polars as pl
 
         write_whole(out, lambda file: pl.DataFrame(columns).write_parquet(file))
@@ -270,7 +273,7 @@ def _print_checkpoint(path: Path) -> None:
 def export(options: argparse.Namespace) -> int:
     """Do ``fastbp export``."""
     from fastbp.export.c import export_c  # needs much that no other command does
-    from fastbp.export.onnx import MissingOnnxError, export_onnx
+    from fastbp.export.onnx import export_onnx
 
     if options.onnx is None and options.c is None:
         raise WrongUseError("what is to be written? --onnx FILE, --c FILE, or both")

@@ -1,4 +1,4 @@
-"""What a network's file says about its data: how inputs are prepared and what outputs mean."""
+"""The preparation of data, stored with a network: the transformation of inputs and outputs."""
 
 from dataclasses import dataclass
 from typing import Any
@@ -7,26 +7,27 @@ import numpy as np
 
 from fastbp import checks
 from fastbp.arrays import Array
-from fastbp.data.columns import Columns, UnusableDataError
-from fastbp.data.readers import MISSING
+from fastbp.data.columns import Columns
+from fastbp.data.errors import UnusableDataError
+from fastbp.data.files import MISSING
 from fastbp.data.targets import Target, is_whole
 
 
 @dataclass(frozen=True, eq=False)
 class Preparation:
-    """All that a network's file says about its data.
+    """The preparation of a network's data.
 
     Attributes
     ----------
     columns : Columns or None
-        None: the network takes (n, M) arrays as they are.
+        None: the network takes (n, M) arrays unchanged.
     target : Target
     image_shape : (rows, columns) or None
-        What an example is, if it is a picture.
+        Shape of an example that is an image.
     missing : tuple of str
-        What stood in CSV files for a missing value, and does so when they are predicted.
+        Texts that mean a missing value in CSV files, in training and prediction.
     bytes : bool
-        Whether arrays that are taken as they are were bytes, of which 0 to 255 are 0 to 1.
+        Whether the network was trained on unchanged bytes, whose 0 to 255 are scaled to 0 to 1.
     """
 
     columns: Columns | None
@@ -36,42 +37,46 @@ class Preparation:
     bytes: bool = False
 
     def as_is(self, X: Array, dtype: Any) -> Array:
-        """Give an array (n, M) that is not prepared in the meaning that it had in training.
+        """Return an unprepared array (n, M) on the scale of the training data.
 
         Raises
         ------
         UnusableDataError
-            If it holds numbers beyond 1, and bytes were learnt.
+            If the network was trained on bytes and the array holds other numbers above 1.
         """
         if not self.bytes:
-            # Networks take bytes for brightnesses; here they are numbers like any.
+            # Networks scale bytes to 0 to 1; these are ordinary numbers.
             return X.astype(dtype) if X.dtype == np.uint8 else X
         if X.dtype != np.uint8 and X.size and (X.dtype.kind in "iu" or X.max() > 1.0):
             raise UnusableDataError(
-                f"bytes (uint8, 0 to 255) were learnt, or fractions from 0 to 1; these are "
-                f"{X.dtype} up to {X.max():g}"
+                f"the network was trained on bytes; it takes uint8 from 0 to 255, or numbers from "
+                f"0 to 1, not {X.dtype} up to {X.max():g}"
             )
         return X
 
-    def demand(self, inputs: int, outputs: int) -> None:
-        """Refuse a network that takes or gives other numbers than the data have.
+    def check_network(self, inputs: int, outputs: int) -> None:
+        """Check the numbers of a network's ``inputs`` and ``outputs``.
 
         Raises
         ------
         ValueError
-            If one of its two widths is wrong, or a picture has another number of pixels.
+            If one of them differs from the preparation's, or from the pixels of an image.
         """
         columns, shape = self.columns, self.image_shape
         if columns is not None and columns.width != inputs:
-            raise ValueError(f"{columns.width} inputs are prepared for {inputs}")
+            raise ValueError(
+                f"the preparation makes {columns.width} inputs; the network has {inputs}"
+            )
         if self.target.outputs != outputs:
-            raise ValueError(f"{outputs} outputs stand for {self.target.outputs} targets")
+            raise ValueError(
+                f"the target has {self.target.outputs} outputs; the network has {outputs}"
+            )
         pixels = inputs if columns is None else len(columns.numbers)
         if shape is not None and shape[0] * shape[1] != pixels:
-            raise ValueError(f"pictures of {shape[0]} x {shape[1]} have not {pixels} pixels")
+            raise ValueError(f"images of {shape[0]} x {shape[1]} do not have {pixels} pixels")
 
     def description(self) -> dict[str, Any]:
-        """Say, in what JSON can hold, all that ``from_description`` needs."""
+        """Return a description that JSON can hold, for ``from_description``."""
         columns, target = self.columns, self.target
         return {
             "columns": None
@@ -97,12 +102,12 @@ class Preparation:
 
     @classmethod
     def from_description(cls, description: dict[str, Any]) -> "Preparation":
-        """Make what was described.
+        """Make a preparation from its ``description()``.
 
         Raises
         ------
         ValueError
-            If it is not such a description.
+            If the description is not valid.
         """
         try:
             shape = description["image_shape"]
@@ -115,10 +120,10 @@ class Preparation:
                 _target(description["target"]),
                 size,
                 _names(description["missing"]),
-                _yes_or_no(description["bytes"]),
+                _boolean(description["bytes"]),
             )
         except KeyError as error:
-            raise ValueError(f"there is no {error} in the description of the data") from None
+            raise ValueError(f"the description of the data has no {error}") from None
         except (TypeError, AttributeError, OverflowError, RecursionError) as error:
             raise ValueError(str(error)) from None
 
@@ -129,11 +134,11 @@ def _columns(told: Any) -> Columns | None:
     numbers = _names(told["numbers"])
     flagged = tuple(checks.whole("flag", k, 0, len(numbers) - 1) for k in told["flagged"])
     if list(flagged) != sorted(set(flagged)):
-        raise ValueError(f"{flagged!r:.80} are no flags in order")
+        raise ValueError(f"flags must be in ascending order, not {flagged!r:.80}")
     categories = {}
     for name, known in told["categories"]:
         if not isinstance(name, str) or name in categories or name in numbers:
-            raise ValueError(f"{name!r:.80} is no name of a column, or is there twice")
+            raise ValueError(f"{name!r:.80} is not a column name, or occurs twice")
         categories[name] = _names(known)
     return Columns(
         numbers,
@@ -151,39 +156,39 @@ def _target(told: Any) -> Target:
         return Target(names, None, False, _floats(told["means"], n), _scales(told["scales"], n))
     classes, whole = _names(told["classes"]), told["whole"]
     if len(names) != 1:
-        raise ValueError(f"{len(names)} columns hold one class")
+        raise ValueError(f"classes must be in one column, not in {len(names)}")
     if not isinstance(whole, bool):
-        raise TypeError(f"whole is yes or no, not {whole!r:.80}")
+        raise TypeError(f"whole must be true or false, not {whole!r:.80}")
     if whole and not all(is_whole(name) for name in classes):
-        raise ValueError(f"{classes!r:.80} are no whole numbers")
+        raise ValueError(f"whole is true, but the classes {classes!r:.80} are not all integers")
     return Target(names, classes, whole)
 
 
-def _yes_or_no(value: Any) -> bool:
+def _boolean(value: Any) -> bool:
     if not isinstance(value, bool):
-        raise TypeError(f"{value!r:.80} is neither yes nor no")
+        raise TypeError(f"{value!r:.80} is neither true nor false")
     return value
 
 
 def _names(values: Any) -> tuple[str, ...]:
     if not isinstance(values, list) or not all(isinstance(value, str) for value in values):
-        raise TypeError(f"{values!r:.80} is no list of names")
+        raise TypeError(f"{values!r:.80} is not a list of names")
     if len(set(values)) < len(values):
-        raise ValueError(f"{values!r:.80} holds a name twice")
+        raise ValueError(f"a name occurs twice in {values!r:.80}")
     return tuple(values)
 
 
 def _floats(values: Any, size: int) -> Array:
     if not isinstance(values, list) or not all(type(value) in (int, float) for value in values):
-        raise TypeError(f"{values!r:.80} is no list of numbers")
+        raise TypeError(f"{values!r:.80} is not a list of numbers")
     array = np.array(values, np.float64)
     if array.shape != (size,) or not np.isfinite(array).all():
-        raise ValueError(f"{values!r:.80} is no list of {size} numbers")
+        raise ValueError(f"{values!r:.80} is not a list of {size} finite numbers")
     return array
 
 
 def _scales(values: Any, size: int) -> Array:
     array = _floats(values, size)
     if not (array > 0.0).all():
-        raise ValueError(f"{values!r:.80} are no deviations: they are above 0")
+        raise ValueError(f"scales must be above 0, not {values!r:.80}")
     return array

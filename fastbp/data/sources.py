@@ -1,4 +1,4 @@
-"""What users name as data: a bundled set, a table, an array or images, read into one form."""
+"""Sources of data: bundled sets, tables, arrays and images, read into one form."""
 
 from collections.abc import Sequence
 from dataclasses import dataclass
@@ -10,40 +10,43 @@ import numpy as np
 
 from fastbp.arrays import Array
 from fastbp.checks import unknown
-from fastbp.data import datasets, readers
-from fastbp.data.columns import UnusableDataError, numbers_of
-from fastbp.data.readers import MISSING
+from fastbp.data import datasets
+from fastbp.data.array_files import read_idx, read_npy, read_npz
+from fastbp.data.errors import UnusableDataError
+from fastbp.data.files import MISSING, exists, is_file, kind_of
+from fastbp.data.series import numbers_of
+from fastbp.data.table_files import read_table
 
 if TYPE_CHECKING:
     import polars as pl
 
-# Names under which arrays of examples and of targets are found in a NPZ file, in this order.
+# Names of the arrays of examples and of targets in a NPZ file; the first that exists is used.
 INPUT_NAMES = ("X", "x", "data", "x_train", "X_train", "images")
 TARGET_NAMES = ("y", "target", "labels", "y_train", "label")
 
 
 @dataclass(frozen=True, eq=False)
 class Examples:
-    """Data as they were found.
+    """Data before preparation.
 
     Attributes
     ----------
     name : str
-        Of the set, or of the file without its ending.
+        Name of the bundled set, or of the file without its suffix.
     X : polars.DataFrame, or (n, M) array
-        Columns to learn from.
+        Inputs.
     y : polars.DataFrame, array, or None
-        What to predict, if it is there.
+        Targets, if there are any.
     target_names : tuple of str
-        Names of its columns.
+        Names of the targets' columns.
     weights : (n,) array or None
-        How much each row counts.
+        Weights of the rows.
     image_shape : (rows, columns) or None
-        What a row of ``X`` is, if it is a picture.
+        Shape of an example that is an image.
     feature_names : tuple of str
-        Of the columns of an array; none: they have none.
+        Names of an array's columns; empty if they have none.
     scaled : bool
-        Whether networks learn from ``X`` as it is.
+        Whether ``X`` is on a scale that networks can learn from unchanged.
     """
 
     name: str
@@ -56,11 +59,11 @@ class Examples:
     scaled: bool = False
 
     def __len__(self) -> int:
-        """Count the rows."""
+        """Return the number of rows."""
         return len(self.X)
 
     def rows(self, index: Array) -> "Examples":
-        """Take some rows, by a mask (n,)."""
+        """Select rows by a mask (n,)."""
         take = self.X[index] if isinstance(self.X, np.ndarray) else self.X.filter(index)
         y = self.y[index] if isinstance(self.y, np.ndarray) else self.y.filter(index)
         weights = None if self.weights is None else self.weights[index]
@@ -86,71 +89,76 @@ def read_examples(
     weight: str | None = None,
     missing: Sequence[str] = MISSING,
 ) -> Examples:
-    """Read what is named.
+    """Read a file or a bundled set.
 
     Parameters
     ----------
     data : str or path
         A file, or the name of a bundled set.
     target : sequence of str
-        Columns of a table; the name of an array in a NPZ file; a NPY or IDX file beside one.
+        Columns of a table; the name of an array in a NPZ file; for a NPY or IDX file, the file of
+        the targets.
     learns : bool
-        Whether there has to be a target.
+        Whether targets are required.
     ignore : sequence of str
-        Columns of a table that are left out.
+        Columns of a table that are omitted.
     categories : sequence of str
         Columns of a table that are read as text.
     weight : str, optional
-        A column that says how much each row counts.
+        The column of the rows' weights.
     missing : sequence of str
-        What stands in a CSV file for a missing value.
+        Texts that mean a missing value in a CSV file.
 
     Raises
     ------
     FileNotFoundError, UnusableDataError, MissingPolarsError
-        If there is no such thing, or it cannot be used.
+        If the data do not exist or cannot be used.
     """
     text = str(data)
     if not text:
-        raise UnusableDataError("which data? The name given is empty")
-    if text in datasets.DATASETS and not readers.is_file(text):
+        raise UnusableDataError("the name of the data is empty")
+    if text in datasets.DATASETS and not is_file(text):
         _no_use(text, target=target, ignore=ignore, categories=categories, weight=weight)
         return _bundled(text)
-    if not readers.exists(text) and Path(text).suffix == "" and Path(text).name == text:
+    if not exists(text) and Path(text).suffix == "" and Path(text).name == text:
         error = unknown("data set", text, datasets.DATASETS)
-        raise FileNotFoundError(f"{error}; and there is no file of that name")
-    kind = readers.kind_of(text)
+        raise FileNotFoundError(f"{error}. There is no file of that name either")
+    kind = kind_of(text)
     if kind == "table":
         return _table(text, target, learns, ignore, categories, weight, missing)
     _no_use(text, ignore=ignore, categories=categories, weight=weight)
     if kind == "npz":
         return _archive(text, target, learns)
-    X = readers.read_npy(text) if kind == "npy" else readers.read_idx(text)
+    X = read_npy(text) if kind == "npy" else read_idx(text)
     if not learns:
-        target = [name for name in target if readers.is_file(name)]
+        target = [name for name in target if is_file(name)]
     if not target:
         if learns:
-            raise UnusableDataError(f"{text} holds examples; which file holds the target?")
+            raise UnusableDataError(
+                f"{text} holds only examples; name the file of the targets (--target FILE)"
+            )
         return _arrays(text, X, None, ())
     if len(target) > 1:
-        raise UnusableDataError(f"the target of {text} is one file, not {' and '.join(target)}")
-    other = readers.kind_of(target[0])
+        raise UnusableDataError(
+            f"the target of {text} must be one file, not {' and '.join(target)}"
+        )
+    other = kind_of(target[0])
     if other not in ("npy", "idx"):
-        raise UnusableDataError(f"the target of {text} is a NPY or IDX file, not {target[0]}")
-    y = readers.read_npy(target[0]) if other == "npy" else readers.read_idx(target[0])
+        raise UnusableDataError(f"the target of {text} must be a NPY or IDX file, not {target[0]}")
+    y = read_npy(target[0]) if other == "npy" else read_idx(target[0])
     return _arrays(text, X, y, (_stem(target[0]),))
 
 
 def _no_use(data: str, **options: Any) -> None:
-    """Refuse what is said of columns where there are none."""
+    """Raise UnusableDataError for options of tables if the data are not a table."""
     for name, value in options.items():
         if value:
-            given = value if isinstance(value, str) else " ".join(value)
-            raise UnusableDataError(f"{name} {given!r} goes with a table; {data} is none")
+            text = value if isinstance(value, str) else " ".join(value)
+            raise UnusableDataError(f"{name} {text!r} is only for tables; {data} is not a table")
 
 
 def _stem(path: str) -> str:
-    """Give the name of a file without its endings."""
+    """Return the name of a file without its suffixes."""
     return Path(path).name.split(".")[0] or "data"
 
 
@@ -173,14 +181,16 @@ def _bundled(name: str) -> Examples:
 
 def _archive(path: str, target: Sequence[str], learns: bool) -> Examples:
     """Read a NPZ file."""
-    arrays = readers.read_npz(path)
+    arrays = read_npz(path)
     found = [name for name in INPUT_NAMES if name in arrays]
     if not found:
         raise UnusableDataError(
             f"{path} has no array {' or '.join(INPUT_NAMES)}; it has {', '.join(arrays) or 'none'}"
         )
     if len(target) > 1:
-        raise UnusableDataError(f"the target of {path} is one array, not {' and '.join(target)}")
+        raise UnusableDataError(
+            f"the target of {path} must be one array, not {' and '.join(target)}"
+        )
     targets = list(target) or [name for name in TARGET_NAMES if name in arrays][:1]
     if not learns:
         targets = [name for name in targets if name in arrays]
@@ -190,26 +200,29 @@ def _archive(path: str, target: Sequence[str], learns: bool) -> Examples:
     if not targets:
         if learns:
             raise UnusableDataError(
-                f"{path} has no array {' or '.join(TARGET_NAMES)}; which of "
-                f"{', '.join(arrays)} is the target?"
+                f"{path} has no array {' or '.join(TARGET_NAMES)}; name the target (--target "
+                f"NAME), one of {', '.join(arrays)}"
             )
         return _arrays(path, arrays[found[0]], None, ())
     return _arrays(path, arrays[found[0]], arrays[targets[0]], (targets[0],))
 
 
 def _arrays(path: str, X: Array, y: Array | None, names: tuple[str, ...]) -> Examples:
-    """Put arrays together: examples of three dimensions are pictures."""
+    """Make examples from arrays; examples of three dimensions are images."""
     if X.dtype.kind not in "fiub":
         raise UnusableDataError(f"{path} holds {X.dtype}, not numbers")
     if X.ndim < 2 or 0 in X.shape:
-        raise UnusableDataError(f"{path} must hold a row of numbers per example; it is {X.shape}")
+        raise UnusableDataError(
+            f"{path} must hold a row of numbers per example; its shape is {X.shape}"
+        )
     shape = (int(X.shape[1]), int(X.shape[2])) if X.ndim == 3 else None
     X = X.reshape(len(X), -1)
     if y is not None:
         y = y[:, 0] if y.ndim == 2 and y.shape[1] == 1 else y
         if y.ndim not in (1, 2) or len(y) != len(X):
             raise UnusableDataError(
-                f"the target must have a row for each of {len(X):,} examples; it is {y.shape}"
+                f"the target must have a row for each of {len(X):,} examples; its shape is "
+                f"{y.shape}"
             )
         if y.ndim == 2:
             names = tuple(f"{names[0]}{k}" for k in range(y.shape[1]))
@@ -227,40 +240,42 @@ def _table(
 ) -> Examples:
     """Read a table."""
     _demand_once(target, weight)
-    frame = readers.read_table(path, texts=categories, missing=missing)
+    frame = read_table(path, texts=categories, missing=missing)
     if learns and not target:
         raise UnusableDataError(
-            f"which column of {path} is the target? It has {_some(frame.columns)}"
+            f"name the target column of {path} (--target NAME); it has {_some(frame.columns)}"
         )
     for name in [*ignore, *categories, *([weight] if weight else []), *(target if learns else ())]:
         if name not in frame.columns:
             message = str(unknown("column", name, frame.columns))
             if frame.width == 1 and ";" in frame.columns[0]:
-                message = f"{path} seems to have semicolons between its columns, not commas"
+                message = f"{path} seems to separate columns by semicolons; use commas"
             raise UnusableDataError(message)
     there = [name for name in target if name in frame.columns]
     y = frame.select(there) if there and len(there) == len(target) else None
     X = frame.drop([name for name in [*target, *ignore, weight] if name in frame.columns])
     if X.width == 0:
-        raise UnusableDataError(f"{path} has no column to learn from but the target")
+        raise UnusableDataError(f"{path} has no columns beside the target")
     weights = None
     if weight:
         weights = numbers_of(frame[weight])
         if not (weights >= 0).all():
             row = int((~(weights >= 0)).argmax())
             raise UnusableDataError(
-                f"row {row + 1}, column {weight!r}: {weights[row]} is no weight, 0 or more"
+                f"row {row + 1}, column {weight!r}: {weights[row]} is not a weight of at least 0"
             )
         if not weights.any():
-            raise UnusableDataError(f"column {weight!r} is 0 in every row; one at least must count")
+            raise UnusableDataError(
+                f"column {weight!r} is 0 in every row; weights must not be all 0"
+            )
     return Examples(_stem(path), X, y, tuple(target), weights)
 
 
 def _demand_once(target: Sequence[str], weight: str | None) -> None:
-    """Refuse a column that is to be two things at once."""
+    """Raise UnusableDataError for a column with two roles."""
     for k, name in enumerate(target):
         if name in target[:k]:
-            raise UnusableDataError(f"column {name!r} is named twice as the target")
+            raise UnusableDataError(f"the target column {name!r} is named twice")
         if name == weight:
             raise UnusableDataError(f"column {name!r} cannot be both the target and the weight")
 

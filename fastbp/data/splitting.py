@@ -1,4 +1,4 @@
-"""Rows held out of a data set."""
+"""Selection of held-out rows."""
 
 import numpy as np
 
@@ -6,7 +6,7 @@ from fastbp.arrays import Array
 
 
 def split(X: Array, y: Array, fraction: float, seed: int | None) -> tuple[Array, Array]:
-    """Choose rows to hold out, each class with its share; returns (rows kept, rows held out)."""
+    """Hold out a fraction of the rows, stratified by class; return (kept rows, held-out rows)."""
     n = len(y)
     random = np.random.default_rng(seed)
     if y.ndim == 1:
@@ -14,7 +14,7 @@ def split(X: Array, y: Array, fraction: float, seed: int | None) -> tuple[Array,
     else:
         groups = [np.arange(n)]
     held = []
-    carry = 0.5  # the rounding of one group is made good by the next
+    carry = 0.5  # the rounding error of one group is carried to the next
     for group in groups:
         carry += fraction * len(group)
         count = min(int(carry), len(group) - 1)
@@ -22,7 +22,7 @@ def split(X: Array, y: Array, fraction: float, seed: int | None) -> tuple[Array,
         held.append(random.permutation(group)[:count])
     out = np.sort(np.concatenate(held))
     if len(out) == 0 or len(out) == n:
-        each = f", of {len(groups)} classes that keep a row each," if len(groups) > 1 else ""
+        each = f" ({len(groups)} classes, each keeps a row)" if len(groups) > 1 else ""
         raise ValueError(
             f"{fraction!r} of {n} rows{each} leaves no rows to hold out or to train on"
         )

@@ -1,4 +1,4 @@
-"""What is predicted: classes by their names, or values in their units."""
+"""Targets: the names of classes, or values in their own units."""
 
 from collections.abc import Sequence
 from dataclasses import dataclass
@@ -7,20 +7,14 @@ from typing import Any
 import numpy as np
 
 from fastbp.arrays import Array
-from fastbp.data.columns import (
-    UnusableDataError,
-    codes_of,
-    demand,
-    is_categories,
-    moments,
-    numbers_of,
-    texts_of,
-)
+from fastbp.data.errors import UnusableDataError
+from fastbp.data.series import check_columns, codes_of, is_categories, numbers_of, texts_of
+from fastbp.data.statistics import moments
 
 TASKS = ("classification", "regression")
-# Whole numbers with so many different values at most are taken for classes.
-MOST_CLASSES = 20
-# Whole numbers from this on, or below its negative, do not fit into 64 bits.
+# Integers with at most so many different values are classes.
+MAX_CLASSES = 20
+# Integers from this on, or below its negative, do not fit into 64 bits.
 LARGEST = 1 << 63
 # Types of Polars that NumPy does not know.
 _WIDE = ("Int128", "UInt128")
@@ -28,16 +22,16 @@ _WIDE = ("Int128", "UInt128")
 
 @dataclass(frozen=True, eq=False)
 class Target:
-    """What is predicted.
+    """The encoding of targets as the network's outputs.
 
     Attributes
     ----------
     names : tuple of str
-        Of the columns; one for classes.
+        Names of the target columns; one for classes.
     classes : tuple of str, or None
         The classes' names in the order of the network's outputs; None for values.
     whole : bool
-        Whether the classes are whole numbers.
+        Whether the classes are integers.
     means, scales : (K,) float64 arrays, or None
         A value is scale * output + mean; None for classes.
     """
@@ -50,16 +44,16 @@ class Target:
 
     @property
     def outputs(self) -> int:
-        """Count the network's outputs."""
+        """Number of the network's outputs."""
         return len(self.names if self.classes is None else self.classes)
 
     def encode(self, values: Any) -> Array:
-        """Turn what stands in the data into what the network learns: indices, or (n, K) outputs.
+        """Convert targets to class indices (n,), or values to standardised outputs (n, K).
 
         Raises
         ------
         UnusableDataError
-            If it holds something that was not learnt; the row, from 1, is named.
+            If a target is missing or its class is unknown; the message names the row, from 1.
         """
         if self.classes is None:
             table = value_table(values, self.names)
@@ -67,27 +61,27 @@ class Target:
             return np.asarray((table - self.means) / self.scales)
         texts, codes = classes_of(values)
         index = {name: k for k, name in enumerate(self.classes)}
-        # A file that holds some of the classes only may spell them in another way: 7 for 007.
-        spelt: dict[str, list[int]] = {}
+        # A file that holds only some of the classes may spell them differently: 7 for 007.
+        by_spelling: dict[str, list[int]] = {}
         for name, k in index.items():
-            spelt.setdefault(_plainly(name), []).append(k)
+            by_spelling.setdefault(_canonical(name), []).append(k)
         for text in texts:
-            places = spelt.get(_plainly(text), [])
-            if text not in index and len(places) == 1:
-                index[text] = places[0]
+            matches = by_spelling.get(_canonical(text), [])
+            if text not in index and len(matches) == 1:
+                index[text] = matches[0]
         known = np.array([*(index.get(text, -1) for text in texts), -1])[codes]
         if (known < 0).any():
             row = int((known < 0).argmax())
-            what = "the class is missing"
+            fault = "the class is missing"
             if codes[row] >= 0:
-                what = f"{texts[codes[row]]!r} is none of the classes learnt"
-            more = ", ..." if len(self.classes) > MOST_CLASSES else ""
-            names = ", ".join(self.classes[:MOST_CLASSES]) + more
-            raise UnusableDataError(f"row {row + 1}, column {self.names[0]!r}: {what} ({names})")
+                fault = f"{texts[codes[row]]!r} is not one of the training classes"
+            more = ", ..." if len(self.classes) > MAX_CLASSES else ""
+            names = ", ".join(self.classes[:MAX_CLASSES]) + more
+            raise UnusableDataError(f"row {row + 1}, column {self.names[0]!r}: {fault} ({names})")
         return known
 
     def decode(self, outputs: Array) -> Array:
-        """Turn outputs (n, K) of the network into class names (n,) or values (n, K)."""
+        """Convert outputs (n, K) of the network to class names (n,) or values (n, K)."""
         if self.classes is None:
             return np.asarray(outputs * self.scales + self.means)
         names = np.array(self.classes, np.int64 if self.whole else np.str_)
@@ -95,7 +89,7 @@ class Target:
 
 
 def infer_task(values: Any) -> tuple[str, str]:
-    """Infer the task from the targets; return it with the reason.
+    """Infer the task from the targets.
 
     Parameters
     ----------
@@ -103,7 +97,10 @@ def infer_task(values: Any) -> tuple[str, str]:
 
     Returns
     -------
-    task, reason : str
+    task : str
+        ``classification`` or ``regression``.
+    reason : str
+        A clause that says what the targets are, such as "the target is text".
 
     Raises
     ------
@@ -112,87 +109,90 @@ def infer_task(values: Any) -> tuple[str, str]:
     """
     if not isinstance(values, np.ndarray):
         if values.width > 1:
-            return "regression", f"of {values.width} columns"
+            return "regression", f"the target has {values.width} columns"
         if is_categories(values.to_series()):
-            return "classification", "text"
+            return "classification", "the target is text"
         if str(values.dtypes[0]) == "Boolean":
-            return "classification", "of true and false"
-    array = _plain(values)
+            return "classification", "the target is boolean"
+    array = _as_array(values)
     if array.ndim == 2 and array.shape[1] > 1:
-        return "regression", f"of {array.shape[1]} columns"
+        return "regression", f"the target has {array.shape[1]} columns"
     if array.dtype.kind not in "fiu":
-        return "classification", "of true and false" if array.dtype.kind == "b" else "text"
+        kind = "boolean" if array.dtype.kind == "b" else "text"
+        return "classification", f"the target is {kind}"
     known = array[np.isfinite(array)] if array.dtype.kind == "f" else array
     different = np.unique(known)
     if (different != np.floor(different)).any():
-        return "regression", "fractional"
-    if len(different) > MOST_CLASSES:
-        return "regression", f"of more than {MOST_CLASSES} different numbers"
-    return "classification", f"of {len(different)} different whole numbers"
+        return "regression", "the target has fractional values"
+    if len(different) > MAX_CLASSES:
+        return "regression", f"the target has more than {MAX_CLASSES} different values"
+    return "classification", f"the target has {len(different)} different integers"
 
 
 def fit_target(
     values: Any, names: Sequence[str], task: str, rows: Array | slice = slice(None), *, scaled: bool
 ) -> Target:
-    """Learn the classes of all values, or from ``rows`` of them the mean and spread.
+    """Fit the encoding: the classes of all values, or mean and deviation of training rows.
 
     Parameters
     ----------
     values : polars.DataFrame or array
-        Without gaps: see ``missing_targets``.
+        Without missing values: see ``missing_targets``.
     names : sequence of str
-        What the columns are called.
+        Names of the columns.
     task : {"classification", "regression"}
     rows : array of int, or slice
-        The rows to learn from.
+        The training rows.
     scaled : bool
         Whether values are standardised.
 
     Raises
     ------
     UnusableDataError
-        If there is one class only, something is missing, or values are not numbers.
+        If there is only one class, a target is missing, or values are not numbers.
     """
     if task == "classification":
         if len(names) > 1:
-            raise UnusableDataError(f"classes are one column, not {' and '.join(names)}")
+            raise UnusableDataError(f"classes must be one column, not {' and '.join(names)}")
         texts, codes = classes_of(values)
         _refuse_gaps(codes[:, None] < 0, names)
         if len(texts) < 2:
-            only = f"one value only, {texts[0]!r}" if texts else "no values"
-            raise UnusableDataError(f"target {names[0]!r} has {only}; two classes are needed")
+            found = f"only one value, {texts[0]!r}" if texts else "no values"
+            raise UnusableDataError(
+                f"target {names[0]!r} has {found}; at least two classes are needed"
+            )
         whole = all(is_whole(text) for text in texts)
         return Target(tuple(names), tuple(sorted(texts, key=int if whole else str)), whole)
     table = value_table(values, names)
     _refuse_gaps(np.isnan(table), names)
-    found = [
+    pairs = [
         moments(name, table[rows, k]) if scaled else (0.0, 1.0) for k, name in enumerate(names)
     ]
-    means, scales = np.array(found, np.float64).T
+    means, scales = np.array(pairs, np.float64).T
     return Target(tuple(names), None, False, means, scales)
 
 
 def missing_targets(values: Any, names: Sequence[str], task: str) -> Array:
-    """Tell which rows (n,) have no target, or not all of it."""
+    """Return a mask (n,) of the rows with a missing target."""
     if task == "classification":
         return np.asarray(classes_of(values)[1] < 0)
     return np.asarray(np.isnan(value_table(values, names)).any(axis=1))
 
 
 def classes_of(values: Any) -> tuple[list[str], Array]:
-    """Find the different classes, as text, and each row's place among them (n,); -1: missing.
+    """Return the different classes as text, and each row's index (n,) in them; -1: missing.
 
-    Whole numbers are written without a point.
+    Integers are written without a decimal point.
 
     Raises
     ------
     UnusableDataError
-        If there are several columns, or what they hold is no class.
+        If there are several columns, or they have an unusable type.
     """
     if isinstance(values, np.ndarray):
         return _classes_of_array(values)
     if values.width > 1:
-        raise UnusableDataError(f"classes are one column, not {' and '.join(values.columns)}")
+        raise UnusableDataError(f"classes must be one column, not {' and '.join(values.columns)}")
     column = values.to_series()
     if column.dtype.is_integer() and str(column.dtype) not in _WIDE and column.null_count() == 0:
         return _classes_of_array(column.to_numpy())
@@ -205,9 +205,9 @@ def classes_of(values: Any) -> tuple[list[str], Array]:
 
 def _classes_of_array(array: Array) -> tuple[list[str], Array]:
     if array.dtype.kind not in "fiubUSO":
-        raise UnusableDataError(f"the target holds {array.dtype}, no classes")
+        raise UnusableDataError(f"the target holds {array.dtype}, not classes")
     if array.ndim != 1 and array.shape != (len(array), 1):
-        raise UnusableDataError(f"classes are one column; the target's shape is {array.shape}")
+        raise UnusableDataError(f"classes must be one column; the target's shape is {array.shape}")
     array = array.reshape(-1)
     if array.dtype.kind == "f" and np.isinf(array).any():
         row = int(np.isinf(array).argmax())
@@ -215,16 +215,16 @@ def _classes_of_array(array: Array) -> tuple[list[str], Array]:
     if array.dtype.kind == "O":
         array = np.array(["" if v is None else _class_text(v) for v in array.tolist()], np.str_)
     different, codes = np.unique(array, return_inverse=True)
-    # Different values may have one text: " a" and "a".
+    # Different values may have the same text: " a" and "a".
     written = [_class_text(value) for value in different.tolist()]
     texts = list(dict.fromkeys(text for text in written if text))
     index = {text: k for k, text in enumerate(texts)}
-    places = np.array([index.get(text, -1) for text in written], np.int64)
-    return texts, places[codes]
+    indices = np.array([index.get(text, -1) for text in written], np.int64)
+    return texts, indices[codes]
 
 
-def _plainly(text: str) -> str:
-    """Spell a class as it would be if its column held nothing but numbers, or yes and no."""
+def _canonical(text: str) -> str:
+    """Spell a class as in a column that holds only numbers, or only booleans."""
     if text.lower() in ("true", "false"):
         return text.lower()
     try:
@@ -234,7 +234,7 @@ def _plainly(text: str) -> str:
 
 
 def _class_text(value: Any) -> str:
-    """Write a class as text; what is missing is empty."""
+    """Write a class as text; a missing class is empty."""
     if isinstance(value, bool):
         return str(value).lower()
     if isinstance(value, bytes):
@@ -247,15 +247,15 @@ def _class_text(value: Any) -> str:
 
 
 def is_whole(text: str) -> bool:
-    """Tell whether text is how a whole number that fits into 64 bits is written."""
+    """Whether text is the plain spelling of an integer of at most 64 bits."""
     try:
         return len(text) <= 20 and str(int(text)) == text and -LARGEST <= int(text) < LARGEST
     except ValueError:
         return False
 
 
-def _plain(values: Any) -> Array:
-    """Give targets that are no text as an array, one column of a frame as (n,)."""
+def _as_array(values: Any) -> Array:
+    """Return targets other than text as an array; a frame of one column as (n,)."""
     if isinstance(values, np.ndarray):
         return values
     column = values.to_series()
@@ -266,22 +266,22 @@ def _plain(values: Any) -> Array:
 
 
 def value_table(values: Any, names: Sequence[str]) -> Array:
-    """Give values as (n, K) float64, NaN where they are missing.
+    """Return values as (n, K) float64; missing values are NaN.
 
     Raises
     ------
     UnusableDataError
-        If something in them is not a number, or a column is missing.
+        If a value is not a finite number, or a column is missing.
     """
     if not isinstance(values, np.ndarray):
-        demand(values, names)
+        check_columns(values, names)
         return np.column_stack([numbers_of(values[name]) for name in names])
     if values.dtype.kind not in "fiub":
         raise UnusableDataError(f"target {names[0]!r} holds {values.dtype}, not numbers")
     columns = 1 if values.ndim == 1 else values.shape[1]
     if values.ndim > 2 or columns != len(names):
         raise UnusableDataError(
-            f"the target has {len(names)} columns, {' and '.join(names)}; its shape is "
+            f"the target must have {len(names)} columns, {' and '.join(names)}; its shape is "
             f"{values.shape}"
         )
     table = values.reshape(len(values), columns).astype(np.float64)
@@ -294,7 +294,7 @@ def value_table(values: Any, names: Sequence[str]) -> Array:
 
 
 def _refuse_gaps(gaps: Array, names: Sequence[str]) -> None:
-    """Refuse missing targets (n, K)."""
+    """Raise UnusableDataError for missing targets, a mask (n, K)."""
     if gaps.any():
         row, column = (int(k) for k in np.argwhere(gaps)[0])
         raise UnusableDataError(f"row {row + 1}, column {names[column]!r}: the target is missing")

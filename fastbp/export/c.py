@@ -71,7 +71,7 @@ def export_c(
             f"name must be letters, digits and underscores, a letter first, not {name!r}"
         )
     if preparation is not None:
-        preparation.demand(net.sizes[0], net.sizes[-1])
+        preparation.check_network(net.sizes[0], net.sizes[-1])
     if not np.isfinite(net.params).all():
         raise ValueError("the network has parameters that are not finite, which C has no form for")
     lines = _Source(net, preparation, name).lines()

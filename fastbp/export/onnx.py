@@ -16,6 +16,7 @@ from fastbp.data.preparation import Preparation
 from fastbp.data.targets import Target
 from fastbp.export.forms import demand_forms
 from fastbp.network import Network
+from fastbp.optional import require
 from fastbp.persistence import FORMAT, write_whole
 
 # Of late 2020: older ones lack softmax along an axis and logarithms of float64.
@@ -23,10 +24,6 @@ OPSETS = {"": 13, "ai.onnx.ml": 2}
 IR_VERSION = 7
 # Protocol buffers, of which the file is one, end here; what is no parameter has room beside them.
 MOST_BYTES = (1 << 31) - (1 << 24)
-
-
-class MissingOnnxError(ImportError):
-    """Onnx is not installed."""
 
 
 def export_onnx(
@@ -82,7 +79,7 @@ def export_onnx(
         _network(graph, net, graph.input("X", net.dtype, net.sizes[0]))
         graph.output("outputs", net.dtype, net.sizes[-1])
     else:
-        preparation.demand(net.sizes[0], net.sizes[-1])
+        preparation.check_network(net.sizes[0], net.sizes[-1])
         columns = preparation.columns
         if columns is None:
             x = graph.input("X", net.dtype, net.sizes[0])
@@ -103,15 +100,7 @@ class _Graph:
     """
 
     def __init__(self, dtype: np.dtype[Any]) -> None:
-        try:
-            import onnx
-        except ModuleNotFoundError as error:
-            if error.name != "onnx":
-                raise
-            raise MissingOnnxError(
-                'ONNX files need onnx, which is not installed: pip install "fastbp[onnx]"'
-            ) from None
-        self.onnx = onnx
+        self.onnx = require("onnx")
         self.dtype = dtype
         self.wide = dtype == np.float64
         self.nodes: list[Any] = []

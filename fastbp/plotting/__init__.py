@@ -1,6 +1,6 @@
 """Pictures of training runs and of models. Matplotlib is imported when a picture is made."""
 
-from fastbp.plotting.figures import MissingMatplotlibError
+from fastbp.optional import MissingMatplotlibError
 from fastbp.plotting.models import decision_regions, weight_images
 from fastbp.plotting.runs import (
     confusion_matrix,

@@ -9,6 +9,7 @@ import numpy as np
 from fastbp import checks
 from fastbp.arrays import Array
 from fastbp.checks import unknown
+from fastbp.optional import require
 from fastbp.persistence import write_whole
 
 Target = str | PathLike[str] | IO[bytes]
@@ -30,10 +31,6 @@ LETTERS_AN_INCH = 9
 LARGEST = 1e150
 
 
-class MissingMatplotlibError(ImportError):
-    """Matplotlib is not installed."""
-
-
 def format_of(target: Target) -> str:
     """Give the format a picture is written in: a path's ending decides, an open file gets SVG."""
     if hasattr(target, "write"):
@@ -52,14 +49,7 @@ def import_matplotlib() -> tuple[Any, Any]:
     MissingMatplotlibError
         If Matplotlib is not installed.
     """
-    try:
-        import matplotlib  # noqa: F401  so that nothing it needs is mistaken for it
-    except ModuleNotFoundError as error:
-        if error.name != "matplotlib":
-            raise
-        raise MissingMatplotlibError(
-            'pictures need Matplotlib, which is not installed: pip install "fastbp[plot]"'
-        ) from None
+    require("matplotlib")
     from matplotlib.backends.backend_agg import FigureCanvasAgg
     from matplotlib.figure import Figure
 

@@ -8,9 +8,9 @@ import numpy as np
 
 from fastbp import checks
 from fastbp.arrays import Array
+from fastbp.optional import MissingMatplotlibError
 from fastbp.plotting.figures import (
     FORMATS,
-    MissingMatplotlibError,
     Target,
     format_of,
     new_figure,

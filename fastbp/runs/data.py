@@ -10,14 +10,16 @@ from pathlib import Path
 import numpy as np
 
 from fastbp.arrays import Array
-from fastbp.data import readers, sources
-from fastbp.data.columns import UnusableDataError, fit_columns
+from fastbp.data import sources
+from fastbp.data.columns import fit_columns
 from fastbp.data.datasets import DATASETS
+from fastbp.data.errors import UnusableDataError
+from fastbp.data.files import is_table
 from fastbp.data.preparation import Preparation
-from fastbp.data.readers import MissingPolarsError
 from fastbp.data.sources import Examples
 from fastbp.data.splitting import split
 from fastbp.data.targets import fit_target, infer_task, missing_targets
+from fastbp.optional import MissingPolarsError
 from fastbp.runs.settings import Settings
 
 
@@ -139,14 +141,14 @@ def _read_test(settings: Settings, test: str, preparation: Preparation) -> Examp
     """Read the test data."""
     target = (settings.test_target,) if settings.test_target else settings.target
     elsewhere = not settings.test_target and any(Path(name).is_file() for name in target)
-    if elsewhere and Path(test).is_file() and not readers.is_table(test):
+    if elsewhere and Path(test).is_file() and not is_table(test):
         raise UnusableDataError(
             f"{test} contains no targets; set the file of its targets as test_target"
         )
     columns = preparation.columns
     # A column of text in the training data is text here too, even if it looks like numbers.
     learnt = [] if columns is None else [*columns.categories]
-    known = learnt if readers.is_table(test) else settings.categories
+    known = learnt if is_table(test) else settings.categories
     return _read(settings, test, target, known)
 
 
@@ -160,8 +162,8 @@ def _prepare(settings: Settings, examples: Examples) -> Prepared:
         task, reason = infer_task(examples.y)
         if settings.data not in DATASETS:
             name = " ".join(examples.target_names)
-            notes.append(f"task: {task}, as target {name!r} is {reason}; --task overrides")
-    # Rows are left out only after the checks, so that errors count the rows of the file.
+            notes.append(f"task of target {name!r}: {task} ({reason}); --task overrides")
+    # Rows are omitted only after the checks, so that errors count the rows of the file.
     X, rows = examples.X, np.arange(len(examples))
     gaps = missing_targets(examples.y, examples.target_names, task)
     if gaps.any():
@@ -169,7 +171,7 @@ def _prepare(settings: Settings, examples: Examples) -> Prepared:
             raise UnusableDataError(
                 f"all values of target {examples.target_names[0]!r} are missing"
             )
-        notes.append(f"{int(gaps.sum()):,} rows with a missing target are left out")
+        notes.append(f"{int(gaps.sum()):,} rows with a missing target are omitted")
         examples, rows = examples.rows(~gaps), rows[~gaps]
     names = examples.target_names
     target = fit_target(examples.y, names, task, scaled=False)

@@ -7,7 +7,7 @@ from pathlib import Path
 from typing import Any
 
 from fastbp.checks import unknown
-from fastbp.data.readers import is_file, is_table
+from fastbp.data.files import is_file, is_table
 from fastbp.persistence import write_whole
 from fastbp.runs.fields import fields_of
 from fastbp.runs.settings import Settings

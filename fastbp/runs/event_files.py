@@ -4,11 +4,8 @@ from os import PathLike
 from typing import Any
 
 from fastbp.network import Network
+from fastbp.optional import require
 from fastbp.training.history import History
-
-
-class MissingTensorboardError(ImportError):
-    """The package tensorboardX, which writes event files, is not installed."""
 
 
 class EventFiles:
@@ -26,15 +23,7 @@ class EventFiles:
     """
 
     def __init__(self, folder: str | PathLike[str]) -> None:
-        try:
-            import tensorboardX  # noqa: F401
-        except ModuleNotFoundError as error:
-            if error.name != "tensorboardX":
-                raise
-            raise MissingTensorboardError(
-                "event files need tensorboardX, which is not installed: "
-                'pip install "fastbp[tensorboard]"'
-            ) from None
+        require("tensorboardX")
         self.folder = folder
         self._writer: Any = None
 

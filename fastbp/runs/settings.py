@@ -11,7 +11,7 @@ from typing import Any
 from fastbp.choices.activations import ACTIVATIONS
 from fastbp.choices.losses import VALUE_LOSSES
 from fastbp.data.datasets import DATASETS
-from fastbp.data.readers import MISSING
+from fastbp.data.files import MISSING
 from fastbp.data.targets import TASKS
 from fastbp.network import DTYPES
 from fastbp.optimizers import LARGEST_RATE, OPTIMIZERS, SCHEDULES

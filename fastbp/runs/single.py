@@ -8,10 +8,11 @@ from pathlib import Path
 from typing import Any
 
 from fastbp.network import Network
+from fastbp.optional import MissingMatplotlibError, MissingTensorboardError
 from fastbp.plan import operation
-from fastbp.plotting.figures import MissingMatplotlibError, import_matplotlib
+from fastbp.plotting.figures import import_matplotlib
 from fastbp.runs.data import Clock, Prepared, WrongUseError, prepare
-from fastbp.runs.event_files import EventFiles, MissingTensorboardError
+from fastbp.runs.event_files import EventFiles
 from fastbp.runs.files import (
     DESCRIPTION,
     Say,

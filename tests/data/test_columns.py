@@ -13,12 +13,10 @@ from sklearn.preprocessing import OneHotEncoder, StandardScaler
 from fastbp.data import columns
 from fastbp.data.columns import (
     Columns,
-    UnusableDataError,
-    codes_of,
     fit_columns,
-    numbers_of,
-    texts_of,
 )
+from fastbp.data.errors import UnusableDataError
+from fastbp.data.series import codes_of, numbers_of, texts_of
 
 ODD = ["a,b", 'say "so"', "two\nlines", "nan", "ß", "日本", "0", "x = y", "a", "b b"]
 
@@ -97,7 +95,7 @@ def test_arrays_and_tables_are_prepared_alike(
         X[random.random((50, 4)) < 0.1] = np.nan
     rows = np.sort(random.permutation(50)[:30])
     frame = pl.DataFrame({f"x{k}": X[:, k].astype(np.float64) for k in range(4)})
-    monkeypatch.setattr(columns, "ROWS_AT_A_TIME", 7)
+    monkeypatch.setattr(columns, "BLOCK_ROWS", 7)
     one, other = fit_columns(X, rows)[0], fit_columns(frame, rows)[0]
     assert (one.numbers, one.flagged) == (other.numbers, other.flagged)
     np.testing.assert_allclose(one.means, other.means, rtol=1e-12)
@@ -189,10 +187,10 @@ def test_lists_and_the_like_are_refused(column: pl.Series) -> None:
     frame = pl.DataFrame({"a": column})
     with pytest.raises(UnusableDataError, match=r"column 'a' holds .*, neither numbers nor"):
         fit_columns(frame)
-    with pytest.raises(UnusableDataError, match=r"column 'a' holds .*, no categories"):
+    with pytest.raises(UnusableDataError, match=r"column 'a' holds .*, not categories"):
         fit_columns(frame, categories=["a"])
     fitted, _ = fit_columns(pl.DataFrame({"a": ["x", "y"]}))
-    with pytest.raises(UnusableDataError, match=r"column 'a' holds .*, no categories"):
+    with pytest.raises(UnusableDataError, match=r"column 'a' holds .*, not categories"):
         fitted.apply(frame)
 
 
@@ -216,7 +214,7 @@ def test_odd_categories_are_told_apart() -> None:
 def test_rare_categories_share_none_of_these() -> None:
     texts = [f"c{k:03}" for k in range(150)] + ["c140", "c149"]
     fitted, notes = fit_columns(pl.DataFrame({"a": texts}))
-    assert notes == ["column 'a' has 150 categories; the 100 most frequent are told apart"]
+    assert notes == ["column 'a' has 150 categories; only the 100 most frequent become inputs"]
     assert fitted.categories["a"] == (*(f"c{k:03}" for k in range(98)), "c140", "c149")
     got = fitted.apply(pl.DataFrame({"a": ["c098", "c149", "new", None]}))
     np.testing.assert_array_equal(got.sum(axis=1), [0, 1, 0, 0])
@@ -227,7 +225,7 @@ def test_columns_without_values_are_left_out() -> None:
     frame = pl.DataFrame({"a": [1, 2, 3], "b": [None] * 3, "c": nothing, "d": [None, None, 4.0]})
     fitted, notes = fit_columns(frame, np.array([0, 1]))
     assert fitted.names == ["a"]
-    assert notes == [f"column {name!r} has no values and is left out" for name in "bcd"]
+    assert notes == [f"column {name!r} has no values and is omitted" for name in "bcd"]
     with pytest.raises(UnusableDataError, match="no column with values"):
         fit_columns(frame.select("b", "c"))
     with pytest.raises(UnusableDataError, match="no column with values"):
@@ -266,7 +264,11 @@ def test_numbers_out_of_range_are_refused(
 @pytest.mark.parametrize(
     ("value", "message"),
     [
-        (1e300, "row 2, column 'x1': 1e.300 is too large beside the numbers learnt, 3 and 1"),
+        (
+            1e300,
+            "row 2, column 'x1': 1e.300 is too far from the training numbers "
+            ".mean 3, standard deviation 1",
+        ),
         (np.inf, "row 2, column 'x1': inf is not a finite number"),
         (-np.inf, "row 2, column 'x1': -inf is not a finite number"),
     ],
@@ -319,7 +321,7 @@ def test_what_is_no_table_is_refused() -> None:
 
 def test_arrays_have_no_categories_and_as_many_names_as_columns() -> None:
     fitted, _ = fit_columns(pl.DataFrame({"t": ["x", "y"]}))
-    with pytest.raises(UnusableDataError, match="an array has no categories, as column 't' has"):
+    with pytest.raises(UnusableDataError, match="column 't' holds categories, which an array"):
         fitted.apply(np.zeros((2, 2)))
     with pytest.raises(UnusableDataError, match="1 names for 2 columns"):
         fit_columns(np.zeros((2, 2)), names=["a"])

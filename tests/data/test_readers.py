@@ -11,9 +11,10 @@ import numpy as np
 import polars as pl
 import pytest
 
-from fastbp.data import readers
-from fastbp.data.columns import UnusableDataError
-from fastbp.data.readers import kind_of, read_idx, read_npy, read_npz, read_table
+from fastbp.data.array_files import read_idx, read_npy, read_npz
+from fastbp.data.errors import UnusableDataError
+from fastbp.data.files import IDX_TYPES, kind_of
+from fastbp.data.table_files import INFERRED_ROWS, read_table
 
 
 def table(folder: Path, content: str | bytes, name: str = "t.csv", **options: Any) -> pl.DataFrame:
@@ -24,7 +25,7 @@ def table(folder: Path, content: str | bytes, name: str = "t.csv", **options: An
 
 def idx(array: np.ndarray, code: int = 8) -> bytes:
     head = bytes([0, 0, code, array.ndim]) + struct.pack(f">{array.ndim}I", *array.shape)
-    return head + array.astype(readers.IDX_TYPES[code]).tobytes()
+    return head + array.astype(IDX_TYPES[code]).tobytes()
 
 
 # ---------------------------------------------------------------------- tables
@@ -103,9 +104,9 @@ def test_texts_stay_as_they_are_written(tmp_path: Path) -> None:
 def test_a_late_surprise_changes_the_type_of_its_column_only(
     last: str, types: dict[str, Any], tmp_path: Path
 ) -> None:
-    frame = table(tmp_path, "a,b\n" + "1,true\n" * (readers.GUESSED_ROWS + 10) + last + "\n")
+    frame = table(tmp_path, "a,b\n" + "1,true\n" * (INFERRED_ROWS + 10) + last + "\n")
     assert frame.schema == types
-    assert frame.height == readers.GUESSED_ROWS + 11
+    assert frame.height == INFERRED_ROWS + 11
 
 
 @pytest.mark.parametrize(
@@ -229,10 +230,10 @@ def test_python_objects_are_never_opened(write: Callable[..., None], tmp_path: P
     np.save(tmp_path / "a.npy", array, allow_pickle=True)
     with pytest.raises(UnusableDataError, match="array 'notes', holds Python objects"):
         read_npz(tmp_path / "a.npz")
-    with pytest.raises(UnusableDataError, match="holds Python objects, which are never opened"):
+    with pytest.raises(UnusableDataError, match="holds Python objects, which are never loaded"):
         read_npy(tmp_path / "a.npy")
     (tmp_path / "b.npy").write_bytes(b"\x80\x04]\x94.")
-    with pytest.raises(UnusableDataError, match=r"b.npy is no NPY file"):
+    with pytest.raises(UnusableDataError, match=r"b.npy is not a NPY file"):
         read_npy(tmp_path / "b.npy")
     assert not (tmp_path / "opened").exists()
 
@@ -273,7 +274,7 @@ FIELDS = "{'descr': '<f8', 'fortran_order': False, 'shape': %s}"
 )
 def test_damaged_npy_files_are_refused(start: bytes, tmp_path: Path) -> None:
     (tmp_path / "a.npy").write_bytes(start + (bytes(8) if len(start) > 100 else b""))
-    with pytest.raises(UnusableDataError, match=r"a.npy is (no NPY file|damaged)"):
+    with pytest.raises(UnusableDataError, match=r"a.npy is (not a NPY file|damaged)"):
         read_npy(tmp_path / "a.npy")
 
 
@@ -325,7 +326,7 @@ def test_no_damage_gets_through_as_another_error(
     assert all(str(path) in message and "\n" not in message for message in messages)
 
 
-@pytest.mark.parametrize("code", readers.IDX_TYPES)
+@pytest.mark.parametrize("code", IDX_TYPES)
 @pytest.mark.parametrize("zipped", [False, True], ids=["plain", "gzip"])
 def test_idx_files_hold_every_type(code: int, zipped: bool, tmp_path: Path) -> None:
     array = np.arange(24).reshape(4, 3, 2)
@@ -334,7 +335,7 @@ def test_idx_files_hold_every_type(code: int, zipped: bool, tmp_path: Path) -> N
     path.write_bytes(gzip.compress(data, mtime=0) if zipped else data)
     assert kind_of(path) == "idx"
     got = read_idx(path)
-    assert got.dtype == readers.IDX_TYPES[code]
+    assert got.dtype == IDX_TYPES[code]
     assert isinstance(got, np.memmap) != zipped
     np.testing.assert_array_equal(got, array)
 
@@ -343,15 +344,15 @@ def test_idx_files_hold_every_type(code: int, zipped: bool, tmp_path: Path) -> N
 @pytest.mark.parametrize(
     ("data", "message"),
     [
-        (idx(np.arange(6).reshape(2, 3))[:-1], "holds 5 of the 6 bytes"),
-        (idx(np.arange(6).reshape(2, 3)) + b"x", "holds 7 bytes, and says that they are 6"),
+        (idx(np.arange(6).reshape(2, 3))[:-1], "holds 5 bytes, but its header says 6"),
+        (idx(np.arange(6).reshape(2, 3)) + b"x", "holds 7 bytes, but its header says 6"),
         (b"\0\0\x08\x03\0\0", "too short"),
-        (b"\0\0\x08", "no IDX file"),
-        (b"", "no IDX file"),
+        (b"\0\0\x08", "not an IDX file"),
+        (b"", "not an IDX file"),
         (b"\0\0\x07\1\0\0\0\1x", "begins with '00 00 07 01'"),
         (b"\0\0\x08\0x", "0 dimensions"),
         (b"\0\0\x08\x46" + b"\0\0\0\1" * 70 + b"x", "70 dimensions"),
-        (b"\0\0\x08\3" + b"\xff" * 12 + b"x", "holds 1 of the 79,228"),
+        (b"\0\0\x08\3" + b"\xff" * 12 + b"x", "holds 1 bytes, but its header says 79,228"),
         (b"\0\0\x08\4" + bytes(4) + b"\xff" * 12, "damaged"),
     ],
 )
@@ -401,9 +402,9 @@ def test_the_ending_tells_the_kind(name: str, kind: str, tmp_path: Path) -> None
 @pytest.mark.parametrize(
     ("name", "content", "message"),
     [
-        ("a.txt", b"hello", "no file of data that is known"),
-        ("a", b"", "no file of data that is known"),
-        ("a.xlsx", b"PK\3\4", "no file of data that is known"),
+        ("a.txt", b"hello", "not a known kind of data file"),
+        ("a", b"", "not a known kind of data file"),
+        ("a.xlsx", b"PK\3\4", "not a known kind of data file"),
         ("a.npy.gz", b"", "is gzipped"),
         ("a.npz.gz", b"", "is gzipped"),
         ("a.parquet.gz", b"", "is gzipped"),
@@ -422,7 +423,7 @@ def test_what_is_no_file_is_refused(read: Callable[[Any], Any], tmp_path: Path) 
     for name in ("none.csv", "x" * 5000, "a\0b.csv"):
         with pytest.raises(FileNotFoundError, match="there is no file"):
             read(tmp_path / name)
-    with pytest.raises(UnusableDataError, match="is a folder, not a file of data"):
+    with pytest.raises(UnusableDataError, match="is a folder, not a data file"):
         read(tmp_path)
 
 

@@ -11,7 +11,7 @@ import pytest
 
 from fastbp import datasets
 from fastbp.data import sources
-from fastbp.data.columns import UnusableDataError
+from fastbp.data.errors import UnusableDataError
 from fastbp.data.sources import read_examples
 from fastbp.data.splitting import split
 from fastbp.runs.data import Prepared, WrongUseError, prepare
@@ -53,14 +53,14 @@ def test_nothing_has_to_be_predicted_from_a_table_without_target(tmp_path: Path)
 @pytest.mark.parametrize(
     ("options", "message"),
     [
-        ({}, "which column of .*t.csv is the target. It has a, t, w, y"),
+        ({}, "name the target column of .*t.csv .--target NAME.; it has a, t, w, y"),
         ({"target": ["z"]}, "unknown column 'z'. Known are: a, t, w, y"),
         ({"target": ["y"], "ignore": ["T"]}, "unknown column 'T'; did you mean 't'"),
         ({"target": ["y"], "categories": ["q"]}, "unknown column 'q'"),
         ({"target": ["y"], "weight": "q"}, "unknown column 'q'"),
-        ({"target": ["y", "y"]}, "column 'y' is named twice as the target"),
+        ({"target": ["y", "y"]}, "the target column 'y' is named twice"),
         ({"target": ["y"], "weight": "y"}, "column 'y' cannot be both"),
-        ({"target": ["y"], "ignore": ["a", "t", "w"]}, "no column to learn from but the target"),
+        ({"target": ["y"], "ignore": ["a", "t", "w"]}, "no columns beside the target"),
         ({"target": ["y"], "weight": "t"}, "row 1, column 't': 'x' is not a number"),
     ],
 )
@@ -74,8 +74,8 @@ def test_columns_that_are_not_there_are_refused(
 @pytest.mark.parametrize(
     ("weights", "message"),
     [
-        ("1,-1,2", "row 2, column 'w': -1.0 is no weight"),
-        ("1,,2", "row 2, column 'w': nan is no weight"),
+        ("1,-1,2", "row 2, column 'w': -1.0 is not a weight"),
+        ("1,,2", "row 2, column 'w': nan is not a weight"),
         ("1,inf,2", "row 2, column 'w': inf is not a finite number"),
         ("0,0,0", "column 'w' is 0 in every row"),
     ],
@@ -112,7 +112,7 @@ def test_a_file_goes_before_a_bundled_set_and_a_folder_does_not(
     [
         ("iriss", FileNotFoundError, "unknown data set 'iriss'; did you mean 'iris'"),
         ("none.csv", FileNotFoundError, "there is no file none.csv"),
-        ("", UnusableDataError, "which data"),
+        ("", UnusableDataError, "the name of the data is empty"),
         ("x" * 5000, FileNotFoundError, "x"),
         ("a\0b", FileNotFoundError, "a"),
     ],
@@ -125,11 +125,13 @@ def test_names_of_nothing_are_refused(name: str, error: type[Exception], message
 @pytest.mark.parametrize("option", ["ignore", "categories", "weight", "target"])
 def test_what_is_said_of_columns_goes_with_tables(option: str, tmp_path: Path) -> None:
     value: Any = "a" if option == "weight" else ["a"]
-    with pytest.raises(UnusableDataError, match=f"{option} 'a' goes with a table; iris is none"):
+    with pytest.raises(
+        UnusableDataError, match=f"{option} 'a' is only for tables; iris is not a table"
+    ):
         read_examples("iris", **{option: value})
     if option != "target":
         np.save(tmp_path / "a.npy", np.zeros((2, 2)))
-        with pytest.raises(UnusableDataError, match=f"{option} 'a' goes with a table"):
+        with pytest.raises(UnusableDataError, match=f"{option} 'a' is only for tables"):
             read_examples(tmp_path / "a.npy", learns=False, **{option: value})
 
 
@@ -161,12 +163,16 @@ def test_usual_names_are_found_in_an_archive(inputs: str, target: str, tmp_path:
     [
         ({"A": np.zeros((2, 2))}, {}, "has no array X or x .*; it has A"),
         ({}, {}, "it has none"),
-        ({"X": np.zeros((2, 2))}, {}, "which of X is the target"),
+        ({"X": np.zeros((2, 2))}, {}, "name the target .--target NAME., one of X"),
         ({"X": np.zeros((2, 2)), "Y": np.zeros(2)}, {"target": ["Z"]}, "unknown array 'Z'"),
         ({"X": np.zeros((2, 2)), "y": np.zeros(2)}, {"target": ["y", "X"]}, "one array, not"),
-        ({"X": np.zeros((2, 2)), "y": np.zeros(3)}, {}, r"each of 2 examples; it is \(3,\)"),
+        ({"X": np.zeros((2, 2)), "y": np.zeros(3)}, {}, r"each of 2 examples; its shape is \(3,\)"),
         ({"X": np.zeros((2, 2)), "y": np.zeros((2, 1, 1))}, {}, "must have a row for each"),
-        ({"X": np.zeros(2), "y": np.zeros(2)}, {}, r"a row of numbers per example; it is \(2,\)"),
+        (
+            {"X": np.zeros(2), "y": np.zeros(2)},
+            {},
+            r"a row of numbers per example; its shape is \(2,\)",
+        ),
         ({"X": np.zeros((0, 2)), "y": np.zeros(0)}, {}, "a row of numbers per example"),
         ({"X": np.array([["a"]]), "y": np.zeros(1)}, {}, "holds <U1, not numbers"),
         ({"X": np.zeros((2, 2)), "y": np.array(1)}, {}, "must have a row for each"),
@@ -183,11 +189,11 @@ def test_bad_archives_are_refused(
 def test_the_target_of_an_array_is_another_file(tmp_path: Path) -> None:
     np.save(tmp_path / "X.npy", np.zeros((2, 2)))
     path = tmp_path / "X.npy"
-    with pytest.raises(UnusableDataError, match="which file holds the target"):
+    with pytest.raises(UnusableDataError, match="name the file of the targets"):
         read_examples(path)
-    with pytest.raises(UnusableDataError, match="is one file, not a and b"):
+    with pytest.raises(UnusableDataError, match="must be one file, not a and b"):
         read_examples(path, ["a", "b"])
-    with pytest.raises(UnusableDataError, match=r"is a NPY or IDX file, not .*t\.csv"):
+    with pytest.raises(UnusableDataError, match=r"must be a NPY or IDX file, not .*t\.csv"):
         read_examples(path, [csv(tmp_path, TABLE)])
     with pytest.raises(FileNotFoundError, match="there is no file y"):
         read_examples(path, ["y"])
@@ -266,7 +272,7 @@ def test_rows_without_a_target_are_left_out(target: str, tmp_path: Path) -> None
     got = prepared(path, target=target, weight="w")
     frame.filter(~gaps).write_csv(tmp_path / "rest.csv")
     want = prepared(str(tmp_path / "rest.csv"), target=target, weight="w")
-    assert "3 rows with a missing target are left out" in got.notes
+    assert "3 rows with a missing target are omitted" in got.notes
     for name in ("X", "y", "weights", "learnt", "held"):
         np.testing.assert_array_equal(getattr(got, name), getattr(want, name))
     assert len(got.examples) == 57
@@ -318,7 +324,7 @@ def test_the_test_file_is_prepared_alike(tmp_path: Path) -> None:
 @pytest.mark.parametrize(
     ("text", "message"),
     [
-        ("a,t,v,w,y\n1,x,1,1,maybe\n", r"test\.csv: row 1, column 'y': 'maybe' is none of"),
+        ("a,t,v,w,y\n1,x,1,1,maybe\n", r"test\.csv: row 1, column 'y': 'maybe' is not one of"),
         ("a,t,v,w,y\n1,x,1,1,\n", r"test\.csv: row 1, column 'y': the class is missing"),
         ("a,t,v,w,y\nq,x,1,1,no\n", r"test\.csv: row 1, column 'a': 'q' is not a number"),
         ("t,v,w,y\nx,1,1,no\n", r"test\.csv: unknown column 'a'"),
@@ -364,7 +370,7 @@ def test_a_row_that_counts_must_be_on_both_sides(tmp_path: Path) -> None:
         (
             "a,y\n1,x\n2,z\n",
             {"target": "y"},
-            "of 2 classes that keep a row each, leaves no",
+            ".2 classes, each keeps a row. leaves no",
         ),
         ("a,y\n,x\n,z\n", {"target": "y", "hold_out": 0}, "no column with values"),
         ("a,b,y\n1,2,3\n2,3,4\n", {"target": ("y", "b"), "task": "classification"}, "one column"),

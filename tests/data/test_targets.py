@@ -8,7 +8,7 @@ import numpy as np
 import polars as pl
 import pytest
 
-from fastbp.data.columns import UnusableDataError
+from fastbp.data.errors import UnusableDataError
 from fastbp.data.targets import classes_of, fit_target, infer_task, missing_targets
 
 
@@ -20,17 +20,17 @@ def column(values: Any, dtype: Any = None) -> pl.DataFrame:
 @pytest.mark.parametrize(
     ("values", "task", "reason"),
     [
-        (["a", "b"], "classification", "text"),
-        ([True, False], "classification", "of true and false"),
-        (list(range(20)), "classification", "of 20 different whole numbers"),
-        (list(range(21)), "regression", "of more than 20 different numbers"),
-        ([1.0, 2.0, 2.0], "classification", "of 2 different whole numbers"),
-        ([1.0, 2.0, np.nan], "classification", "of 2 different whole numbers"),
-        ([1.0, 2.5], "regression", "fractional"),
-        ([-(2**63), 2**63 - 1], "classification", "of 2 different whole numbers"),
+        (["a", "b"], "classification", "the target is text"),
+        ([True, False], "classification", "the target is boolean"),
+        (list(range(20)), "classification", "the target has 20 different integers"),
+        (list(range(21)), "regression", "the target has more than 20 different values"),
+        ([1.0, 2.0, 2.0], "classification", "the target has 2 different integers"),
+        ([1.0, 2.0, np.nan], "classification", "the target has 2 different integers"),
+        ([1.0, 2.5], "regression", "the target has fractional values"),
+        ([-(2**63), 2**63 - 1], "classification", "the target has 2 different integers"),
     ],
 )
-def test_the_task_is_told_from_the_target(kind: str, values: Any, task: str, reason: str) -> None:
+def test_the_task_is_inferred_from_values(kind: str, values: Any, task: str, reason: str) -> None:
     data = column(values) if kind == "table" else np.array(values)
     assert infer_task(data) == (task, reason)
 
@@ -46,7 +46,7 @@ def test_the_task_is_told_from_the_target(kind: str, values: Any, task: str, rea
         (np.zeros((3, 2)), "regression"),
     ],
 )
-def test_the_task_is_told_from_types_too(values: Any, task: str) -> None:
+def test_the_task_is_inferred_from_types(values: Any, task: str) -> None:
     assert infer_task(values)[0] == task
 
 
@@ -115,13 +115,13 @@ def test_classes_of_many_types_are_found(values: Any, names: list[str]) -> None:
 @pytest.mark.parametrize(
     ("values", "message"),
     [
-        (np.eye(3), "classes are one column"),
-        (np.zeros((2, 2, 2)), "classes are one column"),
-        (pl.DataFrame({"a": [1], "b": [2]}), "classes are one column, not a and b"),
+        (np.eye(3), "classes must be one column"),
+        (np.zeros((2, 2, 2)), "classes must be one column"),
+        (pl.DataFrame({"a": [1], "b": [2]}), "classes must be one column, not a and b"),
         (np.array([1.0, np.inf]), "row 2.* inf is not a finite number"),
         (column([1.0, -np.inf]), "row 2, column 'y': -inf is not a finite number"),
         (np.array([1j]), "holds complex128"),
-        (np.zeros(2, "f8,i4"), "holds .*no classes"),
+        (np.zeros(2, "f8,i4"), "holds .*not classes"),
         (np.array(["2020-01-01"], "M8[D]"), "holds datetime64"),
         (column([[1], [2]]), "holds List"),
         (column([b"a"]), "holds Binary"),
@@ -179,9 +179,9 @@ def test_the_same_classes_are_known_from_other_types() -> None:
 @pytest.mark.parametrize(
     ("values", "message"),
     [
-        (["a", "c"], r"row 2, column 'y': 'c' is none of the classes learnt \(a, b\)"),
+        (["a", "c"], r"row 2, column 'y': 'c' is not one of the training classes \(a, b\)"),
         (["a", None], r"row 2, column 'y': the class is missing \(a, b\)"),
-        ([1, 2], "row 1, column 'y': '1' is none of the classes learnt"),
+        ([1, 2], "row 1, column 'y': '1' is not one of the training classes"),
     ],
 )
 def test_classes_not_learnt_are_refused(values: Any, message: str) -> None:
@@ -201,11 +201,11 @@ def test_many_classes_are_not_all_listed() -> None:
 @pytest.mark.parametrize(
     ("values", "names", "message"),
     [
-        (["a", "a"], ("y",), "has one value only, 'a'; two classes are needed"),
-        ([7, 7], ("y",), "has one value only, '7'"),
+        (["a", "a"], ("y",), "has only one value, 'a'; at least two classes are needed"),
+        ([7, 7], ("y",), "has only one value, '7'"),
         ([], ("y",), "has no values"),
         (["a", None], ("y",), "row 2, column 'y': the target is missing"),
-        (["a", "b"], ("y", "z"), "classes are one column, not y and z"),
+        (["a", "b"], ("y", "z"), "classes must be one column, not y and z"),
     ],
 )
 def test_bad_classes_are_refused(values: Any, names: tuple[str, ...], message: str) -> None:
@@ -247,8 +247,8 @@ def test_equal_values_are_no_division_by_zero() -> None:
         (np.array([1.0, np.nan]), "row 2, column 'y': the target is missing"),
         (np.array([1.0, -np.inf]), "row 2, column 'y': -inf is not a finite number"),
         (np.array(["1"]), "holds <U1, not numbers"),
-        (np.zeros((3, 2)), r"the target has 1 columns, y; its shape is \(3, 2\)"),
-        (np.zeros((3, 1, 1)), r"the target has 1 columns, y; its shape is \(3, 1, 1\)"),
+        (np.zeros((3, 2)), r"the target must have 1 columns, y; its shape is \(3, 2\)"),
+        (np.zeros((3, 1, 1)), r"the target must have 1 columns, y; its shape is \(3, 1, 1\)"),
     ],
 )
 def test_bad_values_are_refused(values: Any, message: str) -> None:

@@ -307,7 +307,7 @@ def test_refuses_what_c_cannot_hold(tmp_path):
     net.params[4] = np.nan
     with pytest.raises(ValueError, match="not finite"):
         export_c(tmp_path / "m.c", net)
-    with pytest.raises(ValueError, match="5 inputs are prepared for 3"):
+    with pytest.raises(ValueError, match="the preparation makes 5 inputs; the network has 3"):
         export_c(tmp_path / "m.c", network([3, 2]), m.preparation)
     assert not list(tmp_path.iterdir())
 

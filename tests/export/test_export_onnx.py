@@ -1,7 +1,7 @@
 """The ONNX file gives, in onnxruntime, what the network and the model give."""
 
-import builtins
 import json
+import sys
 
 import numpy as np
 import pytest
@@ -29,7 +29,8 @@ import fastbp  # noqa: E402
 from fastbp.choices.activations import ACTIVATIONS  # noqa: E402
 from fastbp.choices.losses import LOSSES  # noqa: E402
 from fastbp.export import onnx as module  # noqa: E402
-from fastbp.export.onnx import MissingOnnxError, export_onnx  # noqa: E402
+from fastbp.export.onnx import export_onnx  # noqa: E402
+from fastbp.optional import MissingOnnxError  # noqa: E402
 from fastbp.persistence import FORMAT  # noqa: E402
 
 
@@ -177,7 +178,7 @@ def test_same_bytes_twice(tmp_path):
 
 def test_refuses_a_preparation_of_another_network(tmp_path):
     m = model([6], columns(), classes(5))
-    with pytest.raises(ValueError, match="16 inputs are prepared for 6"):
+    with pytest.raises(ValueError, match="the preparation makes 16 inputs; the network has 6"):
         export_onnx(tmp_path / "m.onnx", network([6, 5]), m.preparation)
     assert not list(tmp_path.iterdir())
 
@@ -189,13 +190,6 @@ def test_refuses_more_than_a_file_holds(tmp_path, monkeypatch):
 
 
 def test_without_onnx_one_error_says_what_to_install(tmp_path, monkeypatch):
-    real = builtins.__import__
-
-    def without(name, *args, **kwargs):
-        if name == "onnx":
-            raise ModuleNotFoundError("No module named 'onnx'", name="onnx")
-        return real(name, *args, **kwargs)
-
-    monkeypatch.setattr(builtins, "__import__", without)
+    monkeypatch.setitem(sys.modules, "onnx", None)
     with pytest.raises(MissingOnnxError, match=r'pip install "fastbp\[onnx\]"'):
         export_onnx(tmp_path / "n.onnx", network([3, 2]))

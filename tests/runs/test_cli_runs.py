@@ -83,7 +83,7 @@ def test_a_table_of_classes(classes: subprocess.CompletedProcess[str], home: Pat
     assert "320 training rows, 80 held out" in classes.stdout
     assert "1 number column standardised, 1 of them with missing values" in classes.stdout
     assert "1 category column as 4 indicator columns" in classes.stdout
-    assert "task: classification, as target 'buys' is text" in classes.stdout
+    assert "task of target 'buys': classification (the target is text)" in classes.stdout
     found = re.search(r"^held-out accuracy +([\d.]+)%", classes.stdout, re.MULTILINE)
     assert found
     assert float(found[1]) > 85
@@ -95,7 +95,7 @@ def test_a_table_of_classes(classes: subprocess.CompletedProcess[str], home: Pat
 
 def test_a_table_of_values(values: subprocess.CompletedProcess[str], home: Path) -> None:
     assert values.returncode == 0, values.stderr
-    assert "is fractional; --task overrides" in values.stdout
+    assert "regression (the target has fractional values); --task overrides" in values.stdout
     found = re.search(r"^held-out R2 +([\d.]+)", values.stdout, re.MULTILINE)
     assert found
     assert float(found[1]) > 0.8
@@ -553,15 +553,18 @@ def test_a_sweep_of_samples_is_stopped_and_goes_on(tmp_path: Path) -> None:
 WRONG = [
     ("train nothing.csv --target y", "there is no file nothing.csv"),
     ("train digit", "unknown data set 'digit'; did you mean 'digits'?"),
-    ("train shop.csv", "which column of shop.csv is the target? It has id, age"),
+    ("train shop.csv", "name the target column of shop.csv (--target NAME); it has id, age"),
     ("train shop.csv --target price2", "unknown column 'price2'; did you mean 'price'?"),
     ("train shop.csv --target buys --ignore od", "unknown column 'od'; did you mean 'id'?"),
-    ("train one.csv --target y", "target 'y' has one value only, 'a'; two classes are needed"),
+    (
+        "train one.csv --target y",
+        "target 'y' has only one value, 'a'; at least two classes are needed",
+    ),
     ("train text.csv --target y", "row 3, column 'x': 'many' is not a number"),
     ("train shop.csv --target id --task regression", "row 1, column 'id': 'n0' is not a number"),
     ("train empty.csv --target y", "empty.csv"),
-    ("train . --target y", "is a folder, not a file of data"),
-    ("train notes.txt --target y", "is no file of data that is known"),
+    ("train . --target y", "is a folder, not a data file"),
+    ("train notes.txt --target y", "is not a known kind of data file"),
     ("train wrong.toml", "unknown setting 'epoch'; did you mean 'epochs'?"),
     ("train broken.toml", "broken.toml is not a TOML file"),
     ("train no.toml", "there is no file no.toml"),
@@ -595,7 +598,7 @@ WRONG = [
     ("export buys", "what is to be written? --onnx FILE, --c FILE, or both"),
     ("export buys --c m.c --name 1st", "1st"),
     ("train --target y shop.csv", "--target takes 'shop.csv' as one of its names: put the data"),
-    ("train semi.csv --target y", "semi.csv seems to have semicolons between its columns"),
+    ("train semi.csv --target y", "semi.csv seems to separate columns by semicolons; use commas"),
     ("train shop.csv --target buys --threads 1000", "threads must be from 1 to 256, not 1000"),
     (
         "train history.csv --target y --out .",
@@ -605,7 +608,7 @@ WRONG = [
         "train X.npy --target y.npy --test X.npy",
         "X.npy contains no targets; set the file of its targets as test_target",
     ),
-    ("train names.csv --target y", "of 12 classes that keep a row each, leaves no rows"),
+    ("train names.csv --target y", "(12 classes, each keeps a row) leaves no rows"),
     ("predict buys shop.csv --probabilities --out p.npy", "a .npy file holds predictions alone"),
     ("predict buys shop.csv --keep prediction", "what is predicted is called so"),
     ("predict buys shop.csv --out buys", "--out must end in .csv"),

@@ -1,0 +1,140 @@
+"""Readers of NPY, NPZ and IDX files.
+
+Uncompressed arrays are memory-mapped, so they may be larger than memory.
+"""
+
+import gzip
+import math
+import struct
+import zipfile
+from os import PathLike
+from pathlib import Path
+from typing import IO, Any, Literal
+
+import numpy as np
+
+from fastbp.arrays import Array
+from fastbp.data.errors import UnusableDataError
+from fastbp.data.files import IDX_TYPES, existing, opened, sound
+
+MAX_DIMENSIONS = 32  # NumPy allows 64
+
+
+def read_npy(path: str | PathLike[str]) -> Array:
+    """Return the memory-mapped array of a NPY file.
+
+    Raises
+    ------
+    FileNotFoundError
+        If there is no such file.
+    UnusableDataError
+        If it is not a NPY file, or holds Python objects, which are never loaded.
+    """
+    path = existing(path)
+    with sound(path), path.open("rb") as file:
+        return _map(path, file, str(path), path.stat().st_size)
+
+
+def read_npz(path: str | PathLike[str]) -> dict[str, Array]:
+    """Return the arrays of a NPZ file by name; uncompressed arrays are memory-mapped.
+
+    Raises
+    ------
+    FileNotFoundError
+        If there is no such file.
+    UnusableDataError
+        If it is not a NPZ file, or holds Python objects, which are never loaded.
+    """
+    path = existing(path)
+    with sound(path), path.open("rb") as file:
+        if not zipfile.is_zipfile(file):
+            raise UnusableDataError(f"{path} is not a NPZ file")
+        with zipfile.ZipFile(file) as archive:
+            members = [each for each in archive.infolist() if each.filename.endswith(".npy")]
+            return {
+                each.filename.removesuffix(".npy"): _member(path, archive, each) for each in members
+            }
+
+
+def _member(path: Path, archive: zipfile.ZipFile, member: zipfile.ZipInfo) -> Array:
+    """Map an uncompressed array of an archive, or unpack a compressed one."""
+    name = f"{path}, array {member.filename.removesuffix('.npy')!r},"
+    # Opening compares the archive's two descriptions of the member, also if it is mapped.
+    with archive.open(member) as packed:
+        if member.compress_type == zipfile.ZIP_STORED:
+            with path.open("rb") as file:
+                file.seek(member.header_offset + 26)
+                name_length, extra_length = struct.unpack("<HH", file.read(4))
+                file.seek(name_length + extra_length, 1)
+                return _map(path, file, name, file.tell() + member.file_size)
+        shape, fortran, dtype, size = _npy_header(packed, name)
+        data = packed.read()
+        _check_bytes(name, len(data), size)
+    return np.frombuffer(data, dtype).reshape(shape, order="F" if fortran else "C")
+
+
+def _map(path: Path, file: IO[bytes], name: str, end: int) -> Array:
+    """Map the array from its header, at the position of ``file``, to the byte ``end``."""
+    shape, fortran, dtype, size = _npy_header(file, name)
+    _check_bytes(name, end - file.tell(), size)
+    order: Literal["C", "F"] = "F" if fortran else "C"
+    if size == 0:
+        return np.zeros(shape, dtype, order)
+    return np.memmap(path, dtype, "r", file.tell(), shape, order)
+
+
+def _npy_header(file: IO[bytes], name: str) -> tuple[tuple[int, ...], bool, np.dtype[Any], int]:
+    """Read shape, whether the order is Fortran's, dtype and size in bytes of a NPY array."""
+    start = file.read(8)
+    if len(start) < 8 or start[:6] != b"\x93NUMPY":
+        raise UnusableDataError(f"{name} is not a NPY file")
+    read = np.lib.format.read_array_header_2_0  # 3.0 differs only in the names of fields
+    if start[6] == 1:
+        read = np.lib.format.read_array_header_1_0
+    shape, fortran, dtype = read(file)
+    if dtype.hasobject:
+        raise UnusableDataError(f"{name} holds Python objects, which are never loaded")
+    if not all(type(n) is int and n >= 0 for n in shape) or len(shape) > MAX_DIMENSIONS:
+        raise UnusableDataError(f"{name} is damaged: its shape is {shape!s:.80}")
+    return shape, fortran, dtype, math.prod(shape) * dtype.itemsize
+
+
+def _check_bytes(name: str, found: int, size: int) -> None:
+    """Raise UnusableDataError if the data have another size than their header says."""
+    if found != size:
+        raise UnusableDataError(
+            f"{name} is damaged: it holds {found:,} bytes, but its header says {size:,}"
+        )
+
+
+def read_idx(path: str | PathLike[str]) -> Array:
+    """Return the array of an IDX file, the format of MNIST; memory-mapped if it is not gzipped.
+
+    Raises
+    ------
+    FileNotFoundError
+        If there is no such file.
+    UnusableDataError
+        If it is not an IDX file, or of another size than its header says.
+    """
+    path = existing(path)
+    with sound(path), opened(path) as file:
+        start = file.read(4)
+        if len(start) < 4 or start[:2] != b"\0\0" or start[2] not in IDX_TYPES:
+            raise UnusableDataError(f"{path} is not an IDX file: it begins with {start.hex(' ')!r}")
+        dimensions = start[3]
+        if not 1 <= dimensions <= MAX_DIMENSIONS:
+            raise UnusableDataError(f"{path} is damaged: its header says {dimensions} dimensions")
+        sizes = file.read(4 * dimensions)
+        if len(sizes) < 4 * dimensions:
+            raise UnusableDataError(f"{path} is damaged: it is too short")
+        shape = struct.unpack(f">{dimensions}I", sizes)
+        dtype = np.dtype(IDX_TYPES[start[2]])
+        size = math.prod(shape) * dtype.itemsize
+        offset = 4 + 4 * dimensions
+        if isinstance(file, gzip.GzipFile):
+            data = file.read()  # to the end: gzip checks its checksum there
+            _check_bytes(str(path), len(data), size)
+            return np.frombuffer(data, dtype).reshape(shape)
+        _check_bytes(str(path), path.stat().st_size - offset, size)
+        return np.memmap(path, dtype, "r", offset, shape) if size else np.zeros(shape, dtype)

@@ -1,0 +1,131 @@
+"""Data files: whether they exist, of which kind they are, and whether they are damaged."""
+
+import contextlib
+import gzip
+import struct
+import tokenize
+import zipfile
+import zlib
+from collections.abc import Iterator
+from os import PathLike
+from pathlib import Path
+from typing import Any
+
+from fastbp.data.errors import UnusableDataError
+
+TABLES = (".csv", ".tsv", ".parquet")
+ARRAYS = (".npy", ".npz")
+# Texts that mean a missing value in CSV files.
+MISSING = ("", "NA", "N/A", "NaN", "nan", "null", "NULL", "None", "?")
+# dtypes of the IDX format by their code.
+IDX_TYPES = {0x08: "u1", 0x09: "i1", 0x0B: ">i2", 0x0C: ">i4", 0x0D: ">f4", 0x0E: ">f8"}
+
+
+def kind_of(path: str | PathLike[str]) -> str:
+    """Return the kind of a file: ``table``, ``npy``, ``npz`` or ``idx``.
+
+    Raises
+    ------
+    FileNotFoundError
+        If there is no such file.
+    UnusableDataError
+        If it is of another kind.
+    """
+    path = Path(path)
+    if not exists(path):
+        raise FileNotFoundError(f"there is no file {path}")
+    if path.is_dir():
+        raise UnusableDataError(f"{path} is a folder, not a data file")
+    ending, gzipped = suffix_of(path)
+    if ending in TABLES and not (gzipped and ending == ".parquet"):
+        return "table"
+    if gzipped and ending in (".parquet", *ARRAYS):
+        raise UnusableDataError(
+            f"{path} is gzipped, but only .csv, .tsv and IDX files may be: unpack it"
+        )
+    if ending in ARRAYS:
+        return ending[1:]
+    with sound(path), opened(path) as file:
+        start = file.read(4)
+    if len(start) == 4 and start[:2] == b"\0\0" and start[2] in IDX_TYPES:
+        return "idx"
+    raise UnusableDataError(
+        f"{path} is not a known kind of data file; known are .csv, .tsv, .parquet, .npy, .npz and "
+        "IDX (the format of MNIST)"
+    )
+
+
+def exists(path: str | PathLike[str]) -> bool:
+    """Whether there is a file or folder of that name; False for an invalid name."""
+    try:
+        return Path(path).exists()
+    except PermissionError:
+        raise
+    except (OSError, ValueError):
+        return False
+
+
+def is_file(path: str | PathLike[str]) -> bool:
+    """Whether there is a file of that name."""
+    return exists(path) and Path(path).is_file()
+
+
+def is_table(path: str | PathLike[str]) -> bool:
+    """Whether the suffix of a file's name is one of a table."""
+    return suffix_of(Path(path))[0] in TABLES
+
+
+def suffix_of(path: Path) -> tuple[str, bool]:
+    """Return the lower-case suffix of a file's name before ``.gz``, and whether ``.gz`` follows."""
+    name = path.name.lower()
+    return Path(name.removesuffix(".gz")).suffix, name.endswith(".gz")
+
+
+def opened(path: Path) -> Any:
+    """Open a file to read bytes, decompressed if it is gzipped."""
+    with path.open("rb") as file:
+        compressed = file.read(2) == b"\x1f\x8b"
+    return gzip.open(path) if compressed else path.open("rb")
+
+
+# The exceptions of NumPy, zipfile and gzip for damaged files.
+_DAMAGE = (
+    ValueError,
+    TypeError,
+    KeyError,
+    EOFError,
+    OSError,
+    OverflowError,
+    MemoryError,
+    RuntimeError,  # an encrypted archive, an unknown compression, too many brackets
+    SyntaxError,
+    struct.error,
+    tokenize.TokenError,
+    zipfile.BadZipFile,
+    zlib.error,
+)
+
+
+@contextlib.contextmanager
+def sound(path: Path) -> Iterator[None]:
+    """Turn a library's exception for a damaged file into UnusableDataError with its name."""
+    try:
+        yield
+    except (UnusableDataError, FileNotFoundError, PermissionError):
+        raise
+    except IsADirectoryError:
+        raise UnusableDataError(f"{path} is a folder, not a data file") from None
+    except _DAMAGE as error:
+        raise UnusableDataError(f"{path} is damaged: {first_line(error)}") from None
+
+
+def existing(path: str | PathLike[str]) -> Path:
+    """Return the path of a file or folder; raise FileNotFoundError if it does not exist."""
+    if not exists(path):
+        raise FileNotFoundError(f"there is no file {path}")
+    return Path(path)
+
+
+def first_line(error: Exception) -> str:
+    """Return the first line of an exception's message, or its type."""
+    return next(iter(str(error).strip().splitlines()), type(error).__name__)

@@ -1,0 +1,169 @@
+"""Columns of a Polars frame as text, numbers and categories."""
+
+from collections.abc import Sequence
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+
+from fastbp.arrays import Array
+from fastbp.checks import unknown
+from fastbp.data.errors import UnusableDataError
+
+if TYPE_CHECKING:
+    import polars as pl
+
+# The largest number of categories of a column that become inputs; rarer ones are all 0.
+MAX_CATEGORIES = 100
+# Text of which more than this fraction are numbers is meant to be numbers.
+MEANT_AS_NUMBERS = 0.5
+
+
+def check_frame(data: Any) -> None:
+    """Raise TypeError for tables of other packages."""
+    import polars as pl
+
+    if not isinstance(data, pl.DataFrame):
+        raise TypeError(
+            f"data must be a Polars DataFrame or a NumPy array, not {type(data).__qualname__}"
+        )
+
+
+def check_columns(data: "pl.DataFrame", names: Sequence[str]) -> None:
+    """Raise UnusableDataError, with the nearest name, unless a frame has the columns ``names``."""
+    for name in names:
+        if name not in data.columns:
+            raise UnusableDataError(str(unknown("column", name, data.columns)))
+
+
+def is_text(column: "pl.Series") -> bool:
+    """Whether a column holds text or categories."""
+    import polars as pl
+
+    return column.dtype in (pl.String, pl.Categorical, pl.Enum)
+
+
+def texts_of(column: "pl.Series") -> "pl.Series":
+    """Return a column as stripped text; missing values are empty.
+
+    Integers are written without a decimal point, whatever the dtype of the column.
+
+    Raises
+    ------
+    UnusableDataError
+        If the column holds lists, bytes or objects.
+    """
+    import polars as pl
+
+    if column.dtype.is_nested() or column.dtype in (pl.Binary, pl.Object):
+        raise UnusableDataError(f"column {column.name!r} holds {column.dtype}, not categories")
+    texts = column.cast(pl.String)
+    if column.dtype.is_float():
+        known = column.fill_nan(None)
+        whole = (known == known.floor()) & (known.abs() < 2.0**53)
+        shorter = known.cast(pl.Int64, strict=False).cast(pl.String)
+        texts = shorter.zip_with(whole.fill_null(True), known.cast(pl.String))
+    return texts.str.strip_chars().fill_null("")
+
+
+def numbers_of(column: "pl.Series") -> Array:
+    """Return a column as (n,) float64, missing values as NaN, dates as seconds since 1970.
+
+    Raises
+    ------
+    UnusableDataError
+        If a value is not a finite number.
+    """
+    import polars as pl
+
+    if is_text(column):
+        bare = texts_of(column)
+        numbers = bare.cast(pl.Float64, strict=False)
+        wrong = numbers.is_null() & (bare != "")
+        if wrong.any():
+            row = int(wrong.arg_max() or 0)
+            raise UnusableDataError(
+                f"row {row + 1}, column {column.name!r}: {bare[row]!r} is not a number"
+            )
+    elif column.dtype.is_numeric() or column.dtype in (pl.Boolean, pl.Null):
+        numbers = column.cast(pl.Float64)
+    elif column.dtype.is_temporal():
+        numbers = _seconds(column)
+    else:
+        raise UnusableDataError(
+            f"column {column.name!r} holds {column.dtype}, neither numbers nor categories; ignore "
+            "it (--ignore)"
+        )
+    values: Array = np.array(numbers.fill_null(float("nan")).to_numpy(), np.float64)
+    infinite = np.isinf(values)
+    if infinite.any():
+        row = int(infinite.argmax())
+        raise UnusableDataError(
+            f"row {row + 1}, column {column.name!r}: {values[row]} is not a finite number"
+        )
+    return values
+
+
+def _seconds(column: "pl.Series") -> "pl.Series":
+    """Convert dates and times of any unit to seconds."""
+    import polars as pl
+
+    numbers = column.to_physical().cast(pl.Float64)
+    if column.dtype == pl.Date:
+        return numbers * 86400.0
+    unit = getattr(column.dtype, "time_unit", "ns")  # a time of day has no unit: nanoseconds
+    return numbers / {"ms": 1e3, "us": 1e6, "ns": 1e9}[unit]
+
+
+def is_categories(column: "pl.Series") -> bool:
+    """Whether a column is categorical by its dtype or its values."""
+    import polars as pl
+
+    return is_text(column) and (column.dtype != pl.String or not _is_numbers(column))
+
+
+def _is_numbers(column: "pl.Series") -> bool:
+    """Whether a column of text holds numbers.
+
+    Raises
+    ------
+    UnusableDataError
+        If most values are numbers, but not all.
+    """
+    import polars as pl
+
+    bare = texts_of(column)
+    given = bare != ""
+    numbers = bare.cast(pl.Float64, strict=False).is_not_null()
+    wrong = given & ~numbers
+    if not wrong.any():
+        return bool(given.any())
+    if int(numbers.sum()) > MEANT_AS_NUMBERS * int(given.sum()):
+        row = int(wrong.arg_max() or 0)
+        raise UnusableDataError(
+            f"row {row + 1}, column {column.name!r}: {bare[row]!r} is not a number, but most "
+            "values of the column are. If it means a missing value, name it (--missing); if the "
+            "column is categorical, name the column (--categories)"
+        )
+    return False
+
+
+def most_frequent(texts: "pl.Series", rows: Array | slice) -> tuple[tuple[str, ...], int]:
+    """Return the most frequent categories, and the number of the others."""
+    import polars as pl
+
+    learnt = texts.gather(np.arange(len(texts))[rows]).alias("text")
+    counts = learnt.value_counts(name="count").sort(
+        [pl.col("count"), pl.col("text")], descending=[True, False]
+    )
+    names = counts["text"].to_list()
+    return tuple(sorted(names[:MAX_CATEGORIES])), max(0, len(names) - MAX_CATEGORIES)
+
+
+def codes_of(texts: "pl.Series", known: Sequence[str]) -> Array:
+    """Return the index of each text (n,) in ``known``; -1 for others."""
+    import polars as pl
+
+    found = texts.replace_strict(
+        list(known), list(range(len(known))), default=-1, return_dtype=pl.Int64
+    )
+    return np.asarray(found.to_numpy())

@@ -1,0 +1,47 @@
+"""Means and standard deviations of columns, and their limits."""
+
+import math
+
+import numpy as np
+
+from fastbp.arrays import Array
+from fastbp.data.errors import UnusableDataError
+
+# A deviation below this fraction of the mean is rounding.
+ROUNDING = 1e-14
+
+
+def moments(name: str, values: Array) -> tuple[float, float]:
+    """Return mean and standard deviation; 0 and 1 without values, 1 for equal values.
+
+    Raises
+    ------
+    UnusableDataError
+        If the squares of the deviations overflow or underflow.
+    """
+    if len(values) == 0:
+        return 0.0, 1.0
+    low, high = float(values.min()), float(values.max())
+    if low == high:
+        return low, 1.0
+    with np.errstate(over="ignore", invalid="ignore"):
+        mean, scale = float(values.mean()), float(values.std())
+        most = max(high - mean, mean - low)
+    check_spread(name, mean, scale, most)
+    return mean, 1.0 if is_constant(np.array(mean), np.array(scale)) else scale
+
+
+def is_constant(mean: Array, scale: Array) -> Array:
+    """Whether deviations are only the rounding errors of equal numbers."""
+    return np.asarray(scale <= ROUNDING * np.abs(mean))
+
+
+def check_spread(name: str, mean: float, scale: float, most: float) -> None:
+    """Raise UnusableDataError if squared deviations overflow or underflow.
+
+    ``most`` is the largest distance of a number from the mean.
+    """
+    if not (math.isfinite(mean) and math.isfinite(scale)):
+        raise UnusableDataError(f"column {name!r} holds numbers too large to compute their spread")
+    if scale == 0.0 and most > ROUNDING * abs(mean):
+        raise UnusableDataError(f"column {name!r} holds numbers too small to compute their spread")
