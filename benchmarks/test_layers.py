@@ -118,6 +118,7 @@ def adam(P: int) -> Ways:
     params, grads, first = normal(P), normal(P)[::-1].copy(), normal(P) / 10
     second, scratch, t = first * first, np.empty(P, np.float32), 10
     lr, beta1, beta2, epsilon = HYPER
+    settings = reference.AdamSettings(beta1, beta2, epsilon)
 
     def vectorised() -> tuple[Array, Array, Array]:
         root = float(np.sqrt(1 - beta2**t))
@@ -138,7 +139,7 @@ def adam(P: int) -> Ways:
         return params, first, second
 
     return {
-        NAIVE: lambda: reference.adam(params, grads, first, second, *HYPER, 0.0, t),
+        NAIVE: lambda: reference.adam(params, grads, first, second, lr, settings, t),
         NUMPY: vectorised,
         FASTBP: compiled,
     }

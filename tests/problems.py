@@ -33,7 +33,7 @@ OPTIMIZERS = {  # name: (kernel, buffers, hyperparameters as the kernel takes th
         kernels.adam_uncorrected,
         2,
         (0.9, 0.99, 1e-3, 0.0),
-        lambda lr: reference.Adam(lr, 0.9, 0.99, 1e-3, uncorrected=True),
+        lambda lr: reference.AdamUncorrected(lr, 0.9, 0.99, 1e-3),
     ),
     "adamw": (
         kernels.adam,

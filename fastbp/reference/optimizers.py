@@ -1,29 +1,30 @@
-"""Penalties and optimizers: functions of one array, and classes that go through lists of arrays."""
+"""Penalties and optimizers: functions of one array, and classes for lists of arrays."""
 
 import math
 from collections.abc import Callable
+from typing import NamedTuple
 
 import numpy as np
 
 from fastbp.arrays import Array
 
 
-def penalise(w: Array, l1: float, l2: float, corner: float = 0.0) -> tuple[float, Array]:
-    """Return l2 / 2 sum w^2 + l1 sum |w|, and its gradient, with ``corner`` for |w|'s at 0."""
+def penalise(w: Array, l1: float, l2: float, slope_at_0: float = 0.0) -> tuple[float, Array]:
+    """Return l2 / 2 sum w^2 + l1 sum |w|, and its gradient; |w| has the slope given at w = 0."""
     penalty = float(l2 / 2 * (w * w).sum() + l1 * abs(w).sum())
-    return penalty, l2 * w + l1 * np.where(w == 0, corner, np.sign(w))
+    return penalty, l2 * w + l1 * np.where(w == 0, slope_at_0, np.sign(w))
 
 
 def add_penalties(
     weights: list[Array], gradients: list[Array], l1: float, l2: float
 ) -> tuple[float, list[Array]]:
-    """Return the penalty of all ``weights``, and the ``gradients`` with its own added.
+    """Return the penalty of all ``weights``, and ``gradients`` plus the gradient of the penalty.
 
-    Biases are left out. The derivative of |w| at 0 is 0.
+    Biases have no penalty. The derivative of |w| at 0 is 0.
     """
     parts = [penalise(W, l1, l2) for W in weights]
-    added = [g + dW for g, (_, dW) in zip(gradients, parts, strict=True)]
-    return sum(penalty for penalty, _ in parts), added
+    sums = [g + dW for g, (_, dW) in zip(gradients, parts, strict=True)]
+    return sum(penalty for penalty, _ in parts), sums
 
 
 def norm(gradients: list[Array]) -> float:
@@ -43,41 +44,54 @@ def sgd(w: Array, g: Array, lr: float) -> Array:
 
 
 def sgd_momentum(
-    w: Array, g: Array, velocity: Array, lr: float, momentum: float, nesterov: bool
+    w: Array, g: Array, velocity: Array, lr: float, momentum: float
 ) -> tuple[Array, Array]:
-    """Return w + v, or after Nesterov w + momentum v - lr g, and v = momentum v_before - lr g."""
+    """Return w + v, and v = momentum v_before - lr g."""
     v = momentum * velocity - lr * g
-    return w + (momentum * v - lr * g if nesterov else v), v
+    return w + v, v
+
+
+def sgd_nesterov(
+    w: Array, g: Array, velocity: Array, lr: float, momentum: float
+) -> tuple[Array, Array]:
+    """Return w + momentum v - lr g, and v = momentum v_before - lr g  (Nesterov)."""
+    v = momentum * velocity - lr * g
+    return w + (momentum * v - lr * g), v
+
+
+class AdamSettings(NamedTuple):
+    """The constants of Adam; ``decay`` is the weight decay of AdamW."""
+
+    beta1: float = 0.9
+    beta2: float = 0.999
+    epsilon: float = 1e-8
+    decay: float = 0.0
 
 
 def adam(
-    w: Array,
-    g: Array,
-    first: Array,
-    second: Array,
-    lr: float,
-    beta1: float,
-    beta2: float,
-    epsilon: float,
-    decay: float,
-    t: int,
-    uncorrected: bool = False,
+    w: Array, g: Array, first: Array, second: Array, lr: float, settings: AdamSettings, t: int
 ) -> tuple[Array, Array, Array]:
-    """Return (1 - lr decay) w - lr m_hat / (sqrt(v_hat) + epsilon), and m and v.
+    """Return (1 - lr decay) w - lr m_hat / (sqrt(v_hat) + epsilon), m and v.
 
     m = beta1 m_before + (1 - beta1) g;  v = beta2 v_before + (1 - beta2) g^2;
     m_hat = m / (1 - beta1^t);  v_hat = v / (1 - beta2^t);  t = 1 at the first step.
     Adam (Kingma and Ba 2015), and with ``decay`` AdamW (Loshchilov and Hutter 2019).
-    ``uncorrected``: the denominator is (sqrt(v) + epsilon) / sqrt(1 - beta2^t).
     """
+    beta1, beta2, epsilon, decay = settings
     m = beta1 * first + (1 - beta1) * g
     v = beta2 * second + (1 - beta2) * (g * g)
     m_hat = m / (1 - beta1**t)
     v_hat = v / (1 - beta2**t)
-    kept = (1 - lr * decay) * w if decay else w
-    if uncorrected:
-        epsilon = epsilon / np.sqrt(1 - beta2**t)
-    return kept - lr * m_hat / (np.sqrt(v_hat) + epsilon), m, v
+    decayed = (1 - lr * decay) * w if decay else w
+    return decayed - lr * m_hat / (np.sqrt(v_hat) + epsilon), m, v
+
+
+def adam_uncorrected(
+    w: Array, g: Array, first: Array, second: Array, lr: float, settings: AdamSettings, t: int
+) -> tuple[Array, Array, Array]:
+    """Return the same with the denominator (sqrt(v) + epsilon) / sqrt(1 - beta2^t)."""
+    epsilon = settings.epsilon / np.sqrt(1 - settings.beta2**t)
+    return adam(w, g, first, second, lr, settings._replace(epsilon=epsilon), t)
 
 
 def rmsprop(
@@ -95,38 +109,63 @@ def adagrad(w: Array, g: Array, total: Array, lr: float, epsilon: float) -> tupl
 
 
 class Optimizer:
-    """Moves a list of parameter arrays by one of the functions above, and keeps its state.
+    """Updates a list of parameter arrays with one of the functions above, and keeps its state.
 
-    ``move`` takes an array, its gradient and its ``buffers`` arrays of state, and returns the array
-    moved and its new state.
+    ``update`` takes an array, its gradient and its ``buffers`` arrays of state, and returns the
+    new array and its new state.
     """
 
-    def __init__(self, buffers: int, move: Callable[..., tuple[Array, ...]]) -> None:
-        self.buffers, self.move = buffers, move
+    def __init__(self, buffers: int, update: Callable[..., tuple[Array, ...]]) -> None:
+        self.buffers, self.update = buffers, update
         self.t = 0  # steps taken
         self.state: list[list[Array]] = []
 
     def step(self, params: list[Array], grads: list[Array]) -> None:
-        """Put the moved arrays into the list ``params``, by the gradients ``grads``."""
+        """Replace the arrays in the list ``params`` by the updated ones."""
         if not self.state:
             self.state = [[np.zeros_like(w) for _ in range(self.buffers)] for w in params]
         self.t += 1
         for k, g in enumerate(grads):
-            params[k], *self.state[k] = self.move(params[k], g, *self.state[k])
+            params[k], *self.state[k] = self.update(params[k], g, *self.state[k])
 
 
 class SGD(Optimizer):
-    """Stochastic gradient descent; see ``sgd`` and ``sgd_momentum``."""
+    """Stochastic gradient descent; see ``sgd``, ``sgd_momentum`` and ``sgd_nesterov``."""
 
     def __init__(self, lr: float = 1e-2, momentum: float = 0.0, nesterov: bool = False) -> None:
         if momentum:
-            super().__init__(1, lambda w, g, v: sgd_momentum(w, g, v, lr, momentum, nesterov))
+            update = sgd_nesterov if nesterov else sgd_momentum
+            super().__init__(1, lambda w, g, v: update(w, g, v, lr, momentum))
         else:
             super().__init__(0, lambda w, g: (sgd(w, g, lr),))
 
 
-class AdamW(Optimizer):
-    """Adam with decoupled weight decay, of weights and biases alike; see ``adam``."""
+class Adam(Optimizer):
+    """Adam; see ``adam``."""
+
+    update_function = staticmethod(adam)
+
+    def __init__(
+        self,
+        lr: float = 1e-3,
+        beta1: float = 0.9,
+        beta2: float = 0.999,
+        epsilon: float = 1e-8,
+        decay: float = 0.0,
+    ) -> None:
+        settings = AdamSettings(beta1, beta2, epsilon, decay)
+        update = self.update_function
+        super().__init__(2, lambda w, g, m, v: update(w, g, m, v, lr, settings, self.t))
+
+
+class AdamUncorrected(Adam):
+    """Adam as in scikit-learn; see ``adam_uncorrected``."""
+
+    update_function = staticmethod(adam_uncorrected)
+
+
+class AdamW(Adam):
+    """Adam with decoupled weight decay of weights and biases alike; see ``adam``."""
 
     def __init__(
         self,
@@ -135,26 +174,8 @@ class AdamW(Optimizer):
         beta2: float = 0.999,
         epsilon: float = 1e-8,
         decay: float = 1e-2,
-        *,
-        uncorrected: bool = False,
     ) -> None:
-        hyper = lr, beta1, beta2, epsilon, decay
-        super().__init__(2, lambda w, g, m, v: adam(w, g, m, v, *hyper, self.t, uncorrected))
-
-
-class Adam(AdamW):
-    """Adam; see ``adam``."""
-
-    def __init__(
-        self,
-        lr: float = 1e-3,
-        beta1: float = 0.9,
-        beta2: float = 0.999,
-        epsilon: float = 1e-8,
-        *,
-        uncorrected: bool = False,
-    ) -> None:
-        super().__init__(lr, beta1, beta2, epsilon, decay=0.0, uncorrected=uncorrected)
+        super().__init__(lr, beta1, beta2, epsilon, decay)
 
 
 class RMSprop(Optimizer):

@@ -28,7 +28,8 @@ from export_cases import (  # noqa: E402
 from fastbp.choices.activations import ACTIVATIONS  # noqa: E402
 from fastbp.choices.losses import LOSSES  # noqa: E402
 from fastbp.data.columns import Columns  # noqa: E402
-from fastbp.export.c import c_number, c_string, export_c  # noqa: E402
+from fastbp.export.c import export_c  # noqa: E402
+from fastbp.export.c_literals import c_number, c_string  # noqa: E402
 
 COMPILER = shutil.which("cc")
 needs_compiler = pytest.mark.skipif(COMPILER is None, reason="there is no C compiler")
@@ -301,7 +302,7 @@ def test_refuses_names_that_are_none(tmp_path, name):
 def test_refuses_what_c_cannot_hold(tmp_path):
     made = columns(2, {"text": ("a", "b\0c")})
     m = model([3], made, classes(2))
-    with pytest.raises(ValueError, match="has a zero byte"):
+    with pytest.raises(ValueError, match="contains a zero byte"):
         export_c(tmp_path / "m.c", m.net, m.preparation)
     net = network([3, 2])
     net.params[4] = np.nan

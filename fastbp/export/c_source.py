@@ -1,0 +1,216 @@
+"""The source of an exported C file, line by line."""
+
+from collections.abc import Iterator, Sequence
+from string import Template
+
+import numpy as np
+
+import fastbp
+from fastbp.arrays import Array
+from fastbp.data.columns import Columns
+from fastbp.data.preparation import Preparation
+from fastbp.data.targets import Target
+from fastbp.export import c_templates as templates
+from fastbp.export.c_literals import c_array, c_number, c_string
+from fastbp.network import Network
+
+# For each dtype: its type in C, and the suffix of its constants and mathematical functions.
+C_TYPES = {"float32": ("float", "f"), "float64": ("double", "")}
+
+
+class Source:
+    """The C source of a network, and of the preparation of its data if there is one."""
+
+    def __init__(self, net: Network, preparation: Preparation | None, name: str) -> None:
+        self.net, self.name = net, name
+        self.columns: Columns | None = None if preparation is None else preparation.columns
+        self.target: Target | None = None if preparation is None else preparation.target
+        self.real, self.suffix = C_TYPES[net.dtype.name]
+        self.result = self.real if preparation is None else "double"
+        # The values of each column of categories, in the order of its inputs.
+        self.values = [] if self.columns is None else list(self.columns.categories.values())
+        if self.target is None:
+            self.has_classes = net.loss == "softmax_cross_entropy"
+        else:
+            self.has_classes = self.target.classes is not None
+        # The names of the functions applied to the products of each layer, in order.
+        self.functions = [[activation.name] for activation in net.layer_activations]
+        assert net.loss_row.c is not None
+        link, link_formula = net.loss_row.c
+        self.functions[-1].append(link)
+        self.formulas = {row.name: row.c or "" for row in net.layer_activations}
+        self.formulas.setdefault(link, link_formula)
+
+    def lines(self) -> Iterator[str]:
+        """Yield the whole source."""
+        yield from self._comment()
+        yield templates.PROLOGUE
+        yield from self._declarations()
+        yield self._fill("\n#ifndef ${P}_DECLARATIONS")
+        yield from self._names()
+        yield from self._tables()
+        yield from self._functions()
+        yield "\n#endif"
+        yield templates.EPILOGUE
+
+    def _fill(self, text: str, **values: object) -> str:
+        """Replace ``$name`` in a template by the names and types of this file and ``values``."""
+        return Template(text).substitute(
+            p=self.name,
+            P=self.name.upper(),
+            real=self.real,
+            f=self.suffix,
+            result=self.result,
+            **values,
+        )
+
+    def _comment(self) -> Iterator[str]:
+        has_columns = self.columns is not None
+        inputs = templates.INPUTS_COLUMNS if has_columns else templates.INPUTS_X
+        yield self._fill(
+            templates.COMMENT,
+            sizes="-".join(map(str, self.net.sizes)),
+            version=fastbp.__version__,
+            arguments=self._arguments(),
+            inputs=self._fill(inputs),
+            returns=templates.RETURNS_COLUMNS if has_columns else templates.RETURNS_X,
+            outputs=self._output_description(),
+            stack=self.net.dtype.itemsize * sum(self._buffers().values()),
+        )
+        if self.has_classes:
+            yield self._fill(templates.CLASS_COMMENT)
+        yield " *"
+        for argument, names in self._argument_names().items():
+            for k, text in enumerate(names):
+                # A name must neither end the comment nor seem to begin another.
+                literal = c_string(text).replace("*/", r"*\/").replace("/*", r"/\*")
+                yield f" * {argument}[{k}]: {literal}"
+        yield " */"
+
+    def _arguments(self) -> str:
+        if self.columns is None:
+            return f"const {self.real} *x, {self.result} *outputs"
+        return "const double *numbers, const char *const *categories, double *outputs"
+
+    def _output_description(self) -> str:
+        if self._is_scaled():
+            return "values in their own units"
+        return "probabilities" if self.has_classes else "the network's outputs"
+
+    def _is_scaled(self) -> bool:
+        return self.target is not None and self.target.classes is None
+
+    def _argument_names(self) -> dict[str, Sequence[str]]:
+        """Return, for each argument with named elements, their names."""
+        names: dict[str, Sequence[str]] = {}
+        if self.columns is not None:
+            names = {"numbers": self.columns.numbers, "categories": tuple(self.columns.categories)}
+        if self.target is not None:
+            names["outputs"] = self.target.classes or self.target.names
+        return {argument: elements for argument, elements in names.items() if elements}
+
+    def _declarations(self) -> Iterator[str]:
+        upper = self.name.upper()
+        yield "enum {"
+        if self.columns is not None:
+            yield f"    {upper}_NUMBERS = {len(self.columns.numbers)},"
+            yield f"    {upper}_CATEGORIES = {len(self.columns.categories)},"
+        yield f"    {upper}_INPUTS = {self.net.sizes[0]},"
+        yield f"    {upper}_OUTPUTS = {self.net.sizes[-1]}"
+        yield "};"
+        for argument, names in self._argument_names().items():
+            yield f"extern const char *const {self.name}_{argument}_names[{len(names)}];"
+        yield f"int {self.name}_predict({self._arguments()});"
+        if self.has_classes:
+            yield f"int {self.name}_class(const {self.result} *outputs);"
+
+    def _names(self) -> Iterator[str]:
+        for argument, names in self._argument_names().items():
+            declaration = f"const char *const {self.name}_{argument}_names"
+            yield from c_array(declaration, map(c_string, names), len(names), per_line=1)
+
+    def _tables(self) -> Iterator[str]:
+        columns, target = self.columns, self.target
+        if columns is not None and columns.numbers:
+            yield from self._doubles("means", columns.means)
+            yield from self._doubles("scales", columns.scales)
+            if columns.flagged:
+                yield from self._indices("flagged", columns.flagged)
+        texts = [text for values in self.values for text in values]
+        if texts:
+            declaration = f"static const char *const {self.name}_values"
+            yield from c_array(declaration, map(c_string, texts), len(texts), per_line=1)
+            yield from self._indices("starts", np.cumsum([0, *map(len, self.values)]).tolist())
+        if target is not None and target.means is not None and target.scales is not None:
+            yield from self._doubles("output_means", target.means)
+            yield from self._doubles("output_scales", target.scales)
+        params = (c_number(value, self.suffix) for value in self.net.params.tolist())
+        declaration = f"static const {self.real} {self.name}_params"
+        yield from c_array(declaration, params, self.net.params.size)
+
+    def _doubles(self, name: str, values: Array) -> Iterator[str]:
+        numbers = map(c_number, values.tolist())
+        return c_array(f"static const double {self.name}_{name}", numbers, len(values))
+
+    def _indices(self, name: str, values: Sequence[int]) -> Iterator[str]:
+        return c_array(f"static const size_t {self.name}_{name}", map(str, values), len(values))
+
+    def _functions(self) -> Iterator[str]:
+        yield self._fill(templates.LAYER)
+        for function in sorted({name for names in self.functions for name in names} - {"identity"}):
+            if function == "softmax":
+                yield self._fill(templates.SOFTMAX)
+            else:
+                formula = self._fill(self.formulas[function])
+                yield self._fill(templates.ELEMENTWISE, function=function, formula=formula)
+        if any(self.values):
+            yield self._fill(templates.ONE_HOT)
+        yield f"\nint {self.name}_predict({self._arguments()})\n{{"
+        yield from self._predict()
+        yield "    return 0;\n}"
+        if self.has_classes:
+            yield self._fill(templates.CLASS)
+
+    def _buffers(self) -> dict[str, int]:
+        """Return the sizes of the arrays of ``predict``: x if prepared, and a, b for the layers."""
+        prepared = self.net.sizes[:1] if self.columns is not None else ()
+        widths = {"x": prepared, "a": self.net.sizes[1::2], "b": self.net.sizes[2::2]}
+        return {name: max(sizes) for name, sizes in widths.items() if sizes}
+
+    def _predict(self) -> Iterator[str]:
+        buffers = ", ".join(f"{name}[{size}]" for name, size in self._buffers().items())
+        yield f"    {self.real} {buffers};"
+        yield "    size_t k;"
+        yield from self._prepare()
+        source, offset = "x", 0
+        for i, functions in enumerate(self.functions):
+            M, N, out = self.net.sizes[i], self.net.sizes[i + 1], "ab"[i % 2]
+            params = f"{self.name}_params + {offset}"
+            yield f"    {self.name}_layer({source}, {M}, {params}, {N}, {out});"
+            for function in functions:
+                if function != "identity":
+                    yield f"    {self.name}_{function}({out}, {N});"
+            source, offset = out, offset + M * N + N
+        output = f"{source}[k]"
+        if self._is_scaled():
+            output += f" * {self.name}_output_scales[k] + {self.name}_output_means[k]"
+        yield self._fill("    for (k = 0; k < ${P}_OUTPUTS; k++)")
+        yield f"        outputs[k] = {output};"
+
+    def _prepare(self) -> Iterator[str]:
+        """Yield the statements that compute x from the columns, or check x."""
+        columns = self.columns
+        if columns is None:
+            yield self._fill(templates.CHECK_X)
+            return
+        if columns.numbers:
+            yield self._fill(templates.SCALE_NUMBERS)
+        else:
+            yield "    (void)numbers;"
+        if columns.flagged:
+            yield self._fill(templates.FLAG_MISSING, flags=len(columns.flagged))
+        if any(self.values):
+            offset = len(columns.numbers) + len(columns.flagged)
+            yield self._fill(templates.ENCODE_CATEGORIES, offset=offset)
+        else:
+            yield "    (void)categories;"
