@@ -78,7 +78,7 @@ def test_own_loop(benchmark: Any) -> None:
     if not benchmark.enabled or interpreted():
         return
     ((forward,),) = net._inference._pool.values()
-    ((backward,),) = net._gradients._pool.values()
+    ((backward,),) = net._gradients.plans._pool.values()
     (X, y), out = data(), net.forward(data()[0])
     kernels = sum(best_us(plan) for plan in (forward.run, backward._run, stepper._run))
     loss = best_us(lambda: (out - y) / np.float32(ROWS))

@@ -7,19 +7,15 @@ if TYPE_CHECKING:
     from fastbp.estimators import MLPClassifier, MLPRegressor
     from fastbp.models import Model
     from fastbp.network import Network, gradient_check, load
-    from fastbp.optimizers import (
-        SGD,
-        Adagrad,
-        Adam,
-        AdamW,
+    from fastbp.optimizers import SGD, Adagrad, Adam, AdamW, RMSprop
+    from fastbp.own import OwnActivation, OwnLoss, OwnOptimizer
+    from fastbp.schedules import (
         ConstantSchedule,
         CosineSchedule,
         ExponentialSchedule,
         OneCycleSchedule,
-        RMSprop,
         StepSchedule,
     )
-    from fastbp.own import OwnActivation, OwnLoss, OwnOptimizer
     from fastbp.training.checkpoints import Checkpoints
     from fastbp.training.fit import DivergedError
     from fastbp.training.history import History
@@ -43,12 +39,12 @@ _MODULES = {
     "Adagrad": "optimizers",
     "Adam": "optimizers",
     "AdamW": "optimizers",
-    "ConstantSchedule": "optimizers",
-    "CosineSchedule": "optimizers",
-    "ExponentialSchedule": "optimizers",
-    "OneCycleSchedule": "optimizers",
+    "ConstantSchedule": "schedules",
+    "CosineSchedule": "schedules",
+    "ExponentialSchedule": "schedules",
+    "OneCycleSchedule": "schedules",
     "RMSprop": "optimizers",
-    "StepSchedule": "optimizers",
+    "StepSchedule": "schedules",
     "OwnActivation": "own",
     "OwnLoss": "own",
     "OwnOptimizer": "own",

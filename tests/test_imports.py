@@ -15,7 +15,7 @@ PACKAGE = Path(fastbp.__file__).parent
 LAYERS = (
     ("arrays",),
     ("checks", "optional", "persistence", "reference"),
-    ("compiler", "data"),
+    ("compiler", "data", "schedules"),
     ("kernels",),
     ("choices",),
     ("plan",),
@@ -126,6 +126,7 @@ def test_paths_that_users_know_stay():
     lines = ["import fastbp", *paths]  # found without an import of the module
     for path in (
         *paths,
+        "fastbp.optimizers.CosineSchedule",
         "fastbp.plotting_models.decision_regions",
         "fastbp.runs.report.write_report_page",
     ):

@@ -4,7 +4,8 @@ import numpy as np
 import pytest
 
 import fastbp
-from fastbp.optimizers import OPTIMIZERS, SCHEDULES, as_optimizer, as_schedule
+from fastbp.optimizers import OPTIMIZERS, as_optimizer
+from fastbp.schedules import SCHEDULES, as_schedule
 
 
 def rates(schedule, epochs=10, per_epoch=4):

@@ -6,7 +6,8 @@ import numpy as np
 
 from fastbp.arrays import Array, aligned
 from fastbp.network import Network
-from fastbp.optimizers import Optimizer, Schedule
+from fastbp.optimizers import Optimizer
+from fastbp.schedules import Schedule
 
 # When training no longer improves, the learning rate is divided by PLATEAU_FACTOR; training stops
 # if it is at most LEAST_RATE.

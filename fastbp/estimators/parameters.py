@@ -14,7 +14,8 @@ from fastbp.choices.activations import ACTIVATIONS
 from fastbp.estimators.descent import Descent
 from fastbp.kernels import optimizers
 from fastbp.network import Network
-from fastbp.optimizers import OPTIMIZERS, SCHEDULES, SGD, Adam, Optimizer, Schedule, as_schedule
+from fastbp.optimizers import OPTIMIZERS, SGD, Adam, Optimizer
+from fastbp.schedules import SCHEDULES, Schedule, as_schedule
 
 # Names of activations that differ in scikit-learn, with those of fastbp.
 SKLEARN_NAMES = {row.sklearn: name for name, row in ACTIVATIONS.items() if row.sklearn}

@@ -9,7 +9,7 @@ import numpy as np
 from fastbp.arrays import Array
 from fastbp.models import Model
 from fastbp.network import Network
-from fastbp.optimizers import OPTIMIZERS, SCHEDULES, Optimizer
+from fastbp.optimizers import OPTIMIZERS, Optimizer
 from fastbp.runs.data import Clock, Prepared, WrongUseError
 from fastbp.runs.settings import (
     LABEL_SMOOTHING,
@@ -20,6 +20,7 @@ from fastbp.runs.settings import (
     SMALL_BATCH,
     Settings,
 )
+from fastbp.schedules import SCHEDULES
 from fastbp.training.checkpoints import Checkpoints
 from fastbp.training.fit import DivergedError
 from fastbp.training.history import History

@@ -14,7 +14,7 @@ from fastbp.data.datasets import DATASETS
 from fastbp.data.files import MISSING
 from fastbp.data.targets import TASKS
 from fastbp.network import DTYPES
-from fastbp.optimizers import LARGEST_RATE, OPTIMIZERS, SCHEDULES
+from fastbp.optimizers import LARGEST_RATE, OPTIMIZERS
 from fastbp.plan.processors import MAX_THREADS
 from fastbp.runs.fields import (
     default_of,
@@ -29,6 +29,7 @@ from fastbp.runs.fields import (
     whole,
     widths,
 )
+from fastbp.schedules import SCHEDULES
 
 LEARNING_RATES = {name: kind.command_rate for name, kind in OPTIMIZERS.items()}
 LABEL_SMOOTHING = 0.1

@@ -7,9 +7,10 @@ import numpy as np
 
 from fastbp import checks
 from fastbp.network import Network
-from fastbp.optimizers import Optimizer, Schedule, as_optimizer, as_schedule
+from fastbp.optimizers import Optimizer, as_optimizer
 from fastbp.plan.problem import Data
 from fastbp.plan.processors import MAX_THREADS
+from fastbp.schedules import Schedule, as_schedule
 from fastbp.training.checkpoints import Checkpoints
 from fastbp.training.fit import Fit
 from fastbp.training.history import History

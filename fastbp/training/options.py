@@ -8,7 +8,8 @@ import numpy as np
 
 from fastbp import checks
 from fastbp.network import Network
-from fastbp.optimizers import Optimizer, Schedule
+from fastbp.optimizers import Optimizer
+from fastbp.schedules import Schedule
 from fastbp.training.checkpoints import Checkpoints
 from fastbp.training.history import History
 from fastbp.training.interruption import Interruption

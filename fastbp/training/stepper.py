@@ -9,9 +9,10 @@ from fastbp import checks, persistence
 from fastbp.arrays import Array
 from fastbp.kernels import optimizers as kernels
 from fastbp.network import Network
-from fastbp.optimizers import Optimizer, Schedule, as_optimizer, as_schedule
+from fastbp.optimizers import Optimizer, as_optimizer
 from fastbp.plan.operand import Memory, Operand
 from fastbp.plan.plan import Plan, once
+from fastbp.schedules import Schedule, as_schedule
 from fastbp.training.fit import DivergedError
 from fastbp.training.history import History
 

@@ -9,7 +9,7 @@ import pytest
 from rounding import eps
 
 import fastbp
-from fastbp.network import network as network_module
+from fastbp.network import gradients as gradients_module
 from fastbp.training import stepper as stepping
 
 LOSSES = "softmax_cross_entropy", "sigmoid_cross_entropy", "squared_error", "poisson"
@@ -116,7 +116,7 @@ def test_loss_and_gradients_are_the_same_from_a_kept_plan_and_a_new_one(monkeypa
     net = network("softmax_cross_entropy")
     X, y, weights = rows(7, 3), np.arange(7) % 2, np.arange(7.0)
     kept = [net.loss_and_gradients(X, y, weights, **how) for _ in range(2)]
-    monkeypatch.setattr(network_module, "COPIED_BYTES", 0)
+    monkeypatch.setattr(gradients_module, "MAX_COPIED_BYTES", 0)
     new = net.loss_and_gradients(X, y, weights, **how)
     for loss, gradient in kept:
         assert loss == pytest.approx(new[0], rel=1e-14)
@@ -387,7 +387,7 @@ def test_memory_of_large_batches_is_not_kept():
     net, X = fastbp.Network([100, 20, 2], loss="squared_error"), np.zeros((9000, 100), "float32")
     for n in (9000, 8000):
         net.backward(X[:n], np.ones((n, 2), "float32"))
-    assert not any(net._gradients._pool.values())
+    assert not any(net._gradients.plans._pool.values())
 
 
 def test_large_weights_of_rows_do_not_overflow():
