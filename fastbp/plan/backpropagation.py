@@ -6,6 +6,7 @@ layers and leave gradients.
 
 from fastbp.choices.activations import Activation
 from fastbp.kernels import dense, products, random, sparse
+from fastbp.plan import choice
 from fastbp.plan.block import add_product
 from fastbp.plan.forward import ForwardLowering
 from fastbp.plan.operand import Operand, Transposed
@@ -51,11 +52,21 @@ class BlockLowering(ForwardLowering):
         if self.has_narrow_outputs() and self.objective.dropout is None:
             self.narrow_backward()
             layer -= 1
+        else:
+            self.set_last_delta()
         while layer >= 0:
             self.weight_gradient(layer)
             if layer > 0:
                 self.backward_to_layer_below(layer)
             layer -= 1
+
+    def set_last_delta(self) -> None:
+        """Use z^T as the last layer's delta or, where its products are unsafe, a copy of it."""
+        M, K = self.layout.sizes[-2:]
+        if not choice.allows_two_transposes(self.layout, self.count * M * K):
+            self.last_delta = self.layer_rows(self.shared.outputs, self.last)  # no longer needed
+            copy = products.transpose, self.z, self.last_delta
+            self.plan.add(*copy, layer=self.last, formula="delta, rows first")
 
     def clear_in_first_block(self, gradient: Operand) -> None:
         """Set a gradient to 0 that every block adds to."""
@@ -91,7 +102,7 @@ class BlockLowering(ForwardLowering):
         if layer == 0 and self.problem.is_sparse:
             self.sparse_weight_gradient(dW)
         elif layer == self.last:
-            self.add_weight_gradient(layer, dW, self.z.T)
+            self.add_weight_gradient(layer, dW, self.last_delta)
         elif self.thread.divided[layer]:
             return  # ``StepLowering.divided_gradient`` computes it after a meeting of the threads
         else:
@@ -150,7 +161,7 @@ class BlockLowering(ForwardLowering):
 
     def backward_through_weights(self, layer: int, out: Operand, formula: str) -> None:
         """out = delta W^T of a layer."""
-        delta: Operand | Transposed = self.z.T
+        delta = self.last_delta
         W_transposed: Operand | Transposed = self.W(layer).T
         if layer < self.last:
             delta = self.layer_rows(self.shared.deltas, layer)

@@ -94,6 +94,7 @@ class Block:
         else:
             self.y = shared.y.part(first * K, K, count)
         self.z = shared.z.part(first * K, K, count, name="z")
+        self.last_delta: Operand | Transposed = self.z.T  # the loss turns z into it
         self.row_weights = shared.row_weights.part(first, count)
 
     # ---------------------------------------------------------------- operands

@@ -83,6 +83,16 @@ def transposes(M: int, N: int) -> bool:
     return M >= TRANSPOSED_ROW and N <= TRANSPOSED_COLUMNS
 
 
+def allows_two_transposes(layout: Layout, multiplications: int) -> bool:
+    """Whether OpenBLAS may compute a product of two transposed matrices.
+
+    Its AVX-512 kernels for small float32 products of this form (0.3.33 and 0.3.34) are not
+    thread-safe: while two threads call them, they write wrong results, also outside of the result.
+    """
+    small = native.small_products() and multiplications <= SMALL_PRODUCT
+    return not (small and layout.dtype.name == "float32")
+
+
 def product_by_transpose(rows: int, N: int) -> bool:
     """Whether a product of ``rows`` rows is small enough to be computed as W^T a^T."""
     return rows * N <= TRANSPOSED_PRODUCT

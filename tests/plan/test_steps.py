@@ -12,6 +12,9 @@ import pytest
 from slow import all_of
 
 import fastbp
+from fastbp import kernels
+from fastbp.compiler import native
+from fastbp.compiler.native import TRANSPOSED
 from fastbp.plan import choice, processors, steps
 from fastbp.plan.buffers import Problem
 from fastbp.plan.problem import Batches, Data
@@ -155,6 +158,39 @@ def test_the_same_seed_and_threads_give_the_same_bits(threads):
     nets = [trained([20, 30, 10], 200, threads, dtype="float32")[0] for _ in range(5)]
     for net in nets[1:]:
         np.testing.assert_array_equal(net.params, nets[0].params)
+
+
+@pytest.mark.parametrize("sizes", [[20, 30, 10], [9, 40, 16, 7], [30, 5], [7, 33, 31]], ids=str)
+def test_small_products_are_thread_safe(sizes):
+    """OpenBLAS has kernels that are not; with them, one of ten of these runs was wrong."""
+    X, y = examples(300, sizes, "softmax_cross_entropy", "float32")
+    results = []
+    for _ in range(60):
+        net = fastbp.Network(sizes, seed=1)
+        fastbp.train(net, X, y, epochs=2, batch_size=100, n_threads=2, optimizer=fastbp.SGD(0.05))
+        results.append(net.params)
+    assert all(np.array_equal(params, results[0]) for params in results)
+
+
+@pytest.mark.parametrize("sizes", [[20, 30, 10], [30, 12]], ids=str)
+@pytest.mark.parametrize("loss", ["softmax_cross_entropy", "squared_error"])
+def test_no_small_product_has_two_transposed_matrices(sizes, loss, monkeypatch):
+    monkeypatch.setattr(native, "core", lambda: "SkylakeX")
+    X, y = examples(50, sizes, loss, "float32")
+    net = fastbp.Network(sizes, loss=loss)
+    problem = Problem.for_training(
+        net.layout, net.objective(), fastbp.SGD().rule(0.0), Data(X, y), Batches(50), n_threads=1
+    )
+    made = steps.Steps(problem, net.params)
+    products = [
+        operation
+        for operations in made.plans[0].lists.values()
+        for operation in operations
+        if operation.kernel is kernels.product
+    ]
+    assert len(products) >= 2
+    for product in products:
+        assert (product.arguments[1], product.arguments[3]) != (TRANSPOSED, TRANSPOSED)
 
 
 def test_sizes_at_random_agree():
