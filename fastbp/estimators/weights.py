@@ -10,19 +10,10 @@ from fastbp.choices.activations import ACTIVATIONS
 from fastbp.estimators.descent import Descent
 from fastbp.estimators.parameters import PerceptronParameters
 from fastbp.network import Network
+from fastbp.network.views import Views
 from fastbp.plan.problem import Objective
 
 RELU = "relu"  # scikit-learn draws the weights of a network without hidden layers as for ReLU
-
-
-class Views(list[Array]):
-    """Arrays of a network; assigning an element writes into the array."""
-
-    def __setitem__(self, place: Any, value: Any) -> None:
-        several = isinstance(place, slice)
-        views, values = (self[place], value) if several else ([self[place]], [value])
-        for view, new in zip(views, values, strict=True):
-            view[...] = new
 
 
 class PerceptronWeights(PerceptronParameters):
@@ -33,20 +24,20 @@ class PerceptronWeights(PerceptronParameters):
     @property
     def coefs_(self) -> list[Array]:
         """Weights of each layer, (fan-in, fan-out): views of one flat buffer."""
-        return Views(self._fitted().weights)
+        return Views("coefs_", self._fitted().weights)
 
     @coefs_.setter
     def coefs_(self, values: Iterable[Any]) -> None:
-        _assign(self._fitted().weights, "coefs_", values)
+        self.coefs_[:] = values
 
     @property
     def intercepts_(self) -> list[Array]:
         """Biases of each layer, (fan-out,): views of one flat buffer."""
-        return Views(self._fitted().biases)
+        return Views("intercepts_", self._fitted().biases)
 
     @intercepts_.setter
     def intercepts_(self, values: Iterable[Any]) -> None:
-        _assign(self._fitted().biases, "intercepts_", values)
+        self.intercepts_[:] = values
 
     def _fitted(self) -> Network:
         if "_net" not in vars(self):
@@ -112,15 +103,3 @@ class PerceptronWeights(PerceptronParameters):
         # scikit-learn clips probabilities at the machine epsilon, which limits a label's loss.
         limit = np.inf if self.label_smoothing else -float(np.log(np.finfo(dtype).eps))
         return objective._replace(by_rows=True, max_label_loss=limit)
-
-
-def _assign(views: list[Array], name: str, values: Iterable[Any]) -> None:
-    """Write ``values`` into ``views`` if all shapes agree."""
-    given = [np.asarray(value) for value in values]
-    shapes = [view.shape for view in views]
-    if [value.shape for value in given] != shapes:
-        raise ValueError(
-            f"{name} must have the shapes {shapes}; these are {[v.shape for v in given]}"
-        )
-    for view, value in zip(views, given, strict=True):
-        view[:] = value

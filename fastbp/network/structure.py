@@ -11,10 +11,15 @@ from fastbp.arrays import Array, aligned
 from fastbp.checks import choose
 from fastbp.choices.activations import ACTIVATIONS, Activation
 from fastbp.choices.losses import FREE_OUTPUTS, LOSSES, Loss
+from fastbp.network.views import Views
 from fastbp.own import OwnActivation, OwnLoss, fill_in
 from fastbp.plan.problem import Layout
 
 DTYPES = ("float32", "float64")
+
+
+# Attributes that are set once; another value would not fit the parameters.
+FIXED = ("sizes", "activations", "out_activation", "loss", "loss_row", "dtype", "layout")
 
 
 class Structure:
@@ -44,13 +49,13 @@ class Structure:
                 f"with one output take sigmoid_cross_entropy. sizes is {sizes!r}"
             )
         self.dtype = _dtype(dtype)
-        self.huber_delta = checks.real("huber_delta", huber_delta, 0.0, open_ends="low")
+        self.huber_delta = huber_delta
         last = _last_activation(out_activation, self.loss_row)
         self.out_activation = out_activation if last is None else last.name
 
         self.layout = Layout.of(self.sizes, tuple(rows), last, self.dtype)
         self._compile_own()
-        self.params = aligned(self.layout.params, self.dtype, 0.0)
+        self._params = aligned(self.layout.params, self.dtype, 0.0)
         self._set_views()
         self._draw_weights(np.random.default_rng(seed))
         self._prepare()
@@ -77,22 +82,67 @@ class Structure:
             piece.compile(self.dtype)
 
     def _set_views(self) -> None:
-        self.weights: list[Array] = []
-        self.biases: list[Array] = []
+        weights: list[Array] = []
+        biases: list[Array] = []
         for i, (M, N) in enumerate(zip(self.sizes[:-1], self.sizes[1:], strict=True)):
             W, b = self.layout.weight_starts[i], self.layout.bias_starts[i]
-            self.weights.append(self.params[W:b].reshape(M, N))
-            self.biases.append(self.params[b : b + N])
+            weights.append(self._params[W:b].reshape(M, N))
+            biases.append(self._params[b : b + N])
+        self._weights, self._biases = Views("weights", weights), Views("biases", biases)
+
+    def __setattr__(self, name: str, value: Any) -> None:
+        if name in FIXED and name in self.__dict__:
+            raise AttributeError(
+                f"{name} of a network cannot be changed from {self.__dict__[name]!r} to {value!r}; "
+                "make another Network"
+            )
+        super().__setattr__(name, value)
+
+    @property
+    def params(self) -> Array:
+        """All parameters, (P,). An assignment copies the values into the same memory."""
+        return self._params
+
+    @params.setter
+    def params(self, values: Any) -> None:
+        self._params[...] = checks.alike("params", values, self._params, self._params.shape)
+
+    @property
+    def weights(self) -> Views:
+        """Weights (fan-in, fan-out) of each layer, as views of ``params``; assignments copy."""
+        return self._weights
+
+    @weights.setter
+    def weights(self, values: Iterable[Any]) -> None:
+        self._weights[:] = values
+
+    @property
+    def biases(self) -> Views:
+        """Biases (fan-out,) of each layer, as views of ``params``; assignments copy."""
+        return self._biases
+
+    @biases.setter
+    def biases(self, values: Iterable[Any]) -> None:
+        self._biases[:] = values
+
+    @property
+    def huber_delta(self) -> float:
+        """Residual at which ``huber`` changes from quadratic to linear; above 0."""
+        return self._huber_delta
+
+    @huber_delta.setter
+    def huber_delta(self, value: float) -> None:
+        self._huber_delta = checks.real("huber_delta", value, 0.0, open_ends="low")
 
     def __getstate__(self) -> dict[str, Any]:
         state = self.__dict__.copy()
-        del state["weights"], state["biases"]
+        del state["_weights"], state["_biases"]
         return state
 
     def __setstate__(self, state: dict[str, Any]) -> None:
         self.__dict__.update(state)
-        self.params = aligned(len(state["params"]), self.dtype)
-        self.params[:] = state["params"]
+        self._params = aligned(len(state["_params"]), self.dtype)
+        self._params[:] = state["_params"]
         self._set_views()
         self._prepare()
 

@@ -53,7 +53,7 @@ class GradientPlan:
         inputs: bool,
     ) -> None:
         layout.check(params)
-        self.params, self.place, real = params, (params.ctypes.data, params.size), layout.dtype
+        real = layout.dtype
         self.X = np.zeros((rows, layout.sizes[0]), real)
         self.y = np.zeros((rows, *targets.shape[1:]), targets.dtype)
         self.weights = np.ones(rows, real) if weighted else None
@@ -105,7 +105,7 @@ class Gradients:
     ) -> GradientPlan:
         """Take a plan out of the pool, or make one; ``give`` returns it to the pool.
 
-        Plans with the same ``key`` differ only in their parameters.
+        All calls have the same array ``params``; plans with the same ``key`` are alike.
         """
         free = self._pool.get(key)
         if free is None:
@@ -113,24 +113,11 @@ class Gradients:
                 self._pool.clear()
             free = self._pool[key] = []
         try:
-            plan = free.pop()
+            return free.pop()
         except IndexError:
-            plan = None
-        if plan is not None and plan.params is params:
-            stale = plan.place != (params.ctypes.data, params.size)
-        else:
-            stale = True
-        if plan is None or stale:
-            plan = GradientPlan(
-                params,
-                self.layout,
-                objective,
-                rows,
-                targets,
-                weighted=weighted,
-                inputs=inputs,
+            return GradientPlan(
+                params, self.layout, objective, rows, targets, weighted=weighted, inputs=inputs
             )
-        return plan
 
     def give(self, key: Any, plan: GradientPlan) -> None:
         """Return a plan to the pool."""

@@ -109,7 +109,8 @@ COPIED_BYTES = 1 << 15
 class Inference:
     """Plans for the outputs of a network, kept between calls.
 
-    Several threads may call at the same time: a plan in use is taken out of the pool.
+    All calls have the same array ``params``, whose values may change. Several threads may call at
+    the same time: a plan in use is taken out of the pool.
     """
 
     def __init__(self, layout: Layout) -> None:
@@ -163,8 +164,6 @@ class Inference:
         except (KeyError, IndexError):
             self._few.setdefault(key, [])
             rows = _Rows(self.layout, params, len(X), X.dtype, link)
-        if rows.params is not params or rows.size != params.size:
-            rows = _Rows(self.layout, params, len(X), X.dtype, link)
         rows.X[...] = X
         stopped = rows.run()
         out: Array = rows.out.copy()
@@ -178,7 +177,7 @@ class Inference:
             rows = free.pop()
         except IndexError:
             rows = None
-        if rows is None or not rows.serves(params, len(X)):
+        if rows is None or not rows.serves(len(X)):
             rows = _Rows(self.layout, params, len(X), X.dtype, link)
         finite = rows(X, out)
         free.append(rows)
@@ -191,7 +190,6 @@ class _Rows:
     def __init__(self, layout: Layout, params: Array, capacity: int, dtype: Any, link: Any) -> None:
         M, K, real = layout.sizes[0], layout.sizes[-1], layout.dtype
         layout.check(params)
-        self.params, self.size = params, params.size
         self.capacity = self.count = capacity
         small = capacity * (M + K) * real.itemsize <= COPIED_BYTES
         self.copies = small or capacity <= choice.FEW_ROWS or interpreted()
@@ -214,10 +212,8 @@ class _Rows:
         self.plan.finish()
         return once(self.plan, "rows")
 
-    def serves(self, params: Array, count: int) -> bool:
-        """Whether the plan is for these parameters and has memory for ``count`` rows."""
-        if self.params is not params or self.size != params.size:
-            return False
+    def serves(self, count: int) -> bool:
+        """Whether the plan has memory for ``count`` rows."""
         return count == self.count or (count <= self.capacity and not interpreted())
 
     def __call__(self, X: Array, out: Array) -> bool:

@@ -194,9 +194,6 @@ class Steps:
         means : (epochs ended, 2) array
             Mean loss and score of each.
         """
-        params = self._shared.params
-        if self.params.size != params.size or self.params.ctypes.data != params.address:
-            raise ValueError("net.params was resized after training began; it must keep its size")
         self.layout.check(self.params, writes=self._writes)
         rates = np.ascontiguousarray(rates, np.float64)
         if self.threads == 1:

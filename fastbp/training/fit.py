@@ -153,8 +153,6 @@ class Fit:
             Learning rates of the steps.
         """
         steps, options = self.steps, self.options
-        if self.net.params is not steps.params:
-            raise ValueError("net.params was replaced while training; write to it instead")
         numbers = np.arange(steps.taken, steps.taken + count)
         factors = options.schedule.factors(numbers, steps.per_epoch, self.total)
         rates = options.optimizer.learning_rate * factors

@@ -96,11 +96,10 @@ class Stepper:
         self._lower()
 
     def _lower(self) -> None:
-        """Make the plan of a step, for the parameters as they are now."""
+        """Make the plan of a step."""
         net, rule = self.net, self.optimizer.rule(self.clip)
-        params = net.params
+        params, plan = net.params, Plan()
         net.layout.check(params, writes=True)
-        self._params, self._place, plan = params, (params.ctypes.data, params.size), Plan()
         found = self._memory.new("found", (1, 8), np.float64)
         totals = self._memory.new("totals", (4,), np.float64)
         self._found, self._totals = found.array(), totals.array()
@@ -147,9 +146,7 @@ class Stepper:
             If the gradient is not finite; nothing has moved then.
         """
         params = self.net.params
-        if params is not self._params or (params.ctypes.data, params.size) != self._place:
-            self._lower()
-        elif not params.flags.writeable:
+        if not params.flags.writeable:
             self.net.layout.check(params, writes=True)
         ready = type(gradient) is np.ndarray and gradient.dtype == self._given.dtype
         if not ready or gradient.shape != self._given.shape:
