@@ -1,4 +1,4 @@
-"""Limits that keep kernels short, and what every plan must hold to."""
+"""Rules for kernels and for every plan."""
 
 import ast
 import inspect
@@ -22,18 +22,13 @@ FILES = sorted([*(PACKAGE / "kernels").glob("*.py"), *(PACKAGE / "compiler").glo
 def functions(path):
     for node in ast.walk(ast.parse(path.read_text())):
         if isinstance(node, ast.FunctionDef):
-            docstring = node.body[0] if ast.get_docstring(node) else None
-            spared = 0 if docstring is None else docstring.end_lineno - docstring.lineno + 1
-            yield node, node.end_lineno - node.lineno + 1 - spared
+            yield node
 
 
 @pytest.mark.parametrize("path", FILES, ids=lambda path: path.name)
-def test_kernels_are_short(path):
-    assert len(path.read_text().splitlines()) <= 400
-    for node, lines in functions(path):
-        assert lines <= 60, node.name
+def test_kernels_have_no_optional_arguments(path):
+    for node in functions(path):
         if {"kernel", "loop", "part", "scalar"} & {ast.unparse(d) for d in node.decorator_list}:
-            assert len(node.args.args) <= 8, node.name
             assert not node.args.defaults, f"{node.name} has optional arguments"
             assert "None" not in ast.unparse(node.args), node.name
 
@@ -47,7 +42,7 @@ def test_the_loop_is_short():
 def test_kernels_have_no_codes_to_switch_on():
     """A choice between activations, losses or optimizers is a choice between kernels."""
     for path in FILES:
-        for node, _ in functions(path):
+        for node in functions(path):
             if not any(ast.unparse(d) == "kernel" for d in node.decorator_list):
                 continue
             names = {argument.arg for argument in node.args.args}

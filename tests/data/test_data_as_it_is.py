@@ -300,9 +300,9 @@ def test_large_finite_numbers_pass():
 def test_threads_predict_what_one_does(activation, monkeypatch):
     X = np.random.default_rng(0).standard_normal((30_001, 12)).astype("f4")
     net = network(activation=activation)
-    monkeypatch.setattr(network_module, "THREADED_ROWS", np.inf)
+    monkeypatch.setattr(network_module, "MIN_THREADED_WORK", np.inf)
     alone = net.forward(X)
-    monkeypatch.setattr(network_module, "THREADED_ROWS", 1)
+    monkeypatch.setattr(network_module, "MIN_THREADED_WORK", 1)
     monkeypatch.setattr(network_module, "own_processors", lambda: 3)
     np.testing.assert_allclose(net.forward(X), alone, rtol=1e-5, atol=1e-7)
     X[20_000, 2] = np.nan

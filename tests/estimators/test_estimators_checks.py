@@ -12,7 +12,7 @@ THEIRS = importlib.import_module("sklearn.neural_network.tests.test_mlp")
 
 # These call private methods of scikit-learn's classes.
 PRIVATE = {"test_fit", "test_gradient"}
-# Each of these is compiled for types of its own; test_estimators.py has tests of the same options.
+# Each of these compiles kernels for other types; test_estimators_*.py test the same options.
 APART = {
     "test_mlp_diverging_loss",
     "test_multilabel_classification",

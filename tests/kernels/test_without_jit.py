@@ -12,13 +12,15 @@ pytest.importorskip("pytest_cov")
 ROOT = Path(__file__).parents[2]
 
 
+KERNEL_TESTS = ("scalar", "random", "rows", "dense", "losses", "updates")
 # What takes longest without the compiler, and covers no line that the rest does not.
 LEFT_OUT = "finite_differences or whole_range or blocks_of_rows or narrow"
 
 
 def run_uncompiled(tests: str, marks: str, folder: Path, *options: str) -> None:
     """Run the tests of kernels and plans in a process without the compiler."""
-    files = "tests/kernels/test_kernels.py", "tests/plan/test_plan.py"
+    kernels = [f"tests/kernels/test_{name}.py" for name in KERNEL_TESTS]
+    files = *kernels, "tests/plan/test_plan.py"
     result = subprocess.run(
         [
             sys.executable,

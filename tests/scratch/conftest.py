@@ -1,4 +1,4 @@
-"""Fixtures."""
+"""Fixtures of the tests of `fastbp.scratch`."""
 
 import pytest
 

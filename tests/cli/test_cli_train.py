@@ -1,0 +1,279 @@
+"""The commands train, plan, warmup and help."""
+
+import os
+import re
+import shutil
+import signal
+import subprocess
+import sys
+import time
+from pathlib import Path
+
+import numpy as np
+import pytest
+from command import FILES, left_in, rows, run
+
+import fastbp
+from fastbp import datasets
+from fastbp.cli import main, training
+from fastbp.optimizers import OPTIMIZERS
+from fastbp.runs.settings import LEARNING_RATES
+
+COLUMNS = [
+    "epoch",
+    "loss",
+    "accuracy",
+    "validation_loss",
+    "validation_accuracy",
+    "learning_rate",
+    "seconds",
+    "samples_per_second",
+]
+# Where pip puts the command beside the interpreter; pytest may run without that on the path.
+SCRIPT = shutil.which("fastbp", path=str(Path(sys.executable).parent))
+
+
+def accuracy(output: str) -> float:
+    found = re.search(r"^held-out accuracy +([\d.]+)%", output, re.MULTILINE)
+    assert found, output
+    return float(found[1]) / 100
+
+
+@pytest.fixture(scope="module")
+def home(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """Where the main job, with nothing said, was run."""
+    return tmp_path_factory.mktemp("home")
+
+
+@pytest.fixture(scope="module")
+def main_job(home: Path) -> subprocess.CompletedProcess[str]:
+    return run("train", cwd=home)
+
+
+def test_main_job_learns_the_digits(main_job: subprocess.CompletedProcess[str], home: Path) -> None:
+    assert main_job.returncode == 0, main_job.stderr
+    assert accuracy(main_job.stdout) >= 0.97
+    assert "359 held out" in main_job.stdout
+    assert re.search(r"^training time +\d+\.\d\d s for 30 epochs$", main_job.stdout, re.MULTILINE)
+    assert re.search(r"^speed +[\d,]+ examples/s", main_job.stdout, re.MULTILINE)
+    assert "epoch 30/30" in main_job.stderr
+    # Kernels are compiled before the first epoch begins, and are not taken from its time again.
+    took = float((home / "runs" / "digits" / "history.csv").read_text().split()[-1].split(",")[-2])
+    assert f"\ntraining time      {took:.2f} s for 30 epochs\n" in main_job.stdout
+    assert "\x1b" not in main_job.stdout + main_job.stderr
+
+
+def test_the_plan_of_a_model_is_printed_and_measured(
+    main_job: subprocess.CompletedProcess[str], home: Path
+) -> None:
+    assert main_job.returncode == 0
+    done = run("plan", "runs/digits", cwd=home)  # with the run's batch size
+    assert done.returncode == 0, done.stderr
+    assert done.stdout.startswith(
+        "One step of 64-256-10, relu, softmax_cross_entropy, Adam, 32 rows"
+    )
+    assert "A whole step takes" in done.stdout
+    assert max(map(len, done.stdout.splitlines())) <= 132
+    both = run("plan", "runs/digits/model.safetensors", "--threads", "2", cwd=home)
+    assert both.stdout.splitlines()[0].count(", 128 rows") == 1  # a file says nothing of a run
+    assert "wait for the other threads" in both.stdout
+    assert "A whole step takes" not in both.stdout
+    for wrong, words in (
+        (("nothing",), "there is no model nothing"),
+        (("runs/digits", "--batch-size", "0"), "batch_size must be from 1"),
+        (("runs/digits", "--optimizer", "adm"), "did you mean 'adam'"),
+    ):
+        refused = run("plan", *wrong, cwd=home)
+        assert refused.returncode == 2
+        assert words in refused.stderr
+        assert "Traceback" not in refused.stderr
+
+
+def test_main_job_leaves_its_files_and_names_them(
+    main_job: subprocess.CompletedProcess[str], home: Path
+) -> None:
+    folder = home / "runs" / "digits"
+    assert left_in(home) == ["runs"]
+    assert left_in(folder) == FILES
+    for name in FILES:
+        assert name == "checkpoints" or str(Path("runs", "digits", name)) in main_job.stdout
+    assert (folder / "training.png").read_bytes().startswith(b"\x89PNG\r\n\x1a\n")
+    assert (folder / "training.png").stat().st_size > 20_000
+
+
+def test_history_has_a_row_per_epoch(
+    main_job: subprocess.CompletedProcess[str], home: Path
+) -> None:
+    table = rows(home / "runs" / "digits" / "history.csv")
+    assert list(table[0]) == COLUMNS
+    assert [int(row["epoch"]) for row in table] == list(range(1, 31))
+    last = float(table[-1]["validation_accuracy"])
+    assert last == pytest.approx(accuracy(main_job.stdout), abs=1e-4)
+
+
+def test_model_file_gives_the_accuracy_printed(
+    main_job: subprocess.CompletedProcess[str], home: Path
+) -> None:
+    net = fastbp.load(home / "runs" / "digits" / "model.safetensors")
+    _, held_out = datasets.split(datasets.digits(), 0.2, 0)
+    measured = float(np.mean(net.predict(held_out.X) == held_out.y))
+    assert measured == pytest.approx(accuracy(main_job.stdout), abs=1e-4)
+
+
+def test_same_seed_same_model(main_job: subprocess.CompletedProcess[str], home: Path) -> None:
+    again = run("train", "digits", "--seed", "0", "--out", "again/here", cwd=home)
+    other = run("train", "--seed", "1", "--out", "other", cwd=home)
+    assert (again.returncode, other.returncode) == (0, 0)
+    assert accuracy(other.stdout) >= 0.97
+    first, second, third = (
+        fastbp.load(home / folder / "model.safetensors").params.tobytes()
+        for folder in ("runs/digits", "again/here", "other")
+    )
+    assert first == second
+    assert first != third
+
+
+def test_a_second_run_replaces_the_files_of_the_first(tmp_path: Path) -> None:
+    (tmp_path / "keep").touch()
+    for name in (*FILES, "regions.png", "weights.svg"):
+        if name != "checkpoints":
+            (tmp_path / name).write_text("old")
+    for epochs in (2, 1):
+        result = run("train", "--epochs", str(epochs), "--out", ".", cwd=tmp_path)
+        assert result.returncode == 0, result.stderr
+        assert left_in(tmp_path) == sorted([*FILES, "keep"])
+        assert len(rows(tmp_path / "history.csv")) == epochs
+        assert "old" not in {(tmp_path / name).read_bytes()[:3] for name in FILES[2:]}
+
+
+@pytest.mark.skipif(SCRIPT is None, reason="the command is not installed beside this Python")
+def test_installed_command_takes_every_option(tmp_path: Path) -> None:
+    options = (
+        "train digits --hidden 24 12 --activation tanh --epochs 3 --batch-size 100 "
+        "--optimizer sgd --lr 0.25 --label-smoothing 0 --seed 5 --out a/b"
+    )
+    result = run(*options.split(), cwd=tmp_path, command=(str(SCRIPT),))
+    assert result.returncode == 0, result.stderr
+    net = fastbp.load(tmp_path / "a" / "b" / "model.safetensors")
+    assert net.sizes == (64, 24, 12, 10)
+    assert net.activations == ("tanh", "tanh")
+    table = rows(tmp_path / "a" / "b" / "history.csv")
+    assert len(table) == 3
+    assert 0 < float(table[0]["learning_rate"]) < 0.25
+    assert "64-24-12-10, tanh" in result.stdout
+    assert "sgd, learning rate 0.25 (cosine schedule), batches of 100, seed 5" in result.stdout
+
+
+def test_no_hidden_layer_is_a_network_too(tmp_path: Path) -> None:
+    result = run("train", "--hidden", "0", "--epochs", "2", "--out", "linear", cwd=tmp_path)
+    assert result.returncode == 0, result.stderr
+    assert fastbp.load(tmp_path / "linear" / "model.safetensors").sizes == (64, 10)
+
+
+def test_every_optimizer_has_a_learning_rate() -> None:
+    assert LEARNING_RATES.keys() == OPTIMIZERS.keys()
+
+
+def test_version_and_help(capsys: pytest.CaptureFixture[str]) -> None:
+    for arguments in (["--version"], ["--help"], ["train", "--help"]):
+        with pytest.raises(SystemExit) as ended:
+            main(arguments)
+        assert ended.value.code == 0
+    printed = capsys.readouterr().out
+    assert printed.startswith(f"fastbp {fastbp.__version__}\n")
+    for option in ("hidden", "epochs", "batch-size", "optimizer", "lr", "seed", "out"):
+        assert f"--{option} " in printed
+
+
+def test_without_a_command_the_help_is_shown(capsys: pytest.CaptureFixture[str]) -> None:
+    assert main([]) == 2
+    assert "fastbp train" in capsys.readouterr().err
+
+
+def test_slow_libraries_are_left_out(tmp_path: Path) -> None:
+    code = (
+        "import sys; from fastbp.cli import main; main(['train', '--epochs', '1']);"
+        "print({'sklearn', 'matplotlib.pyplot', 'pandas'} & sys.modules.keys())"
+    )
+    result = run("-c", code, cwd=tmp_path, command=(sys.executable,))
+    assert result.stdout.splitlines()[-1] == "set()"
+
+
+def test_without_matplotlib_all_but_the_picture_is_written(tmp_path: Path) -> None:
+    code = (
+        "import sys; sys.modules['matplotlib'] = None; from fastbp.cli import main;"
+        "sys.exit(main(['train', '--epochs', '1', '--out', 'here']))"
+    )
+    result = run("-c", code, cwd=tmp_path, command=(sys.executable,))
+    assert result.returncode == 0, result.stderr
+    assert left_in(tmp_path / "here") == [name for name in FILES if not name.endswith(".png")]
+    assert re.search(r"^no pictures .*pip install \"fastbp\[plot\]\"", result.stdout, re.MULTILINE)
+
+
+@pytest.mark.skipif(os.name == "nt", reason="Windows has no SIGINT to send")
+def test_ctrl_c_ends_early_and_keeps_what_was_learnt(tmp_path: Path) -> None:
+    command = [sys.executable, "-m", "fastbp", "train", "--epochs", "900000", "--out", "run"]
+    command += ["--checkpoint-epochs", "50"]
+    with (
+        (tmp_path / "log").open("w+") as log,
+        subprocess.Popen(command, cwd=tmp_path, stdout=log, stderr=log) as process,
+    ):
+        try:
+            # The first checkpoint says that training is under way.
+            deadline = time.monotonic() + 100
+            while not list(tmp_path.glob("run/checkpoints/*.safetensors")):
+                assert process.poll() is None
+                assert time.monotonic() < deadline
+                time.sleep(0.1)
+            process.send_signal(signal.SIGINT)
+            code = process.wait(timeout=60)
+        finally:
+            process.kill()
+    log_text = (tmp_path / "log").read_text()
+    assert code == 130, log_text
+    assert "Traceback" not in log_text
+    table = rows(tmp_path / "run" / "history.csv")
+    assert 0 < len(table) < 900_000
+    assert f"by Ctrl-C, after {len(table):,} of 900,000 epochs" in log_text
+    assert left_in(tmp_path / "run") == FILES
+    net = fastbp.load(tmp_path / "run" / "model.safetensors")
+    _, held_out = datasets.split(datasets.digits(), 0.2, 0)
+    measured = float(np.mean(net.predict(held_out.X) == held_out.y))
+    assert measured == pytest.approx(accuracy(log_text), abs=1e-4)
+
+
+def test_warmup_compiles_and_says_so(tmp_path: Path) -> None:
+    done = run("warmup", cwd=tmp_path)
+    assert done.returncode == 0, done.stderr
+    assert re.fullmatch(r"compiled for float32 in \d+\.\d s\n", done.stdout)
+    assert left_in(tmp_path) == []
+
+
+def test_what_is_warmed_serves_the_command(tmp_path: Path) -> None:
+    code = (
+        "import fastbp; from fastbp import cli; from fastbp.plan import operation\n"
+        "fastbp.warmup()\n"
+        "before = list(operation.compiled)\n"
+        "for name in ('digits', 'iris', 'diabetes'):\n"
+        "    command = f'train {name} --epochs 1 --picture none --out {name}'\n"
+        "    assert cli.main(command.split()) == 0\n"
+        "assert operation.compiled == before, operation.compiled\n"
+    )
+    done = run("-c", code, cwd=tmp_path, command=(sys.executable,))
+    assert done.returncode == 0, done.stderr
+
+
+def test_warmup_hands_on_what_it_is_told(monkeypatch: pytest.MonkeyPatch) -> None:
+    asked: list[object] = []
+    monkeypatch.setattr(training, "warmup", lambda dtype, **more: asked.append((dtype, more)))
+    assert main(["warmup", "--dtype", "float64", "--estimators"]) == 0
+    assert main(["warmup"]) == 0
+    assert asked == [("float64", {"estimators": True}), ("float32", {"estimators": False})]
+
+
+def test_warmup_names_a_precision_it_does_not_know(tmp_path: Path) -> None:
+    done = run("warmup", "--dtype", "float16", cwd=tmp_path)
+    assert done.returncode == 2
+    assert "float16" in done.stderr
+    assert "float32" in done.stderr
+    assert "Traceback" not in done.stderr
