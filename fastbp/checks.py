@@ -1,7 +1,7 @@
-"""Checks at the boundary: once, before any compiled code runs, with the bad value in the message.
+"""Checks of arguments, made once before any compiled code runs; messages quote the bad value.
 
-Each function returns its argument in the form that kernels take, without a copy where it has that
-form already, or raises and has changed nothing.
+Each function returns its argument in the form that kernels take, without a copy if it already has
+that form, or raises and changes nothing.
 """
 
 import difflib
@@ -18,7 +18,7 @@ Row = TypeVar("Row")
 
 
 class _Writable:
-    """What NumPy needs to see an array's memory without its write protection."""
+    """The memory of a read-only array, for NumPy to view as writable."""
 
     def __init__(self, array: Array) -> None:
         self.array = array  # keeps the memory alive
@@ -27,10 +27,10 @@ class _Writable:
 
 
 def for_kernels(array: Array) -> Array:
-    """Give ``array`` the one type that kernels are compiled for: C-ordered, aligned, writable.
+    """Return ``array`` with the type that kernels are compiled for: C-ordered, aligned, writable.
 
-    Numba compiles anew for read-only arrays, of which kernels read only. So a read-only array
-    (a memory map, a slice that joblib sent) is seen through a view that is not marked so.
+    Numba would compile a kernel again for read-only arrays. A read-only array (a memory map, or a
+    slice in a joblib worker) is returned as a view that is marked writable; kernels only read it.
     """
     array = np.require(array, requirements=["C", "A"])
     return array if array.flags.writeable else np.asarray(_Writable(array))
@@ -40,12 +40,12 @@ _FLOAT32, _FLOAT64 = np.dtype(np.float32), np.dtype(np.float64)
 
 
 def floats(name: str, values: Any, dimensions: int | None = None, dtype: Any = None) -> Array:
-    """Take float32 or float64 numbers in the form kernels take, NaN and infinity too.
+    """Return float32 or float64 numbers in the form kernels take; NaN and infinity are allowed.
 
-    Whole numbers become float64, or ``dtype``, to which all are converted if it is given.
+    Whole numbers become float64. If ``dtype`` is given, all numbers are converted to it.
     """
     if type(values) is np.ndarray and values.flags.carray and _is_float(values.dtype):
-        array = values  # ready: the common case, in inner loops too
+        array = values  # the common case, without a conversion
     else:
         array = np.asarray(values)
         if array.dtype.kind in "iub":
@@ -61,12 +61,12 @@ def floats(name: str, values: Any, dimensions: int | None = None, dtype: Any = N
 
 
 def _is_float(dtype: Any) -> bool:
-    # By identity, which is quick; what is equal but not the same goes the long way.
+    # By identity, which is fast; other objects that are equal take the slow path.
     return dtype is _FLOAT64 or dtype is _FLOAT32
 
 
 def alike(name: str, values: Any, like: Array, shape: tuple[int, ...]) -> Array:
-    """Take numbers of the given shape as the dtype of ``like``, in the form kernels take."""
+    """Return numbers of this shape with the dtype of ``like``, in the form kernels take."""
     if not (type(values) is np.ndarray and values.dtype is like.dtype and values.flags.carray):
         array = np.asarray(values)
         if array.dtype.kind not in "fiub":
@@ -78,7 +78,7 @@ def alike(name: str, values: Any, like: Array, shape: tuple[int, ...]) -> Array:
 
 
 def whole(name: str, value: Any, low: int, high: int | None = None) -> int:
-    """Take a whole number from ``low`` to ``high``."""
+    """Return a whole number from ``low`` to ``high``."""
     try:
         number = operator.index(value)
     except TypeError:
@@ -92,7 +92,7 @@ def whole(name: str, value: Any, low: int, high: int | None = None) -> int:
 def real(
     name: str, value: Any, low: float, high: float = math.inf, *, open_ends: str = ""
 ) -> float:
-    """Take a number from ``low`` to ``high``; ``open_ends`` names the ends it may not reach."""
+    """Return a number from ``low`` to ``high``; ``open_ends`` names the excluded ends."""
     try:
         number = float(value)
     except (TypeError, ValueError):
@@ -117,7 +117,7 @@ def _first(mask: Array) -> tuple[Any, ...]:
 
 
 def numbers(name: str, values: Any, dtype: Any, before: int = 0) -> Array:
-    """Take finite numbers of ``dtype``, of any shape; ``before`` rows of them came earlier."""
+    """Return finite numbers of any shape as ``dtype``; they follow ``before`` other rows."""
     given = array = np.asarray(values)
     if array.dtype.kind == "O":
         try:
@@ -130,7 +130,7 @@ def numbers(name: str, values: Any, dtype: Any, before: int = 0) -> Array:
         raise TypeError(f"{name} must hold numbers; its dtype is {array.dtype}")
     with np.errstate(over="ignore", invalid="ignore"):
         converted = array.astype(dtype, copy=False)
-        # The sum is not finite if one element is not: one pass without a mask as large as the data.
+        # The sum is not finite if one element is not; it needs no mask as large as the data.
         suspicious = converted.size > 0 and not np.isfinite(converted.sum())
     if suspicious:
         bad = ~np.isfinite(converted)
@@ -145,7 +145,7 @@ def numbers(name: str, values: Any, dtype: Any, before: int = 0) -> Array:
 
 
 def matrix(name: str, values: Any, columns: int | None, dtype: Any) -> Array:
-    """Take finite numbers of shape (rows, ``columns``), in the form kernels take."""
+    """Return finite numbers of shape (rows, ``columns``), in the form kernels take."""
     array = numbers(name, values, dtype)
     _is_table(name, array, columns)
     return for_kernels(array)
@@ -160,33 +160,32 @@ def _is_table(name: str, array: Array, columns: int | None) -> None:
         raise ValueError(f"{name} must have {columns} columns; its shape is {array.shape}")
 
 
-# Types of which kernels take rows as they are: a copy of a memory map might not fit into memory.
+# Memory maps of these types are not converted: a copy might not fit into memory.
 _MAPPED = tuple(np.dtype(name) for name in ("f4", "f8", "i2", "i4", "i8", "u2", "u4", "u8"))
-# Numbers that are looked through at a time.
-_STRETCH = 1 << 20
+# Numbers of a memory map that are checked at a time.
+_CHECKED_AT_ONCE = 1 << 20
 
 
 def examples(name: str, values: Any, columns: int, dtype: Any) -> Array:
-    """Take finite numbers of shape (rows, ``columns``), in the form kernels take.
+    """Return finite numbers of shape (rows, ``columns``), in the form kernels take.
 
-    uint8 stays what it is, and so does a memory map whose rows lie one after the other; all else
-    becomes ``dtype``.
+    uint8 and C-contiguous memory maps keep their dtype; other arrays become ``dtype``.
     """
     mapped = isinstance(values, np.memmap) and values.flags.c_contiguous
-    lies = mapped and values.dtype in _MAPPED
-    if not (isinstance(values, np.ndarray) and (values.dtype == np.uint8 or lies)):
+    stays = mapped and values.dtype in _MAPPED
+    if not (isinstance(values, np.ndarray) and (values.dtype == np.uint8 or stays)):
         return matrix(name, values, columns, dtype)
     array = np.asarray(values)
     _is_table(name, array, columns)
     if array.dtype.kind == "f":
-        rows = max(1, _STRETCH // max(columns, 1))
+        rows = max(1, _CHECKED_AT_ONCE // max(columns, 1))
         for start in range(0, len(array), rows):
             numbers(name, array[start : start + rows], dtype, start)
     return for_kernels(array)
 
 
 def vector(name: str, values: Any, length: int, dtype: Any) -> Array:
-    """Take finite numbers of shape (``length``,), in the form kernels take."""
+    """Return finite numbers of shape (``length``,), in the form kernels take."""
     array = numbers(name, values, dtype)
     if array.shape != (length,):
         raise ValueError(f"{name} must have the shape ({length},); its shape is {array.shape}")
@@ -194,18 +193,18 @@ def vector(name: str, values: Any, length: int, dtype: Any) -> Array:
 
 
 def rows_match(name: str, found: int, rows: int) -> None:
-    """Hold ``found`` rows of ``name`` against ``rows`` rows of X."""
+    """Check that ``name``, which has ``found`` rows, has as many rows as X."""
     if found != rows:
         raise ValueError(f"X and {name} must have the same number of rows: {rows} and {found}")
 
 
 def class_labels(y: Any, rows: int, classes: int) -> Array:
-    """Take class indices (rows,) as int64."""
+    """Return class indices (rows,) as int64."""
     array = np.asarray(y)
     if array.dtype.kind in "USO":
         raise TypeError(
             f"y must hold class indices from 0 to {classes - 1}; its dtype is {array.dtype}: "
-            "np.unique(y, return_inverse=True)[1] makes indices of names"
+            "np.unique(y, return_inverse=True)[1] converts names to indices"
         )
     if array.dtype.kind == "f":
         numbers("y", array, np.float64)
@@ -225,7 +224,7 @@ def class_labels(y: Any, rows: int, classes: int) -> Array:
 
 
 def class_targets(y: Any, rows: int, classes: int, dtype: Any) -> Array:
-    """Take indices (rows,), of one-hot rows too, or probabilities (rows, classes)."""
+    """Return class indices (rows,), also for one-hot rows, or probabilities (rows, classes)."""
     array = np.asarray(y)
     if array.ndim == 1:
         return class_labels(array, rows, classes)
@@ -252,7 +251,7 @@ def class_targets(y: Any, rows: int, classes: int, dtype: Any) -> Array:
 
 
 def values(y: Any, rows: int, columns: int, dtype: Any, low: float, high: float) -> Array:
-    """Take targets (rows, columns) from ``low`` to ``high``; one column may come as (rows,)."""
+    """Return targets (rows, columns) from ``low`` to ``high``; (rows,) is one column."""
     array = np.asarray(y)
     if array.ndim == 1 and columns == 1:
         array = array[:, None]
@@ -271,7 +270,7 @@ def values(y: Any, rows: int, columns: int, dtype: Any, low: float, high: float)
 
 
 def weights(sample_weight: Any, rows: int, dtype: Any) -> Array | None:
-    """Take sample weights (rows,), not negative and not all 0; None stays None."""
+    """Return sample weights (rows,), not negative and not all 0; None stays None."""
     if sample_weight is None:
         return None
     array = vector("sample_weight", sample_weight, rows, dtype)
@@ -281,12 +280,12 @@ def weights(sample_weight: Any, rows: int, dtype: Any) -> Array | None:
             f"{_place('sample_weight', index)} is {array[index]}; it must be 0 or more"
         )
     if rows and not (array > 0).any():
-        raise ValueError("sample_weight is 0 everywhere; one row at least must count")
+        raise ValueError("sample_weight is 0 everywhere; at least one weight must be above 0")
     return array
 
 
 def unknown(kind: str, name: object, known: Iterable[str]) -> ValueError:
-    """Make the error for a name that no table has, with the nearest one suggested."""
+    """Return the error for an unknown name, with the most similar known one."""
     names = list(known)
     near = difflib.get_close_matches(str(name).lower(), names, n=1, cutoff=0.5)
     hint = f"; did you mean {near[0]!r}?" if near else "."
@@ -294,7 +293,7 @@ def unknown(kind: str, name: object, known: Iterable[str]) -> ValueError:
 
 
 def choose(kind: str, name: object, table: dict[str, Row]) -> Row:
-    """Look up ``name``, or raise the error of ``unknown``."""
+    """Return the row ``name`` of a table, or raise the error of ``unknown``."""
     if isinstance(name, str) and name in table:
         return table[name]
     raise unknown(kind, name, table)

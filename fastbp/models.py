@@ -1,4 +1,4 @@
-"""A model: a network with the preparation of its data, from table to predictions."""
+"""Models: a network together with the preparation of its data."""
 
 from collections.abc import Iterable
 from dataclasses import dataclass
@@ -19,7 +19,7 @@ if TYPE_CHECKING:
 
 @dataclass(frozen=True, eq=False)
 class Model:
-    """A network that takes data as users have them, and answers in their terms.
+    """A network that takes tables or raw arrays and predicts class names or values in their units.
 
     Attributes
     ----------
@@ -31,12 +31,12 @@ class Model:
     preparation: Preparation
 
     def inputs(self, data: "pl.DataFrame | Array") -> Array:
-        """Prepare data for the network: (n, M).
+        """Prepare data for the network; return (n, M).
 
         Raises
         ------
         UnusableDataError, ValueError, TypeError
-            If the data are not of the kind that was learnt.
+            If the columns, shape or types differ from those of the training data.
         """
         columns = self.preparation.columns
         if columns is not None:
@@ -48,7 +48,7 @@ class Model:
         return self.net.inputs(self.preparation.as_is(data, self.net.dtype))
 
     def outputs(self, data: "pl.DataFrame | Array") -> Array:
-        """Compute the network's outputs (n, K) for data: probabilities, or values as learnt."""
+        """Return the network's outputs (n, K): probabilities, or standardised values."""
         return self.net.forward(self.inputs(data))
 
     def predict(self, data: "pl.DataFrame | Array") -> Array:
@@ -56,7 +56,7 @@ class Model:
         return self.preparation.target.decode(self.outputs(data))
 
     def save(self, path: str | PathLike[str]) -> None:
-        """Write both to one safetensors file, as ``Network.save`` does."""
+        """Write network and preparation to one safetensors file, as ``Network.save`` does."""
         self.net.save(path, preparation=self.preparation.description())
 
     @classmethod
@@ -69,14 +69,15 @@ class Model:
         ----------
         path : path
         own : iterable of OwnActivation and OwnLoss
-            The functions that the file has the names of.
+            The own functions that the file refers to by name.
 
         Raises
         ------
         FileNotFoundError
-            If there is no such file.
+            If the file does not exist.
         ValueError
-            If it is none of ours, is damaged, has no preparation, or comes from a newer version.
+            If the file is not one of fastbp, is damaged, has no preparation, or was written by a
+            newer version.
         """
         try:
             net, description = Network.load_with_preparation(path, own)

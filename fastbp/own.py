@@ -1,8 +1,8 @@
-"""Activations, losses and optimizers of a user's own functions, compiled by ``@numba.njit``.
+"""Own activations, losses and optimizers: functions of the user, compiled by ``@numba.njit``.
 
-Each is called by a kernel that is compiled for it, in ``kernels.activations``, ``kernels.losses``
-and ``kernels.optimizers``, and goes wherever the name of a built-in one does. A function that
-cannot be an operation of a plan is refused before anything runs, with one error that names it.
+A kernel that is compiled for each function calls it (``kernels.activations``, ``kernels.losses``,
+``kernels.optimizers``). They can be used wherever the name of a built-in one can. A function that
+cannot be an operation of a plan raises one error that names it, before anything runs.
 """
 
 import inspect
@@ -26,16 +26,16 @@ from fastbp.kernels import optimizers as kernels
 from fastbp.optimizers import Optimizer
 from fastbp.plan import operation
 
-# What Numba's errors say that the user can act on stands in their first lines.
+# The first lines of Numba's errors are quoted; they say what the user can change.
 QUOTED_LINES, QUOTED_CHARACTERS = 3, 400
 
 
 class _Form(NamedTuple):
-    """What a function has to be."""
+    """The required form of a function."""
 
-    kind: str  # what it is part of
+    kind: str  # activation, loss or optimizer
     arguments: tuple[str, ...]
-    ndim: int  # of every argument: 0, a number, or 1; the rate is a number always
+    ndim: int  # of all arguments: 0, a number, or 1, a vector; the rate is always a number
     meaning: str
 
     @property
@@ -64,26 +64,25 @@ def _update(states: int) -> _Form:
 
 @dataclass(frozen=True)
 class OwnActivation:
-    """An activation of the user's own: a = value(z), with its derivative f'(z).
-
-    Goes into ``Network(activation=...)`` and ``Network(out_activation=...)``.
+    """An own activation, a = f(z), for ``Network(activation=...)`` and ``out_activation``.
 
     Parameters
     ----------
     value, derivative : functions compiled by ``@numba.njit``
-        Of one number, float32 or float64 as the network is; each returns a number. In float32,
-        constants have to be float32 as well for the arithmetic to be.
+        f(z) and f'(z): functions of one number of the network's dtype that return a number. To
+        compute in float32, use float32 constants.
     name : str, optional
-        By which model files and checkpoints refer to it; by default that of ``value``.
+        Name in model files and checkpoints; by default that of ``value``.
     rectifies : bool
-        Whether weights before it start as before ReLU (He), else as before tanh (Glorot).
+        Whether the weights below it are initialised as for ReLU (He); otherwise as for tanh
+        (Glorot).
 
     Raises
     ------
     ValueError, TypeError
         If a function is not compiled by Numba or takes another number of arguments, or the name
-        is a built-in one; when a network is made, if a function cannot be compiled for its dtype,
-        returns no number, allocates memory or can raise an exception.
+        is a built-in one. When a network is created: if a function cannot be compiled for its
+        dtype, does not return a number, allocates memory or may raise an exception.
     """
 
     value: Any
@@ -93,26 +92,26 @@ class OwnActivation:
 
     def __post_init__(self) -> None:
         _name(self, self.value, "activation", ACTIVATIONS)
-        _demand_function(self, self.value, _VALUE)
-        _demand_function(self, self.derivative, _DERIVATIVE)
+        _check_function(self, self.value, _VALUE)
+        _check_function(self, self.derivative, _DERIVATIVE)
 
     def __repr__(self) -> str:
         return f"OwnActivation({self.name!r})"
 
     @property
     def row(self) -> Activation:
-        """The row that built-in activations have in ``choices.activations``."""
+        """A row as those of the table ``choices.activations``."""
         forward = activations.with_slopes(self.value, self.derivative, self.name)
         backward = activations.multiply_slopes
         return Activation(self.name, forward, backward, self.rectifies, keeps_slope=True, own=self)
 
     @property
     def functions(self) -> tuple[Any, ...]:
-        """What it is made of."""
+        """The functions."""
         return self.value, self.derivative
 
     def compile(self, dtype: Any) -> None:
-        """Compile it for a dtype, or raise the error that says why it cannot be used."""
+        """Compile it for a dtype; raise ValueError if it cannot be used."""
         dtypes = (np.dtype(dtype).name,) * 3
         _compile(
             self, self.row.forward, dtypes, (self.value, _VALUE), (self.derivative, _DERIVATIVE)
@@ -121,25 +120,24 @@ class OwnActivation:
 
 @dataclass(frozen=True)
 class OwnLoss:
-    """A loss of the user's own, of values: ``Network(loss=...)``.
+    """An own loss of values, for ``Network(loss=...)``.
 
-    The mean over the batch is minimised, weighted by ``sample_weight`` if that is given. Targets
-    are values (n, K), or (n,) for one output, as of ``squared_error``; predictions are the last
-    layer's outputs. There is no metric that fits every loss: the metric is the loss itself, under
-    the name ``loss``.
+    Training minimises its mean over the batch, weighted by ``sample_weight`` if given. Targets are
+    values (n, K), or (n,) for one output, as for ``squared_error``; predictions are the outputs of
+    the last layer. The metric, named ``loss``, is the loss itself.
 
     Parameters
     ----------
     function : function compiled by ``@numba.njit``
-        ``function(outputs, target, gradient)`` takes a row's outputs (K,) and its target (K,),
-        returns the row's loss and writes dLoss/doutputs into ``gradient`` (K,), which holds 0.
+        ``function(outputs, target, gradient)`` takes the outputs (K,) and the target (K,) of one
+        row, returns its loss and writes dLoss/doutputs into ``gradient`` (K,), initially 0.
     name : str, optional
-        By which model files and checkpoints refer to it; by default that of the function.
+        Name in model files and checkpoints; by default that of the function.
 
     Raises
     ------
     ValueError, TypeError
-        As of ``OwnActivation``.
+        As ``OwnActivation``.
     """
 
     function: Any
@@ -147,14 +145,14 @@ class OwnLoss:
 
     def __post_init__(self) -> None:
         _name(self, self.function, "loss", LOSSES)
-        _demand_function(self, self.function, _LOSS)
+        _check_function(self, self.function, _LOSS)
 
     def __repr__(self) -> str:
         return f"OwnLoss({self.name!r})"
 
     @property
     def row(self) -> Loss:
-        """The row that built-in losses have in ``choices.losses``."""
+        """A row as those of the table ``choices.losses``."""
         kernel = losses.of_rows(self.function, self.name)
         row = Loss(self.name, None, kernel, "values", "loss", scratch=True, free_output=True)
         return row._replace(c=None, onnx=None, own=self)
@@ -172,26 +170,27 @@ class OwnLoss:
 
 @dataclass(frozen=True, repr=False)
 class OwnOptimizer(Optimizer):
-    """An optimizer of the user's own: ``fastbp.train(optimizer=...)``.
+    """An own optimizer, for ``fastbp.train(optimizer=...)``.
 
     Parameters
     ----------
     function : function compiled by ``@numba.njit``
         ``function(params, grads, state_1, ..., rate)`` takes vectors of equal length and the
-        learning rate of the step, of the network's dtype, and updates ``params`` and the states
-        in place. One thread calls it once a step with all parameters, several call it with
-        stretches of them: each parameter has to be updated by itself.
+        learning rate of the step, all of the network's dtype, and updates ``params`` and the
+        states in place. With one thread, each step calls it once with all parameters; with
+        several, each thread calls it with a part of them. The update of a parameter must
+        therefore not depend on other parameters.
     name : str, optional
-        By which checkpoints refer to it; by default that of the function.
+        Name in checkpoints; by default that of the function.
     states : int
-        Vectors that it keeps from step to step, from 0 to 3; they hold 0 at first.
+        Number of state vectors that are kept between steps, from 0 to 3; initially 0.
     learning_rate : float
-        Above 0; a schedule multiplies it.
+        Above 0. A schedule multiplies it.
 
     Raises
     ------
     ValueError, TypeError
-        As of ``OwnActivation``, when training begins.
+        As ``OwnActivation``, when training begins.
     """
 
     function: Any
@@ -203,7 +202,7 @@ class OwnOptimizer(Optimizer):
         super().__post_init__()
         _name(self, self.function, "optimizer", ())
         checks.whole("states", self.states, 0, kernels.OWN_STATES)
-        _demand_function(self, self.function, _update(self.states))
+        _check_function(self, self.function, _update(self.states))
 
     def __repr__(self) -> str:
         rate = self.learning_rate
@@ -221,7 +220,7 @@ class OwnOptimizer(Optimizer):
 
     @property
     def buffers(self) -> int:  # type: ignore[override]
-        """One for each state."""
+        """The number of states."""
         return self.states
 
     def compile(self, dtype: Any) -> None:
@@ -230,7 +229,7 @@ class OwnOptimizer(Optimizer):
         _compile(self, self.kernel, dtypes, (self.function, _update(self.states)))
 
     def state(self, size: int, dtype: Any) -> tuple[Array, ...]:
-        """Allocate the states, once the function is known to compile for their dtype."""
+        """Compile the function for the dtype, then allocate the states."""
         self.compile(dtype)
         return super().state(size, dtype)
 
@@ -238,11 +237,11 @@ class OwnOptimizer(Optimizer):
 Piece = OwnActivation | OwnLoss | OwnOptimizer
 
 
-# ---------------------------------------------------------------------- what is refused
+# ---------------------------------------------------------------------- checks
 
 
-def _called(function: Any) -> str:
-    """Name a function and its arguments, as they are given."""
+def _signature(function: Any) -> str:
+    """Return the name and the arguments of a function."""
     plain = getattr(function, "py_func", function)
     if not isinstance(plain, types.FunctionType):
         return repr(function)
@@ -250,7 +249,7 @@ def _called(function: Any) -> str:
 
 
 def _name(piece: Piece, function: Any, kind: str, table: Iterable[str]) -> None:
-    """Set the name if none is given, and check it."""
+    """Set the name to that of the function if none is given, and check it."""
     plain = getattr(function, "py_func", function)
     name = piece.name if piece.name != "" else getattr(plain, "__name__", kind)
     if not isinstance(name, str) or not name.isidentifier():
@@ -264,11 +263,11 @@ def _name(piece: Piece, function: Any, kind: str, table: Iterable[str]) -> None:
 
 
 def _refusal(piece: Piece, function: Any, form: _Form, reason: str) -> str:
-    return f"{_called(function)} cannot be used for {piece!r}: {reason}. Allowed is {form}"
+    return f"{_signature(function)} cannot be used for {piece!r}: {reason}. It must be {form}"
 
 
-def _demand_function(piece: Piece, function: Any, form: _Form) -> None:
-    """Make sure that a function is compiled by Numba and takes as many arguments as it has to."""
+def _check_function(piece: Piece, function: Any, form: _Form) -> None:
+    """Check that a function is compiled by Numba and takes the required number of arguments."""
     if not callable(function):
         raise TypeError(_refusal(piece, function, form, "it is not a function"))
     if not interpreted():
@@ -286,12 +285,12 @@ def _demand_function(piece: Piece, function: Any, form: _Form) -> None:
 
 
 def _compile(piece: Piece, kernel: Kernel, dtypes: tuple[str, ...], *parts: Any) -> None:
-    """Compile the functions by themselves, then the kernel that calls them.
+    """Compile each of the functions, then the kernel that calls them.
 
     Raises
     ------
     ValueError
-        If one cannot be compiled or may not be called; it names the function.
+        If a function cannot be compiled or used; the message names it.
     """
     if interpreted() or dtypes in kernel.entries:
         return
@@ -321,7 +320,7 @@ def _compile(piece: Piece, kernel: Kernel, dtypes: tuple[str, ...], *parts: Any)
 
 
 def _is_unusable(function: Any, dtypes: tuple[str, ...]) -> bool:
-    """Tell whether it is this one of an activation's two functions that cannot be used."""
+    """Whether this one of an activation's two functions cannot be used."""
     from fastbp.compiler import compiling
 
     try:
@@ -332,7 +331,7 @@ def _is_unusable(function: Any, dtypes: tuple[str, ...]) -> bool:
 
 
 def _first_lines(error: Exception) -> str:
-    """Quote what an error of Numba says first, without the traceback of the compiler."""
+    """Return the first lines of Numba's error, without the compiler's traceback."""
     lines = [line.strip() for line in str(error).splitlines() if line.strip()]
     lines = [line for line in lines if not line.startswith("Failed in")]
     for end, line in enumerate(lines):
@@ -346,7 +345,7 @@ def _first_lines(error: Exception) -> str:
 
 
 def code_of(pieces: Iterable[Any]) -> dict[str, str]:
-    """Hash the code of own pieces, by their names: other code gives another hash."""
+    """Return a hash of the code of each own piece, by name."""
     return {
         piece.name: code_hash(*piece.functions)
         for piece in pieces
@@ -355,19 +354,19 @@ def code_of(pieces: Iterable[Any]) -> dict[str, str]:
 
 
 def fill_in(description: dict[str, Any], own: Iterable[Any], path: Any) -> None:
-    """Put own pieces where a network's description has their names.
+    """Replace names in the description of a network by the own pieces with these names.
 
     Raises
     ------
     TypeError
         If one of ``own`` is neither an activation nor a loss.
     ValueError
-        If the description has a name that is neither built in nor of one of them.
+        If a name in the description is neither built in nor that of one of ``own``.
     """
     known: dict[type, dict[str, Any]] = {OwnActivation: {}, OwnLoss: {}}
     for piece in own:
         if type(piece) not in known:
-            raise TypeError(f"own must hold OwnActivation and OwnLoss, not {piece!r}")
+            raise TypeError(f"own must contain OwnActivation and OwnLoss, not {piece!r}")
         known[type(piece)][piece.name] = piece
 
     def found(kind: str, name: Any, table: Iterable[str], pieces: dict[str, Any]) -> Any:
@@ -375,9 +374,9 @@ def fill_in(description: dict[str, Any], own: Iterable[Any], path: Any) -> None:
             return name
         if name not in pieces:
             raise ValueError(
-                f"{path} needs the {kind} {name!r}, which is not built in. If it is one of your "
-                f"own, give its function: fastbp.load(path, own=[{name}]), where {name} is the "
-                f"fastbp.Own{kind.capitalize()} that the network was made with"
+                f"{path} needs the {kind} {name!r}, which is not built in. Pass the "
+                f"fastbp.Own{kind.capitalize()} of the saved network: "
+                f"fastbp.load(path, own=[{name}])"
             )
         return pieces[name]
 

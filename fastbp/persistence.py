@@ -1,4 +1,4 @@
-"""Model files: safetensors with a description in the metadata. Knows files, not networks."""
+"""Files of safetensors with a description in their metadata, written whole or not at all."""
 
 import contextlib
 import glob
@@ -15,18 +15,18 @@ import numpy as np
 from fastbp.arrays import Array
 
 FORMAT = "fastbp"
-# 2 came with a preparation of the data beside the network; files without are still of 1.
+# Version 2 added the preparation of the data; files without one are still written as version 1.
 VERSION = 2
 
 
 class NewerVersionError(ValueError):
-    """A file was written by a newer version, which knows more."""
+    """A file was written in a format of a newer version of fastbp."""
 
 
 def write_whole(path: str | PathLike[str], write: Callable[[IO[bytes]], object]) -> None:
-    """Let ``write`` fill a temporary file beside ``path``, then put it in ``path``'s place.
+    """Call ``write`` with a temporary file beside ``path``, then rename it to ``path``.
 
-    Whatever happens, ``path`` holds what it held before or all of what was written.
+    At any time ``path`` has either its old content or the whole new one.
     """
     path = Path(path)
     if not path.parent.is_dir():
@@ -50,7 +50,7 @@ def write_whole(path: str | PathLike[str], write: Callable[[IO[bytes]], object])
 
 
 def clean(folder: str | PathLike[str], names: Iterable[str]) -> None:
-    """Remove what ``write_whole`` left of files of these names when it was killed."""
+    """Remove temporary files of ``write_whole`` for these names, left by a killed process."""
     for name in names:
         for path in Path(folder).glob(f".{glob.escape(name)}.????????"):
             with contextlib.suppress(OSError):
@@ -58,7 +58,7 @@ def clean(folder: str | PathLike[str], names: Iterable[str]) -> None:
 
 
 def sync_folder(folder: Path) -> None:
-    """Let a name that was put in its place outlive a loss of power, where systems allow it."""
+    """Make renamed files in a folder survive a loss of power, where the system allows it."""
     with contextlib.suppress(OSError):
         handle = os.open(folder, os.O_RDONLY)
         try:
@@ -76,12 +76,12 @@ def write_tensors(
 ) -> None:
     """Write ``tensors`` and their ``description`` to ``path``, whole or not at all.
 
-    ``kind`` says what is described; ``read_tensors`` raises ValueError for another kind.
-    ``version`` is the first version of the format that has all entries of the file.
+    ``kind`` is the kind of object; ``read_tensors`` raises ValueError for another kind.
+    ``version`` is the first version of the format that can represent the file.
     """
     from safetensors.numpy import save
 
-    # One key: safetensors writes several in any order, and the same network would give other bytes.
+    # One key, because safetensors writes several in no fixed order, and the bytes would differ.
     metadata = {FORMAT: json.dumps({"version": version, kind: description})}
     data = save(tensors, metadata=metadata)
     write_whole(path, lambda file: file.write(data))
@@ -90,14 +90,15 @@ def write_tensors(
 def read_tensors(
     path: str | PathLike[str], kind: str = "network"
 ) -> tuple[dict[str, Array], dict[str, Any]]:
-    """Read what ``write_tensors`` wrote of this ``kind``.
+    """Read the tensors and the description of a file that ``write_tensors`` wrote.
 
     Raises
     ------
     FileNotFoundError
-        If there is no such file.
+        If the file does not exist.
     ValueError
-        If it is no such file, is damaged, is of another kind, or comes from a newer version.
+        If the file was not written by ``write_tensors``, is damaged, is of another kind, or was
+        written by a newer version.
     """
     from safetensors import SafetensorError, safe_open
 
@@ -110,8 +111,8 @@ def read_tensors(
     except SafetensorError as error:
         if _is_pickle(path):
             raise ValueError(
-                f"{path} is a pickle, which fastbp does not open: opening one runs whatever code "
-                "is in it. Open it with the code that wrote it and save the parameters"
+                f"{path} is a pickle, which fastbp does not open, because loading a pickle runs "
+                "the code in it. Load it with the program that wrote it and save the parameters"
             ) from None
         raise ValueError(f"{path} is not a safetensors file, or is damaged: {error}") from None
     if FORMAT not in metadata:
@@ -140,7 +141,7 @@ def read_tensors(
 
 
 def kind_of(path: str | PathLike[str]) -> str:
-    """Tell what kind of thing is described in a file; of one that is none of ours, ``network``."""
+    """Return the kind of object in a file; ``network`` for files that are not of fastbp."""
     from safetensors import SafetensorError, safe_open
 
     try:
@@ -148,11 +149,11 @@ def kind_of(path: str | PathLike[str]) -> str:
             header = json.loads((file.metadata() or {})[FORMAT])
             return str(next(name for name in header if name != "version"))
     except (SafetensorError, KeyError, RecursionError, StopIteration, TypeError, ValueError):
-        return "network"  # whoever reads it as one says what is wrong
+        return "network"  # reading it as a network raises the error
 
 
 def _is_pickle(path: str | PathLike[str]) -> bool:
-    """Tell whether a file begins as pickles of protocol 2 and later do."""
+    """Whether a file starts as pickles of protocol 2 and later do."""
     with open(path, "rb") as file:
         start = file.read(2)
     return len(start) == 2 and start[0] == 0x80 and 2 <= start[1] <= 5

@@ -1,4 +1,4 @@
-"""Compiling ahead of the first training."""
+"""Compilation ahead of the first training."""
 
 import warnings
 from typing import Any
@@ -10,17 +10,18 @@ from fastbp.training.loop import train
 
 
 def warmup(dtype: Any = "float32", *, estimators: bool = False) -> None:
-    """Compile ahead of the first training: classifiers and regressors of one precision.
+    """Compile the kernels of classifiers and regressors of one precision, ahead of training.
 
-    What is compiled is kept on disk; images and batch nodes call this once when they are built.
-    It is what networks of ReLU need that are trained by Adam, with few outputs or many.
+    The compiled code is kept on disk. Call this once when a container image or a batch node is
+    built. It compiles the kernels of ReLU networks trained by Adam, with few or many outputs.
 
     Parameters
     ----------
     dtype : {"float32", "float64"}
     estimators : bool
-        Also what ``MLPClassifier`` and ``MLPRegressor`` need with default parameters for data of
-        that precision (float64 unless ``X`` is float32), with and without ``early_stopping``.
+        Whether to compile also for ``MLPClassifier`` and ``MLPRegressor`` with default parameters
+        on data of this precision (float64 unless ``X`` is float32), with and without
+        ``early_stopping``.
     """
     X = np.zeros((4, 4), dtype)
     for sizes, loss, y in (
@@ -29,7 +30,7 @@ def warmup(dtype: Any = "float32", *, estimators: bool = False) -> None:
         ((4, 4, 1), "squared_error", np.zeros((4, 1), dtype)),
     ):
         net = Network(sizes, loss=loss, dtype=dtype)
-        for batch_size in (2, 4):  # shuffled, and all rows as they lie
+        for batch_size in (2, 4):  # shuffled batches, and all rows in order
             train(net, X, y, epochs=1, batch_size=batch_size)
         net.evaluate(X, y)
         net.forward(X)
@@ -38,12 +39,12 @@ def warmup(dtype: Any = "float32", *, estimators: bool = False) -> None:
 
 
 def _warm_estimators(dtype: Any) -> None:
-    """Fit as estimators do: several classes, of many inputs and of few; two classes; numbers."""
+    """Fit estimators: several classes with many and with few inputs, two classes, and values."""
     from fastbp.estimators import MLPClassifier, MLPRegressor
 
     y = np.arange(40)
     with warnings.catch_warnings():
-        warnings.simplefilter("ignore")  # that an epoch is not enough is known
+        warnings.simplefilter("ignore")  # one epoch never converges
         for estimator, columns, targets in (
             (MLPClassifier, 4, y % 4),
             (MLPClassifier, 2, y % 4),

@@ -75,7 +75,7 @@ def test_train(changed, error, words, monkeypatch):
 @pytest.mark.parametrize(
     ("arguments", "error", "words"),
     [
-        (dict(sizes=[4]), ValueError, r"one layer at least, not \[4\]"),
+        (dict(sizes=[4]), ValueError, r"at least one layer, not \[4\]"),
         (dict(sizes=[4, 0, 3]), ValueError, r"sizes\[1\] must be at least 1, not 0"),
         (dict(sizes=[4, -2]), ValueError, "-2"),
         (dict(sizes=[4, 2.5]), TypeError, "2.5"),

@@ -4,8 +4,7 @@ The name of the folder is a hash of everything that the machine code depends on:
 ``compiler/``, ``kernels/`` and ``plan/``, ``arrays.py``, the versions of Python, NumPy, Numba and
 llvmlite, NUMBA_OPT, and the processor. Code compiled from other sources is therefore never found.
 Each file is the code of one kernel for one choice of dtypes, after a checksum; a damaged file is
-compiled again. The folder ``numba`` in it is Numba's own, for the forms of kernels that Python
-calls.
+compiled again. Numba keeps the forms of kernels that Python calls in the subfolder ``numba``.
 """
 
 import contextlib
@@ -23,7 +22,7 @@ from llvmlite import binding
 
 PACKAGE = Path(__file__).parents[1]
 SOURCES = ("arrays.py", "compiler/*.py", "kernels/*.py", "plan/*.py")
-# Folders of other states that nothing has been read from for so long are removed.
+# Folders of other states are removed if they were not used for this long.
 UNUSED_DAYS = 30
 _CHECKSUM_BYTES = 16
 
@@ -44,7 +43,7 @@ def stamp() -> str:
 
 @functools.cache
 def processor() -> tuple[str, str]:
-    """LLVM's name of this processor, and its features; NUMBA_CPU_NAME and _FEATURES go first."""
+    """LLVM's name and features of this processor, or NUMBA_CPU_NAME and NUMBA_CPU_FEATURES."""
     name = os.environ.get("NUMBA_CPU_NAME") or binding.get_host_cpu_name()
     features = os.environ.get("NUMBA_CPU_FEATURES")
     if features is None:
@@ -80,9 +79,8 @@ def folder() -> Path | None:
         _remove_unused(candidate, place)
         return place
     warnings.warn(
-        "fastbp can write its compiled code neither beside its source nor to the user's cache "
-        "folder and will compile in every process; set NUMBA_CACHE_DIR to a folder that can be "
-        "written",
+        "fastbp cannot write its compiled code beside its source or to the user's cache folder and "
+        "compiles in every process; set NUMBA_CACHE_DIR to a writable folder",
         RuntimeWarning,
         stacklevel=2,
     )
@@ -100,13 +98,13 @@ def _remove_unused(parent: Path, current: Path) -> None:
 
 
 def has(name: str) -> bool:
-    """Tell whether something is stored under ``name``."""
+    """Return whether code is stored under ``name``."""
     place = folder()
     return place is not None and (place / name).is_file()
 
 
 def read_code(name: str) -> bytes | None:
-    """Read what was stored under ``name``; None if there is nothing, or it is damaged."""
+    """Return the code stored under ``name``; None if there is none or it is damaged."""
     place = folder()
     if place is None:
         return None

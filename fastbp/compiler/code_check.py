@@ -1,31 +1,31 @@
-"""What compiled code of a user's own functions may not do in an operation of a plan."""
+"""Checks of the compiled code of a user's own functions, before it becomes an operation."""
 
 from typing import Any
 
 from llvmlite import binding
 
-# What counts references to arrays, and does nothing for those that kernels pass.
+# Calls that count references to arrays; they have no effect on the arrays that kernels pass.
 _REFERENCE_COUNTS = ("NRT_incref", "NRT_decref", "NRT_MemInfo_call_dtor")
 
 
 class UnusableCodeError(ValueError):
-    """A function of the user's own can do what no operation of a plan may."""
+    """A user's own function allocates memory, raises, calls Python or cannot be linked."""
 
 
 def refuse_unusable(module: Any, name: str) -> None:
-    """Make sure that the optimised entry of a user's own function only computes.
+    """Check that the optimised entry of a user's own function only computes.
 
     Raises
     ------
     UnusableCodeError
-        If it can allocate memory, raise an exception or call Python, or cannot be linked.
+        If it may allocate memory, raise an exception or call Python, or cannot be linked.
     """
     names = [function.name for function in module.functions]
     for callee in names:
         if callee.startswith("NRT_MemInfo_") and callee not in _REFERENCE_COUNTS:
             raise UnusableCodeError(
-                "it allocates memory, as NumPy arrays made inside do, and assignments of one "
-                "array to another"
+                "it allocates memory, for example for a NumPy array created inside it or for the "
+                "assignment of one array to another"
             )
         if callee.startswith(("Py", "_Py", "numba_gil", "numba_unpickle")):
             raise UnusableCodeError(f"it calls the Python interpreter ({callee})")
@@ -33,9 +33,9 @@ def refuse_unusable(module: Any, name: str) -> None:
     raises = any(line[:1] == ["ret"] and line != ["ret", "i64", "0"] for line in lines)
     if raises or "NRT_Allocate" in names:
         raise UnusableCodeError(
-            "it can raise an exception: by raise or assert, by a checked index, in a function of "
-            "NumPy that checks its arguments, or by a division by 0 in a function that was "
-            "compiled before without error_model='numpy'"
+            "it may raise an exception: by raise or assert, by a checked index, in a NumPy "
+            "function that checks its arguments, or by a division by 0 in a function that was "
+            "already compiled without error_model='numpy'"
         )
     for function in module.functions:
         callee = function.name

@@ -1,4 +1,4 @@
-"""A hash of what compiled functions do, by which a checkpoint tells that one has changed."""
+"""A hash of functions, from which a checkpoint detects that one has changed."""
 
 import hashlib
 import types

@@ -1,11 +1,11 @@
-"""How kernels are compiled: the options they share, and their forms.
+"""Compilation of kernels: the options they share, and their forms.
 
-Numba turns a function into LLVM's language, which takes most of the time. What it compiles for
-kernels is left unoptimised (`_Library`), since nearly all of it is inlined into something else:
-into a caller's own function, which Numba optimises as a whole, or into the entry of an operation,
-which is optimised and made into machine code here.
+Most of the time is spent by Numba translating a function into LLVM IR. The IR of a kernel is not
+optimised by itself (``_Library``), because nearly all of it is inlined: into a user's own function,
+which Numba optimises as a whole, or into the entry of an operation, which is optimised and compiled
+to machine code in this module.
 
-Names of Numba's that are not public come from ``internals``.
+Private names of Numba come from ``internals``.
 """
 
 import contextlib
@@ -41,46 +41,46 @@ from fastbp.compiler.internals import (
     registry,
 )
 
-# Without "nnan" and "ninf", which would make isnan and isfinite lie; with "reassoc", without
-# which no sum is vectorised.
+# Not "nnan" and "ninf", with which isnan and isfinite would be wrong; "reassoc" is needed to
+# vectorise sums.
 RELAXED = {"nsz", "arcp", "contract", "afn", "reassoc"}
 EXACT = {"contract"}
 
-# ``nogil`` lets fits run side by side in threads; ``error_model="numpy"`` drops the check for
-# division by zero, which keeps loops from vectorising. Without Numba's runtime (``_nrt``) nothing
-# counts references to arrays; nothing can be allocated then, and no array returned.
+# ``nogil`` allows fits in parallel threads; ``error_model="numpy"`` removes the check for division
+# by zero, which prevents vectorising. Without Numba's runtime (``_nrt``) references to arrays are
+# not counted; kernels then cannot allocate memory or return arrays.
 _OPTIONS: dict[str, Any] = {
     "nogil": True,
     "error_model": "numpy",
     "fastmath": RELAXED,
     "_nrt": False,
     "no_cfunc_wrapper": True,
-    "boundscheck": False,  # whatever NUMBA_BOUNDSCHECK says: the cache is for all processes
-    "no_rewrites": True,  # none of Numba's rewrites serves a kernel; they take a tenth of the time
+    "boundscheck": False,  # NUMBA_BOUNDSCHECK is ignored: all processes share the cache
+    "no_rewrites": True,  # Numba's rewrites do not apply to kernels and take a tenth of the time
 }
 
 native.register()
 
 
 # --------------------------------------------------------------------------------------------
-# Code that is left to its callers
+# Code that is optimised with its callers
 # --------------------------------------------------------------------------------------------
 
 
 class _Library(JITCodeLibrary):
-    """Code for its callers only: not optimised, and never made into machine code."""
+    """Code that is inlined into its callers: neither optimised nor compiled to machine code."""
 
     def _optimize_functions(self, module: Any) -> None:
         module.data_layout = self._codegen._data_layout
 
     def _optimize_final_module(self) -> None:
-        """Leave it to the caller."""
+        """Do nothing: the caller is optimised as a whole."""
 
     def _finalize_final_module(self) -> None:
         self._finalized = True
 
     def get_pointer_to_function(self, name: str) -> int:
-        """Say that there is no machine code of this name."""
+        """Return 0: there is no machine code of this name."""
         self._ensure_finalized()
         return 0
 
@@ -130,7 +130,7 @@ class _Compiler(CompilerBase):
 
 @contextlib.contextmanager
 def no_collection() -> Iterator[None]:
-    """Disable garbage collection while compiling: it takes a tenth of the time."""
+    """Disable garbage collection while compiling; it would take a tenth of the time."""
     collects = gc.isenabled()
     gc.disable()
     try:
@@ -141,7 +141,7 @@ def no_collection() -> Iterator[None]:
 
 
 def for_python(kernel: Kernel) -> Any:
-    """Make the form that Python calls; Numba keeps it on disk, in the folder of ``cache``."""
+    """Return the form that Python calls; Numba stores it on disk, in the folder of ``cache``."""
     options = _OPTIONS | ({"fastmath": EXACT} if kernel.exact else {})
     place = cache.folder()
     builtin = str(kernel.function.__module__).startswith("fastbp.") and kernel.stored
@@ -160,13 +160,13 @@ def for_python(kernel: Kernel) -> Any:
 
 
 def _save_if_there_is_room(save: Any, *what: Any) -> None:
-    """Keep compiled code on disk; on a full disk it works without."""
+    """Store compiled code on disk, unless the disk is full."""
     with contextlib.suppress(OSError):
         save(*what)
 
 
 def for_callers(kernel: Kernel) -> types.Type:
-    """Make the form for compiled code, and give Numba's type of it."""
+    """Return Numba's type of the form that compiled code calls."""
     options = _OPTIONS | {"no_cpython_wrapper": True, "pipeline_class": _Compiler}
     if kernel.exact:
         options["fastmath"] = EXACT
@@ -178,39 +178,39 @@ def for_callers(kernel: Kernel) -> types.Type:
 
 
 class _ByPrecision(types.Dispatcher):
-    """Numba's type of a function whose argument's type chooses one of two."""
+    """Numba's type of a function that has one version for float32 and one for float64."""
 
     def __init__(self, single: Any, double: Any) -> None:
         self._double = double
         super().__init__(single)
 
-    def _chosen(self, arguments: Any) -> types.Type:
-        chosen: Any = self._double if arguments[0] == types.float64 else self.dispatcher
-        return types.Dispatcher(chosen)
+    def _version(self, arguments: Any) -> types.Type:
+        version: Any = self._double if arguments[0] == types.float64 else self.dispatcher
+        return types.Dispatcher(version)
 
     def get_call_type(self, context: Any, args: Any, kws: Any) -> Any:
-        """Resolve a call by the chosen function."""
-        return self._chosen(args).get_call_type(context, args, kws)
+        """Resolve a call to the version for its argument."""
+        return self._version(args).get_call_type(context, args, kws)
 
     def get_impl_key(self, sig: Any) -> Any:
-        """Give what is called."""
-        return self._chosen(sig.args).get_impl_key(sig)
+        """Return the key of the version for the argument."""
+        return self._version(sig.args).get_impl_key(sig)
 
 
 register_model(_ByPrecision)(models.OpaqueModel)
 
 
 def by_precision(single: Kernel, double: Kernel) -> types.Type:
-    """Numba's type of a function that is one in float32 and another in float64."""
+    """Return Numba's type of a function with versions for float32 and float64."""
     return _ByPrecision(single._numba_type_.dispatcher, double._numba_type_.dispatcher)
 
 
 @functools.cache
 def inlined(function: Any) -> Any:
-    """Make the form of a user's own compiled function that kernels call.
+    """Return a form of a user's own compiled function that kernels call.
 
-    It keeps the options that the function was compiled with, such as fast-math, but for those
-    that would keep loops from vectorising: a division by 0 gives infinity, and is no exception.
+    It keeps the function's options, such as fast-math, except those that prevent vectorising: a
+    division by 0 gives infinity instead of an exception.
     """
     options = {**function.targetoptions, **_OPTIONS, "parallel": False}
     options["fastmath"] = function.targetoptions.get("fastmath", False)
@@ -221,7 +221,7 @@ def inlined(function: Any) -> Any:
 
 
 def return_type(function: Any, kinds: tuple[Kind, ...], dtype: str) -> types.Type:
-    """Compile what ``inlined`` made for arguments of one dtype; give the type that it returns."""
+    """Compile a function that ``inlined`` returned for one dtype; return the type of its result."""
     arguments = tuple(argument_type(kind, dtype) for kind in kinds)
     with no_collection():
         function.compile(arguments)
@@ -229,7 +229,7 @@ def return_type(function: Any, kinds: tuple[Kind, ...], dtype: str) -> types.Typ
 
 
 def instruction(name: str) -> types.Type:
-    """Numba's type of an instruction that ``instructions.py`` emits."""
+    """Return Numba's type of an instruction that ``instructions.py`` emits."""
     typing = registry.cpu_target.typing_context
     typing.refresh()
     return typing.resolve_value_type(getattr(instructions, name))
@@ -237,7 +237,7 @@ def instruction(name: str) -> types.Type:
 
 def _flags(kernel: Kernel) -> compiler.Flags:
     flags = compiler.Flags()
-    chosen = {
+    values = {
         "nrt": False,
         "error_model": "numpy",
         "release_gil": True,
@@ -251,13 +251,13 @@ def _flags(kernel: Kernel) -> compiler.Flags:
         "enable_looplift": False,
         "no_rewrites": True,
     }
-    for name, value in chosen.items():
+    for name, value in values.items():
         setattr(flags, name, value)
     return flags
 
 
 def argument_type(kind: Kind, dtype: str) -> types.Type:
-    """Numba's type of an argument."""
+    """Return Numba's type of an argument."""
     number = getattr(types, dtype)
     return types.Array(number, kind.ndim, "C") if kind.ndim else number
 
@@ -269,7 +269,7 @@ def argument_type(kind: Kind, dtype: str) -> types.Type:
 
 @functools.cache
 def target_machine() -> Any:
-    """LLVM's description of this processor, as code is made for it."""
+    """Return LLVM's target machine for this processor."""
     binding.initialize_native_target()
     binding.initialize_native_asmprinter()
     name, features = cache.processor()
@@ -285,26 +285,26 @@ def target_machine() -> Any:
 
 
 def prepare() -> None:
-    """Let Numba load what it does not load before it compiles for the first time."""
+    """Load the parts of Numba that it would load at its first compilation."""
     registry.cpu_target.typing_context.refresh()
     registry.cpu_target.target_context.refresh()
     target_machine()
 
 
 def object_code(kernel: Kernel, dtypes: tuple[str, ...], name: str) -> bytes:
-    """Compile the entry ``name`` of a kernel to machine code, in the form of an object file."""
+    """Compile the entry ``name`` of a kernel; return an object file."""
     module = optimised(kernel, dtypes, name)
     return bytes(target_machine().emit_object(module))
 
 
 def assembly(kernel: Kernel, dtypes: tuple[str, ...]) -> str:
-    """The machine code of an entry, to be read."""
+    """Return the assembly of an entry, for a reader."""
     return str(target_machine().emit_assembly(optimised(kernel, dtypes, "entry")))
 
 
 @global_compiler_lock  # type: ignore[untyped-decorator]
 def optimised(kernel: Kernel, dtypes: tuple[str, ...], name: str) -> Any:
-    """Compile the entry ``name`` of a kernel, in LLVM's language, optimised."""
+    """Return the optimised LLVM module with the entry ``name`` of a kernel."""
     with no_collection():
         arguments = tuple(
             argument_type(kind, dtype) for kind, dtype in zip(kernel.kinds, dtypes, strict=True)
@@ -319,8 +319,8 @@ def optimised(kernel: Kernel, dtypes: tuple[str, ...], name: str) -> Any:
             library.add_ir_module(entry)
         except AttributeError as error:
             raise UnsupportedNumbaError(
-                f"fastbp cannot compile with Numba {numba.__version__} ({error}); it is known to "
-                f"work with {KNOWN}"
+                f"fastbp cannot compile with Numba {numba.__version__} ({error}); it works with "
+                f"{KNOWN}"
             ) from error
         library.finalize()
         module = binding.parse_assembly(library.get_llvm_str())
@@ -339,11 +339,11 @@ def optimised(kernel: Kernel, dtypes: tuple[str, ...], name: str) -> Any:
 def _entry(
     target: Any, library: Any, result: Any, arguments: Any, name: str, *, own: bool
 ) -> ir.Module:
-    """Build the function that reads an operation's words and calls the kernel with them.
+    """Build the function that reads the words of an operation and calls the kernel.
 
-    Word 0 is the address of the entry itself. Each word after it is an address: of a number, or
-    of an array's description, which is its address, size, rows and columns. What the kernel
-    returns tells whether to stop; of the user's ``own`` functions, whether there was an exception.
+    Word 0 is the address of the entry itself. Each other word is the address of a number or of the
+    description of an array: its address, size, rows and columns. The entry returns whether to
+    stop; for the user's ``own`` functions, whether an exception was raised.
     """
     module = library.create_ir_module(name)
     word = ir.IntType(64)

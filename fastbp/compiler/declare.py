@@ -1,13 +1,13 @@
-"""How a kernel is declared: a plain function whose annotations say what each argument is.
+"""Declaration of kernels: plain functions whose annotations give the kind of each argument.
 
-``@kernel`` gives a function three forms, each compiled when it is first asked for:
+``@kernel`` gives a function three forms, each compiled at its first use:
 
-- from Python, ``kernels.softmax(z)`` compiles and calls it;
-- inside a caller's own ``@numba.njit`` function it is compiled into the caller;
-- as an *operation* of a plan it is one entry, called through its address (``fastbp.plan``).
+- called from Python, as in ``kernels.softmax(z)``;
+- called in a user's own ``@numba.njit`` function, into which it is compiled;
+- as an *operation* of a plan, one entry that is called through its address (``fastbp.plan``).
 
-Importing this module, and every module of kernels, does not import Numba: a training whose
-kernels are all in the cache on disk never needs it.
+Importing this module or a module of kernels does not import Numba: training needs Numba only if a
+kernel is not in the cache on disk.
 """
 
 import functools
@@ -26,7 +26,7 @@ Function = TypeVar("Function", bound=Callable[..., Any])
 
 @dataclass(frozen=True)
 class Kind:
-    """What an argument is: its number of dimensions, and its dtype if there is only one."""
+    """The kind of an argument: its number of dimensions, and its dtype if it is fixed."""
 
     ndim: int
     dtype: str | None = None
@@ -44,18 +44,18 @@ Number = Annotated[float, Kind(0, "float64")]
 
 
 def interpreted() -> bool:
-    """Whether NUMBA_DISABLE_JIT asks for kernels to be run by Python."""
+    """Whether NUMBA_DISABLE_JIT is set, so that kernels run as plain Python."""
     numba = sys.modules.get("numba")
     if numba is not None:
         return bool(numba.config.DISABLE_JIT)
     try:
         return int(os.environ.get("NUMBA_DISABLE_JIT", "0")) != 0
-    except ValueError:  # Numba takes it for 0, too
+    except ValueError:  # as in Numba
         return False
 
 
 def _compiling() -> Any:
-    """Import the compiler when something is compiled: it imports Numba."""
+    """Import the compiler, which imports Numba, at the first compilation."""
     from fastbp.compiler import compiling
 
     return compiling
@@ -67,16 +67,17 @@ class Kernel:
     Parameters
     ----------
     function : function
-        Its body is compiled by Numba; it reads and writes arrays, and allocates nothing.
+        Its body reads and writes arrays and allocates nothing.
     exact : bool
-        Keep the order of additions, which fast-math would change.
+        Whether to keep the order of additions, which fast-math would change.
     stored : bool
-        Keep the machine code of its entry on disk.
+        Whether to keep the machine code of its entry on disk.
     apart : bool
-        No two arguments overlap in an operation, and nothing else writes to them meanwhile.
+        Whether no arguments of an operation overlap, and nothing else writes to them during a
+        call.
     origin : tuple or None
-        The function that made this kernel from a user's own functions, and its arguments, by
-        which it is pickled; None: it is a global name of its module.
+        The function that made this kernel from a user's own functions, and its arguments, for
+        pickling; None for a global name of its module.
     """
 
     def __init__(
@@ -91,12 +92,12 @@ class Kernel:
         functools.update_wrapper(self, function)
         self.function, self.exact, self.stored, self.apart = function, exact, stored, apart
         self.origin = origin
-        # Addresses of its entries, by the dtypes of the arguments; ``plan.operation`` adds them.
+        # For the dtypes of the arguments: the address of the entry, added by ``plan.operation``.
         self.entries: dict[tuple[str, ...], int] = {}
 
     @property
     def py_func(self) -> Callable[..., Any]:
-        """The function as it was written; Numba's dispatchers have it by this name."""
+        """The Python function, under the name that Numba's dispatchers use."""
         return self.function
 
     @functools.cached_property
@@ -113,18 +114,18 @@ class Kernel:
 
     @functools.cached_property
     def compiled(self) -> Callable[..., Any]:
-        """The form for Python."""
+        """The form that Python calls."""
         if interpreted():
             return self.function
         return _compiling().for_python(self)
 
     def __call__(self, *arguments: Any) -> Any:
-        """Call the form for Python."""
+        """Call the form that Python calls."""
         return self.compiled(*arguments)
 
     @functools.cached_property
     def _numba_type_(self) -> Any:
-        """What compiled code takes this object for."""
+        """Numba's type of this object in compiled code."""
         return _compiling().for_callers(self)
 
     def __reduce__(self) -> str | tuple[Any, ...]:
@@ -135,14 +136,14 @@ class Part(Kernel):
     """A function that only compiled code can call."""
 
     def __call__(self, *arguments: Any) -> Any:
-        """Call the function as it stands if nothing is compiled, and refuse otherwise."""
+        """Call the Python function under NUMBA_DISABLE_JIT; raise TypeError otherwise."""
         if interpreted():
             return self.function(*arguments)
         raise TypeError(f"{self.__name__} can be called from functions under @numba.njit only")
 
 
 class ByPrecision:
-    """One name for two functions of a number: in float32 and in float64."""
+    """One name for two functions of a number, one for float32 and one for float64."""
 
     def __init__(self, single: Any, double: Any) -> None:
         self.single, self.double = single, double
@@ -157,9 +158,9 @@ class ByPrecision:
 
 
 class Instruction:
-    """A function that Numba cannot express: ``instructions.py`` emits its machine code.
+    """A function that Numba cannot express: ``instructions.py`` emits its code.
 
-    The Python body says what it does; it is what runs if nothing is compiled.
+    Its Python body defines the result, and runs under NUMBA_DISABLE_JIT.
     """
 
     def __init__(self, function: Callable[..., Any]) -> None:
@@ -179,7 +180,7 @@ class Instruction:
 
 
 def inlined(function: Any) -> Any:
-    """Take a user's own function as kernels call it: inlined, without a check for division by 0."""
+    """Return a user's own function as kernels call it: inlined, and without a check of division."""
     if interpreted():
         return function
     return _compiling().inlined(function)
@@ -191,31 +192,31 @@ def kernel(function: Function) -> Function:
 
 
 def loop(function: Function) -> Function:
-    """Declare a loop over operations, which change the arrays that it reads."""
+    """Declare a loop over operations, which may change the arrays that the loop reads."""
     return Kernel(function, apart=False)  # type: ignore[return-value]
 
 
 def scalar(function: Function) -> Function:
     """Declare a function of numbers: always inlined, so that loops that call it vectorise.
 
-    Its additions keep their order: they split the argument in ways that fast-math would undo.
+    Its additions keep their order, because fast-math would undo the splitting of its argument.
     """
     return Kernel(function, exact=True)  # type: ignore[return-value]
 
 
 def by_precision(single: Function, double: Function) -> Function:
-    """Declare a function of a number that is another in float32 than in float64.
+    """Declare a function of a number with one version for float32 and one for float64.
 
-    A branch on the type inside one function has Numba infer its types twice.
+    With a branch on the type in one function, Numba would infer the types twice.
     """
     return ByPrecision(single, double)  # type: ignore[return-value]
 
 
 def part(function: Function) -> Function:
-    """Declare a function for kernels alone."""
+    """Declare a function that only kernels call."""
     return Part(function)  # type: ignore[return-value]
 
 
 def instruction(function: Function) -> Function:
-    """Declare a function that ``instructions.py`` emits."""
+    """Declare a function whose code ``instructions.py`` emits."""
     return Instruction(function)  # type: ignore[return-value]

@@ -1,7 +1,7 @@
-"""Instructions that Numba cannot express, emitted in LLVM's language.
+"""Instructions that Numba cannot express, emitted as LLVM IR.
 
-What each of them does is said by the Python function of the same name, in ``memory``, ``products``,
-``threads`` or ``plan.run``. Nothing but ``compiler`` imports this module.
+Each is defined by the Python function of the same name in ``memory``, ``products``, ``threads`` or
+``plan.run``. Only ``compiler`` imports this module.
 """
 
 from llvmlite import ir
@@ -63,7 +63,7 @@ def flat(typingctx, buffer):  # type: ignore[no-untyped-def]
 
 
 def _mark(builder, instruction, scope):  # type: ignore[no-untyped-def]
-    """Say that ``instruction`` touches nothing that one of another scope in its ten touches."""
+    """Declare that ``instruction`` overlaps no access of another scope with the same tens digit."""
     module, ten = builder.module, scope // 10
     domain = module.add_metadata([ir.MetaDataString(module, f"fastbp {ten}")])
     scopes = [

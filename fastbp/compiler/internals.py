@@ -1,29 +1,31 @@
-"""Every name of Numba's that fastbp uses and that is not public, and what happens without it.
+"""All private names of Numba that fastbp uses.
 
-- ``_numba_type_``, by which a kernel is taken for a function inside ``@njit`` code: a caller's own
-  function that calls a kernel is not compiled, and Numba's error names the kernel.
-- Three methods of ``JITCodeLibrary`` that ``_Library`` replaces: code is optimised more often than
-  needed, which takes about a third longer.
-- ``get_call_type`` and ``get_impl_key`` of ``types.Dispatcher``, by which exp and log are others in
-  float32 than in float64: kernels that call them are not compiled, and Numba's error names them.
+If a version of Numba lacks one of them:
+
+- ``_numba_type_``, which makes a kernel callable in ``@njit`` code: functions that call a kernel
+  are not compiled, and Numba's error names the kernel.
+- Three methods of ``JITCodeLibrary`` that ``_Library`` overrides: code is optimised more often than
+  needed, and compiling takes about a third longer.
+- ``get_call_type`` and ``get_impl_key`` of ``types.Dispatcher``, which choose exp and log by
+  precision: kernels that call them are not compiled, and Numba's error names them.
 - ``_cache.save_overload`` of a dispatcher: a full disk is an error for forms that Python calls.
-- ``compile_extra``, ``Flags`` and the calling convention, from which entries are made: no plan can
-  be made, and ``UnsupportedNumbaError`` names the versions of Numba that are known to work.
-- ``ensure_blas``, which imports SciPy's linear algebra: without it, the first compilation takes
-  longer, see ``import_array_functions``.
-- ``cgutils``, ``make_array`` and ``populate_array``, by which instructions reach an array's memory,
-  and the other names imported here: importing this module raises ``UnsupportedNumbaError``.
+- ``compile_extra``, ``Flags`` and the calling convention, from which entries are built: no plan can
+  be made; ``UnsupportedNumbaError`` names the versions of Numba that work.
+- ``ensure_blas``, which imports SciPy's linear algebra: the first compilation takes longer, see
+  ``import_array_functions``.
+- ``cgutils``, ``make_array`` and ``populate_array``, with which instructions access the memory of
+  arrays, and the other names imported here: importing this module raises ``UnsupportedNumbaError``.
 """
 
 import importlib
 
 import numba
 
-KNOWN = "0.66 to 0.68"  # versions of Numba that the tests have passed with
+KNOWN = "0.66 to 0.68"  # versions of Numba with which the tests pass
 
 
 class UnsupportedNumbaError(RuntimeError):
-    """The installed Numba lacks what kernels are compiled with."""
+    """The installed version of Numba cannot compile the kernels."""
 
 
 try:
@@ -39,8 +41,7 @@ try:
     from numba.np.arrayobj import make_array, populate_array
 except ImportError as error:
     raise UnsupportedNumbaError(
-        f"fastbp cannot compile with Numba {numba.__version__} ({error}); it is known to work with "
-        f"{KNOWN}"
+        f"fastbp cannot compile with Numba {numba.__version__} ({error}); it works with {KNOWN}"
     ) from error
 
 __all__ = [
@@ -65,20 +66,20 @@ __all__ = [
 
 
 def import_array_functions() -> None:
-    """Import ``numba.np.arraymath``, which Numba needs, without SciPy, which it does not.
+    """Import ``numba.np.arraymath`` without SciPy, which it does not need.
 
-    That module asks at its import whether SciPy's BLAS is there, which takes a quarter of the time
-    in which Numba gets ready to compile. Whatever calls BLAS asks again when it is compiled.
+    At its import the module checks for SciPy's BLAS, which takes a quarter of the time that Numba
+    needs before it can compile. Functions that call BLAS check again when they are compiled.
     """
     linalg = importlib.import_module("numba.np.linalg")
-    asks = getattr(linalg, "ensure_blas", None)
-    if asks is None:
+    ensure_blas = getattr(linalg, "ensure_blas", None)
+    if ensure_blas is None:
         return
     linalg.ensure_blas = lambda: None
     try:
         importlib.import_module("numba.np.arraymath")
     finally:
-        linalg.ensure_blas = asks
+        linalg.ensure_blas = ensure_blas
 
 
 import_array_functions()

@@ -1,12 +1,11 @@
-"""Functions outside of fastbp that compiled code calls: BLAS, the scheduler, the clock.
+"""External functions that compiled code calls: BLAS, the scheduler, the clock.
 
-The matrix product is that of an OpenBLAS of fastbp's own. Numba calls SciPy's, whose number of
-threads is one setting for the whole process: a fit that sets it to one, as small products need,
-slows other code meanwhile, and when the first of two fits ends and sets it back, the second is
-slowed. So fastbp loads a copy for itself, from the package ``scipy-openblas32``, which has one
-thread, leaves NumPy's and SciPy's copies as they are, and spares a process the import of
-``scipy.linalg``. As everywhere, OpenBLAS takes the kernels that suit the processor it finds, or
-those that the variable OPENBLAS_CORETYPE names.
+fastbp loads its own copy of OpenBLAS, from the package ``scipy-openblas32``, with one thread. Numba
+would call SciPy's copy, whose number of threads is one setting for the whole process: setting it
+to one, as small products need, would slow down other code, and of two fits at the same time the
+first to end would set it back under the second. With its own copy, fastbp also does not need to
+import ``scipy.linalg``. OpenBLAS chooses its kernels for the processor, or those named by the
+environment variable OPENBLAS_CORETYPE.
 """
 
 import ctypes
@@ -23,15 +22,15 @@ import llvmlite.binding
 PACKAGE = "scipy_openblas32"
 # Names under which compiled code finds the functions.
 SGEMM, DGEMM, YIELD = "fastbp_sgemm", "fastbp_dgemm", "fastbp_yield"
-# The clock that never goes back, as ``clock_gettime`` numbers it.
+# The number of the monotonic clock for ``clock_gettime``.
 MONOTONIC = 6 if sys.platform == "darwin" else 1
-# What BLAS calls the order of a matrix, and its use as it stands or transposed.
+# CBLAS's codes of the order of a matrix and of its use, plain or transposed.
 ROW_MAJOR, PLAIN, TRANSPOSED = 101, 111, 112
 _lock = threading.Lock()
 
 
 def _library() -> Path:
-    found = importlib.util.find_spec(PACKAGE)  # importing it would load it with threads
+    found = importlib.util.find_spec(PACKAGE)  # an import would load OpenBLAS with more threads
     if found is None or found.origin is None:
         raise ImportError(f"fastbp needs the package {PACKAGE.replace('_', '-')}; it is missing")
     folder = Path(found.origin).parent / "lib"
@@ -42,7 +41,7 @@ def _library() -> Path:
 
 
 def openblas() -> ctypes.CDLL:
-    """Give OpenBLAS, loaded with one thread."""
+    """Return OpenBLAS, loaded with one thread."""
     with _lock:
         return _load()
 
@@ -51,7 +50,7 @@ def openblas() -> ctypes.CDLL:
 def _load() -> ctypes.CDLL:
     name = "OPENBLAS_NUM_THREADS"
     before = os.environ.get(name)
-    os.environ[name] = "1"  # read when the library is loaded, and no other time
+    os.environ[name] = "1"  # read only while the library is loaded
     try:
         return ctypes.CDLL(str(_library()))
     finally:
@@ -63,7 +62,7 @@ def _load() -> ctypes.CDLL:
 
 @functools.cache
 def register() -> None:
-    """Tell compiled code where the functions are."""
+    """Register the addresses of the functions for compiled code."""
     windows = sys.platform == "win32"
     for name, function in (
         (SGEMM, openblas().scipy_cblas_sgemm),
@@ -78,9 +77,9 @@ def register() -> None:
 
 
 def one_thread() -> None:
-    """Take one thread for a product, whatever ``threadpool_limits`` in other code has said.
+    """Compute products in one thread, whatever ``threadpool_limits`` has set.
 
-    That acts on every OpenBLAS in the process: a fit of 64-100-10 in two threads of its own took
+    ``threadpool_limits`` sets every OpenBLAS in the process: a fit of 64-100-10 on two threads took
     twice as long inside ``threadpool_limits(2)``.
     """
     openblas().scipy_openblas_set_num_threads(1)
@@ -88,12 +87,12 @@ def one_thread() -> None:
 
 @functools.cache
 def core() -> str:
-    """Name the kernels that fastbp's OpenBLAS takes, such as ``SkylakeX`` or ``Haswell``."""
-    ask: Any = openblas().scipy_openblas_get_corename
-    ask.restype = ctypes.c_char_p
-    return str(ask().decode())
+    """Return the name of the kernels that fastbp's OpenBLAS uses, such as ``Haswell``."""
+    get_corename: Any = openblas().scipy_openblas_get_corename
+    get_corename.restype = ctypes.c_char_p
+    return str(get_corename().decode())
 
 
 def small_products() -> bool:
-    """Whether OpenBLAS has kernels for small products here, which do not pack matrices first."""
+    """Whether OpenBLAS uses kernels for small products, which do not pack the matrices first."""
     return core() in ("SkylakeX", "Cooperlake", "SapphireRapids")

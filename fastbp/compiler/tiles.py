@@ -1,8 +1,8 @@
-"""Tiles of matrix products, emitted in LLVM's language: sums that stay in the registers.
+"""Tiles of matrix products, emitted as LLVM IR: sums that stay in registers.
 
-A tile is TILE rows of a product, of at most two vectors of VECTOR bytes each. It runs through the
-depth once: each number of a row of ``a`` is copied to all places of a vector, which multiplies a
-row of ``b``. Only ``instructions`` imports this module.
+A tile is TILE rows of a product, each at most two vectors of VECTOR bytes wide. One loop over the
+depth broadcasts each element of a row of ``a`` to a vector and multiplies it by a row of ``b``.
+Only ``instructions`` imports this module.
 """
 
 from typing import Any, NamedTuple
@@ -17,22 +17,22 @@ WHOLE = ir.IntType(64)
 
 
 def fetch(builder: Any, place: Any) -> None:
-    """Prefetch the cache line at an address, to be read soon."""
+    """Prefetch the cache line at an address."""
     place, number = builder.bitcast(place, cgutils.voidptr_t), ir.IntType(32)
     shape = ir.FunctionType(ir.VoidType(), [place.type, number, number, number])
     prefetch = cgutils.get_or_insert_function(builder.module, shape, "llvm.prefetch.p0")
-    builder.call(prefetch, [place, number(0), number(3), number(1)])  # to be read, and soon, data
+    builder.call(prefetch, [place, number(0), number(3), number(1)])  # read, high locality, data
 
 
 class Operands(NamedTuple):
-    """What a tile is made of, as LLVM values; numbers count elements."""
+    """The operands of a tile as LLVM values; positions count elements."""
 
     a: Any  # address of a
-    starts: list[Any]  # where each of the tile's rows begins in a
-    step: Any  # from a number of such a row to the next in the depth
+    starts: list[Any]  # the position in a of each row of the tile
+    step: Any  # the distance in a between consecutive elements of a row
     b: Any  # address of b (depth, N)
     out: Any  # address of out (..., N)
-    out_start: Any  # where the tile's first row begins in out
+    out_start: Any  # the position in out of the tile's first row
     N: Any
     depth: Any
 
@@ -45,7 +45,7 @@ class Tile:
     builder : IRBuilder
     operands : Operands
     size : int
-        Bytes of a number.
+        Bytes of an element.
     """
 
     def __init__(self, builder: Any, operands: Operands, size: int) -> None:
@@ -59,10 +59,10 @@ class Tile:
         self.vectors = WHOLE(0), builder.sub(operands.N, WHOLE(self.lanes))
 
     def emit(self, fetched: list[Any]) -> None:
-        """Emit the loops; the addresses ``fetched``, and what follows them, are prefetched.
+        """Emit the loops, which prefetch the rows that begin at the addresses ``fetched``.
 
-        The outer loop goes through stretches of the depth as long as a cache line; at the start of
-        each, the same stretch of the rows to come is prefetched.
+        The outer loop divides the depth into chunks of one cache line; at the start of each chunk,
+        the same chunk of the rows ``fetched`` is prefetched.
         """
         builder, depth, entry = self.builder, self.of.depth, self.builder.block
         stretch, inner, after, end = (builder.append_basic_block(f"tile_{k}") for k in range(4))
@@ -102,7 +102,7 @@ class Tile:
         self.store(added)
 
     def multiply(self, k: Any, sums: list[Any]) -> list[Any]:
-        """Add the products of number ``k`` of each row with row ``k`` of b."""
+        """Add the products of element ``k`` of each row with row ``k`` of b."""
         builder, of = self.builder, self.of
         undefined = ir.Constant(self.lane, ir.Undefined)
         first_lane = ir.Constant(ir.VectorType(ir.IntType(32), self.lanes), [0] * self.lanes)
@@ -130,6 +130,6 @@ class Tile:
                 builder.store(sums[2 * r + v], place, align=self.size)
 
     def vector_at(self, array: Any, place: Any) -> Any:
-        """The address of the vector that begins at a number of an array."""
+        """Return the address of the vector that begins at an element of an array."""
         builder = self.builder
         return builder.bitcast(builder.gep(array, [place]), self.lane.as_pointer())

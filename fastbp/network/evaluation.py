@@ -8,21 +8,21 @@ import numpy as np
 from fastbp.arrays import Array
 from fastbp.plan.problem import Sparse
 
-# Rows are evaluated in stretches of about so many bytes of X.
-EVALUATED_BYTES = 1 << 24
+# Rows are evaluated in blocks of about this many bytes of X.
+BLOCK_BYTES = 1 << 24
 
 
 def evaluate(
     net: Any, X: Array, y: Array, weights: Array | None, rows: Array | None = None
 ) -> tuple[float, float]:
-    """Compute what ``evaluate`` does, of arrays that have been through the checks.
+    """Return loss and metric for checked arrays.
 
-    Of all their rows or, without a copy of them all, of those whose indices ``rows`` holds.
+    With ``rows``, only the rows with these indices are evaluated, without a copy of all of them.
     """
     loss, score = loss_and_score(net, X, y, weights, rows)
     if rows is not None:
         y, weights = y[rows], None if weights is None else weights[rows]
-    if math.isnan(loss):  # no row that counts was held out
+    if math.isnan(loss):  # all weights are 0
         return loss, loss
     return loss, metric_of(net.metric, score, spread(y, weights))
 
@@ -34,30 +34,27 @@ def loss_and_score(
     weights: Array | None,
     rows: Array | None = None,
 ) -> tuple[float, float]:
-    """Compute the means of what the loss kernels return, of checked arrays as above.
-
-    NaN, both, if all weights are 0.
-    """
+    """Return the mean loss and score for checked arrays; NaN for both if all weights are 0."""
     n = row_count(X) if rows is None else len(rows)
     width = net.layout.outputs if isinstance(X, Sparse) else net.sizes[0]
-    most = max(16, EVALUATED_BYTES // (net.dtype.itemsize * width))
+    block = max(16, BLOCK_BYTES // (net.dtype.itemsize * width))
     loss = score = total = 0.0
-    for start in range(0, n, most):
-        part = slice(start, start + most)
-        these = part if rows is None else rows[part]
-        z = net.infer_checked(rows_of(X, these), None)
-        own = None if weights is None else weights[these]
-        weight = float(len(z) if own is None else own.sum(dtype=np.float64))
+    for start in range(0, n, block):
+        part = slice(start, start + block)
+        selected = part if rows is None else rows[part]
+        z = net.infer_checked(rows_of(X, selected), None)
+        row_weights = None if weights is None else weights[selected]
+        weight = float(len(z) if row_weights is None else row_weights.sum(dtype=np.float64))
         if weight > 0.0:
-            found = net.loss_of(z, y[these], own)
-            loss += weight * found[0]
-            score += weight * found[1]
+            block_loss, block_score = net.loss_of(z, y[selected], row_weights)
+            loss += weight * block_loss
+            score += weight * block_score
             total += weight
     return (loss / total, score / total) if total > 0.0 else (float("nan"), float("nan"))
 
 
 def metric_of(metric: str, score: float, variance: float) -> float:
-    """Turn a mean score of the kernels into the metric; ``variance`` is ``spread(y)``."""
+    """Return the metric for the mean score of the kernels; ``variance`` is ``spread(y)``."""
     if metric == "accuracy":
         return min(float(score), 1.0)
     if metric == "loss":
@@ -66,12 +63,12 @@ def metric_of(metric: str, score: float, variance: float) -> float:
 
 
 def row_count(X: Array | Sparse) -> int:
-    """Count the rows of dense or sparse examples."""
+    """Return the number of rows of dense or sparse examples."""
     return len(X.starts) - 1 if isinstance(X, Sparse) else len(X)
 
 
 def rows_of(X: Array | Sparse, part: slice | Array) -> Array | Sparse:
-    """Take some rows; of sparse ones a slice, whose numbers are not copied."""
+    """Return some rows; of sparse examples a slice, without copying their values."""
     if isinstance(X, Sparse):
         first, stop, _ = part.indices(row_count(X))  # type: ignore[union-attr]
         return X._replace(starts=X.starts[first : stop + 1])
@@ -79,7 +76,7 @@ def rows_of(X: Array | Sparse, part: slice | Array) -> Array | Sparse:
 
 
 def spread(y: Array, weights: Array | None) -> float:
-    """Compute the weighted mean of a row's squared distance from the mean of ``y`` (n, K)."""
+    """Return the weighted mean of the squared distances of ``y`` (n, K) from its mean."""
     if y.ndim == 1:
         return 0.0
     exact = y.astype(np.float64)

@@ -1,4 +1,4 @@
-"""The plan of a network's training step, made to be shown."""
+"""The plan of a training step of a network, for printing."""
 
 from typing import Any
 
@@ -13,8 +13,8 @@ from fastbp.plan.problem import Batches, Data
 from fastbp.plan.processors import MAX_THREADS
 from fastbp.plan.steps import Steps
 
-# Batches of the random data that a plan is shown for.
-PLANNED_BATCHES = 4
+# Number of batches of the random data of a printed plan.
+BATCHES = 4
 
 
 def step_plan(
@@ -26,7 +26,7 @@ def step_plan(
     sample_weight: bool,
     n_threads: int,
 ) -> StepPlan:
-    """Make the plan of one step of a copy of the network ``given``, on random data."""
+    """Return the plan of one step of a copy of the network ``given``, on random data."""
     batch_size = checks.whole("batch_size", batch_size, 1)
     n_threads = checks.whole("n_threads", n_threads, 1, MAX_THREADS)
     clip = 0.0
@@ -36,7 +36,7 @@ def step_plan(
         raise TypeError(f"sample_weight must be True or False, not {sample_weight!r:.60}")
     chosen = as_optimizer(optimizer)
     net, random = given.copy(), np.random.default_rng(0)
-    rows, K = PLANNED_BATCHES * batch_size, net.sizes[-1]
+    rows, K = BATCHES * batch_size, net.sizes[-1]
     X = random.uniform(0.0, 1.0, (rows, net.sizes[0])).astype(net.dtype)
     if net.loss_row.of_labels is not None:
         y: Array = random.integers(0, K, rows)

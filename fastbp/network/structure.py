@@ -45,8 +45,8 @@ class Structure:
         self.loss = self.loss_row.name
         if self.loss == "softmax_cross_entropy" and self.sizes[-1] < 2:
             raise ValueError(
-                "softmax_cross_entropy needs two outputs at least, one per class; for yes or no "
-                f"with one output take sigmoid_cross_entropy. sizes is {sizes!r}"
+                "softmax_cross_entropy needs at least two outputs, one for each class; for one "
+                f"yes-or-no output use sigmoid_cross_entropy. sizes is {sizes!r}"
             )
         self.dtype = _dtype(dtype)
         self.huber_delta = huber_delta
@@ -61,10 +61,10 @@ class Structure:
         self._prepare()
 
     def _prepare(self) -> None:
-        """Make what a subclass keeps beside the parameters; files and pickles leave it out."""
+        """Create what a subclass keeps beside the parameters, not saved in files and pickles."""
 
     def _draw_weights(self, random: np.random.Generator) -> None:
-        """Draw the initial weights: He's for activations that rectify, else Glorot's."""
+        """Draw the initial weights: He's before activations that rectify, otherwise Glorot's."""
         rows = [*self.layout.activations, self.layout.out_activation]
         for W, row in zip(self.weights, rows, strict=True):
             if row is not None and row.rectifies:
@@ -74,7 +74,7 @@ class Structure:
                 W[:] = random.uniform(-bound, bound, W.shape)
 
     def _compile_own(self) -> None:
-        """Compile the user's own functions, so that an unusable one is refused at once."""
+        """Compile the user's own functions, so that an unusable one raises now."""
         named: dict[str, Any] = {}
         for piece in self.own:
             if isinstance(piece, OwnActivation) and named.setdefault(piece.name, piece) != piece:
@@ -162,22 +162,22 @@ class Structure:
 
     @property
     def metric(self) -> str:
-        """Name of what ``evaluate`` returns beside the loss: ``accuracy``, ``r2`` or ``loss``."""
+        """The name of the metric of ``evaluate``: ``accuracy``, ``r2`` or ``loss``."""
         return self.loss_row.metric
 
     @property
     def layer_activations(self) -> tuple[Activation, ...]:
-        """The row of every layer's activation; of the last layer's too, whatever its link."""
+        """The row of each layer's activation; of the last layer without the loss's link."""
         return *self.layout.activations, self.layout.out_activation or ACTIVATIONS["identity"]
 
     @property
     def own(self) -> tuple[OwnActivation | OwnLoss, ...]:
-        """The activations of the user's own, layer by layer, and the loss if it is one."""
+        """The user's own activations, layer by layer, and the loss if it is an own one."""
         rows: tuple[Any, ...] = (*self.layout.all_activations, self.loss_row)
         return tuple(row.own for row in rows if row.own is not None)
 
     def copy(self, dtype: Any = None) -> Self:
-        """Make an independent network with the same parameters, in another precision if given."""
+        """Return an independent network with the same parameters, in another dtype if given."""
         last = self.layout.out_activation
         twin = type(self)(
             self.sizes,
@@ -193,23 +193,23 @@ class Structure:
     def inputs(self, X: Any) -> Array:
         """Check ``X`` and return it as (n, M) of the network's dtype, without needless copies.
 
-        uint8 and memory maps stay what they are: kernels take their rows as numbers of the
-        network's dtype, brightnesses of 0 to 255 as 0 to 1.
+        uint8 and memory maps keep their dtype: kernels convert their rows, and scale uint8 from
+        0 to 255 to 0 to 1.
 
         Raises
         ------
         ValueError, TypeError
-            If its shape is not (n, M) or it holds anything but finite numbers.
+            If its shape is not (n, M) or it contains anything but finite numbers.
         """
         return checks.examples("X", X, self.sizes[0], self.dtype)
 
     def targets(self, y: Any, rows: int) -> Array:
-        """Check ``y`` for ``rows`` rows; class indices (n,) as int64, or (n, K) like the network.
+        """Check ``y``; return class indices (n,) as int64, or (n, K) of the network's dtype.
 
         Raises
         ------
         ValueError, TypeError
-            If its length is not ``rows`` or its values are not what the loss can take.
+            If its length is not ``rows`` or its values are outside the range of the loss.
         """
         K = self.sizes[-1]
         if self.loss == "softmax_cross_entropy":
@@ -219,15 +219,15 @@ class Structure:
     def save(self, path: str | PathLike[str], *, preparation: dict[str, Any] | None = None) -> None:
         """Write the network to a safetensors file.
 
-        Tensors are named and laid out as ``torch.nn.Sequential`` has them, ``0.weight`` (fan-out,
-        fan-in), ``0.bias``, ``2.weight`` and so on, an activation counting as a layer; the
-        description stands in the file's metadata. The file appears whole or not at all.
+        Names and shapes of the tensors are those of ``torch.nn.Sequential``: ``0.weight``
+        (fan-out, fan-in), ``0.bias``, ``2.weight`` and so on; an activation counts as a layer. The
+        metadata contain the description. The file is written whole or not at all.
 
         Parameters
         ----------
         path : path
         preparation : dict, optional
-            What JSON can hold, to be kept beside the description: see ``fastbp.Model``.
+            Stored with the description, as JSON; see ``fastbp.Model``.
         """
         description = self.description()
         if preparation is None:
@@ -237,10 +237,10 @@ class Structure:
             persistence.write_tensors(path, self.state_dict(), description, version=2)
 
     def state_dict(self) -> dict[str, Array]:
-        """Give copies of the parameters by the names that ``torch.nn.Sequential`` gives them.
+        """Return copies of the parameters under the names of ``torch.nn.Sequential``.
 
-        ``0.weight`` is (fan-out, fan-in), ``0.bias`` (fan-out,); the next layer is 2, an
-        activation counting as one. PyTorch takes them as ``{name: torch.from_numpy(array)}``.
+        ``0.weight`` is (fan-out, fan-in), ``0.bias`` (fan-out,); the next layer is 2, because an
+        activation counts as a layer. For PyTorch: ``{name: torch.from_numpy(array)}``.
         """
         tensors = {}
         for i, (W, b) in enumerate(zip(self.weights, self.biases, strict=True)):
@@ -249,41 +249,42 @@ class Structure:
         return tensors
 
     def load_state_dict(self, tensors: Mapping[str, Any]) -> None:
-        """Take parameters by PyTorch's names: ``net.load_state_dict(model.state_dict())``.
+        """Set the parameters from PyTorch's names: ``net.load_state_dict(model.state_dict())``.
 
         Parameters
         ----------
         tensors : mapping of str to array or tensor
-            As ``state_dict`` gives them, in any precision.
+            As ``state_dict`` returns them, in any precision.
 
         Raises
         ------
         ValueError, TypeError
             If a name or a shape is not that of this network; nothing has changed then.
         """
-        left = dict(tensors)
-        fresh = np.empty_like(self.params)
+        remaining = dict(tensors)
+        params = np.empty_like(self.params)
+        starts = self.layout.weight_starts, self.layout.bias_starts
         for i, (W, b) in enumerate(zip(self.weights, self.biases, strict=True)):
-            for name, view, turned in ((f"{2 * i}.weight", W, True), (f"{2 * i}.bias", b, False)):
-                if name not in left:
+            for name, shape, begin in (
+                (f"{2 * i}.weight", W.shape[::-1], starts[0][i]),
+                (f"{2 * i}.bias", b.shape, starts[1][i]),
+            ):
+                if name not in remaining:
                     names = ", ".join(tensors) or "nothing"
                     raise ValueError(f"there is no {name!r} among {names}")
-                array = np.asarray(left.pop(name))
-                shape = view.shape[::-1] if turned else view.shape
+                array = np.asarray(remaining.pop(name))
                 if array.shape != shape or array.dtype.kind not in "fiu":
                     raise ValueError(
                         f"{name!r} must hold numbers in the shape {shape}; it has the shape "
                         f"{array.shape} and the dtype {array.dtype}"
                     )
-                array = array.T if turned else array
-                start = (self.layout.weight_starts if turned else self.layout.bias_starts)[i]
-                fresh[start : start + view.size] = array.reshape(-1)
-        if left:
-            raise ValueError(f"{min(left)!r} belongs to no layer of {self!r}")
-        self.params[:] = fresh
+                params[begin : begin + array.size] = array.T.reshape(-1)
+        if remaining:
+            raise ValueError(f"{min(remaining)!r} belongs to no layer of {self!r}")
+        self.params[:] = params
 
     def description(self) -> dict[str, Any]:
-        """Say, in what JSON can hold, all that ``Network`` was told; own functions by name."""
+        """Return the arguments of ``Network`` for JSON, with own functions by name."""
         return {
             "sizes": list(self.sizes),
             "activation": list(self.activations),
@@ -301,15 +302,15 @@ class Structure:
         ----------
         path : path
         own : iterable of OwnActivation and OwnLoss
-            The functions that the file has the names of.
+            The own functions that the file refers to by name.
 
         Raises
         ------
         FileNotFoundError
-            If there is no such file.
+            If the file does not exist.
         ValueError
-            If the file is not one of ours, is damaged, or was written by a newer version, or has
-            the name of a function that ``own`` lacks.
+            If the file was not written by ``save``, is damaged, was written by a newer version, or
+            refers to a function that is not in ``own``.
         """
         return cls.load_with_preparation(path, own)[0]
 
@@ -317,7 +318,7 @@ class Structure:
     def load_with_preparation(
         cls, path: str | PathLike[str], own: Iterable[OwnActivation | OwnLoss] = ()
     ) -> tuple[Self, dict[str, Any] | None]:
-        """Read a network as ``load`` does, and the preparation that was saved with it, if any."""
+        """Read a network, and the preparation that was saved with it, or None."""
         tensors, description = persistence.read_tensors(path)
         preparation = description.pop("preparation", None)
         fill_in(description, own, path)
@@ -335,7 +336,7 @@ def _sizes(sizes: Any) -> tuple[int, ...]:
         raise TypeError(f"sizes must be a sequence of whole numbers, not {sizes!r}")
     checked = tuple(checks.whole(f"sizes[{i}]", n, 1) for i, n in enumerate(sizes))
     if len(checked) < 2:
-        raise ValueError(f"sizes must name the input and one layer at least, not {sizes!r}")
+        raise ValueError(f"sizes must contain the input and at least one layer, not {sizes!r}")
     return checked
 
 
@@ -351,7 +352,7 @@ def _dtype(dtype: Any) -> np.dtype[Any]:
 
 
 def _hidden_activations(activation: Any, hidden: int) -> list[Activation]:
-    """Find the rows of the hidden layers' activations."""
+    """Return the rows of the hidden layers' activations."""
     if isinstance(activation, str | OwnActivation):
         return [_activation("activation", activation)] * hidden
     rows = [_activation("activation", each) for each in _each(activation)]
@@ -364,20 +365,20 @@ def _hidden_activations(activation: Any, hidden: int) -> list[Activation]:
 
 
 def _last_activation(given: Any, loss: Loss) -> Activation | None:
-    """Find the row of the last layer's activation; None: there is none but the loss's link."""
+    """Return the row of the last layer's activation; None for the identity."""
     if given in (None, "identity"):
         return None
     row = _activation("out_activation", given)
     if not loss.free_output:
         raise ValueError(
-            f"out_activation={given!r} goes with {', '.join(FREE_OUTPUTS)}, not "
-            f"with {loss.name}, which has its own"
+            f"out_activation={given!r} can be used with {', '.join(FREE_OUTPUTS)}, not with "
+            f"{loss.name}, which determines the activation of the last layer"
         )
     return row
 
 
 def _activation(kind: str, given: Any) -> Activation:
-    """Find the row of an activation: a name, or the user's own."""
+    """Return the row of an activation, given by name or as the user's own."""
     if isinstance(given, OwnActivation):
         return given.row
     row: Activation = _known(kind, given, ACTIVATIONS)
@@ -385,7 +386,7 @@ def _activation(kind: str, given: Any) -> Activation:
 
 
 def _known(kind: str, given: Any, table: dict[str, Any]) -> Any:
-    """Find the row of a name; a bare function is refused with the way to give it."""
+    """Return the row of a name; for a function, raise the error that names the class to use."""
     if callable(given):
         own = "OwnLoss" if kind == "loss" else "OwnActivation"
         raise TypeError(f"{kind} must be a name or a fastbp.{own}, not the function {given!r}")
@@ -393,5 +394,5 @@ def _known(kind: str, given: Any, table: dict[str, Any]) -> Any:
 
 
 def _each(activation: Any) -> list[Any]:
-    """Take a sequence of activations as a list; a bare function is left for ``_known``."""
+    """Return a sequence of activations as a list; a function becomes a list of one."""
     return [activation] if callable(activation) else list(activation)

@@ -1,6 +1,6 @@
-"""Checkpoints: files from which a run that was stopped at any moment goes on to the same bits.
+"""Files of checkpoints: when they are written, how many are kept, which one is read.
 
-Knows files, not training: what is in them is put together and taken apart by ``training``.
+``resuming`` determines their content.
 """
 
 import contextlib
@@ -19,33 +19,33 @@ NAME = re.compile(r"checkpoint-(\d{12})\.safetensors")
 
 
 class DamagedCheckpointWarning(UserWarning):
-    """A checkpoint could not be read; an older one is taken."""
+    """A checkpoint could not be read; an older one is used."""
 
 
 class CheckpointWarning(UserWarning):
-    """A checkpoint could not be written; training goes on, and tries again."""
+    """A checkpoint could not be written; training continues, and tries again later."""
 
 
 @dataclass(frozen=True)
 class Checkpoints:
     """Where checkpoints are written, how often, and how many are kept.
 
-    A checkpoint is written to a temporary file, synced and renamed, and older ones are removed only
-    then: whatever happens, the newest is whole.
+    A checkpoint is written to a temporary file, synced and renamed; only then are older ones
+    removed. The newest checkpoint is therefore always complete.
 
     Parameters
     ----------
     folder : path
-        Is made if there is none.
+        Created if it does not exist.
     seconds : float or None
-        One is written when so many seconds have passed since the last one.
+        Seconds between checkpoints.
     epochs : int or None
-        One is written when so many epochs have passed. With both, whichever comes first.
+        Epochs between checkpoints. With both, a checkpoint is written when either has passed.
     keep : int
-        So many of the last are kept.
+        Number of checkpoints that are kept.
     overwrite : bool
-        Whether a run that begins anew takes the place of one that has not ended; that of one that
-        has it always takes.
+        Whether a new run replaces the checkpoints of an unfinished run. Those of a finished run
+        are always replaced.
     """
 
     folder: str | PathLike[str]
@@ -62,12 +62,12 @@ class Checkpoints:
         checks.whole("keep", self.keep, 1)
 
     def due(self, seconds: float, epochs: int) -> bool:
-        """Tell whether one is to be written, so long after the last."""
+        """Whether to write one, so many seconds and epochs after the last."""
         timed = self.seconds is not None and seconds >= self.seconds
         return timed or (self.epochs is not None and epochs >= self.epochs)
 
     def write(self, snapshot: "Snapshot", step: int) -> None:
-        """Write a checkpoint after ``step`` steps; if that fails, warn, and keep the older ones."""
+        """Write a checkpoint after ``step`` steps; on failure, warn and keep the older ones."""
         path = Path(self.folder, f"checkpoint-{step:012d}.safetensors")
         try:
             if not path.parent.is_dir():
@@ -79,13 +79,13 @@ class Checkpoints:
         except OSError as error:
             warnings.warn(
                 f"no checkpoint could be written to {self.folder}: {error.strerror or error}; "
-                "training goes on",
+                "training continues",
                 CheckpointWarning,
                 stacklevel=3,
             )
             return
         newer_first = sorted(paths(self.folder), reverse=True)
-        # Those of a later step belong to a run that was given up.
+        # Checkpoints of later steps belong to a run that was abandoned.
         kept = [old for old in newer_first if old <= path][: self.keep]
         for old in newer_first:
             if old not in kept:
@@ -93,22 +93,22 @@ class Checkpoints:
                     old.unlink()
 
     def newest(self) -> "Snapshot | None":
-        """Read the newest checkpoint that can be read; warn of those that cannot."""
+        """Return the newest readable checkpoint, with a warning for each unreadable one."""
         for path in sorted(paths(self.folder), reverse=True):
             try:
                 return Snapshot(*persistence.read_tensors(path, "checkpoint"))
             except persistence.NewerVersionError:
-                raise  # it is whole, and must not be passed over
+                raise  # an older checkpoint must not be used instead
             except ValueError as error:
                 warnings.warn(
-                    f"{error}; an older checkpoint is taken, if there is one",
+                    f"{error}; an older checkpoint is used, if there is one",
                     DamagedCheckpointWarning,
                     stacklevel=3,
                 )
         return None
 
     def clean(self) -> None:
-        """Remove what a write that was killed has left."""
+        """Remove temporary files of a process that was killed."""
         for path in Path(self.folder).glob(".checkpoint-*.safetensors.*"):
             with contextlib.suppress(OSError):
                 path.unlink()
@@ -121,14 +121,14 @@ class Checkpoints:
 
 @dataclass(frozen=True)
 class Snapshot:
-    """What is in a checkpoint: arrays, and facts that JSON can hold."""
+    """The content of a checkpoint: arrays, and facts in JSON."""
 
     tensors: dict[str, Array]
     facts: dict[str, Any]
 
 
 def paths(folder: str | PathLike[str]) -> Iterator[Path]:
-    """Find the checkpoints in a folder."""
+    """Yield the checkpoints in a folder."""
     folder = Path(folder)
     if folder.is_dir():
         named = (path for path in folder.iterdir() if NAME.fullmatch(path.name))

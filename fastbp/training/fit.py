@@ -62,8 +62,8 @@ class Fit:
 
     def __init__(self, net: Network, data: Data, objective: Objective, options: Options) -> None:
         self.net, self.data, self.options = net, data, options
-        self.keeper = resuming.Keeper(options.checkpoints, options.resume)
-        seed = self.keeper.seed(options.seed)
+        self.checkpoints = resuming.RunCheckpoints(options.checkpoints, options.resume)
+        seed = self.checkpoints.seed(options.seed)
         self.held_out, kept = _held_out(net, data, options, seed)
         if self.held_out is None and options.tracks_best:
             what = "early_stopping" if options.early_stopping is not None else "keep_best"
@@ -77,7 +77,7 @@ class Fit:
             options.optimizer.rule(options.clip),
             data,
             _batches(data, kept, options),
-            n_threads=self.keeper.threads(options.n_threads),
+            n_threads=self.checkpoints.threads(options.n_threads),
         )
         state = options.optimizer.state(net.layout.params, net.dtype)
         self.steps = Steps(problem, net.params, state, seed=seed)
@@ -95,7 +95,9 @@ class Fit:
     def run(self) -> History:
         """Train to the end, or until training is stopped."""
         options, history, best = self.options, self.history, self.best
-        before = self.keeper.begin(self.steps, history, best, self._description(), options.epochs)
+        before = self.checkpoints.begin(
+            self.steps, history, best, self._description(), options.epochs
+        )
         signals = interrupts(terminates=options.checkpoints is not None, event=options.interruption)
         reporter = _reporter(options.verbose, self.total, self.steps.per_epoch)
         with self.steps, reporter, signals as interrupted:
@@ -127,7 +129,7 @@ class Fit:
             done = steps.taken == self.total
             if interrupted.is_set() and history.stopped is None and not done:
                 history.stopped = interrupted.reason
-            self.keeper.note(steps, history, self.best, begin, done=done)
+            self.checkpoints.write_if_due(steps, history, self.best, begin, done=done)
             # A call lasts about CHUNK_SECONDS, but has at most eight times the steps of the last.
             seconds_per_step = max(now - start, 1e-9) / count
             chunk = max(1, min(8 * chunk, int(CHUNK_SECONDS / seconds_per_step)))
@@ -235,7 +237,7 @@ def _batches(data: Data, kept: Array | None, options: Options) -> Batches:
 def _held_out(
     net: Network, data: Data, options: Options, seed: Any
 ) -> tuple[HeldOut | None, Array | None]:
-    """Return what the network is evaluated on, and the rows kept for training; None: all."""
+    """Return the held-out rows, and the indices of the rows kept for training; None for all."""
     given, fraction = options.validation_data, options.validation_fraction
     if given is not None:
         if fraction:
@@ -249,13 +251,12 @@ def _held_out(
     checks.real("validation_fraction", fraction, 0.0, 1.0, open_ends="low high")
     assert isinstance(data.X, np.ndarray)
     kept, held = split(data.X, data.y, fraction, seed)
-    return HeldOut(
-        data.X, data.y, data.weights, held
-    ), kept  # X is not split: a copy might not fit into memory
+    # X is not split, because a copy might not fit into memory.
+    return HeldOut(data.X, data.y, data.weights, held), kept
 
 
 def _reporter(verbose: int, total: int, per_epoch: int) -> Any:
-    """Return what shows progress. With ``verbose=0`` it shows nothing, and Rich is not imported."""
+    """Return the reporter of progress; with ``verbose=0`` a silent one, without importing Rich."""
     if not verbose:
         return _Silence()
     from fastbp.training.progress import Reporter

@@ -1,4 +1,4 @@
-"""What a training run leaves behind: one row per epoch."""
+"""The history of a training run: one row for each epoch."""
 
 import csv
 import io
@@ -16,29 +16,30 @@ from fastbp.persistence import write_whole
 
 @dataclass
 class History:
-    """Training, epoch by epoch.
+    """The results of training, epoch by epoch.
 
     Attributes
     ----------
     metric_name : {"accuracy", "r2", "loss"}
-        What ``metric`` and ``validation_metric`` are.
+        The name of ``metric`` and ``validation_metric``.
     loss, metric : list of float
-        Mean over the epoch's batches, each measured before its step; the loss with its penalties.
+        Mean over the epoch's batches, each measured before its step. The loss includes penalties.
     validation_loss, validation_metric : list of float
-        After the epoch, without dropout and penalties; empty without validation data.
+        Measured after the epoch, without dropout and penalties; empty without validation data.
     learning_rate : list of float
-        Of the epoch's last step.
+        Learning rate of the epoch's last step.
     seconds : list of float
-        Time since the start of training. Epochs that ran inside one compiled call share its time.
+        Time since the start of training. The time of a compiled call is divided evenly among the
+        epochs in it.
     samples_per_second : list of float
     stopped : str or None
         Why training ended before its last epoch: ``"early stopping"``, ``"interrupt"``,
         ``"terminate"``, ``"callback"``, or None.
     best_epoch : int or None
-        Epoch, from 1, with the lowest validation loss, where that was asked for; early stopping
-        restores its weights.
+        Epoch, counted from 1, with the lowest validation loss, under early stopping or
+        ``keep_best``.
     best_params : (P,) array or None
-        Its weights.
+        The weights of that epoch.
     """
 
     metric_name: str
@@ -54,11 +55,11 @@ class History:
     best_params: Array | None = field(default=None, repr=False, compare=False)
 
     def __len__(self) -> int:
-        """Count the epochs done."""
+        """Return the number of completed epochs."""
         return len(self.loss)
 
     def columns(self) -> dict[str, list[Any]]:
-        """Give every column that has entries, by the name it has in the CSV file."""
+        """Return the columns that have entries, by their names in the CSV file."""
         named: dict[str, list[Any]] = {
             "epoch": list(range(1, len(self) + 1)),
             "loss": self.loss,
@@ -72,17 +73,17 @@ class History:
         return {name: column for name, column in named.items() if column or not len(self)}
 
     def rows(self) -> Iterator[dict[str, Any]]:
-        """Give one dictionary per epoch."""
+        """Yield one dictionary for each epoch."""
         columns = self.columns()
         for values in zip(*columns.values(), strict=True):
             yield dict(zip(columns, values, strict=True))
 
     def save(self, path: str | PathLike[str]) -> None:
-        """Write the columns to a CSV file, or to JSON lines if the name ends so; whole or not."""
+        """Write a CSV file, or JSON lines if the path ends in ``.jsonl``, whole or not at all."""
         text = io.StringIO()
         if Path(path).suffix == ".jsonl":
             for row in self.rows():
-                # JSON knows no NaN.
+                # JSON has no NaN.
                 known = {
                     name: value if math.isfinite(value) else None for name, value in row.items()
                 }

@@ -1,4 +1,4 @@
-"""Signals that end a run early, and lose nothing."""
+"""Signals that stop a run early without losing its results."""
 
 import contextlib
 import signal
@@ -7,7 +7,7 @@ from collections.abc import Iterator
 from types import FrameType
 from typing import Any
 
-# What a history calls the end that a signal brought.
+# ``History.stopped`` for each signal.
 REASONS = {signal.SIGINT: "interrupt", signal.SIGTERM: "terminate"}
 
 
@@ -26,36 +26,36 @@ class Interruption(threading.Event):
 def interrupts(
     *, terminates: bool = False, event: Interruption | None = None
 ) -> Iterator[Interruption]:
-    """Turn the first Ctrl-C into an event; a second one raises as ever.
+    """Set an event at the first Ctrl-C; a second one raises KeyboardInterrupt as usual.
 
     Parameters
     ----------
     terminates : bool
-        Whether SIGTERM, which batch systems send, is turned into one as well.
+        Whether SIGTERM, which batch systems send, sets the event, too.
     event : Interruption, optional
-        That which is set; by default a new one.
+        The event; by default a new one.
     """
-    pressed = Interruption() if event is None else event
+    interruption = Interruption() if event is None else event
     if threading.current_thread() is not threading.main_thread():
-        yield pressed  # only the main thread is told of signals
+        yield interruption  # only the main thread receives signals
         return
-    noted = [signal.SIGINT, *([signal.SIGTERM] if terminates else [])]
-    before: dict[signal.Signals, Any] = {number: signal.getsignal(number) for number in noted}
+    handled = [signal.SIGINT, *([signal.SIGTERM] if terminates else [])]
+    before: dict[signal.Signals, Any] = {number: signal.getsignal(number) for number in handled}
 
-    def note(number: int, frame: FrameType | None) -> None:
-        pressed.reason = REASONS[signal.Signals(number)]
-        pressed.set()
+    def handle(number: int, frame: FrameType | None) -> None:
+        interruption.reason = REASONS[signal.Signals(number)]
+        interruption.set()
         restore()
 
     def restore() -> None:
         for number, handler in before.items():
-            if handler is not None:  # one that was not set by Python is none of our business
+            if handler is not None:  # None: not set by Python
                 signal.signal(number, handler)
 
     for number, handler in before.items():
         if handler is not None:
-            signal.signal(number, note)
+            signal.signal(number, handle)
     try:
-        yield pressed
+        yield interruption
     finally:
         restore()

@@ -1,4 +1,4 @@
-"""Progress on the terminal: a bar where one can be drawn, a line now and then in a log."""
+"""Progress of training: a bar on a terminal, a line every few seconds in a log."""
 
 import contextlib
 import sys
@@ -19,11 +19,11 @@ from rich.table import Column
 from fastbp.training.history import History
 
 LINE_SECONDS = 5.0
-WIDE = 100  # columns of a terminal in which bar and summary stand side by side
+MIN_WIDTH_OF_BAR = 100  # columns of a terminal that is wide enough for bar and summary
 
 
 def summary(history: History) -> str:
-    """Say in a few words how the last epoch went."""
+    """Return loss and metrics of the last epoch as text."""
     if not len(history):
         return ""
     words = [f"loss {history.loss[-1]:.4f}", f"{history.metric_name} {history.metric[-1]:.4f}"]
@@ -33,21 +33,21 @@ def summary(history: History) -> str:
 
 
 class Reporter:
-    """Shows how far a run is.
+    """Shows the progress of a run.
 
     Parameters
     ----------
     total, per_epoch : int
-        Steps of the run, and of an epoch.
+        Number of steps of the run, and of an epoch.
     """
 
     def __init__(self, total: int, per_epoch: int) -> None:
         self.total, self.per_epoch = total, per_epoch
         self.console = Console(file=sys.stderr)
-        # The count and the summary are what is read; the bar and the time give way to them.
+        # Narrow terminals show only the count and the summary.
         whole = Column(no_wrap=True)
         columns: list[ProgressColumn] = [MofNCompleteColumn(table_column=whole)]
-        if self.console.width >= WIDE:
+        if self.console.width >= MIN_WIDTH_OF_BAR:
             columns += [BarColumn(bar_width=16), TimeRemainingColumn(compact=True)]
         columns.append(TextColumn("{task.fields[summary]}", table_column=whole))
         self.bar = Progress(TextColumn("epoch"), *columns, console=self.console)
@@ -70,7 +70,7 @@ class Reporter:
             self.bar.stop()
 
     def update(self, steps: int, history: History) -> None:
-        """Show that ``steps`` steps are done."""
+        """Show the state after ``steps`` steps."""
         done = steps / self.per_epoch
         if not len(history):
             return
@@ -78,7 +78,7 @@ class Reporter:
             self.bar.update(self.task, completed=int(done), summary=summary(history))
         elif time.monotonic() - self.last_line >= LINE_SECONDS or steps == self.total:
             self.last_line = time.monotonic()
-            with contextlib.suppress(OSError):  # a log on a full disk ends no training
+            with contextlib.suppress(OSError):  # a full disk must not end training
                 print(
                     f"epoch {int(done)}/{self.total // self.per_epoch}  {summary(history)}",
                     file=sys.stderr,

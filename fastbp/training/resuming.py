@@ -1,4 +1,4 @@
-"""What is in a checkpoint of a run, and how a run goes on from one."""
+"""The content of a run's checkpoints, and how a run is resumed from one."""
 
 import dataclasses
 import hashlib
@@ -17,11 +17,11 @@ from fastbp.training.checkpoints import Checkpoints, Snapshot
 from fastbp.training.history import History
 from fastbp.training.interruption import REASONS
 
-# Of arrays larger than so many bytes, so many rows, evenly spaced, tell whether they are the same.
+# Arrays larger than this many bytes are compared by this many rows, evenly spaced.
 WHOLE_BYTES, FINGERPRINT_ROWS = 1 << 28, 1 << 16
 CURVES = tuple(field.name for field in dataclasses.fields(History) if field.default_factory is list)
 
-# What every checkpoint says of its run.
+# The facts in every checkpoint.
 FACTS = ("settings", "threads", "drawn", "seconds", "ended", "stopped")
 
 
@@ -35,7 +35,7 @@ class Best:
         self.params = params.copy()
 
     def note(self, params: Array, history: History) -> int:
-        """Note the epoch just done; tell how many have passed since the best."""
+        """Record the last epoch; return the number of epochs since the best one."""
         if history.validation_loss[-1] < self.loss - self.min_delta:
             self.loss = history.validation_loss[-1]
             self.epoch = len(history)
@@ -44,7 +44,7 @@ class Best:
 
 
 def fingerprint(*arrays: Array | None) -> str:
-    """Give what differs, nearly always, between different data."""
+    """Return a hash of arrays, to detect that the data of a run have changed."""
     digest = hashlib.blake2b(digest_size=16)
     for array in arrays:
         if array is None:
@@ -60,7 +60,7 @@ def fingerprint(*arrays: Array | None) -> str:
 
 
 def versions() -> dict[str, str]:
-    """Name the versions that decide the last bits of a result."""
+    """Return the versions on which the last bits of a result depend."""
     from fastbp import __version__
 
     return {
@@ -71,15 +71,15 @@ def versions() -> dict[str, str]:
     }
 
 
-class Keeper:
-    """Writes a run's checkpoints when they are due, and brings a run to where one of them was.
+class RunCheckpoints:
+    """Writes the checkpoints of a run when they are due, and restores a run from the newest.
 
     Parameters
     ----------
     checkpoints : Checkpoints or None
-        None: nothing is written, and nothing is read.
+        None: none are written or read.
     resume : bool
-        Whether to go on from the newest of them, if there is one.
+        Whether to continue from the newest checkpoint, if there is one.
 
     Raises
     ------
@@ -107,13 +107,13 @@ class Keeper:
             self.saved = saved
         elif saved is not None and not (saved.facts["ended"] or checkpoints.overwrite):
             raise ValueError(
-                f"{checkpoints.folder} holds checkpoints of a run that has not ended: go on with "
-                "it (resume=True), remove them, or name another folder"
+                f"{checkpoints.folder} contains checkpoints of an unfinished run: resume it "
+                "(resume=True), remove them, or use another folder"
             )
         checkpoints.clean()
 
     def seed(self, given: Any) -> Any:
-        """Give the seed of all that is random: if none was given, what was drawn is kept."""
+        """Return the seed: the given one, that of the checkpoint, or a new one."""
         if given is not None:
             return given
         self.drawn = int(np.random.default_rng().integers(1 << 63))
@@ -122,7 +122,7 @@ class Keeper:
         return self.drawn
 
     def threads(self, given: int | None) -> int | None:
-        """Give the number of threads: if none was given, that of before, for the same bits."""
+        """Return the number of threads: the given one, or that of the checkpoint."""
         if given is not None or self.saved is None:
             return given
         return checks.whole("the checkpoint's threads", self.saved.facts["threads"], 1)
@@ -135,14 +135,14 @@ class Keeper:
         settings: dict[str, Any],
         epochs: int,
     ) -> float:
-        """Note what has to be the same, and go on from the checkpoint, if there is one.
+        """Restore the run from the checkpoint, if there is one with the same ``settings``.
 
-        ``epochs``: how many the run is to have, which may be others than before.
+        ``epochs`` is the number of epochs of the whole run, which may have changed.
 
         Returns
         -------
         float
-            Seconds that the run has taken so far.
+            Seconds of training before the checkpoint.
 
         Raises
         ------
@@ -158,24 +158,24 @@ class Keeper:
                 seconds = float(self.saved.facts["seconds"])
                 done = len(self.saved.tensors["history.loss"])
                 if epochs < done:
-                    raise ValueError(f"epochs={epochs}, and {done} are done already")
-                _go_on(self.saved, run, history, best)
+                    raise ValueError(f"epochs={epochs}, but {done} epochs are already done")
+                _restore(self.saved, run, history, best)
             except (AttributeError, KeyError, TypeError) as error:
                 raise ValueError(f"the newest checkpoint in {place} is damaged: {error}") from None
             except ValueError as error:
-                raise ValueError(f"cannot go on with the run in {place}: {error}") from None
+                raise ValueError(f"cannot resume the run in {place}: {error}") from None
         if self.checkpoints is not None and self.anew:
-            # Else ``resume`` would take them for this run's, were it stopped before its first.
+            # Otherwise they would be mistaken for this run's if it stops before its first one.
             self.checkpoints.clear()
         self.last = time.perf_counter(), run.epochs_done
         return seconds
 
-    def note(
+    def write_if_due(
         self, run: Steps, history: History, best: Best | None, begin: float, *, done: bool
     ) -> None:
-        """Write a checkpoint if one is due, or nothing comes after it.
+        """Write a checkpoint if one is due or the run ends.
 
-        ``begin`` is when the run began, ``done`` whether all of its steps are taken.
+        ``begin`` is the time at which the run began, ``done`` whether all its steps are taken.
         """
         if self.checkpoints is None:
             return
@@ -191,7 +191,7 @@ class Keeper:
     def _snapshot(
         self, run: Steps, history: History, best: Best | None, seconds: float, ended: bool
     ) -> Snapshot:
-        """Put all that a run depends on together."""
+        """Return the complete state of a run."""
         tensors = run.snapshot()
         for name in CURVES:
             tensors[f"history.{name}"] = np.array(getattr(history, name), np.float64)
@@ -206,32 +206,32 @@ class Keeper:
         }
         if best is not None:
             tensors["best.params"] = best.params
-            # JSON knows no infinity, and no epoch may have brought it down yet.
+            # JSON has no infinity, which is the loss before the first epoch.
             facts["best"] = {"epoch": best.epoch, "loss": best.loss if best.epoch else None}
         return Snapshot(tensors, facts)
 
 
 def _same_settings(before: dict[str, Any], now: dict[str, Any], place: Any) -> None:
-    """Make sure that a run goes on as what it was."""
+    """Check that the settings of a run have not changed."""
     for name in {**before, **now}:
         if before.get(name) != now.get(name):
             if name == "data":
-                raise ValueError("its data were others")
+                raise ValueError("its data have changed")
             if name == "code":  # of the user's own pieces, whose names are the same
-                raise ValueError(f"the code of {_changed(before, now)} is not that of before")
+                raise ValueError(f"the code of {_changed(before, now)} has changed")
             if isinstance(before.get(name), dict) and isinstance(now.get(name), dict):
                 _same_settings(before[name], now[name], place)
             raise ValueError(f"its {name} was {before.get(name)!r}, not {now.get(name)!r}")
 
 
 def _changed(before: dict[str, Any], now: dict[str, Any]) -> str:
-    """Name the own pieces whose code is another."""
+    """Return the names of the own pieces whose code has changed."""
     old, new = before.get("code") or {}, now.get("code") or {}
     return ", ".join(repr(name) for name in {**old, **new} if old.get(name) != new.get(name))
 
 
-def _go_on(snapshot: Snapshot, run: Steps, history: History, best: Best | None) -> None:
-    """Bring a run to where it was."""
+def _restore(snapshot: Snapshot, run: Steps, history: History, best: Best | None) -> None:
+    """Restore the state of a run."""
     curves = {name: snapshot.tensors[f"history.{name}"].tolist() for name in CURVES}
     epochs = len(curves["loss"])
     if any(len(curve) not in (0, epochs) for curve in curves.values()):

@@ -1,4 +1,4 @@
-"""Steps of an optimizer in loops of one's own: reinforcement learning, physics, research."""
+"""Steps of an optimizer in custom training loops."""
 
 from os import PathLike
 from typing import Any
@@ -16,12 +16,12 @@ from fastbp.schedules import Schedule, as_schedule
 from fastbp.training.fit import DivergedError
 from fastbp.training.history import History
 
-# Learning rates of so many steps are computed at a time.
+# The number of steps whose learning rates are computed at a time.
 RATES_AHEAD = 256
 
 
 class Stepper:
-    """Applies gradients to a network by an optimizer, whose state is kept from step to step.
+    """Applies gradients to a network with an optimizer, whose state it keeps.
 
     Parameters
     ----------
@@ -32,18 +32,18 @@ class Stepper:
     clip_norm : float, optional
         Gradients longer than this are scaled down to it.
     schedule : Schedule or str, optional
-        As ``fastbp.train`` takes it; ``total_steps`` says how long it lasts.
+        As ``fastbp.train`` takes it.
     total_steps : int
-        Steps of the whole run, for schedules that end (``cosine``, ``one_cycle``).
+        Steps of the whole run, for schedules that depend on it (``cosine``, ``one_cycle``).
     steps_per_epoch : int
-        Steps that a schedule counts as an epoch.
+        Number of steps that a schedule counts as an epoch.
 
     Attributes
     ----------
     steps : int
-        Steps done.
+        Number of steps taken.
     learning_rate : float
-        Of the next step.
+        The learning rate of the next step.
 
     Raises
     ------
@@ -56,9 +56,9 @@ class Stepper:
     >>> net = fastbp.Network([2, 16, 1], activation="tanh", loss="squared_error")
     >>> stepper = fastbp.Stepper(net, fastbp.Adam(1e-2))
     >>> X = np.random.default_rng(0).uniform(-1, 1, (64, 2)).astype("float32")
-    >>> for _ in range(500):  # learn x0 * x1 by a loss of one's own
+    >>> for _ in range(500):  # learn x0 * x1 with the loss mean ln cosh(error)
     ...     error = net.forward(X)[:, 0] - X[:, 0] * X[:, 1]
-    ...     d_outputs = (np.tanh(error) / len(X))[:, None]  # of mean ln cosh(error)
+    ...     d_outputs = (np.tanh(error) / len(X))[:, None]
     ...     stepper.step(net.backward(X, d_outputs))
     >>> bool(np.abs(net.forward(X)[:, 0] - X[:, 0] * X[:, 1]).mean() < 0.05)
     True
@@ -129,21 +129,21 @@ class Stepper:
         return float(self._rates[place])
 
     def step(self, gradient: Any, learning_rate: float | None = None) -> None:
-        """Move the network's parameters against a gradient.
+        """Update the network's parameters by a gradient.
 
         Parameters
         ----------
         gradient : (P,) array
-            As ``Network.backward`` or ``loss_and_gradients`` gives it; is not changed.
+            As ``Network.backward`` or ``loss_and_gradients`` returns it; not changed.
         learning_rate : float, optional
-            For this step, in place of the optimizer's and the schedule's.
+            For this step, instead of that of the optimizer and the schedule.
 
         Raises
         ------
         ValueError, TypeError
             If the gradient has another shape, or the network's parameters cannot be updated.
         DivergedError
-            If the gradient is not finite; nothing has moved then.
+            If the gradient is not finite; the parameters have not changed then.
         """
         params = self.net.params
         if not params.flags.writeable:
@@ -168,7 +168,7 @@ class Stepper:
     # ------------------------------------------------------------------ state
 
     def state_dict(self) -> dict[str, Array]:
-        """Copy what the next step depends on, beside the network: the optimizer's state."""
+        """Return a copy of the optimizer's state."""
         return {
             "steps": np.array([self.steps], np.int64),
             "powers": self._powers.copy(),
@@ -176,7 +176,7 @@ class Stepper:
         }
 
     def load_state_dict(self, tensors: dict[str, Any]) -> None:
-        """Go on from a ``state_dict`` of a stepper with the same optimizer.
+        """Restore the ``state_dict`` of a stepper with the same optimizer.
 
         Raises
         ------
@@ -211,14 +211,14 @@ class Stepper:
         persistence.write_tensors(path, self.state_dict(), facts, "optimizer state")
 
     def load(self, path: str | PathLike[str]) -> None:
-        """Go on from a file that ``save`` wrote.
+        """Restore the state from a file that ``save`` wrote.
 
         Raises
         ------
         FileNotFoundError
-            If there is no such file.
+            If the file does not exist.
         ValueError
-            If the file is not one of ours, is damaged, or is of another optimizer.
+            If the file was not written by ``save``, is damaged, or is of another optimizer.
         """
         tensors, facts = persistence.read_tensors(path, "optimizer state")
         if facts.get("optimizer") != repr(self.optimizer):

@@ -387,7 +387,7 @@ def test_an_activation_of_the_output(out, activation, loss, tmp_path):
 
 def test_an_activation_of_the_output_goes_with_some_losses_only():
     for loss in ("softmax_cross_entropy", "sigmoid_cross_entropy", "poisson"):
-        with pytest.raises(ValueError, match=f"not with {loss}, which has its own"):
+        with pytest.raises(ValueError, match=f"not with {loss}, which determines"):
             fastbp.Network([3, 4, 2], loss=loss, out_activation="tanh")
     with pytest.raises(ValueError, match="unknown out_activation 'tan'; did you mean 'tanh'"):
         fastbp.Network([3, 4, 2], loss="huber", out_activation="tan")

@@ -51,14 +51,14 @@ def test_resuming_with_another_function_names_it(tmp_path):
     resume(network(True), MOMENTUM, 1)
     net = network(True)
     before = net.params.copy()
-    with pytest.raises(ValueError, match="the code of 'own_momentum' is not that of before"):
+    with pytest.raises(ValueError, match="the code of 'own_momentum' has changed"):
         resume(net, other_momentum(0.5))
     with pytest.raises(ValueError, match=r"its optimizer was .*OwnOptimizer\('own_momentum'"):
         resume(net, "sgd")
     with pytest.raises(ValueError, match=r"its activation was \['my_relu', 'my_tanh'\], not"):
         resume(network(False), MOMENTUM)
     changed = fastbp.OwnLoss(quantile, name="my_loss")
-    with pytest.raises(ValueError, match="the code of 'my_loss' is not that of before"):
+    with pytest.raises(ValueError, match="the code of 'my_loss' has changed"):
         resume(fastbp.Network([6, 11, 7, 2], [RELU, TANH], changed, seed=5), MOMENTUM)
     np.testing.assert_array_equal(net.params, before)
     resume(net, MOMENTUM)
@@ -86,7 +86,7 @@ def test_model_files_hold_the_names(tmp_path):
         fastbp.load(path, own=[RELU, TANH])
     with pytest.raises(ValueError, match="needs the activation 'my_relu'"):
         fastbp.load(path)
-    with pytest.raises(TypeError, match=r"own must hold OwnActivation and OwnLoss, not .*sgd"):
+    with pytest.raises(TypeError, match=r"own must contain OwnActivation and OwnLoss, not .*sgd"):
         fastbp.load(path, own=[own_sgd])
 
 

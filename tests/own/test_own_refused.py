@@ -71,7 +71,7 @@ def calls_an_allocation(z):
     ],
 )
 def test_what_is_seen_at_once(make, function, given, reason):
-    with pytest.raises(TypeError, match=rf"{given}.*cannot be used for Own.*{reason}.*Allowed is"):
+    with pytest.raises(TypeError, match=rf"{given}.*cannot be used for Own.*{reason}.*It must be"):
         make(function)
 
 
@@ -83,18 +83,18 @@ def test_what_is_seen_at_once(make, function, given, reason):
         (activation, lambda z: None, "it returns none, not a number"),
         (activation, lambda z: z > 0, "it returns bool, not a number"),
         (activation, lambda z: (z, z), r"it returns UniTuple\(.*, not a number"),
-        (activation, raises, "it can raise an exception"),
+        (activation, raises, "it may raise an exception"),
         (activation, prints, "it calls the Python interpreter"),
         (activation, calls_an_allocation, "it allocates memory"),
         (of_loss, allocates, "it allocates memory"),
-        (of_loss, finds_largest, "it can raise an exception"),
+        (of_loss, finds_largest, "it may raise an exception"),
         (of_loss, lambda outputs, target, gradient: None, "it returns none"),
     ],
 )
 def test_what_compiling_shows_is_refused_when_a_network_is_made(make, function, reason):
     piece = make(numba.njit(function))
     how = (piece, "squared_error") if make is activation else ("relu", piece)
-    match = rf"{function.__name__}\(.*\) cannot be used for Own.*'odd'.*{reason}.*Allowed is func"
+    match = rf"{function.__name__}\(.*\) cannot be used for Own.*'odd'.*{reason}.*It must be func"
     with pytest.raises(ValueError, match=match):
         fastbp.Network([6, 3, 1], *how)
 

@@ -127,7 +127,7 @@ def test_more_epochs_go_on_from_the_end(tmp_path: Path) -> None:
     assert result(parts, history) == result(whole, expected)
     net = network(seed=2)
     before = net.params.copy()
-    with pytest.raises(ValueError, match="epochs=3, and 7 are done already"):
+    with pytest.raises(ValueError, match="epochs=3, but 7 epochs are already done"):
         train(net, tmp_path, resume=True, **{**SHORT, "epochs": 3})
     np.testing.assert_array_equal(net.params, before)
 
@@ -185,7 +185,7 @@ def test_an_unfinished_run_is_not_replaced(tmp_path: Path) -> None:
     stop.set()
     train(network(), tmp_path, interruption=stop, **SHORT)
     left = files(tmp_path)
-    with pytest.raises(ValueError, match="of a run that has not ended"):
+    with pytest.raises(ValueError, match="of an unfinished run"):
         train(network(), tmp_path, **SHORT)
     assert files(tmp_path) == left
     train(network(), tmp_path, resume=True, **SHORT)
@@ -203,7 +203,7 @@ def test_of_a_damaged_checkpoint_the_one_before_is_taken(damage: str, tmp_path: 
         {"cut": data[: len(data) // 2], "nothing": b"", "other bytes": b"x" * len(data)}[damage]
     )
     net = network(seed=2)
-    with pytest.warns(DamagedCheckpointWarning, match="an older checkpoint is taken"):
+    with pytest.warns(DamagedCheckpointWarning, match="an older checkpoint is used"):
         history = train(net, tmp_path, resume=True, **SHORT)
     assert result(net, history) == expected
 
@@ -241,7 +241,7 @@ def test_what_a_killed_write_left_is_removed_and_nothing_else(tmp_path: Path) ->
         ({"l2": 0.1}, "penalties was"),
         ({"dropout": 0.1}, "penalties was"),
         ({"keep_best": True}, "keep_best was False, not True"),
-        ({"validation_fraction": 0.3}, "its data were others"),
+        ({"validation_fraction": 0.3}, "its data have changed"),
         ({"n_threads": 2}, "threads was 1, not 2"),
     ],
 )
@@ -260,7 +260,7 @@ def test_a_run_goes_on_as_what_it_was(
 def test_other_data_and_other_networks_are_refused(tmp_path: Path) -> None:
     place = fastbp.Checkpoints(tmp_path)
     fastbp.train(network(), X, Y, epochs=1, checkpoints=place)
-    with pytest.raises(ValueError, match="its data were others"):
+    with pytest.raises(ValueError, match="its data have changed"):
         fastbp.train(network(), X + 1, Y, epochs=2, checkpoints=place, resume=True)
     net = fastbp.Network([2, 17, 3])
     with pytest.raises(ValueError, match=r"its sizes was \[2, 16, 3\], not \[2, 17, 3\]"):
@@ -290,7 +290,7 @@ def test_a_checkpoint_that_was_tampered_with_is_refused(
     persistence.write_tensors(path, tensors, facts, "checkpoint", version=2)
     net = network(seed=2)
     before = net.params.copy()
-    with pytest.raises(ValueError, match="cannot go on with the run in"):
+    with pytest.raises(ValueError, match="cannot resume the run in"):
         train(net, tmp_path, resume=True, epochs=3)
     np.testing.assert_array_equal(net.params, before)
 
