@@ -61,7 +61,7 @@ def floats(name: str, values: Any, dimensions: int | None = None, dtype: Any = N
 
 
 def _is_float(dtype: Any) -> bool:
-    # By identity, which is fast; other objects that are equal take the slow path.
+    # By identity, which is fast; dtypes that are equal but not identical take the slow path.
     return dtype is _FLOAT64 or dtype is _FLOAT32
 
 
@@ -116,8 +116,11 @@ def _first(mask: Array) -> tuple[Any, ...]:
     return tuple(int(i) for i in np.argwhere(mask)[0])
 
 
-def numbers(name: str, values: Any, dtype: Any, before: int = 0) -> Array:
-    """Return finite numbers of any shape as ``dtype``; they follow ``before`` other rows."""
+def numbers(name: str, values: Any, dtype: Any, first_row: int = 0) -> Array:
+    """Return finite numbers of any shape as ``dtype``.
+
+    If they are rows of a larger array, ``first_row`` is the index of the first one in it.
+    """
     given = array = np.asarray(values)
     if array.dtype.kind == "O":
         try:
@@ -138,8 +141,8 @@ def numbers(name: str, values: Any, dtype: Any, before: int = 0) -> Array:
             index = _first(bad)
             value = given[index]
             fit = "" if not np.isfinite(array[index]) else f", too large for {np.dtype(dtype)}"
-            if before:
-                index = index[0] + before, *index[1:]
+            if first_row:
+                index = index[0] + first_row, *index[1:]
             raise ValueError(f"{_place(name, index)} is {value}{fit}; it must be finite")
     return converted
 
@@ -147,11 +150,11 @@ def numbers(name: str, values: Any, dtype: Any, before: int = 0) -> Array:
 def matrix(name: str, values: Any, columns: int | None, dtype: Any) -> Array:
     """Return finite numbers of shape (rows, ``columns``), in the form kernels take."""
     array = numbers(name, values, dtype)
-    _is_table(name, array, columns)
+    _check_table(name, array, columns)
     return for_kernels(array)
 
 
-def _is_table(name: str, array: Array, columns: int | None) -> None:
+def _check_table(name: str, array: Array, columns: int | None) -> None:
     if array.ndim != 2:
         raise ValueError(
             f"{name} must have two dimensions, (rows, columns); its shape is {array.shape}"
@@ -176,7 +179,7 @@ def examples(name: str, values: Any, columns: int, dtype: Any) -> Array:
     if not (isinstance(values, np.ndarray) and (values.dtype == np.uint8 or stays)):
         return matrix(name, values, columns, dtype)
     array = np.asarray(values)
-    _is_table(name, array, columns)
+    _check_table(name, array, columns)
     if array.dtype.kind == "f":
         rows = max(1, _CHECKED_AT_ONCE // max(columns, 1))
         for start in range(0, len(array), rows):

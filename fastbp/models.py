@@ -48,7 +48,7 @@ class Model:
         return self.net.inputs(self.preparation.as_is(data, self.net.dtype))
 
     def outputs(self, data: "pl.DataFrame | Array") -> Array:
-        """Return the network's outputs (n, K): probabilities, or standardised values."""
+        """Return the network's outputs (n, K): probabilities, or values, standardised as the targets."""
         return self.net.forward(self.inputs(data))
 
     def predict(self, data: "pl.DataFrame | Array") -> Array:

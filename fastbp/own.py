@@ -1,8 +1,8 @@
-"""Own activations, losses and optimizers: functions of the user, compiled by ``@numba.njit``.
+"""Users' own activations, losses and optimizers: functions compiled by ``@numba.njit``.
 
-A kernel that is compiled for each function calls it (``kernels.activations``, ``kernels.losses``,
-``kernels.optimizers``). They can be used wherever the name of a built-in one can. A function that
-cannot be an operation of a plan raises one error that names it, before anything runs.
+They can be used wherever the name of a built-in one can. For each function a kernel that calls it
+is compiled (``kernels.activations``, ``kernels.losses``, ``kernels.optimizers``). A function that
+kernels cannot call raises one error that names it, before anything runs.
 """
 
 import inspect
@@ -64,7 +64,7 @@ def _update(states: int) -> _Form:
 
 @dataclass(frozen=True)
 class OwnActivation:
-    """An own activation, a = f(z), for ``Network(activation=...)`` and ``out_activation``.
+    """A user's own activation, a = f(z), for ``Network(activation=...)`` and ``out_activation``.
 
     Parameters
     ----------
@@ -120,7 +120,7 @@ class OwnActivation:
 
 @dataclass(frozen=True)
 class OwnLoss:
-    """An own loss of values, for ``Network(loss=...)``.
+    """A user's own loss of values, for ``Network(loss=...)``.
 
     Training minimises its mean over the batch, weighted by ``sample_weight`` if given. Targets are
     values (n, K), or (n,) for one output, as for ``squared_error``; predictions are the outputs of
@@ -170,7 +170,7 @@ class OwnLoss:
 
 @dataclass(frozen=True, repr=False)
 class OwnOptimizer(Optimizer):
-    """An own optimizer, for ``fastbp.train(optimizer=...)``.
+    """A user's own optimizer, for ``fastbp.train(optimizer=...)``.
 
     Parameters
     ----------
@@ -178,8 +178,8 @@ class OwnOptimizer(Optimizer):
         ``function(params, grads, state_1, ..., rate)`` takes vectors of equal length and the
         learning rate of the step, all of the network's dtype, and updates ``params`` and the
         states in place. With one thread, each step calls it once with all parameters; with
-        several, each thread calls it with a part of them. The update of a parameter must
-        therefore not depend on other parameters.
+        several, each thread calls it for parts of them. The update of a parameter must therefore
+        not depend on other parameters.
     name : str, optional
         Name in checkpoints; by default that of the function.
     states : int
@@ -254,34 +254,34 @@ def _name(piece: Piece, function: Any, kind: str, table: Iterable[str]) -> None:
     name = piece.name if piece.name != "" else getattr(plain, "__name__", kind)
     if not isinstance(name, str) or not name.isidentifier():
         raise ValueError(
-            f"name must be letters, digits and underscores, a letter first, not {name!r}; give "
-            f"one: {type(piece).__name__}(..., name='my_{kind}')"
+            f"name must be a Python identifier, not {name!r}; give one: "
+            f"{type(piece).__name__}(..., name='my_{kind}')"
         )
     if name in table:
         raise ValueError(f"name {name!r} is that of a built-in {kind}; give another")
     object.__setattr__(piece, "name", name)
 
 
-def _refusal(piece: Piece, function: Any, form: _Form, reason: str) -> str:
+def _message(piece: Piece, function: Any, form: _Form, reason: str) -> str:
     return f"{_signature(function)} cannot be used for {piece!r}: {reason}. It must be {form}"
 
 
 def _check_function(piece: Piece, function: Any, form: _Form) -> None:
     """Check that a function is compiled by Numba and takes the required number of arguments."""
     if not callable(function):
-        raise TypeError(_refusal(piece, function, form, "it is not a function"))
+        raise TypeError(_message(piece, function, form, "it is not a function"))
     if not interpreted():
         from fastbp.compiler.internals import Dispatcher
 
         if not isinstance(function, Dispatcher):
             reason = "it is not compiled by Numba: put @numba.njit above it"
-            raise TypeError(_refusal(piece, function, form, reason))
+            raise TypeError(_message(piece, function, form, reason))
     count = len(form.arguments)
     try:
         inspect.signature(getattr(function, "py_func", function)).bind(*form.arguments)
     except TypeError:
         reason = f"it does not take {count} argument{'s' if count > 1 else ''}"
-        raise TypeError(_refusal(piece, function, form, reason)) from None
+        raise TypeError(_message(piece, function, form, reason)) from None
 
 
 def _compile(piece: Piece, kernel: Kernel, dtypes: tuple[str, ...], *parts: Any) -> None:
@@ -305,17 +305,17 @@ def _compile(piece: Piece, kernel: Kernel, dtypes: tuple[str, ...], *parts: Any)
             returned = compiling.return_type(inlined(function), form.kinds, dtype)
         except NumbaError as error:
             reason = f"Numba cannot compile it for {dtype}: {_first_lines(error)}"
-            raise ValueError(_refusal(piece, function, form, reason)) from None
+            raise ValueError(_message(piece, function, form, reason)) from None
         number = isinstance(returned, numba_types.Float | numba_types.Integer)
         if form.kind != "optimizer" and not number:
             reason = f"it returns {returned}, not a number, for {dtype}"
-            raise ValueError(_refusal(piece, function, form, reason))
+            raise ValueError(_message(piece, function, form, reason))
     try:
         operation.entry(kernel, dtypes)
     except UnusableCodeError as error:
         for function, form in parts:
             if len(parts) == 1 or _is_unusable(function, dtypes):
-                raise ValueError(_refusal(piece, function, form, str(error))) from None
+                raise ValueError(_message(piece, function, form, str(error))) from None
         raise
 
 

@@ -19,7 +19,7 @@ def warmup(dtype: Any = "float32", *, estimators: bool = False) -> None:
     ----------
     dtype : {"float32", "float64"}
     estimators : bool
-        Whether to compile also for ``MLPClassifier`` and ``MLPRegressor`` with default parameters
+        Whether to also compile for ``MLPClassifier`` and ``MLPRegressor`` with default parameters
         on data of this precision (float64 unless ``X`` is float32), with and without
         ``early_stopping``.
     """

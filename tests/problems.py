@@ -46,7 +46,7 @@ OPTIMIZERS = {  # name: (kernel, buffers, hyperparameters as the kernel takes th
 }
 
 LOSSES = {  # name: what its kernel takes after the weights of rows
-    "sigmoid_cross_entropy": ("smoothing", "most", "scratch"),
+    "sigmoid_cross_entropy": ("smoothing", "max_label_loss", "scratch"),
     "squared_error": (),
     "absolute_error": (),
     "huber": ("transition",),

@@ -12,7 +12,7 @@ class UnusableCodeError(ValueError):
     """A user's own function allocates memory, raises, calls Python or cannot be linked."""
 
 
-def refuse_unusable(module: Any, name: str) -> None:
+def check_usable(module: Any, name: str) -> None:
     """Check that the optimised entry of a user's own function only computes.
 
     Raises

@@ -1,4 +1,4 @@
-"""A hash of functions, from which a checkpoint detects that one has changed."""
+"""A hash of functions, with which checkpoints detect changed code."""
 
 import hashlib
 import types

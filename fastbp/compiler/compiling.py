@@ -22,7 +22,7 @@ from numba import types
 from numba.extending import models, register_model
 
 from fastbp.compiler import cache, instructions, native
-from fastbp.compiler.code_check import refuse_unusable
+from fastbp.compiler.code_check import check_usable
 from fastbp.compiler.declare import Kernel, Kind, Part
 from fastbp.compiler.internals import (
     KNOWN,
@@ -92,12 +92,12 @@ class _Library(JITCodeLibrary):
         """Do nothing: kernels use no Python objects."""
 
 
-_REPLACED = "_optimize_functions", "_optimize_final_module", "_finalize_final_module"
-_REPLACES = all(hasattr(JITCodeLibrary, method) for method in _REPLACED)
+_OVERRIDDEN = "_optimize_functions", "_optimize_final_module", "_finalize_final_module"
+_CAN_OVERRIDE = all(hasattr(JITCodeLibrary, method) for method in _OVERRIDDEN)
 
 
 def _library(codegen: Any, name: str) -> Any:
-    library = _Library(codegen, name) if _REPLACES else codegen.create_library(name)
+    library = _Library(codegen, name) if _CAN_OVERRIDE else codegen.create_library(name)
     library.enable_object_caching()
     return library
 
@@ -117,7 +117,7 @@ class _ChooseLibrary(LoweringPass):
 class _Compiler(CompilerBase):
     def define_pipelines(self) -> list[Any]:
         passes = DefaultPassBuilder.define_nopython_pipeline(self.state)
-        if _REPLACES:
+        if _CAN_OVERRIDE:
             passes.add_pass_after(_ChooseLibrary, AnnotateTypes)
         passes.finalize()
         return [passes]
@@ -129,14 +129,14 @@ class _Compiler(CompilerBase):
 
 
 @contextlib.contextmanager
-def no_collection() -> Iterator[None]:
+def without_garbage_collection() -> Iterator[None]:
     """Disable garbage collection while compiling; it would take a tenth of the time."""
-    collects = gc.isenabled()
+    was_enabled = gc.isenabled()
     gc.disable()
     try:
         yield
     finally:
-        if collects:
+        if was_enabled:
             gc.enable()
 
 
@@ -155,11 +155,11 @@ def for_python(kernel: Kernel) -> Any:
         numba.config.CACHE_DIR = before
     with contextlib.suppress(AttributeError):
         save = dispatcher._cache.save_overload
-        dispatcher._cache.save_overload = functools.partial(_save_if_there_is_room, save)
+        dispatcher._cache.save_overload = functools.partial(_save_unless_disk_full, save)
     return dispatcher
 
 
-def _save_if_there_is_room(save: Any, *what: Any) -> None:
+def _save_unless_disk_full(save: Any, *what: Any) -> None:
     """Store compiled code on disk, unless the disk is full."""
     with contextlib.suppress(OSError):
         save(*what)
@@ -173,7 +173,7 @@ def for_callers(kernel: Kernel) -> types.Type:
     if kernel.exact or isinstance(kernel, Part):
         options["forceinline"] = True
     dispatcher = numba.njit(**options)(kernel.function)
-    kernel.dispatcher = dispatcher  # Numba keeps a weak reference
+    kernel.dispatcher = dispatcher  # keeps it alive: Numba has only a weak reference
     return types.Dispatcher(dispatcher)
 
 
@@ -221,9 +221,9 @@ def inlined(function: Any) -> Any:
 
 
 def return_type(function: Any, kinds: tuple[Kind, ...], dtype: str) -> types.Type:
-    """Compile a function that ``inlined`` returned for one dtype; return the type of its result."""
+    """Compile a function from ``inlined`` for one dtype; return Numba's type of its result."""
     arguments = tuple(argument_type(kind, dtype) for kind in kinds)
-    with no_collection():
+    with without_garbage_collection():
         function.compile(arguments)
     return function.overloads[arguments].signature.return_type
 
@@ -305,7 +305,7 @@ def assembly(kernel: Kernel, dtypes: tuple[str, ...]) -> str:
 @global_compiler_lock  # type: ignore[untyped-decorator]
 def optimised(kernel: Kernel, dtypes: tuple[str, ...], name: str) -> Any:
     """Return the optimised LLVM module with the entry ``name`` of a kernel."""
-    with no_collection():
+    with without_garbage_collection():
         arguments = tuple(
             argument_type(kind, dtype) for kind, dtype in zip(kernel.kinds, dtypes, strict=True)
         )
@@ -332,7 +332,7 @@ def optimised(kernel: Kernel, dtypes: tuple[str, ...], name: str) -> Any:
         builder = binding.create_pass_builder(target_machine(), options)
         builder.getModulePassManager().run(module, builder)
         if not kernel.stored:
-            refuse_unusable(module, name)
+            check_usable(module, name)
         return module
 
 

@@ -136,7 +136,7 @@ as_float32, as_float64 = _same_bits(types.float32), _same_bits(types.float64)
 
 
 @intrinsic
-def blas_product(typingctx, a, form_a, b, form_b, kept, out):  # type: ignore[no-untyped-def]
+def blas_product(typingctx, a, form_a, b, form_b, beta, out):  # type: ignore[no-untyped-def]
     number = out.dtype
 
     def generate(context, builder, signature, arguments):  # type: ignore[no-untyped-def]
@@ -190,7 +190,7 @@ def blas_product(typingctx, a, form_a, b, form_b, kept, out):  # type: ignore[no
 
 
 @intrinsic
-def product_tile(typingctx, x, W, X, order, later, out, i):  # type: ignore[no-untyped-def]
+def product_tile(typingctx, x, W, X, order, next_start, out, i):  # type: ignore[no-untyped-def]
     def generate(context, builder, signature, arguments):  # type: ignore[no-untyped-def]
         kinds = signature.args
         arrays = [make_array(kinds[k])(context, builder, arguments[k]) for k in (0, 1, 2, 3, 5)]
@@ -269,7 +269,7 @@ def ticks(typingctx):  # type: ignore[no-untyped-def]
             shape = ir.FunctionType(word, [])
             name = "llvm.readcyclecounter"
             return builder.call(cgutils.get_or_insert_function(builder.module, shape, name), [])
-        # Others may not let programs read their cycles.
+        # Other processors may not allow programs to read their cycle counter.
         seconds = builder.alloca(ir.ArrayType(word, 2))
         shape = ir.FunctionType(ir.IntType(32), [ir.IntType(32), cgutils.voidptr_t])
         clock = cgutils.get_or_insert_function(builder.module, shape, "clock_gettime")

@@ -65,9 +65,9 @@ class Tile:
         the same chunk of the rows ``fetched`` is prefetched.
         """
         builder, depth, entry = self.builder, self.of.depth, self.builder.block
-        stretch, inner, after, end = (builder.append_basic_block(f"tile_{k}") for k in range(4))
-        builder.branch(stretch)
-        builder.position_at_end(stretch)
+        chunk, inner, after, end = (builder.append_basic_block(f"tile_{k}") for k in range(4))
+        builder.branch(chunk)
+        builder.position_at_end(chunk)
         begin = builder.phi(WHOLE)
         begin.add_incoming(WHOLE(0), entry)
         sums = [builder.phi(self.lane) for _ in range(2 * TILE)]
@@ -81,10 +81,10 @@ class Tile:
 
         builder.position_at_end(inner)
         k = builder.phi(WHOLE)
-        k.add_incoming(begin, stretch)
+        k.add_incoming(begin, chunk)
         running = [builder.phi(self.lane) for _ in sums]
         for one, total in zip(running, sums, strict=True):
-            one.add_incoming(total, stretch)
+            one.add_incoming(total, chunk)
         added = self.multiply(k, running)
         next_k = builder.add(k, WHOLE(1))
         k.add_incoming(next_k, inner)
@@ -96,7 +96,7 @@ class Tile:
         begin.add_incoming(stop, after)
         for total, new in zip(sums, added, strict=True):
             total.add_incoming(new, after)
-        builder.cbranch(builder.icmp_signed("<", stop, depth), stretch, end)
+        builder.cbranch(builder.icmp_signed("<", stop, depth), chunk, end)
 
         builder.position_at_end(end)
         self.store(added)
@@ -106,16 +106,16 @@ class Tile:
         builder, of = self.builder, self.of
         undefined = ir.Constant(self.lane, ir.Undefined)
         first_lane = ir.Constant(ir.VectorType(ir.IntType(32), self.lanes), [0] * self.lanes)
-        b_row, ahead = builder.mul(k, of.N), builder.mul(k, of.step)
+        b_row, offset = builder.mul(k, of.N), builder.mul(k, of.step)
         factors = [self.vector_at(of.b, builder.add(b_row, at)) for at in self.vectors]
         loaded = [builder.load(place, align=self.size) for place in factors]
         added = []
         for r, start in enumerate(of.starts):
-            number = builder.load(builder.gep(of.a, [builder.add(start, ahead)]))
-            spread = builder.insert_element(undefined, number, ir.Constant(ir.IntType(32), 0))
-            spread = builder.shuffle_vector(spread, undefined, first_lane)
+            number = builder.load(builder.gep(of.a, [builder.add(start, offset)]))
+            broadcast = builder.insert_element(undefined, number, ir.Constant(ir.IntType(32), 0))
+            broadcast = builder.shuffle_vector(broadcast, undefined, first_lane)
             added += [
-                builder.call(self.multiply_add, [spread, loaded[v], sums[2 * r + v]])
+                builder.call(self.multiply_add, [broadcast, loaded[v], sums[2 * r + v]])
                 for v in range(2)
             ]
         return added

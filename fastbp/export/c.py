@@ -7,7 +7,7 @@ import numpy as np
 
 from fastbp.data.preparation import Preparation
 from fastbp.export.c_source import Source
-from fastbp.export.forms import demand_forms
+from fastbp.export.forms import check_forms
 from fastbp.network import Network
 from fastbp.persistence import write_whole
 
@@ -55,7 +55,7 @@ def export_c(
         not finite, a name or category contains a zero byte, which ends a C string, or an
         activation or the loss has no form in C, as the user's own have none.
     """
-    demand_forms("c", "C", *net.layer_activations, net.loss_row)
+    check_forms("c", "C", *net.layer_activations, net.loss_row)
     if not (isinstance(name, str) and re.fullmatch("[A-Za-z][A-Za-z0-9_]*", name, re.ASCII)):
         raise ValueError(
             f"name must be letters, digits and underscores, a letter first, not {name!r}"

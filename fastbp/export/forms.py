@@ -3,15 +3,15 @@
 from typing import Any
 
 
-def demand_forms(field: str, language: str, *these: Any) -> None:
-    """Make sure that all rows have a form in the language of an exported file.
+def check_forms(field: str, language: str, *rows: Any) -> None:
+    """Check that activations and losses have a form in the language of an exported file.
 
     Raises
     ------
     ValueError
         If one has none.
     """
-    for row in these:
+    for row in rows:
         if getattr(row, field) is None:
             kind = type(row).__name__.lower()
             own = "of your own " if row.own is not None else ""

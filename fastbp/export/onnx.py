@@ -1,7 +1,6 @@
-"""A network and the preparation of its data as one ONNX file, which other runtimes can run.
+"""Write a network and the preparation of its data as one ONNX file.
 
-Onnx is imported when a file is written. What is written needs operators of 2020 only, and of those
-the ones that onnxruntime has for float64 too where the network is of float64.
+The file uses operators of 2020; for float64 networks, only those that onnxruntime has for float64.
 """
 
 import json
@@ -14,16 +13,16 @@ import fastbp
 from fastbp.data.columns import Columns
 from fastbp.data.preparation import Preparation
 from fastbp.data.targets import Target
-from fastbp.export.forms import demand_forms
+from fastbp.export.forms import check_forms
 from fastbp.network import Network
 from fastbp.optional import require
 from fastbp.persistence import FORMAT, write_whole
 
-# Of late 2020: older ones lack softmax along an axis and logarithms of float64.
+# Operator sets of late 2020; older ones lack softmax along an axis and logarithms of float64.
 OPSETS = {"": 13, "ai.onnx.ml": 2}
 IR_VERSION = 7
-# Protocol buffers, of which the file is one, end here; what is no parameter has room beside them.
-MOST_BYTES = (1 << 31) - (1 << 24)
+# The limit of protocol buffers, less room for everything but the parameters.
+MAX_BYTES = (1 << 31) - (1 << 24)
 
 
 def export_onnx(
@@ -34,28 +33,28 @@ def export_onnx(
     The axes are N rows, M inputs and K outputs of the network, n columns of numbers, c columns of
     categories. Inputs:
 
-    - ``X`` (N, M) of the network's dtype, if nothing is prepared. Whoever has images of bytes
-      divides them by 255, which ``Network.forward`` does by itself.
-    - ``X`` (N, n) float64 otherwise: the numbers in the order of ``preparation.columns``, NaN
-      where one is missing, none infinite. There is no such input if no column holds numbers.
-    - ``categories`` (N, c) of text, if there are such columns, in their order; empty where one is
-      missing. ONNX cannot strip text: blanks around it have to be removed before.
+    - ``X`` (N, M) of the network's dtype, without prepared columns. Divide images of bytes by 255,
+      as ``Network.forward`` does.
+    - ``X`` (N, n) float64, with prepared columns of numbers: in the order of
+      ``preparation.columns``, NaN for a missing number, not infinite.
+    - ``categories`` (N, c) of text, with columns of categories: in their order, empty for a missing
+      one. Remove surrounding blanks first, because ONNX cannot strip text.
 
     Outputs:
 
-    - ``outputs`` (N, K) of the network's dtype, if there is no ``preparation``: what
-      ``Network.forward`` gives.
-    - ``probabilities`` (N, K) of the network's dtype and ``label`` (N,) for classes: int64 if they
-      are whole numbers, else text.
-    - ``values`` (N, K) float64 in their own units for values.
+    - ``outputs`` (N, K) of the network's dtype, without ``preparation``: those of
+      ``Network.forward``.
+    - ``probabilities`` (N, K) of the network's dtype and ``label`` (N,), for classes; the labels
+      are int64 if they are whole numbers, otherwise text.
+    - ``values`` (N, K) float64 in their own units, for values.
 
-    The file's metadata have under ``fastbp``, as JSON, the version of fastbp and the description
-    of the network and of the preparation, with the names of columns and classes.
+    The metadata of the file contain, as JSON under ``fastbp``, the version of fastbp and the
+    description of the network and the preparation, with the names of columns and classes.
 
     Parameters
     ----------
     path : path
-        The file appears whole or not at all; the same network gives the same bytes.
+        The file, written whole or not at all. The same network gives the same bytes.
     net : Network
     preparation : Preparation, optional
 
@@ -64,16 +63,16 @@ def export_onnx(
     MissingOnnxError
         If onnx is not installed.
     FileNotFoundError
-        If there is no such folder.
+        If the folder does not exist.
     ValueError
-        If the preparation is not this network's, the parameters have 2 GB or more, or an
+        If the preparation does not fit the network, the parameters have 2 GB or more, or an
         activation or the loss has no form in ONNX, as the user's own have none.
     """
-    demand_forms("onnx", "ONNX", *net.layer_activations, net.loss_row)
+    check_forms("onnx", "ONNX", *net.layer_activations, net.loss_row)
     graph = _Graph(net.dtype)
-    if net.params.nbytes > MOST_BYTES:
+    if net.params.nbytes > MAX_BYTES:
         raise ValueError(
-            f"the parameters have {net.params.nbytes:,} bytes; an ONNX file holds {MOST_BYTES:,}"
+            f"the parameters have {net.params.nbytes:,} bytes; an ONNX file can hold {MAX_BYTES:,}"
         )
     if preparation is None:
         _network(graph, net, graph.input("X", net.dtype, net.sizes[0]))
@@ -94,9 +93,9 @@ def export_onnx(
 
 
 class _Graph:
-    """A graph as it grows: ``graph("Add", a, b)`` adds a node and gives its output's name.
+    """A graph under construction: ``graph("Add", a, b)`` adds a node and returns its output's name.
 
-    ``wide`` says that the network is of float64, for which onnxruntime lacks some operators.
+    ``wide`` is True for a float64 network, for which onnxruntime lacks some operators.
     """
 
     def __init__(self, dtype: np.dtype[Any]) -> None:
@@ -117,7 +116,7 @@ class _Graph:
         return name
 
     def constant(self, values: Any, dtype: Any = None, name: str = "") -> str:
-        """Add a tensor, of the network's dtype if none is given."""
+        """Add a tensor, by default of the network's dtype."""
         name = name or f"constant_{len(self.constants)}"
         array = np.asarray(values, self.dtype if dtype is None else dtype)
         self.constants.append(self.onnx.numpy_helper.from_array(array, name))
@@ -133,13 +132,13 @@ class _Graph:
         return name
 
     def output(self, name: str, dtype: Any, width: int | None = None) -> None:
-        """Make what the last node gives an output, (N, ``width``) or (N,), and name it."""
+        """Name the output of the last node, and make it an output (N, ``width``) or (N,)."""
         node = self.nodes[-1]
         node.output[0] = node.name = name
         self.outputs.append(self._info(name, dtype, ["N"] if width is None else ["N", width]))
 
     def model(self, description: dict[str, Any]) -> Any:
-        """Put all together."""
+        """Return the ONNX model."""
         helper = self.onnx.helper
         graph = helper.make_graph(self.nodes, FORMAT, self.inputs, self.outputs, self.constants)
         model = helper.make_model(
@@ -161,39 +160,39 @@ class _Graph:
         return int(self.onnx.helper.np_dtype_to_tensor_dtype(np.dtype(dtype)))
 
 
-# ---------------------------------------------------------------------- before and after
+# ---------------------------------------------------------------------- preparation
 
 
 def _columns(graph: _Graph, columns: Columns) -> str:
-    """Add the inputs of prepared data, and what ``Columns.apply`` does: (N, M)."""
+    """Add the inputs of prepared data and the operations of ``Columns.apply``: (N, M)."""
     parts = []
     if columns.numbers:
         X = graph.input("X", np.float64, len(columns.numbers))
         missing = graph("IsNaN", X)
         centred = graph("Sub", X, graph.constant(columns.means, np.float64))
         standard = graph("Div", centred, graph.constant(columns.scales, np.float64))
-        known = graph("Where", missing, graph.constant(0.0, np.float64), standard)
-        parts.append(graph.cast(known, graph.dtype))
+        filled = graph("Where", missing, graph.constant(0.0, np.float64), standard)
+        parts.append(graph.cast(filled, graph.dtype))
         if columns.flagged:
-            which = graph.constant(columns.flagged, np.int64)
-            parts.append(graph.cast(graph("Gather", missing, which, axis=1), graph.dtype))
+            flagged = graph.constant(columns.flagged, np.int64)
+            parts.append(graph.cast(graph("Gather", missing, flagged, axis=1), graph.dtype))
     if columns.categories:
         texts = graph.input("categories", str, len(columns.categories))
-        for k, known_texts in enumerate(columns.categories.values()):
-            if known_texts:
+        for k, values in enumerate(columns.categories.values()):
+            if values:
                 column = graph("Gather", texts, graph.constant(k, np.int64), axis=1)
-                parts.append(_one_hot(graph, column, known_texts))
+                parts.append(_one_hot(graph, column, values))
     return parts[0] if len(parts) == 1 else graph("Concat", *parts, axis=1)
 
 
-def _one_hot(graph: _Graph, texts: str, known: tuple[str, ...]) -> str:
-    """Add a column for each of the known: (N, len(known)); nothing but 0 for other texts."""
-    hot = graph("OneHotEncoder", texts, domain="ai.onnx.ml", cats_strings=known, zeros=1)
+def _one_hot(graph: _Graph, texts: str, values: tuple[str, ...]) -> str:
+    """Add a column for each value, (N, len(values)); other texts give only zeros."""
+    hot = graph("OneHotEncoder", texts, domain="ai.onnx.ml", cats_strings=values, zeros=1)
     return graph.cast(hot, graph.dtype) if graph.wide else hot
 
 
 def _target(graph: _Graph, target: Target, outputs: str) -> None:
-    """Add the outputs of prepared data, and what ``Target.decode`` does."""
+    """Add the outputs of prepared data and the operations of ``Target.decode``."""
     if target.classes is None:
         wide = graph.cast(outputs, np.float64)
         scaled = graph("Mul", wide, graph.constant(target.scales, np.float64))
@@ -210,7 +209,7 @@ def _target(graph: _Graph, target: Target, outputs: str) -> None:
 
 
 def _network(graph: _Graph, net: Network, x: str) -> str:
-    """Add the layers and the loss's link on top."""
+    """Add the layers and the link of the loss."""
     for i, activation in enumerate(net.layer_activations):
         W = graph.constant(net.weights[i], name=f"weights_{i}")
         b = graph.constant(net.biases[i], name=f"biases_{i}")

@@ -2,8 +2,8 @@
 
 The first kernel of each pair adds the biases: a = f(z + b) of ``z`` (B, N), in place, ``b`` (N,).
 The second multiplies ``delta`` by f'(z), in place: dLoss/da becomes dLoss/dz (seed 000, eq. 18).
-f'(z) is computed from the outputs ``a``; GELU and SiLU store it in ``slopes`` instead. At a kink
-the derivative is the one from the left.
+f'(z) is computed from the outputs ``a``; GELU, SiLU and users' own activations store it in
+``slopes`` instead. At a kink, f' is the derivative from the left.
 """
 
 import functools
@@ -209,9 +209,9 @@ def bias_gelu(z: Matrix, b: Vector, slopes: Matrix) -> None:
     for i in range(B):
         for j in range(N):
             t = z[i, j] + b[j]
-            below = normal_cdf(t)
-            slopes[i, j] = below + t * exp(-HALF * t * t) / SQRT_TWO_PI
-            z[i, j] = t * below
+            cdf = normal_cdf(t)
+            slopes[i, j] = cdf + t * exp(-HALF * t * t) / SQRT_TWO_PI
+            z[i, j] = t * cdf
 
 
 # ---- SiLU: z sigmoid(z) (Elfwing, Uchibe and Doya 2018)
@@ -231,7 +231,7 @@ def bias_silu(z: Matrix, b: Vector, slopes: Matrix) -> None:
 
 @kernel
 def multiply_slopes(delta: Vector, slopes: Vector) -> None:
-    """``delta`` *= ``slopes``, the f'(z) that the forward pass of GELU and SiLU has stored."""
+    """``delta`` *= ``slopes``, the f'(z) that the forward pass has stored."""
     for k in range(delta.shape[0]):
         delta[k] *= slopes[k]
 

@@ -14,7 +14,7 @@ from fastbp.kernels.scalar import ZERO
 
 # Bytes that are prefetched ahead of the row that is copied.
 PREFETCH_BYTES = 4096
-# Rows of at most so many numbers are not prefetched: several share a cache line.
+# Rows of at most this many numbers are not prefetched, because several share a cache line.
 SHORT = 3
 
 
@@ -28,7 +28,7 @@ def brightness(X: Array, out: Array) -> Any:
 def gather(X: Matrix, order: Labels, start: Whole, out: Matrix) -> None:
     """Copy the batch's rows of ``X`` (n, M) into ``out`` (B, M), in its precision.
 
-    Numbers of one byte are brightnesses, 0 to 255, which are scaled to 0 to 1. Prefetching the next
+    One-byte numbers are brightnesses from 0 to 255 and are scaled to 0 to 1. Prefetching the next
     rows lets several cache misses overlap: 9.6 us → 3.1 us for 200 rows of 64 out of 20,000.
     """
     B, M = out.shape

@@ -96,7 +96,7 @@ def dense_relu(X: Matrix, W: Matrix, b: Vector, out: Matrix) -> None:
 def dense_backward(X: Matrix, W: Matrix, delta: Matrix, dW: Matrix, db: Vector, dX: Matrix) -> None:
     """Gradients of one layer from ``delta`` (B, N): dW = X^T delta, db = sum delta, dX = delta W^T.
 
-    Seed 000, eq. 15 to 17, transposed; the 1/m is in delta. ``db`` has N numbers.
+    Seed 000, eq. 15 to 17, transposed; delta includes the factor 1/B. ``db`` has N numbers.
     """
     N = delta.shape[1]
     bias_gradient(delta, flat(db))
@@ -200,7 +200,7 @@ def narrow_columns(a: Matrix, W: Matrix, b: Vector, transposed: Matrix, z: Matri
 def narrow_relu_backward(
     z: Matrix, W: Matrix, a: Matrix, scratch: Matrix, delta: Matrix, dW: Matrix, db: Vector
 ) -> None:
-    """Go back through a last layer of K <= NARROW outputs and the ReLU below it, in one pass.
+    """Backpropagate through a last layer of K <= NARROW outputs and the ReLU below it, in one pass.
 
     From ``z`` (K, B), the last layer's delta, ``W`` (N, K) and ``a`` (B, N), the ReLU's outputs:
     ``dW`` (N, K) += a^T z^T, ``delta`` (B, N) = z^T W^T where a > 0, else 0, and ``db`` (N,) +=

@@ -1,9 +1,9 @@
 """Losses, their gradients, and the links from z to predictions.
 
-The outputs, targets and deltas of the last layer are stored features first, (K, B), as seed 000
-writes everything. Rows are many and classes few: a loop over rows vectorises, a loop over three
-classes does not. This saves a third of the step of a 2-64-3 network. Each loss turns ``z`` (K, B)
-into delta = dLoss/dz, in place, and adds to ``found``:
+The outputs, targets and deltas of the last layer are stored features first, (K, B), as in seed
+000. A batch has many rows and few classes: a loop over rows vectorises, a loop over three classes
+does not. This saves a third of the step of a 2-64-3 network. Each loss overwrites ``z`` (K, B) with
+delta = dLoss/dz and adds to ``found``:
 
     found[0]   the loss of the batch, sum_i w_i loss_i
     found[1]   the score from which the metric is computed, sum_i w_i score_i; score_i is 1 for a

@@ -32,9 +32,9 @@ def flat(a: Array) -> Array:
     return a.reshape(-1)
 
 
-# Loads and stores with alias scopes, which tell LLVM that accesses do not overlap. Kernels that
-# work on several rows of one array need them: LLVM vectorises a loop with more than a few stores
-# only where it knows that they do not overlap.
+# Loads and stores with alias scopes, which declare to LLVM that accesses do not overlap. Kernels
+# that work on several rows of one array need them: otherwise LLVM does not vectorise a loop with
+# more than a few stores.
 
 
 @instruction

@@ -68,11 +68,11 @@ def add_square_sum(grads: Vector, found: Numbers) -> None:
 
 @kernel
 def stop_if_not_finite(found: Table, totals: Numbers) -> bool:
-    """Add up the threads' sums; True, which stops training, if one of them is not finite.
+    """Add up the threads' sums; True, which stops training, if loss or norm is not finite.
 
     ``found`` (threads, 8): loss, score, squared gradient. ``totals`` (4,) receives their sums and
     the norm of the gradient. If the threads have not added up their gradients yet, it is the norm
-    of their concatenation, which is finite if all of them are.
+    of the threads' concatenated gradients.
     """
     loss = score = square = 0.0
     for rank in range(found.shape[0]):

@@ -14,8 +14,8 @@ __all__ = ["PLAIN", "TRANSPOSED"]
 
 
 @instruction
-def blas_product(a: Array, form_a: int, b: Array, form_b: int, kept: float, out: Array) -> None:
-    """``out`` = a b + kept out by BLAS, ``a`` and ``b`` PLAIN or TRANSPOSED.
+def blas_product(a: Array, form_a: int, b: Array, form_b: int, beta: float, out: Array) -> None:
+    """``out`` = a b + beta out by BLAS, each of ``a`` and ``b`` PLAIN or TRANSPOSED.
 
     ``np.dot`` would call SciPy's BLAS (see ``native``) and check its arguments: 20 ns per call, and
     0.3 s of compiling per product.
@@ -24,16 +24,16 @@ def blas_product(a: Array, form_a: int, b: Array, form_b: int, kept: float, out:
     left = a[:, :m].T if form_a == TRANSPOSED else a
     right = b.T if form_b == TRANSPOSED else b
     result = left @ right
-    out[:] = result + out.dtype.type(kept) * out if kept else result
+    out[:] = result + out.dtype.type(beta) * out if beta else result
 
 
 @kernel
-def product(a: Matrix, form_a: Whole, b: Matrix, form_b: Whole, kept: Number, out: Matrix) -> None:
-    """``out`` = a b + kept out, ``a`` and ``b`` used as they are (PLAIN) or TRANSPOSED.
+def product(a: Matrix, form_a: Whole, b: Matrix, form_b: Whole, beta: Number, out: Matrix) -> None:
+    """``out`` = a b + beta out, each of ``a`` and ``b`` PLAIN or TRANSPOSED.
 
     If a TRANSPOSED ``a`` has more columns than ``out`` has rows, its first columns are used.
     """
-    blas_product(a, form_a, b, form_b, kept, out)
+    blas_product(a, form_a, b, form_b, beta, out)
 
 
 @kernel
@@ -51,11 +51,11 @@ def product_of_rows(a: Matrix, W: Matrix, out: Matrix) -> None:
 
 @instruction
 def product_tile(
-    x: Array, W: Array, X: Array, order: Array, later: int, out: Array, i: int
+    x: Array, W: Array, X: Array, order: Array, next_start: int, out: Array, i: int
 ) -> None:
     """Compute rows ``i`` to ``i + TILE`` of ``out`` (B, N) = x W.
 
-    Prefetch the rows ``order[later:later + TILE]`` of ``X``; past the end, the last row.
+    Prefetch the rows ``order[next_start:next_start + TILE]`` of ``X``; past the end, the last row.
     """
     out[i : i + TILE] = x[i : i + TILE] @ W
 
@@ -68,16 +68,16 @@ def gradient_tile(x: Array, delta: Array, dW: Array, i: int) -> None:
 
 @kernel
 def tiled_product(
-    x: Matrix, W: Matrix, X: Matrix, order: Labels, later: Whole, out: Matrix
+    x: Matrix, W: Matrix, X: Matrix, order: Labels, next_start: Whole, out: Matrix
 ) -> None:
-    """``out`` (B, N) = x W; the rows ``order[later:later + B]`` of ``X`` are prefetched.
+    """``out`` (B, N) = x W; the rows ``order[next_start:next_start + B]`` of ``X`` are prefetched.
 
     B and M are at least TILE, and N is one to two vectors of VECTOR bytes.
     """
     B = out.shape[0]
     for start in range(0, B, TILE):
         i = start if start < B - TILE else B - TILE
-        product_tile(x, W, X, order, later + i, out, i)
+        product_tile(x, W, X, order, next_start + i, out, i)
 
 
 @kernel

@@ -7,7 +7,7 @@ from fastbp.compiler.declare import Labels, Matrix, Number, Vector, Whole, kerne
 from fastbp.kernels.memory import vector
 from fastbp.kernels.scalar import ZERO, exp, log
 
-# Numbers of a block of short rows, which fits the first-level cache; a longer row is one block.
+# Numbers in a block of short rows, which fits the first-level cache; a longer row is one block.
 BLOCK = 512
 
 

@@ -125,7 +125,7 @@ def finite_log_64(x: Any) -> Any:
     lift = 2.0**52 if tiny else 1.0
     normal = np.float64(x * lift)
     bits = as_int64(normal)
-    # The upper half has the exponent.
+    # The upper half contains the exponent.
     upper = np.int32((bits - np.int64(SQRT_HALF_64)) >> np.int64(32))
     n = np.int32(upper >> np.int32(20))
     mantissa = np.int64(bits - (np.int64(n) << np.int64(52)))

@@ -8,13 +8,13 @@ import time
 from fastbp.arrays import Array
 from fastbp.compiler.declare import Labels, Whole, instruction, kernel
 
-# A waiting thread spins so many times, about 10 us, before it yields the processor.
+# A waiting thread spins this many times, about 10 us, before it yields the processor.
 SPINS = 2000
 
 
 @instruction
 def arrive(gate: Array) -> int:
-    """Add 1 to ``gate[0]``, atomically; returns what it was."""
+    """Add 1 to ``gate[0]`` atomically; return the value before."""
     gate[0] += 1
     return int(gate[0]) - 1
 
@@ -45,7 +45,7 @@ def note_time(times: Labels, k: Whole) -> None:
 
 @kernel
 def meet(gate: Labels, size: Whole) -> bool:
-    """Wait until all ``size`` threads have arrived; True if they shall leave instead."""
+    """Wait until all ``size`` threads have arrived; True if they must leave instead."""
     target = (arrive(gate) // size + 1) * size
     tries = 0
     while look(gate, 0) < target:

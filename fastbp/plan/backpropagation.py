@@ -1,7 +1,7 @@
 """Lowering of backpropagation for a block of rows, as seeds 000 and 003 derive it.
 
-After the forward pass the loss turns the last layer's z into its delta; deltas go back through the
-layers and leave gradients.
+After the forward pass, the loss overwrites the last layer's z with its delta. From it, the deltas
+and gradients of all layers are computed, layer by layer downwards.
 """
 
 from fastbp.choices.activations import Activation
@@ -16,7 +16,7 @@ class BlockLowering(ForwardLowering):
     """Lowers what one thread computes for one block: forward pass, loss, backward pass."""
 
     def loss(self) -> None:
-        """Turn z into its delta; add up loss and score (seed 000, eq. 14; seed 002; seed 003)."""
+        """Overwrite z with its delta; add up loss and score (seed 000, eq. 14; seeds 002, 003)."""
         loss, objective, last = self.objective.loss, self.objective, self.last
         kernel = loss.of_labels if self.problem.labels else loss.of_targets
         assert kernel is not None
@@ -41,10 +41,10 @@ class BlockLowering(ForwardLowering):
             self.plan.add(activation.backward, delta, saved, layer=layer)
 
     def backward(self) -> None:
-        """Gradients, layer by layer downwards (seed 000, eq. 15 to 20; the 1/m is in delta).
+        """Gradients, layer by layer downwards (seed 000, eq. 15 to 20; delta includes 1/B).
 
         dW = a^T delta, db = the sum of delta's rows, and the delta of the layer below is
-        (delta W^T) * f'(z); eq. 19 says DZ2 where DZ1 belongs.
+        (delta W^T) * f'(z). Eq. 19 has DZ2 where DZ1 is correct.
         """
         layer = self.last
         self.clear_in_first_block(self.db(layer))
@@ -69,12 +69,12 @@ class BlockLowering(ForwardLowering):
             self.plan.add(*copy, layer=self.last, formula="delta, rows first")
 
     def clear_in_first_block(self, gradient: Operand) -> None:
-        """Set a gradient to 0 that every block adds to."""
+        """Set a gradient to 0 before the first block adds to it."""
         if self.is_first:
             self.plan.add(products.clear, gradient)
 
     def narrow_backward(self) -> None:
-        """Go back through a narrow last layer and the ReLU below it in one kernel."""
+        """Backpropagate through a narrow last layer and the ReLU below it in one kernel."""
         last, N = self.last, self.layout.sizes[self.last]
         scratch = self.thread.narrow.part(0, 2 * dense.NARROW, N)
         delta_below = self.layer_rows(self.shared.deltas, last - 1)
@@ -132,7 +132,7 @@ class BlockLowering(ForwardLowering):
         )
 
     def sparse_weight_gradient(self, dW: Operand) -> None:
-        """dW of the first layer where most numbers of X are 0."""
+        """dW of the first layer from sparse X."""
         delta = self.layer_rows(self.shared.deltas, 0)
         if self.last == 0:
             self.plan.add(products.transpose, self.z, delta, layer=0)

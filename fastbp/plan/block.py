@@ -43,7 +43,7 @@ def add_product(
 
 
 def add_slide(plan: Plan, thread: ThreadBuffers, x: Operand) -> None:
-    """Move ``x``, a view of rows of X, on by one batch before each step."""
+    """Set ``x``, a view of rows of X, to the rows of the batch at the start of each step."""
     problem, progress = thread.problem, thread.progress
     if problem.batch_size < progress.examples:
         row_bytes = problem.layout.sizes[0] * x.itemsize
@@ -65,7 +65,7 @@ class Block:
     is_first : bool
         Whether this is the thread's first block, which sets the gradients; later blocks add.
     factor : Operand or float
-        The scale of a row's loss, beside the row's own weight.
+        The scale of a row's loss, apart from the row's weight.
     """
 
     def __init__(
@@ -94,7 +94,7 @@ class Block:
         else:
             self.y = shared.y.part(first * K, K, count)
         self.z = shared.z.part(first * K, K, count, name="z")
-        self.last_delta: Operand | Transposed = self.z.T  # the loss turns z into it
+        self.last_delta: Operand | Transposed = self.z.T  # the loss overwrites z with it
         self.row_weights = shared.row_weights.part(first, count)
 
     # ---------------------------------------------------------------- operands

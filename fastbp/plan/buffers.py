@@ -12,10 +12,10 @@ from fastbp.plan.operand import Memory, Operand
 from fastbp.plan.problem import Batches, Data, Layout, Objective, Rule, Sparse
 from fastbp.plan.processors import suitable_threads
 
-# Epochs whose means fit; a call in which more epochs end allocates more memory.
+# Number of epochs whose means fit; a call in which more epochs end allocates more memory.
 MEANS = 64
-# Numbers that each thread finds in a step: loss, score, squared gradient. Three are used; eight
-# fill a cache line, so that threads do not write to the same one.
+# Length of a thread's sums of a step: loss, score, squared gradient. Three are used; eight fill a
+# cache line, so that threads do not write to the same one.
 FOUND = 8
 
 
@@ -50,7 +50,7 @@ class Problem(NamedTuple):
         steps_per_call: int | None = None,
         choices: choice.Choices | None = None,
     ) -> "Problem":
-        """Make a problem of a training run; choose the threads and kernels.
+        """Return the problem of a training run, with its threads and kernels chosen.
 
         Parameters
         ----------
@@ -58,7 +58,7 @@ class Problem(NamedTuple):
         n_threads : int or None
             None chooses the number from the work of a step.
         steps_per_call : int or None
-            The steps of a call, if they are few; the choice of threads depends on it.
+            Number of steps of a call, on which the choice of threads depends; None means many.
         choices : Choices or None
             None: those of ``choice.for_training``.
         """
@@ -90,7 +90,7 @@ class Problem(NamedTuple):
 
 
 class Shared:
-    """The memory that all threads of a run share; each thread writes only to its own rows."""
+    """The memory that all threads share; between meetings, they write to disjoint parts."""
 
     def __init__(
         self, problem: Problem, params: Array, state: tuple[Array, ...], order: Array
@@ -145,7 +145,7 @@ class Shared:
 
 
 class Progress:
-    """The state of one thread's run, beside the parameters and the optimizer's state."""
+    """The state of one thread's run, apart from the parameters and the optimizer's state."""
 
     def __init__(
         self, memory: Memory, rule: Rule, key: np.uint64, n: int, orders: int, batch_size: int
@@ -203,7 +203,7 @@ class ThreadBuffers:
         self.transposed = shared.memory.new("W^T", (transposed,), layout.dtype)
         self.divided = [
             choice.divides(layout, layer, problem.threads, sparse=problem.is_sparse)
-            and not interpreted()  # NumPy takes no view that reaches past its array
+            and not interpreted()  # NumPy allows no view that extends past its array
             for layer in range(layout.layers)
         ]
 

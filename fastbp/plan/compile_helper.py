@@ -1,10 +1,10 @@
 """A second process that compiles kernels when a command is run for the first time.
 
-Numba compiles one function at a time, mostly in Python code, where threads do not help. So the
-command forks a helper process before it has threads and data; the helper imports Numba while the
-command reads its data. Both then compile the missing entries of a plan: the process that creates
-the file of an entry's name in a folder of claims compiles this entry. The cache passes the machine
-code on. If the helper fails, the command compiles all missing entries itself.
+Numba compiles one function at a time, mostly in Python code, where threads do not help. The command
+therefore forks a helper process before it starts threads and reads data; the helper imports Numba
+while the command reads its data. Both then compile the missing entries of a plan: the process that
+creates the file of an entry's name in a folder of claims compiles this entry, and the other process
+loads it from the cache. If the helper fails, the command compiles all missing entries itself.
 """
 
 import contextlib
@@ -27,7 +27,7 @@ from fastbp.plan import operation
 from fastbp.plan.operation import Entry
 from fastbp.plan.processors import allowed_processors
 
-# Seconds after which this process compiles the entries that the helper has not delivered.
+# Seconds after which this process compiles the entries that the helper has not stored.
 PATIENCE = 20.0
 
 _helpers: list["Helper"] = []  # none or one
@@ -112,7 +112,7 @@ class Helper:
         self.claims, self._lock = claims, threading.Lock()
         reading, writing = os.pipe()
         with warnings.catch_warnings():
-            # Python warns of a fork with threads, but those of OpenBLAS are prepared for it.
+            # Python warns of a fork while there are threads, but those of OpenBLAS allow it.
             warnings.simplefilter("ignore", DeprecationWarning)
             self.process = os.fork()
         if self.process == 0:
@@ -129,9 +129,9 @@ class Helper:
         self._owner, self._pipe = os.getpid(), writing
 
     def compile_with(self, entries: Sequence[Entry]) -> None:
-        """Compile ``entries`` together with the helper, except those that it fails to deliver."""
+        """Compile ``entries`` together with the helper, except those that it fails to store."""
         with self._lock:
-            if not (entries and self._runs() and self._ask(entries)):
+            if not (entries and self._runs() and self._send(entries)):
                 return
             others = []
             for each in entries:
@@ -141,9 +141,9 @@ class Helper:
                     others.append(each)
             if others:
                 with operation.notified():
-                    self._await(others)
+                    self._wait_for(others)
 
-    def _ask(self, entries: Sequence[Entry]) -> bool:
+    def _send(self, entries: Sequence[Entry]) -> bool:
         """Send the helper the names of entries; False if it has ended."""
         line = json.dumps([_serialized(each) for each in entries]) + "\n"
         try:
@@ -152,7 +152,7 @@ class Helper:
             return False
         return True
 
-    def _await(self, entries: Sequence[Entry]) -> None:
+    def _wait_for(self, entries: Sequence[Entry]) -> None:
         """Wait until the helper has stored ``entries``, has ended, or takes too long."""
         end = time.monotonic() + PATIENCE
         while not all(map(_in_cache, entries)) and self._runs() and time.monotonic() < end:

@@ -103,7 +103,7 @@ class StepPlan:
                 "other; measure a plan with n_threads=1"
             )
         if interpreted():
-            raise RuntimeError("cannot measure a plan: NUMBA_DISABLE_JIT turns compiling off")
+            raise RuntimeError("cannot measure a plan while NUMBA_DISABLE_JIT is set")
         times, self.step_microseconds = _measured(self._steps, seconds)
         total = sum(times)
         self.rows = [
@@ -281,15 +281,15 @@ def _measured(steps: Steps, seconds: float) -> tuple[list[float], float]:
     native.one_thread()
     plan, counts = steps.plans[0], steps.clock
     operations = plan.lists["step"]
-    noted = Operand.new("times", (len(operations) + 2,), np.int64)
+    clock_times = Operand.new("times", (len(operations) + 2,), np.int64)
     plan.begin("timed")
     for k, operation in enumerate(operations):
-        plan.add(threads.note_time, noted, k)
+        plan.add(threads.note_time, clock_times, k)
         plan.add(operation.kernel, *operation.arguments)
     for k in (0, 1):  # twice: the difference is the time of reading the clock
-        plan.add(threads.note_time, noted, len(operations) + k)
+        plan.add(threads.note_time, clock_times, len(operations) + k)
     plan.finish()
-    timed, whole, times = once(plan, "timed"), once(plan, "step"), noted.array()
+    timed, whole, times = once(plan, "timed"), once(plan, "step"), clock_times.array()
     batches = max(1, int(counts[clock.ROWS]) // steps.rows)
 
     def step(number: int, run: Any) -> None:
@@ -297,22 +297,22 @@ def _measured(steps: Steps, seconds: float) -> tuple[list[float], float]:
         if run():
             raise ValueError("cannot measure a step: its loss or gradient is not finite")
 
-    found: list[Array] = []
-    unread: list[float] = []
+    samples: list[Array] = []
+    step_seconds: list[float] = []
     begin, first = time.perf_counter(), None
-    while len(found) < MIN_STEPS or time.perf_counter() - begin < seconds:
-        step(len(found), timed)
-        found.append(times.copy())
+    while len(samples) < MIN_STEPS or time.perf_counter() - begin < seconds:
+        step(len(samples), timed)
+        samples.append(times.copy())
         first = times[0] if first is None else first
         start = time.perf_counter()
-        step(len(found), whole)
-        unread.append(time.perf_counter() - start)
+        step(len(samples), whole)
+        step_seconds.append(time.perf_counter() - start)
     elapsed = time.perf_counter() - begin
     tick = elapsed / max(int(times[-1] - first), 1)  # seconds, by comparing both clocks
     empty = _call_seconds(steps)
-    spans = np.median(np.diff(np.array(found), axis=1), axis=0) * tick * 1e6
+    spans = np.median(np.diff(np.array(samples), axis=1), axis=0) * tick * 1e6
     spent = np.maximum(spans[:-1] - spans[-1], 0.0)
-    return [float(each) for each in spent], (statistics.median(unread) - empty) * 1e6
+    return [float(each) for each in spent], (statistics.median(step_seconds) - empty) * 1e6
 
 
 def _call_seconds(steps: Steps) -> float:
@@ -320,10 +320,10 @@ def _call_seconds(steps: Steps) -> float:
     plan = steps.plans[0]
     plan.begin("empty")
     plan.finish()
-    nothing = once(plan, "empty")
+    run_empty = once(plan, "empty")
     best = 1.0
     for _ in range(200):
         start = time.perf_counter()
-        nothing()
+        run_empty()
         best = min(best, time.perf_counter() - start)
     return best

@@ -7,7 +7,7 @@ from fastbp.plan.operand import Operand
 
 
 class ForwardLowering(Block):
-    """Lowers the forward pass: the rows are gathered and go through the layers."""
+    """Lowers the forward pass: the rows of the batch, and the outputs of each layer."""
 
     def gather(self) -> None:
         """Copy the block's rows: examples, targets and weights."""

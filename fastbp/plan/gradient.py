@@ -14,8 +14,8 @@ from fastbp.plan.problem import Batches, Data, Layout, Objective, Rule
 
 # A rule without an update.
 NO_UPDATE = Rule(None, (), 0)
-# The largest number of kinds of plans that are kept.
-MAX_KINDS = 16
+# Maximum number of keys for which plans are kept.
+MAX_KEYS = 16
 
 
 class GradientPlan:
@@ -27,7 +27,7 @@ class GradientPlan:
     layout, objective
     rows : int
     targets : array
-        An example of the targets; only its dtype and dimensions are used.
+        An example of the targets; only its dtype and the shape of its rows are used.
     weighted : bool
         Whether rows have weights.
     inputs : bool
@@ -80,7 +80,7 @@ class GradientPlan:
         self.totals = progress.totals.array()
 
     def run(self) -> bool:
-        """Compute; False if loss or gradient is not finite."""
+        """Compute the results; return False if the loss or the gradient is not finite."""
         native.one_thread()
         return not self._run()
 
@@ -105,11 +105,11 @@ class Gradients:
     ) -> GradientPlan:
         """Take a plan out of the pool, or make one; ``give`` returns it to the pool.
 
-        All calls have the same array ``params``; plans with the same ``key`` are alike.
+        All calls have the same array ``params``; plans with the same ``key`` are interchangeable.
         """
         free = self._pool.get(key)
         if free is None:
-            if len(self._pool) >= MAX_KINDS:
+            if len(self._pool) >= MAX_KEYS:
                 self._pool.clear()
             free = self._pool[key] = []
         try:

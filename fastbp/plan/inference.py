@@ -31,7 +31,7 @@ class InferenceLowering:
     out : Operand
         (B, K)
     link : kernel or None
-        Turns z into predictions.
+        Computes predictions from z, in place.
     order : Operand or None
         The row numbers of sparse rows.
 
@@ -102,7 +102,7 @@ class InferenceLowering:
         return operand
 
 
-# Up to this size, copying an array takes less time than asking NumPy for its address.
+# Up to this size, copying an array takes less time than reading its address from NumPy.
 COPIED_BYTES = 1 << 15
 
 
@@ -149,7 +149,7 @@ class Inference:
         return True
 
     def expect(self, params: Array, count: int, dtype: Any, link: Any) -> None:
-        """Compile, together with the next plan, what ``rows`` needs for ``count`` rows."""
+        """Compile the entries that ``count`` rows need together with those of the next plan."""
         rows = _Rows(self.layout, params, count, np.dtype(dtype), link)
         compile_helper.expect(rows.plan.lacking)
 

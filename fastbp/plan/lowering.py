@@ -112,7 +112,7 @@ class StepLowering:
         self.end()
 
     def gradient(self, *, inputs: bool) -> Operand | None:
-        """Lower the gradient of one thread; returns dX with ``inputs``."""
+        """Lower the gradient of one thread; return dX with ``inputs``."""
         self.sum_weights()
         block = self.block(0, self.B, is_first=True)
         block.gather()
@@ -154,7 +154,7 @@ class StepLowering:
     # ---------------------------------------------------------------- gradients of all threads
 
     def pieces(self) -> list[tuple[int, int, int, int]]:
-        """The part of each layer that this thread updates: some rows of W; the last thread b too.
+        """The part of each layer that this thread updates: some rows of W; in the last thread b, too.
 
         Each piece is (first row of W, number of rows, start in a flat buffer, size there).
         """

@@ -22,12 +22,12 @@ class Operand:
     owner : array
         The memory that contains it; the operand keeps it alive.
     address : int
-        Address of the first number.
+        Address of the first element.
     shape : tuple of int
         (), (n,) or (n, m).
     dtype : str
     itemsize : int
-        Bytes per number.
+        Bytes per element.
     """
 
     __slots__ = ("address", "dtype", "itemsize", "name", "owner", "shape")
@@ -62,7 +62,7 @@ class Operand:
 
     @property
     def size(self) -> int:
-        """The number of numbers."""
+        """The number of elements."""
         return math.prod(self.shape)
 
     @property
@@ -71,7 +71,7 @@ class Operand:
         return self.size * self.itemsize
 
     def part(self, start: int, *shape: int, name: str | None = None) -> "Operand":
-        """The part of this ``shape`` from number ``start`` on; without a shape, one number."""
+        """The part of this ``shape`` from element ``start`` on; without a shape, one element."""
         address = self.address + start * self.itemsize
         return Operand(name or self.name, self.owner, address, shape, self.dtype, self.itemsize)
 
@@ -81,7 +81,7 @@ class Operand:
         return self.part(first * columns, count, columns)
 
     def flat(self) -> "Operand":
-        """All numbers as a vector."""
+        """All elements as a vector."""
         return self.part(0, self.size)
 
     @property
@@ -108,7 +108,7 @@ class Transposed(NamedTuple):
 class Memory:
     """Memory for many operands, allocated in blocks: one allocation per operand would take 2 us.
 
-    All numbers are 0 at first. Each operand starts on a cache line.
+    It is initialised with 0. Each operand starts on a cache line.
     """
 
     def __init__(self) -> None:
@@ -131,7 +131,7 @@ class Memory:
 
 
 class Place:
-    """The description of an operand in the plan, as an argument: ``slide`` changes it."""
+    """An argument for the description of an operand in the plan, which ``slide`` changes."""
 
     __slots__ = ("operand",)
 

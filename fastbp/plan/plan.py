@@ -14,7 +14,7 @@ from fastbp.plan.operand import Argument, Operand, Place
 from fastbp.plan.operation import Entry
 
 DESCRIPTION = 4  # words that describe an array: its address, size, rows and columns
-# Descriptions and constants are added to memory of so many words, which is not moved.
+# Descriptions and constants are stored in chunks of this many words, which are never moved.
 CHUNK = 256
 
 
@@ -134,7 +134,7 @@ class Plan:
             if type(argument) is Operand:
                 dtypes.append(argument.dtype)
                 if len(argument.shape) != ndim and (ndim != 1 or len(argument.shape) != 2):
-                    raise self._misfit(kernel, k, argument)
+                    raise self._argument_error(kernel, k, argument)
                 if ndim == 0:
                     words[k] = argument.address
                 else:
@@ -147,11 +147,11 @@ class Plan:
                 words[k] = self._constants.get((kind, number)) or self._constant(kind, number)
                 dtypes.append(kind.dtype)
             else:
-                raise self._misfit(kernel, k, argument)
+                raise self._argument_error(kernel, k, argument)
         return words, tuple(dtypes)
 
     @staticmethod
-    def _misfit(kernel: Any, k: int, argument: Any) -> TypeError:
+    def _argument_error(kernel: Any, k: int, argument: Any) -> TypeError:
         return TypeError(
             f"argument {k} of {kernel.__name__} must be {kernel.kinds[k - 1]}, not {argument!r}"
         )

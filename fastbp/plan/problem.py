@@ -69,7 +69,7 @@ class Layout(NamedTuple):
         return self.bias_starts[layer], self.sizes[layer + 1]
 
     def check(self, params: Array, *, writes: bool = False) -> None:
-        """Raise ValueError unless compiled code can read ``params``, and with ``writes`` write."""
+        """Raise ValueError if compiled code cannot read, or with ``writes`` write, ``params``."""
         if not isinstance(params, np.ndarray) or params.shape != (self.params,):
             shape = getattr(params, "shape", type(params).__name__)
             raise ValueError(f"net.params must have the shape ({self.params},); it is {shape}")
@@ -109,7 +109,7 @@ class Sparse(NamedTuple):
 class Data(NamedTuple):
     """The examples to learn from."""
 
-    X: Array | Sparse  # (n, M) of any real dtype; one-byte numbers are brightnesses, 0 to 255
+    X: Array | Sparse  # (n, M) of any real dtype; one-byte numbers are brightnesses from 0 to 255
     y: Array  # (n,) int64 class indices, or (n, K) probabilities or values of the network's dtype
     weights: Array | None = None  # (n,) sample weights; None: all 1
 
@@ -133,7 +133,7 @@ class Objective(NamedTuple):
     loss: Loss
     scale: float = 1.0  # factor of the loss
     smoothing: float = 0.0  # label smoothing, 0 to 1
-    transition: float = 1.0  # where Huber's loss turns from square to linear
+    transition: float = 1.0  # residual at which Huber's loss changes from quadratic to linear
     penalties: Array | None = None  # (L, 4): l1 and l2 of each layer's W, and of b; None: all 0
     l1_slope_at_zero: float = 0.0  # derivative of |w| at 0
     dropout: tuple[float, ...] | None = None  # (L - 1,) fraction of each layer's outputs dropped

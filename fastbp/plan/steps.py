@@ -154,12 +154,12 @@ class Steps:
         Raises
         ------
         ValueError
-            If the arrays are not such a snapshot; nothing is changed then.
+            If the arrays are not a snapshot of such steps; nothing has changed then.
         """
         own = self.snapshot()
         for name, array in own.items():
-            found = arrays.get(name)
-            if found is None or found.shape != array.shape or found.dtype != array.dtype:
+            given = arrays.get(name)
+            if given is None or given.shape != array.shape or given.dtype != array.dtype:
                 raise ValueError(f"{name!r} is missing or has another shape or type")
         row, epochs, steps, rows = (int(count) for count in arrays["counts"])
         steps_in_epoch, over = divmod(row, self.rows)
@@ -172,7 +172,7 @@ class Steps:
         ):
             raise ValueError("the counts of rows, epochs and steps contradict each other")
         if not np.array_equal(np.sort(arrays["order"]), np.sort(own["order"])):
-            raise ValueError("'order' does not hold each row once")  # kernels trust it
+            raise ValueError("'order' does not hold each row once")  # kernels do not check it
         self.params[:] = arrays["params"]
         for k, buffer in enumerate(self.state):
             buffer[:] = arrays[f"state.{k}"]
@@ -223,7 +223,7 @@ class Steps:
 
 
 def _begin(counts: Array) -> None:
-    """Compute where in the orders of rows the next batch begins."""
+    """Compute the position of the next batch in the orders of rows."""
     epoch = counts[clock.ROWS] * (counts[clock.EPOCHS] % counts[clock.ORDERS])
     counts[clock.BEGIN] = epoch + counts[clock.ROW]
 
@@ -244,7 +244,7 @@ class _Thread:
         self._run = self.plan.caller(run.run_steps, lists, clock, self._rates, rate)
 
     def take(self, rates: Array, batch_size: int, per_epoch: int) -> tuple[int, Array]:
-        """Take a step for each learning rate; returns the steps taken and the epochs' means."""
+        """Take a step for each learning rate; return the steps taken and the epochs' means."""
         counts = self.progress.counts
         ends = (int(counts[clock.ROW]) // batch_size + len(rates)) // per_epoch
         if ends > len(self.means):

@@ -1,11 +1,12 @@
-"""The derivations in plain NumPy: the slow twin of every kernel that has a meaning for a reader.
+"""The derivation in plain NumPy, against which the tests compare the kernels.
 
-A twin has the name of its kernel in ``kernels`` and says the same thing as plainly as it can.
-It differs in three ways. It returns new arrays and leaves its arguments alone. Rows come first
-everywhere, (B, K), in the losses too. Activations and losses go by their names.
+A function here computes the result of the kernel of the same name in ``kernels``, in the plainest
+form. It returns new arrays and does not change its arguments; rows come first, (B, K), in the
+losses too. Functions of all activations or losses, such as ``activate`` and ``predict``, take the
+name of one. Kernels that only arrange memory (biases, transposes, tiles) have no twin.
 
-The axes are those of ``kernels``: B rows, M fan-in, N fan-out, K outputs, L layers. What comes
-in as float32 stays float32.
+The axes are those of ``kernels``: B rows, M fan-in, N fan-out, K outputs, L layers. float32 inputs
+give float32 results.
 """
 
 from fastbp.reference.activations import *

@@ -15,7 +15,7 @@ def relu(z: Array) -> Array:
 
 
 def relu_backward(delta: Array, a: Array) -> Array:
-    """Return ``delta`` where the ReLU's input, or output, ``a`` is above 0, else 0.
+    """Return ``delta`` where the input or output ``a`` of the ReLU is above 0, else 0.
 
     Seed 000, eq. 18; seed 001.
     """
@@ -51,5 +51,5 @@ def activate(z: Array, b: Array, activation: str) -> Array:
 
 
 def activation_backward(delta: Array, z: Array, activation: str) -> Array:
-    """Return delta * f'(z), from z where the kernel takes f(z); all (B, N)  (seed 000, eq. 18)."""
+    """Return delta * f'(z), all (B, N); the kernel takes f(z) instead of z (seed 000, eq. 18)."""
     return np.asarray(delta * ACTIVATIONS[activation][1](z))

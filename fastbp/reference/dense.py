@@ -17,32 +17,32 @@ def narrow_relu(X: Array, W: Array, b: Array) -> Array:
 
 
 def narrow_columns(a: Array, W: Array, b: Array) -> Array:
-    """W^T a^T + b: the last layer's z (K, B), features first."""
+    """Return W^T a^T + b, the last layer's z (K, B), features first."""
     return W.T @ a.T + b[:, None]
 
 
 def narrow_gradient(x: Array, delta: Array) -> Array:
-    """DW (M, N) = x^T delta."""
+    """Return dW (M, N) = x^T delta."""
     return x.T @ delta
 
 
 def narrow_relu_backward(z: Array, W: Array, a: Array) -> tuple[Array, Array, Array]:
-    """Return dW (N, K), delta (B, N) and its sum over the rows (N,), of the layer below.
+    """Return dW (N, K), and delta (B, N) and db (N,) of the layer below.
 
     ``z`` (K, B) is the last layer's delta, features first; ``W`` (N, K), ``a`` (B, N).
     """
-    dW, _, sent = dense_backward(a, W, z.T)
-    delta = relu_backward(sent, a)
+    dW, _, dX = dense_backward(a, W, z.T)
+    delta = relu_backward(dX, a)
     return dW, delta, bias_gradient(delta)
 
 
 def sparse_product(X: Array, order: Array, start: int, W: Array, rows: int) -> Array:
-    """X W, (rows, N), for the rows ``order[start:start + rows]`` of ``X`` (n, M), dense here."""
+    """Return X W (rows, N) for the rows ``order[start:start + rows]`` of a dense ``X`` (n, M)."""
     return np.asarray(X[order[start : start + rows]] @ W)
 
 
 def sparse_gradient(X: Array, order: Array, start: int, delta: Array) -> Array:
-    """X^T delta, (M, N), for the rows of ``X`` as above that ``delta`` (rows, N) belongs to."""
+    """Return X^T delta (M, N) for the rows of ``X`` that belong to ``delta`` (rows, N)."""
     return np.asarray(X[order[start : start + len(delta)]].T @ delta)
 
 

@@ -19,12 +19,12 @@ class Network:
     Parameters
     ----------
     sizes : sequence of int
-        Width of the input and of every layer, (L + 1,).
+        Widths of the input and of every layer, (L + 1,).
     activation : str, or a sequence of one str for each hidden layer
-        The last layer has none: the loss does the rest.
+        The activation of the last layer is part of the loss.
     loss : str
     dtype, seed
-        Of the initial weights: normal, of variance 2 / M; biases start at 0.
+        Of the initial weights, which are normal with variance 2 / M; biases are 0.
     """
 
     def __init__(
@@ -59,7 +59,7 @@ class Network:
         X: Array,
         y: Array,
         *,
-        shares: Array | None = None,
+        row_weights: Array | None = None,
         l1: float = 0.0,
         l2: float = 0.0,
         jacobian: bool = False,
@@ -67,10 +67,11 @@ class Network:
     ) -> tuple[float, list[Array], list[Array]]:
         """Return the loss with its penalties, dW and db of every layer  (seed 000, eq. 5 to 20).
 
-        ``jacobian`` takes the softmax cross-entropy by the path of the notes. ``hyper`` is the
-        loss's own: ``smoothing`` or ``transition``.
+        With ``jacobian`` the gradient of the softmax cross-entropy is computed with the Jacobian
+        of every row, as the notes derive it. ``hyper`` is an argument of the loss: ``smoothing``
+        or ``transition``.
         """
-        inputs, sums = [X], []  # what goes into each layer, and its z
+        inputs, sums = [X], []  # the input of each layer, and its z
         for W, b, activation in zip(self.weights, self.biases, self.activations, strict=True):
             z = inputs[-1] @ W
             z += b
@@ -78,7 +79,7 @@ class Network:
             inputs.append(ACTIVATIONS[activation][0](z))
 
         loss_of = LOSSES[self.loss + "_by_jacobian" if jacobian else self.loss]
-        loss, delta = loss_of(sums[-1], y, shares, **hyper)
+        loss, delta = loss_of(sums[-1], y, row_weights, **hyper)
 
         dWs, dbs = [], []
         for layer in range(len(self.weights) - 1, -1, -1):
@@ -95,7 +96,7 @@ class Network:
         return loss, dWs, dbs
 
     def step(self, X: Array, y: Array, optimizer: Optimizer, *, jacobian: bool = False) -> float:
-        """Move all parameters once by the batch ``X`` (B, M), ``y``; returns the loss before."""
+        """Take one step on the batch ``X`` (B, M), ``y``; return the loss before it."""
         loss, dWs, dbs = self.loss_and_gradients(X, y, jacobian=jacobian)
         params = self.weights + self.biases
         optimizer.step(params, dWs + dbs)
@@ -113,7 +114,7 @@ def train_epoch(
     order: Array,
     jacobian: bool = False,
 ) -> float:
-    """Go once through the rows ``order`` (n,) of ``X`` (n, M) and ``y``; returns the mean loss."""
+    """Train on the rows ``order`` (n,) of ``X`` (n, M) and ``y`` once; return the mean loss."""
     total = 0.0
     for start in range(0, len(order), batch_size):
         rows = order[start : start + batch_size]

@@ -1,4 +1,4 @@
-"""Random numbers, in Python's own integers."""
+"""Random numbers, in Python's integers."""
 
 import numpy as np
 
@@ -15,7 +15,7 @@ def random_bits(key: int, counter: int) -> int:
 
 
 def shuffle(order: Array, key: int, counter: int) -> Array:
-    """Return ``order`` (n,) shuffled (Fisher and Yates); place i swaps by draw ``counter + i``."""
+    """Return ``order`` (n,) shuffled (Fisher and Yates); element i uses draw ``counter + i``."""
     shuffled = order.copy()
     for i in range(len(order) - 1, 0, -1):
         j = (random_bits(key, counter + i) >> 32) * (i + 1) >> 32
@@ -32,10 +32,10 @@ def dropout_mask(shape: tuple[int, int], rate: float, key: int, counter: int) ->
 
 
 def dropout(a: Array, rate: float, key: int, counter: int) -> Array:
-    """Return ``a`` (B, N) with a share ``rate`` set to 0 and the rest divided by 1 - rate."""
+    """Return ``a`` (B, N) with a fraction ``rate`` set to 0 and the rest divided by 1 - rate."""
     return np.where(dropout_mask(a.shape, rate, key, counter), a / (1.0 - rate), 0).astype(a.dtype)
 
 
 def dropout_backward(delta: Array, rate: float, key: int, counter: int) -> Array:
-    """Return ``delta`` (B, N) sent back through ``dropout``: by the same mask, scaled the same."""
+    """Return ``delta`` (B, N) with the mask and the scale of ``dropout``."""
     return dropout(delta, rate, key, counter)

@@ -1,4 +1,4 @@
-"""Softmax, and the path that the notes take through it."""
+"""Functions of rows: softmax, and its backward pass as the notes derive it."""
 
 from typing import Any
 
@@ -8,7 +8,7 @@ from fastbp.arrays import Array
 
 
 def softmax(z: Array) -> Array:
-    """Return e^z / sum e^z for every row of ``z`` (B, K), the row's maximum subtracted first.
+    """Return e^z / sum e^z for every row of ``z`` (B, K), after subtracting the row's maximum.
 
     Seed 001 and seed 003, "softmax".
     """
@@ -18,31 +18,31 @@ def softmax(z: Array) -> Array:
 
 
 def logsumexp(z: Array) -> Array:
-    """Return ln sum_j e^z_ij, (B,), with the row's maximum taken out."""
-    top = z.max(axis=1)
-    return np.asarray(top + np.log(np.exp(z - top[:, None]).sum(axis=1)))
+    """Return ln sum_j e^z_ij, (B,), computed with the row's maximum subtracted."""
+    largest = z.max(axis=1)
+    return np.asarray(largest + np.log(np.exp(z - largest[:, None]).sum(axis=1)))
 
 
 def one_hot(labels: Array, K: int, dtype: Any) -> Array:
-    """Return class indices (B,) as rows of the identity matrix (B, K); (B, K) stays as it is."""
+    """Return class indices (B,) as rows of the identity matrix (B, K); (B, K) is returned as is."""
     return np.asarray(np.eye(K, dtype=dtype)[labels] if labels.ndim == 1 else labels)
 
 
 def cross_entropy_backward(p: Array, labels: Array) -> Array:
-    """Return the derivative of the mean cross-entropy by the probabilities: -y / p / B.
+    """Return the derivative of the mean cross-entropy by the probabilities, -y / p / B.
 
     ``p`` (B, K), ``labels`` (B,) or one-hot (B, K)  (seed 000, eq. 12; seed 001, "Derivative of
-    Loss"). Where a probability has underflowed to 0 this divides by 0, as in the notes.
+    Loss"). A probability that underflows to 0 is a division by 0, as in the notes.
     """
     B, K = p.shape
     return np.asarray(-one_hot(labels, K, p.dtype) / p / B)
 
 
 def softmax_backward(s: Array, v: Array) -> Array:
-    """Return J v for every row, J = diag(s) - s s^T built row by row as the notes build it.
+    """Return J v for every row, with the Jacobian J = diag(s) - s s^T of each row, as in the notes.
 
     ``s`` (B, K) softmax outputs, ``v`` (B, K)  (seed 000, eq. 13; seed 001, "Derivative of
-    Softmax"; seed 003). K^2 numbers for each row, where the kernel needs K.
+    Softmax"; seed 003). It needs K^2 numbers for each row, the kernel K.
     """
     out = np.empty_like(v)
     for i in range(len(s)):

@@ -1,4 +1,4 @@
-"""Scalar mathematics, element by element."""
+"""Elementwise functions."""
 
 import numpy as np
 from scipy import special

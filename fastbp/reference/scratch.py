@@ -1,9 +1,7 @@
-"""The from-scratch classes in plain NumPy, as courses teach them: twins of ``fastbp.scratch``.
+"""The from-scratch classes in plain NumPy, as courses teach them.
 
-Tests and benchmarks hold ``fastbp.scratch`` against them. They are written as such code is written,
-one array operation after the other, a new array for each; nothing here is compiled or checked.
-
-Names and attributes are those of ``fastbp.scratch``, where they are described.
+Tests and benchmarks compare ``fastbp.scratch`` with them. Each array operation creates a new
+array; nothing is compiled or checked. ``fastbp.scratch`` documents the names and attributes.
 """
 
 from typing import Any
@@ -12,7 +10,7 @@ import numpy as np
 
 from fastbp.arrays import Array
 
-SMALLEST = 1e-7  # probabilities are held between this and 1 minus this
+CLIP = 1e-7  # probabilities are clipped to the range from this to 1 minus this
 
 
 class Layer_Dense:
@@ -57,7 +55,7 @@ class Layer_Dense:
 
 
 class Layer_Dropout:
-    """Keeps a share of its inputs, each divided by that share."""
+    """Keeps a fraction of its inputs, each divided by that fraction."""
 
     def __init__(self, rate: float) -> None:
         self.rate = 1 - rate
@@ -87,7 +85,7 @@ class Activation_ReLU:
 
 
 class Activation_Softmax:
-    """e^z / sum e^z, row by row, with the Jacobian of every row on the way back (seed 001)."""
+    """e^z / sum e^z of each row; the backward pass uses the Jacobian of each row (seed 001)."""
 
     def forward(self, inputs: Array, training: bool = True) -> None:
         self.inputs = inputs
@@ -150,7 +148,7 @@ class Loss_CategoricalCrossentropy(Loss):
     """-ln of the probability of the right class."""
 
     def forward(self, y_pred: Array, y_true: Array) -> Array:
-        clipped = np.clip(y_pred, SMALLEST, 1 - SMALLEST)
+        clipped = np.clip(y_pred, CLIP, 1 - CLIP)
         if y_true.ndim == 1:
             right = clipped[range(len(y_pred)), y_true]
         else:
@@ -168,12 +166,12 @@ class Loss_BinaryCrossentropy(Loss):
     """-(y ln p + (1 - y) ln (1 - p)), summed over the outputs."""
 
     def forward(self, y_pred: Array, y_true: Array) -> Array:
-        clipped = np.clip(y_pred, SMALLEST, 1 - SMALLEST)
+        clipped = np.clip(y_pred, CLIP, 1 - CLIP)
         losses = -(y_true * np.log(clipped) + (1 - y_true) * np.log(1 - clipped))
         return np.asarray(np.sum(losses, axis=-1))
 
     def backward(self, dvalues: Array, y_true: Array) -> None:
-        clipped = np.clip(dvalues, SMALLEST, 1 - SMALLEST)
+        clipped = np.clip(dvalues, CLIP, 1 - CLIP)
         self.dinputs = -(y_true / clipped - (1 - y_true) / (1 - clipped))
         self.dinputs = self.dinputs / len(dvalues)
 

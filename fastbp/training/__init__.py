@@ -13,7 +13,7 @@ _MODULES = {"DivergedError": "fit", "EarlyStopping": "options", "train": "loop"}
 
 
 def __getattr__(name: str) -> Any:
-    # Reading a history must not load kernels, which training needs.
+    # Importing the history does not load the kernels, which training needs.
     if name in _MODULES:
         return getattr(importlib.import_module(f"fastbp.training.{_MODULES[name]}"), name)
     raise AttributeError(f"module {__name__!r} has no attribute {name!r}")

@@ -109,11 +109,11 @@ class Fit:
         return history
 
     def _loop(self, begin: float, reporter: Any, interrupted: Any) -> None:
-        """Run all steps. ``begin`` is the time at which the run, or the first part of it, began."""
+        """Run all steps. ``begin`` is the present time minus the run's training time so far."""
         steps, history = self.steps, self.history
         chunk = 1
         while steps.taken < self.total and history.stopped is None:
-            count = min(chunk, self._steps_to_next_stop())
+            count = min(chunk, self._steps_to_pause())
             start = time.perf_counter()
             taken, means, rates = self._advance(count)
             now = time.perf_counter()
@@ -134,8 +134,8 @@ class Fit:
             seconds_per_step = max(now - start, 1e-9) / count
             chunk = max(1, min(8 * chunk, int(CHUNK_SECONDS / seconds_per_step)))
 
-    def _steps_to_next_stop(self) -> int:
-        """Count the steps until Python has something to do."""
+    def _steps_to_pause(self) -> int:
+        """Return the number of steps until the next evaluation, callback or checkpoint by epochs."""
         options, steps = self.options, self.steps
         checkpoints = options.checkpoints
         each_epoch = bool(options.callbacks) or self.held_out is not None
@@ -198,14 +198,14 @@ class Fit:
         """Set ``history.stopped`` if early stopping or a callback ends training."""
         options, history = self.options, self.history
         if self.best is not None:
-            waited = self.best.note(self.net.params, history)
-            if options.early_stopping is not None and waited >= options.early_stopping.patience:
+            epochs_since_best = self.best.update(self.net.params, history)
+            if options.early_stopping is not None and epochs_since_best >= options.early_stopping.patience:
                 history.stopped = "early stopping"
         if stop_requested([callback(self.net, history) for callback in options.callbacks]):
             history.stopped = "callback"
 
     def _record_best(self) -> None:
-        """Set the best epoch of the history."""
+        """Set the best epoch of the history, and its weights."""
         if self.best is not None and self.best.epoch:
             self.history.best_epoch, self.history.best_params = self.best.epoch, self.best.params
 

@@ -29,8 +29,8 @@ class History:
     learning_rate : list of float
         Learning rate of the epoch's last step.
     seconds : list of float
-        Time since the start of training. The time of a compiled call is divided evenly among the
-        epochs in it.
+        Training time at the end of the epoch. The time of a compiled call is divided evenly among
+        its steps.
     samples_per_second : list of float
     stopped : str or None
         Why training ended before its last epoch: ``"early stopping"``, ``"interrupt"``,

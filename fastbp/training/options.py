@@ -17,9 +17,9 @@ from fastbp.training.interruption import Interruption
 Callback = Callable[[Network, History], object]
 
 
-def stop_requested(answers: Iterable[object]) -> bool:
+def stop_requested(results: Iterable[object]) -> bool:
     """Whether a callback returned True, Python's or NumPy's; other values have no meaning."""
-    return any(isinstance(answer, bool | np.bool_) and bool(answer) for answer in answers)
+    return any(isinstance(result, bool | np.bool_) and bool(result) for result in results)
 
 
 @dataclass(frozen=True)

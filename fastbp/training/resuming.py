@@ -34,8 +34,8 @@ class Best:
         self.epoch = 0
         self.params = params.copy()
 
-    def note(self, params: Array, history: History) -> int:
-        """Record the last epoch; return the number of epochs since the best one."""
+    def update(self, params: Array, history: History) -> int:
+        """Compare the last epoch; return the number of epochs since the best one."""
         if history.validation_loss[-1] < self.loss - self.min_delta:
             self.loss = history.validation_loss[-1]
             self.epoch = len(history)
@@ -102,7 +102,7 @@ class RunCheckpoints:
                 raise ValueError(
                     f"the newest checkpoint in {checkpoints.folder} is damaged: it has no {name!r}"
                 )
-        self.anew = not resume
+        self.replaces = not resume
         if resume:
             self.saved = saved
         elif saved is not None and not (saved.facts["ended"] or checkpoints.overwrite):
@@ -164,7 +164,7 @@ class RunCheckpoints:
                 raise ValueError(f"the newest checkpoint in {place} is damaged: {error}") from None
             except ValueError as error:
                 raise ValueError(f"cannot resume the run in {place}: {error}") from None
-        if self.checkpoints is not None and self.anew:
+        if self.checkpoints is not None and self.replaces:
             # Otherwise they would be mistaken for this run's if it stops before its first one.
             self.checkpoints.clear()
         self.last = time.perf_counter(), run.epochs_done
@@ -175,7 +175,8 @@ class RunCheckpoints:
     ) -> None:
         """Write a checkpoint if one is due or the run ends.
 
-        ``begin`` is the time at which the run began, ``done`` whether all its steps are taken.
+        ``begin`` is the present time minus the run's training time before, ``done`` whether all
+        steps are taken.
         """
         if self.checkpoints is None:
             return
@@ -237,11 +238,11 @@ def _restore(snapshot: Snapshot, run: Steps, history: History, best: Best | None
     if any(len(curve) not in (0, epochs) for curve in curves.values()):
         raise ValueError("the columns of its history differ in length")
     if best is not None:
-        noted, params = snapshot.facts["best"], snapshot.tensors["best.params"]
+        stored, params = snapshot.facts["best"], snapshot.tensors["best.params"]
         if params.shape != best.params.shape:
             raise ValueError("its best weights have another shape")
-        epoch = int(noted["epoch"])
-        loss = float(noted["loss"]) if epoch else math.inf
+        epoch = int(stored["epoch"])
+        loss = float(stored["loss"]) if epoch else math.inf
     run.restore(snapshot.tensors)
     if best is not None:
         best.epoch, best.loss = epoch, loss

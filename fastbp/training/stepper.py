@@ -111,8 +111,8 @@ class Stepper:
         if rule.powers:
             plan.add(kernels.advance_powers, self._hyper)
         state = [Operand.of(f"state {k}", buffer) for k, buffer in enumerate(self.state)]
-        moved = Operand.of("params", params), self._gradient
-        plan.add(rule.kernel, *moved, *state, self._rate.part(0), self._hyper)
+        updated = Operand.of("params", params), self._gradient
+        plan.add(rule.kernel, *updated, *state, self._rate.part(0), self._hyper)
         plan.finish()
         self._run = once(plan, "step")
         self._given, self._rate_now = self._gradient.array(), self._rate.array()

@@ -184,7 +184,7 @@ def test_refuses_a_preparation_of_another_network(tmp_path):
 
 
 def test_refuses_more_than_a_file_holds(tmp_path, monkeypatch):
-    monkeypatch.setattr(module, "MOST_BYTES", 100)
+    monkeypatch.setattr(module, "MAX_BYTES", 100)
     with pytest.raises(ValueError, match="the parameters have 104 bytes"):
         export_onnx(tmp_path / "n.onnx", network([12, 2]))
 

@@ -31,8 +31,8 @@ def check_loss(z, y, shares, got, columns, want, score, terms):
 @shapes
 @pytest.mark.parametrize("smoothing", [0.0, 0.1])
 @pytest.mark.parametrize("kind", ["indices", "one-hot", "soft"])
-@pytest.mark.parametrize("most", [np.inf, 1.5])
-def test_softmax_cross_entropy(shape, dtype, smoothing, kind, most):
+@pytest.mark.parametrize("max_label_loss", [np.inf, 1.5])
+def test_softmax_cross_entropy(shape, dtype, smoothing, kind, max_label_loss):
     B, K = shape
     z, soft, shares = rows_of(shape, dtype, "softmax_cross_entropy")
     labels = np.random.default_rng(6).integers(0, K, B)
@@ -40,9 +40,9 @@ def test_softmax_cross_entropy(shape, dtype, smoothing, kind, most):
     columns, scratch = z.T.copy(), np.full(4 * B, np.nan, dtype)
     row, got = LOSS_ROWS["softmax_cross_entropy"], np.zeros(2)
     kernel = row.of_labels if kind == "indices" else row.of_targets
-    call(kernel, columns, y.T.copy(), shares, smoothing, most, scratch, got)
+    call(kernel, columns, y.T.copy(), shares, smoothing, max_label_loss, scratch, got)
     y = y if kind == "indices" else wide(y)
-    want = reference.softmax_cross_entropy(wide(z), y, wide(shares), smoothing, most)
+    want = reference.softmax_cross_entropy(wide(z), y, wide(shares), smoothing, max_label_loss)
     right = z.argmax(axis=1) == (labels if kind == "indices" else y.argmax(axis=1))
     terms = 2.0 + np.ptp(wide(z), axis=1, keepdims=True) + np.zeros(shape)
     check_loss(z, y, shares, got, columns, want, shares[right].sum(dtype=float), terms)
@@ -54,7 +54,7 @@ def test_softmax_cross_entropy(shape, dtype, smoothing, kind, most):
 def test_loss_of_values(shape, dtype, name):
     name, _, limited = name.partition(", ")
     z, targets, shares = rows_of(shape, dtype, name)
-    hyper = {"smoothing": 0.2, "transition": 0.7, "most": 0.8 if limited else np.inf}
+    hyper = {"smoothing": 0.2, "transition": 0.7, "max_label_loss": 0.8 if limited else np.inf}
     more = {**hyper, "scratch": np.full(4 * shape[0], np.nan, dtype)}
     columns = z.T.copy()
     got = np.zeros(2)

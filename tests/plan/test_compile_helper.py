@@ -193,7 +193,7 @@ def test_a_helper_that_cannot_store_ends(folder, monkeypatch):
     monkeypatch.setattr(products, "clear", fresh)
     with compile_helper.started():
         (helper,) = compile_helper._helpers
-        helper._ask([(fresh, ("float32",))])
+        helper._send([(fresh, ("float32",))])
         end = time.monotonic() + 60
         while helper._runs() and time.monotonic() < end:
             time.sleep(0.01)

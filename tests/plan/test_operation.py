@@ -127,13 +127,13 @@ def test_kernels_inside_a_callers_own_function():
 
 
 def test_a_numba_without_the_replaced_methods_compiles_all_the_same(monkeypatch):
-    monkeypatch.setattr(compiling, "_REPLACES", False)
+    monkeypatch.setattr(compiling, "_CAN_OVERRIDE", False)
     code = compiling.object_code(doubled_twice, ("float32",) * 3, "entry")
     assert len(code) > 100
 
 
 def test_the_installed_numba_has_the_replaced_methods():
-    assert compiling._REPLACES
+    assert compiling._CAN_OVERRIDE
 
 
 def test_a_numba_that_lacks_what_entries_are_made_from_is_named(monkeypatch):
@@ -386,9 +386,9 @@ def test_code_for_python_survives_a_full_disk(monkeypatch):
     monkeypatch.setattr(
         compiled._cache,
         "save_overload",
-        compiling.functools.partial(compiling._save_if_there_is_room, full),
+        compiling.functools.partial(compiling._save_unless_disk_full, full),
     )
     a = np.array([-1.0, 2.0])
     compiled(a)
     np.testing.assert_array_equal(a, [0.0, 2.0])
-    assert save.func is compiling._save_if_there_is_room
+    assert save.func is compiling._save_unless_disk_full

@@ -47,14 +47,14 @@ def test_gradients_of_a_network(dtype, activation, loss, batch):
     got, _, grads = loss_and_gradients(net, X, y, shares, l1=0.01, l2=0.1, **hyper)
     targets = y if y.ndim == 1 else wide(y)
     want, dWs, dbs = in_float64(net).loss_and_gradients(
-        wide(X), targets, shares=wide(shares), l1=0.01, l2=0.1, **hyper
+        wide(X), targets, row_weights=wide(shares), l1=0.01, l2=0.1, **hyper
     )
     assert_within(got, want, 10 * eps(X) * max(1.0, want))
     gradient = pack(dWs, dbs)
     assert_within(grads, gradient, 10 * eps(X) * max(1.0, np.abs(gradient).max()))
     if loss == "softmax_cross_entropy":
         _, *by_jacobian = in_float64(net).loss_and_gradients(
-            wide(X), y, shares=wide(shares), l1=0.01, l2=0.1, jacobian=True, **hyper
+            wide(X), y, row_weights=wide(shares), l1=0.01, l2=0.1, jacobian=True, **hyper
         )
         np.testing.assert_allclose(pack(*by_jacobian), gradient, atol=1e-14)
 
@@ -195,7 +195,7 @@ def test_an_epoch_as_the_rows_lie_with_weights_penalties_and_clipping():
         shares = wide(weights[rows]) / total
         scores.append(shares @ (twin.forward(wide(X[rows])).argmax(axis=1) == y[rows]))
         loss, dWs, dbs = twin.loss_and_gradients(
-            wide(X[rows]), y[rows], shares=shares, l1=0.01, l2=0.1
+            wide(X[rows]), y[rows], row_weights=shares, l1=0.01, l2=0.1
         )
         assert reference.norm(dWs + dbs) > 0.5
         params = twin.weights + twin.biases
