@@ -1,7 +1,7 @@
-"""How fast this machine trains: a quick look, for which nothing but fastbp is needed.
+"""Measures how fast this machine trains, without other libraries.
 
-The full comparison, with the floor of the matrix products and with other libraries, are the
-repository's benchmarks.
+The benchmarks of the repository also compare with the matrix products alone and with other
+libraries.
 """
 
 import itertools
@@ -34,21 +34,21 @@ BATCHES, ROUNDS = 8, 5
 
 
 def lines(seconds: float) -> Iterator[str]:
-    """Measure, and say what comes out, line by line.
+    """Measure, and yield the lines of the result.
 
     Parameters
     ----------
     seconds : float
-        For each measurement.
+        Duration of each measurement.
     """
-    most = processors()
+    max_threads = processors()
     yield (
-        f"{platform.processor() or platform.machine()}, {most} processors, NumPy "
+        f"{platform.processor() or platform.machine()}, {max_threads} processors, NumPy "
         f"{np.__version__}; float32, Adam, shuffled batches, softmax cross-entropy; the median of "
         f"{ROUNDS} rounds"
     )
     yield ""
-    threads = sorted({1, most})
+    threads = sorted({1, max_threads})
     heads = [f"{n} thread{'s' if n > 1 else ''}, us" for n in threads]
     yield " ".join(
         [
@@ -65,7 +65,7 @@ def lines(seconds: float) -> Iterator[str]:
         theirs = numpy_step_seconds(sizes, batch, seconds)
         best = min(ours)
         work = 2.0 * batch * sum(M * N for M, N in itertools.pairwise(sizes))
-        # Forward, and both ways back but for the inputs' gradient.
+        # The products of the forward and backward pass, without the gradient of the inputs.
         work = 3.0 * work - 2.0 * batch * sizes[0] * sizes[1]
         yield " ".join(
             [
@@ -78,7 +78,7 @@ def lines(seconds: float) -> Iterator[str]:
             ]
         )
     yield ""
-    yield "NumPy makes the same steps with the threads that its BLAS takes, one loop in Python."
+    yield "NumPy takes the same steps in a Python loop, with the default threads of its BLAS."
 
 
 def _data(sizes: tuple[int, ...], batch: int) -> tuple[Array, Array]:
@@ -88,7 +88,7 @@ def _data(sizes: tuple[int, ...], batch: int) -> tuple[Array, Array]:
 
 
 def step_seconds(sizes: tuple[int, ...], batch: int, threads: int, seconds: float) -> float:
-    """Measure a compiled step; compiling it, or loading it, comes before."""
+    """Measure a compiled step, without the time of compiling or loading it."""
     net = Network(sizes)
     X, y = _data(sizes, batch)
     optimizer = Adam(LEARNING_RATE)
@@ -121,10 +121,10 @@ def numpy_step_seconds(sizes: tuple[int, ...], batch: int, seconds: float) -> fl
 
 
 def _measured(take: Callable[[int], object], steps: int, seconds: float) -> float:
-    """Give the seconds of a step, of ``steps`` that one count is."""
+    """Return the seconds of one step; a call takes ``steps`` of them."""
     take(1)
     count, taken = 1, 0.0
-    while True:  # so many that a round takes its share of the time
+    while True:  # the number of calls of a round
         start = time.perf_counter()
         take(count)
         taken = time.perf_counter() - start

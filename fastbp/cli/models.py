@@ -1,4 +1,4 @@
-"""Commands that work with what was trained: evaluate, predict, info, export, bench."""
+"""The commands for trained models: evaluate, predict, info, export, plan; and bench."""
 
 import argparse
 import contextlib
@@ -33,7 +33,7 @@ from fastbp.runs.description import read_description
 from fastbp.runs.files import DESCRIPTION, MODEL, number, shape_of
 from fastbp.runs.fit import scores
 
-# Up to so many classes a confusion matrix is printed.
+# A confusion matrix is printed for at most this many classes.
 PRINTED_CLASSES = 12
 PREDICTIONS = (".csv", ".parquet", ".npy")
 
@@ -42,7 +42,7 @@ PREDICTIONS = (".csv", ".parquet", ".npy")
 
 
 def _file_of(text: str) -> Path:
-    """Find a model's file: of a run's folder the model in it."""
+    """Return the file of a model, given by its path or by the folder of a run."""
     path = Path(text)
     if path.is_dir():
         path = path / MODEL
@@ -52,13 +52,13 @@ def _file_of(text: str) -> Path:
 
 
 def _model(text: str) -> Model:
-    with _file_is_right():
+    with _model_errors_as_wrong_use():
         return Model.load(_file_of(text))
 
 
 @contextlib.contextmanager
-def _file_is_right() -> Iterator[None]:
-    """Turn what is wrong with a model's file into wrong use."""
+def _model_errors_as_wrong_use() -> Iterator[None]:
+    """Raise errors of a model's file as WrongUseError."""
     with wrong_use():
         try:
             yield
@@ -69,14 +69,14 @@ def _file_is_right() -> Iterator[None]:
 def _examples(model: Model, options: argparse.Namespace, *, learns: bool) -> Examples:
     """Read data for a model."""
     columns, target = model.preparation.columns, model.preparation.target
-    told, categories = getattr(options, "target", None), []
+    given, categories = getattr(options, "target", None), []
     if is_table(options.data):
-        told = told or target.names
+        given = given or target.names
         categories = [] if columns is None else list(columns.categories)
     with wrong_use():
         return sources.read_examples(
             options.data,
-            told or (),
+            given or (),
             learns=learns,
             categories=categories,
             missing=model.preparation.missing,
@@ -84,7 +84,7 @@ def _examples(model: Model, options: argparse.Namespace, *, learns: bool) -> Exa
 
 
 def _can_be_written(path: Path) -> None:
-    """Refuse a file that cannot be, before anything is computed for it."""
+    """Raise WrongUseError if a file cannot be written, before anything is computed."""
     if not path.parent.is_dir():
         raise WrongUseError(f"there is no folder {path.parent} to write {path.name} to")
     if path.is_dir():
@@ -97,15 +97,15 @@ def _can_be_written(path: Path) -> None:
 
 
 def evaluate(options: argparse.Namespace) -> int:
-    """Do ``fastbp evaluate``."""
+    """Execute ``fastbp evaluate``."""
     model = _model(options.model)
     examples = _examples(model, options, learns=True)
     target = model.preparation.target
-    with _file_is_right():
+    with _model_errors_as_wrong_use():
         task = "regression" if target.classes is None else "classification"
         gaps = missing_targets(examples.y, examples.target_names, task)
         if gaps.all():
-            raise WrongUseError(f"{options.data} has no targets to measure by")
+            raise WrongUseError(f"{options.data}has no targets to compare with")
         if gaps.any():
             examples = examples.rows(~gaps)
         y = target.encode(examples.y)
@@ -117,11 +117,11 @@ def evaluate(options: argparse.Namespace) -> int:
         known = {name: v if math.isfinite(v) else None for name, v in measured.items()}
         print(json.dumps(known))  # which has no NaN
         return 0
-    left_out = f", {int(gaps.sum()):,} without a target left out" if gaps.any() else ""
+    left_out = f", {int(gaps.sum()):,} without a target omitted" if gaps.any() else ""
     print(f"{'rows':<18} {len(y):,}{left_out}")
     for name, value in measured.items():
         if name != "rows":
-            right = f", {value * len(y):,.0f} right" if name == "accuracy" else ""
+            right = f", {value * len(y):,.0f} correct" if name == "accuracy" else ""
             print(f"{name:<18} {number(name, value)}{right}")
     if target.classes is not None and len(target.classes) <= PRINTED_CLASSES:
         matrix = confusion_matrix(y, outputs.argmax(axis=1), len(target.classes))
@@ -130,7 +130,7 @@ def evaluate(options: argparse.Namespace) -> int:
 
 
 def _print_matrix(matrix: Array, names: Sequence[str]) -> None:
-    """Print how often each class was taken for each."""
+    """Print how often each class was predicted for each true class."""
     short = [name[:12] for name in names]
     width = max(5, *(len(name) + 1 for name in short), len(str(matrix.max())) + 1)
     print(f"\n{'true, predicted:':<18} {''.join(f'{name:>{width}}' for name in short)}")
@@ -139,7 +139,7 @@ def _print_matrix(matrix: Array, names: Sequence[str]) -> None:
 
 
 def predict(options: argparse.Namespace) -> int:
-    """Do ``fastbp predict``."""
+    """Execute ``fastbp predict``."""
     out = None if options.out is None else Path(options.out)
     if out is not None and out.suffix.lower() not in PREDICTIONS:
         raise WrongUseError(f"--out must end in {', '.join(PREDICTIONS)}, not {out.name!r}")
@@ -148,17 +148,19 @@ def predict(options: argparse.Namespace) -> int:
     model = _model(options.model)
     target = model.preparation.target
     if out is not None and out.suffix.lower() == ".npy" and (options.keep or options.probabilities):
-        raise WrongUseError("a .npy file holds predictions alone; --out names a .csv or .parquet")
+        raise WrongUseError(
+            "a .npy file contains only predictions; use a .csv or .parquet file for --out"
+        )
     if options.probabilities and target.classes is None:
-        raise WrongUseError("--probabilities goes with classes; this model predicts values")
+        raise WrongUseError("--probabilities needs a model of classes; this model predicts values")
     examples = _examples(model, options, learns=False)
-    with _file_is_right():
+    with _model_errors_as_wrong_use():
         outputs = model.outputs(examples.X)
     predicted = target.decode(outputs)
     columns: dict[str, Any] = {}
     for name in options.keep:
         if name.startswith(("prediction", "probability_")):
-            raise WrongUseError(f"--keep {name}: what is predicted is called so")
+            raise WrongUseError(f"--keep {name}: the predictions have this name")
         columns[name] = _kept(options.data, name)
     if target.classes is not None:
         columns["prediction"] = predicted
@@ -174,10 +176,10 @@ def predict(options: argparse.Namespace) -> int:
 
 
 def _kept(data: str, name: str) -> list[Any]:
-    """Read a column that is to stand beside the predictions, as it is."""
+    """Read a column for ``--keep``, unchanged."""
     with wrong_use():
         if kind_of(data) != "table":
-            raise UnusableDataError(f"--keep {name} goes with a table; {data} is none")
+            raise UnusableDataError(f"--keep {name}needs a table; {data} is not a table")
         frame = read_table(data, texts=[name], missing=())
         if name not in frame.columns:
             raise UnusableDataError(f"there is no column {name!r} in {data}")
@@ -186,7 +188,7 @@ def _kept(data: str, name: str) -> list[Any]:
 
 
 def _write_predictions(columns: dict[str, Any], out: Path | None) -> None:
-    """Write columns to a file of the kind that its name says, or print them."""
+    """Write columns to a file in the format of its suffix, or print them as CSV."""
     if out is None:
         _write_csv(columns, sys.stdout)
         return
@@ -217,9 +219,9 @@ def _write_csv(columns: dict[str, Any], file: Any) -> None:
 
 
 def info(options: argparse.Namespace) -> int:
-    """Do ``fastbp info``."""
+    """Execute ``fastbp info``."""
     path = _file_of(options.model)
-    with _file_is_right():
+    with _model_errors_as_wrong_use():
         kind = persistence.kind_of(path)
         if kind == "checkpoint":
             _print_checkpoint(path)
@@ -243,7 +245,7 @@ def info(options: argparse.Namespace) -> int:
     if preparation.image_shape is not None:
         print(f"{'images':<18} {' x '.join(map(str, preparation.image_shape))}")
     if columns is None:
-        print(f"{'takes':<18} {net.sizes[0]:,} numbers as they are")
+        print(f"{'takes':<18} {net.sizes[0]:,}numbers without preparation")
         return 0
     rows = zip(columns.numbers, columns.means, columns.scales, strict=True)
     for k, (name, mean, scale) in enumerate(rows):
@@ -271,17 +273,17 @@ def _print_checkpoint(path: Path) -> None:
 
 
 def export(options: argparse.Namespace) -> int:
-    """Do ``fastbp export``."""
-    from fastbp.export.c import export_c  # needs much that no other command does
+    """Execute ``fastbp export``."""
+    from fastbp.export.c import export_c  # imports modules that no other command needs
     from fastbp.export.onnx import export_onnx
 
     if options.onnx is None and options.c is None:
-        raise WrongUseError("what is to be written? --onnx FILE, --c FILE, or both")
+        raise WrongUseError("give a file to write: --onnx FILE, --c FILE, or both")
     for name in (options.onnx, options.c):
         if name is not None:
             _can_be_written(Path(name))
     path = _file_of(options.model)
-    with _file_is_right():
+    with _model_errors_as_wrong_use():
         net, described = Network.load_with_preparation(path)
         preparation = None if described is None else Model.load(path).preparation
     try:
@@ -300,11 +302,11 @@ def plan(options: argparse.Namespace) -> int:
     """Print the operations of a training step of a model's network, measured."""
     model = _model(options.model)
     description = Path(options.model) / DESCRIPTION
-    with _file_is_right():
-        told = read_description(description) if description.is_file() else {}
+    with _model_errors_as_wrong_use():
+        settings = read_description(description) if description.is_file() else {}
         shown = model.net.plan(
-            options.batch_size or told.get("batch_size", 128),
-            optimizer=options.optimizer or told.get("optimizer", "adam"),
+            options.batch_size or settings.get("batch_size", 128),
+            optimizer=options.optimizer or settings.get("optimizer", "adam"),
             n_threads=options.threads,
         )
         if options.threads == 1:
@@ -314,7 +316,7 @@ def plan(options: argparse.Namespace) -> int:
 
 
 def bench(options: argparse.Namespace) -> int:
-    """Do ``fastbp bench``."""
+    """Execute ``fastbp bench``."""
     from fastbp.cli import bench as benching  # likewise
 
     for line in benching.lines(options.seconds):

@@ -251,13 +251,13 @@ def _fit_array(X: Array, rows: Array | slice, given: Sequence[str]) -> Columns:
             count += (~np.isnan(part)).sum(axis=0)
             total += np.nansum(part, axis=0)
         means = total / np.maximum(count, 1)
-        squares, most = np.zeros(len(names)), np.zeros(len(names))
+        squares, max_distance = np.zeros(len(names)), np.zeros(len(names))
         for block in blocks:
             off = np.nan_to_num(np.abs(X[block].astype(np.float64) - means), posinf=np.inf)
             squares += (off**2).sum(axis=0)
-            most = np.maximum(most, off.max(axis=0))
+            max_distance = np.maximum(max_distance, off.max(axis=0))
     scales = np.sqrt(squares / np.maximum(count, 1))
-    for name, *each in zip(names, means, scales, most, strict=True):
+    for name, *each in zip(names, means, scales, max_distance, strict=True):
         check_spread(name, *each)
     flagged = tuple(int(k) for k in np.flatnonzero(count < len(index)))
     return Columns(names, means, np.where(is_constant(means, scales), 1.0, scales), flagged)

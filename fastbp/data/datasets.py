@@ -1,4 +1,4 @@
-"""Data sets that need no download, and how to hold rows of them out."""
+"""Data sets that need no download, and a split of their rows."""
 
 import dataclasses
 import importlib.util
@@ -23,18 +23,18 @@ class Dataset:
     ----------
     name : str
     X : (n, M) float32 or float64 array
-        One example per row.
+        One example in each row.
     y : (n,) int64 array, or float
         Class indices, or values.
     class_names : tuple of str
-        One name per class; none if ``y`` holds values.
+        One name for each class; empty if ``y`` contains values.
     image_shape : (rows, columns) or None
-        What a row of ``X`` is, read line by line, if it is a picture.
+        The shape of the image in a row of ``X``, if it is one.
     feature_names : tuple of str
-        One name per column of ``X``, or none.
+        One name for each column of ``X``, or empty.
     target_name : str
     scaled : bool
-        Whether networks learn from ``X`` as it is, without standardising.
+        Whether ``X`` needs no standardisation.
     """
 
     name: str
@@ -47,12 +47,12 @@ class Dataset:
     scaled: bool = False
 
     def __len__(self) -> int:
-        """Count the examples."""
+        """Return the number of examples."""
         return len(self.y)
 
 
 def digits() -> Dataset:
-    """Load the 1,797 handwritten digits that come with scikit-learn.
+    """Load the 1,797 handwritten digits of scikit-learn.
 
     Each is 8 x 8 pixels in 17 shades of grey, here from 0 to 1 (the UCI set "Optical Recognition
     of Handwritten Digits", its test part).
@@ -60,7 +60,7 @@ def digits() -> Dataset:
     Returns
     -------
     Dataset
-        ``X`` is (1797, 64), ``y`` holds 0 to 9.
+        ``X`` is (1797, 64), ``y`` contains 0 to 9.
     """
     table = _bundled_digits()
     if table is None:
@@ -71,9 +71,9 @@ def digits() -> Dataset:
 
 
 def _bundled_digits() -> Array | None:
-    """Read the pixels and labels (1797, 65) from scikit-learn's folder; None if it is not there.
+    """Read the pixels and labels (1797, 65) from scikit-learn's folder; None if it is missing.
 
-    Importing ``sklearn.datasets`` takes longer than all the rest of a short training run.
+    Importing ``sklearn.datasets`` takes longer than a short training run.
     """
     spec = importlib.util.find_spec("sklearn")
     for folder in (spec and spec.submodule_search_locations) or ():
@@ -88,7 +88,7 @@ def _bundled_digits() -> Array | None:
 
 
 def _digits_from_sklearn() -> Array:
-    """Get the same (1797, 65) through scikit-learn's public function, slowly."""
+    """Return the same (1797, 65) from scikit-learn's public function, which is slow."""
     from sklearn.datasets import load_digits
 
     X, y = load_digits(return_X_y=True)
@@ -96,7 +96,7 @@ def _digits_from_sklearn() -> Array:
 
 
 def _from_sklearn(name: str) -> Dataset:
-    """Load one of the small tables that come with scikit-learn."""
+    """Load one of the small tables of scikit-learn."""
     from sklearn import datasets as bundled
 
     table = getattr(bundled, f"load_{name}")()
@@ -123,18 +123,18 @@ def breast_cancer() -> Dataset:
 
 
 def diabetes() -> Dataset:
-    """Load 442 patients, ten measurements each, and how far their disease went in a year."""
+    """Load 442 patients, ten measurements each, and the progression of their disease in a year."""
     return _from_sklearn("diabetes")
 
 
 def spiral() -> Dataset:
-    """Make 3,000 points on the three arms of ``spiral_data``, always the same."""
+    """Return a fixed set of 3,000 points on the three arms of ``spiral_data``."""
     X, y = spiral_data(1000, 3, seed=0)
     return Dataset("spiral", X, y.astype(np.int64), tuple("012"), None, ("x", "y"), "arm", True)
 
 
 def sine() -> Dataset:
-    """Make the 1,000 points of ``sine_data``."""
+    """Return the 1,000 points of ``sine_data``."""
     X, y = sine_data()
     return Dataset("sine", X, y[:, 0], (), None, ("x",), "y")
 
@@ -160,31 +160,31 @@ def load(name: str) -> Dataset:
     Raises
     ------
     ValueError
-        If there is none of that name; the nearest one is suggested.
+        If the name is unknown; the message suggests the most similar one.
     """
     return choose("data set", name, DATASETS)()
 
 
 def split(dataset: Dataset, test_fraction: float = 0.2, seed: int = 0) -> tuple[Dataset, Dataset]:
-    """Hold rows out, of every class the same share.
+    """Split the rows into training and test rows, with the same fraction of every class.
 
     Parameters
     ----------
     dataset : Dataset
     test_fraction : float
-        Share of the rows to hold out, above 0 and below 1.
+        Fraction of the rows to hold out, above 0 and below 1.
     seed : int
-        Decides which; the same seed holds out the same rows.
+        The same seed holds out the same rows.
 
     Returns
     -------
     train, test : Dataset
-        Both in the order of ``dataset``; together they are all of it.
+        Both in the order of ``dataset``; together they contain all rows.
 
     Raises
     ------
     ValueError, TypeError
-        If the share is not as described, or leaves one of the two without rows.
+        If the fraction is not as described, or leaves one of the two without rows.
     """
     checks.real("test_fraction", test_fraction, 0.0, 1.0, open_ends="low high")
     checks.whole("seed", seed, 0)
@@ -199,7 +199,7 @@ def split(dataset: Dataset, test_fraction: float = 0.2, seed: int = 0) -> tuple[
 
 
 def _normal(seed: int | None) -> Callable[[int], Array]:
-    """Choose where normal numbers come from: ``np.random``'s global state, or one of its own."""
+    """Return the random state: the global one of ``np.random``, or a new one for a seed."""
     if seed is None:
         return np.random.randn
     checks.whole("seed", seed, 0, (1 << 32) - 1)
@@ -209,7 +209,7 @@ def _normal(seed: int | None) -> Callable[[int], Array]:
 def spiral_data(
     samples: int, classes: int, seed: int | None = None, *, winding: float = 2.5
 ) -> tuple[Array, Array]:
-    """Make points on spirals, one arm for each class (seed 003).
+    """Return points on spirals, one arm for each class (seed 003).
 
     Point i of class c lies at radius r = i / (samples - 1) and angle a = winding t, where
     t = 4 c + 4 i / (samples - 1) + 0.2 n and n is standard normal: X = (r sin a, r cos a).
@@ -217,19 +217,19 @@ def spiral_data(
     Parameters
     ----------
     samples : int
-        Points of each class.
+        Number of points of each class.
     classes : int
     seed : int, optional
-        The same seed gives the same points. Without it they come from ``np.random``, so that
-        ``np.random.seed`` decides; ``seed=k`` gives what ``np.random.seed(k)`` before it would.
+        The same seed gives the same points. Without a seed the points are drawn from the state
+        of ``np.random``; ``seed=k`` gives the same points as a call of ``np.random.seed(k)``.
     winding : float
-        How far the arms turn. With 1, the other form found in courses, they turn through four
-        radians each, and a small network learns them by plain gradient descent (seed 004).
+        The winding of the arms. With 1, as in other courses, each arm covers four radians, and
+        a small network learns them by gradient descent (seed 004).
 
     Returns
     -------
     X : (samples * classes, 2) array
-        float64, or what ``np.zeros`` makes by default.
+        float64, or the default dtype of ``np.zeros``.
     y : (samples * classes,) uint8 array
         Class indices.
 
@@ -253,9 +253,9 @@ def spiral_data(
 
 
 def vertical_data(samples: int, classes: int, seed: int | None = None) -> tuple[Array, Array]:
-    """Make clouds of points side by side: X = (c / 3 + 0.1 n, 0.5 + 0.1 n), n standard normal.
+    """Return clouds of points side by side: X = (c / 3 + 0.1 n, 0.5 + 0.1 n), n standard normal.
 
-    Other arguments, results and errors as in ``spiral_data``.
+    Other arguments, results and errors are those of ``spiral_data``.
     """
     samples = checks.whole("samples", samples, 1)
     classes = checks.whole("classes", classes, 1, 256)
@@ -269,7 +269,7 @@ def vertical_data(samples: int, classes: int, seed: int | None = None) -> tuple[
 
 
 def sine_data(samples: int = 1000) -> tuple[Array, Array]:
-    """Make one period of a sine: X = i / samples and y = sin(2 pi X), both (samples, 1)."""
+    """Return one period of a sine: X = i / samples and y = sin(2 pi X), both (samples, 1)."""
     samples = checks.whole("samples", samples, 1)
     X = np.arange(samples).reshape(-1, 1) / samples
     return X, np.sin(2.0 * np.pi * X)

@@ -128,33 +128,34 @@ class Preparation:
             raise ValueError(str(error)) from None
 
 
-def _columns(told: Any) -> Columns | None:
-    if told is None:
+def _columns(described: Any) -> Columns | None:
+    if described is None:
         return None
-    numbers = _names(told["numbers"])
-    flagged = tuple(checks.whole("flag", k, 0, len(numbers) - 1) for k in told["flagged"])
+    numbers = _names(described["numbers"])
+    flagged = tuple(checks.whole("flag", k, 0, len(numbers) - 1) for k in described["flagged"])
     if list(flagged) != sorted(set(flagged)):
         raise ValueError(f"flags must be in ascending order, not {flagged!r:.80}")
     categories = {}
-    for name, known in told["categories"]:
+    for name, known in described["categories"]:
         if not isinstance(name, str) or name in categories or name in numbers:
             raise ValueError(f"{name!r:.80} is not a column name, or occurs twice")
         categories[name] = _names(known)
     return Columns(
         numbers,
-        _floats(told["means"], len(numbers)),
-        _scales(told["scales"], len(numbers)),
+        _floats(described["means"], len(numbers)),
+        _scales(described["scales"], len(numbers)),
         flagged,
         categories,
     )
 
 
-def _target(told: Any) -> Target:
-    names = _names(told["names"])
-    if told["classes"] is None:
+def _target(described: Any) -> Target:
+    names = _names(described["names"])
+    if described["classes"] is None:
         n = len(names)
-        return Target(names, None, False, _floats(told["means"], n), _scales(told["scales"], n))
-    classes, whole = _names(told["classes"]), told["whole"]
+        means, scales = _floats(described["means"], n), _scales(described["scales"], n)
+        return Target(names, None, False, means, scales)
+    classes, whole = _names(described["classes"]), described["whole"]
     if len(names) != 1:
         raise ValueError(f"classes must be in one column, not in {len(names)}")
     if not isinstance(whole, bool):

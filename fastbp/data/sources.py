@@ -239,7 +239,7 @@ def _table(
     missing: Sequence[str],
 ) -> Examples:
     """Read a table."""
-    _demand_once(target, weight)
+    _check_used_once(target, weight)
     frame = read_table(path, texts=categories, missing=missing)
     if learns and not target:
         raise UnusableDataError(
@@ -271,7 +271,7 @@ def _table(
     return Examples(_stem(path), X, y, tuple(target), weights)
 
 
-def _demand_once(target: Sequence[str], weight: str | None) -> None:
+def _check_used_once(target: Sequence[str], weight: str | None) -> None:
     """Raise UnusableDataError for a column with two roles."""
     for k, name in enumerate(target):
         if name in target[:k]:

@@ -1,4 +1,4 @@
-"""Pictures of training runs and of models. Matplotlib is imported when a picture is made."""
+"""Pictures of training runs and of models. Matplotlib is imported when one is drawn."""
 
 from fastbp.optional import MissingMatplotlibError
 from fastbp.plotting.models import decision_regions, weight_images

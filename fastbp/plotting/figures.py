@@ -1,4 +1,4 @@
-"""Figures and their files. Matplotlib is imported when one is made, and never its slow pyplot."""
+"""Figures and their files. Matplotlib is imported at the first one, without its slow pyplot."""
 
 from os import PathLike
 from pathlib import Path
@@ -15,24 +15,24 @@ from fastbp.persistence import write_whole
 Target = str | PathLike[str] | IO[bytes]
 
 FORMATS = ("png", "svg", "pdf")
-# What Matplotlib would else fill in by the clock.
+# Metadata that Matplotlib would fill in with the time.
 DATES: dict[str, dict[str, None]] = {
     "png": {},
     "svg": {"Date": None},
     "pdf": {"CreationDate": None},
 }
-# By default Matplotlib draws the ids in an SVG anew each time, and may put its images elsewhere.
+# By default Matplotlib draws random ids for an SVG, and may store its images in other files.
 SETTINGS: Any = {"svg.hashsalt": "fastbp", "svg.image_inline": True}
-# Names are cut to so many letters, lest they take the place of what they stand beside.
+# Names are shortened to this many letters.
 LONGEST_NAME = 28
-# Of a title.
+# Maximum length of a title.
 LETTERS_AN_INCH = 9
-# Of larger numbers Matplotlib cannot divide an axis: their squares overflow.
+# Matplotlib cannot draw an axis of larger numbers, whose squares overflow.
 LARGEST = 1e150
 
 
 def format_of(target: Target) -> str:
-    """Give the format a picture is written in: a path's ending decides, an open file gets SVG."""
+    """Return the format of a picture: that of the path's suffix, or SVG for an open file."""
     if hasattr(target, "write"):
         return "svg"
     kind = Path(target).suffix.removeprefix(".").lower()
@@ -42,7 +42,7 @@ def format_of(target: Target) -> str:
 
 
 def import_matplotlib() -> tuple[Any, Any]:
-    """Import Matplotlib's classes of a figure and of what draws it.
+    """Return Matplotlib's classes of a figure and of the canvas that draws it.
 
     Raises
     ------
@@ -57,7 +57,7 @@ def import_matplotlib() -> tuple[Any, Any]:
 
 
 def new_figure(width: float, height: float, title: str = "", layout: Any = "constrained") -> Any:
-    """Make an empty figure, sizes in inches."""
+    """Return an empty figure; sizes are in inches."""
     figure_class, canvas_class = import_matplotlib()
     figure = figure_class(figsize=(width, height), layout=layout)
     canvas_class(figure)
@@ -68,7 +68,7 @@ def new_figure(width: float, height: float, title: str = "", layout: Any = "cons
 
 
 def write_figure(figure: Any, target: Target) -> None:
-    """Write ``figure`` to ``target``, the same figure as the same bytes."""
+    """Write ``figure`` to ``target``; the same figure gives the same bytes."""
     from matplotlib import rc_context
 
     kind = format_of(target)
@@ -84,12 +84,12 @@ def write_figure(figure: Any, target: Target) -> None:
 
 
 def literal(text: str) -> str:
-    """Keep Matplotlib from reading what stands between two dollar signs as a formula."""
+    """Escape dollar signs, between which Matplotlib would read a formula."""
     return text.replace("$", r"\$")
 
 
 def short(name: object, longest: int = LONGEST_NAME) -> str:
-    """Bring a name onto one line and to a length that can be drawn; its middle goes first."""
+    """Return a name on one line, with its middle omitted if it is too long."""
     text = " ".join(str(name).split())
     if len(text) > longest:
         head = longest // 2
@@ -98,24 +98,26 @@ def short(name: object, longest: int = LONGEST_NAME) -> str:
 
 
 def counted(number: int, thing: str) -> str:
-    """Write how many there are: ``1 unit``, ``2,000 units``."""
+    """Return a count with its noun: ``1 unit``, ``2,000 units``."""
     return f"{number:,} {thing}" if number == 1 else f"{number:,} {thing}s"
 
 
 def drawable(name: str, values: Any) -> Array:
-    """Take numbers that an axis can show, as float64."""
+    """Return numbers that an axis can show, as float64."""
     array = checks.numbers(name, values, np.float64)
     large = np.abs(array) > LARGEST
     if large.any():
-        raise ValueError(f"{name} holds {array[large][0]:g}; above {LARGEST:g} nothing is drawn")
+        raise ValueError(
+            f"{name} holds {array[large][0]:g}; numbers above {LARGEST:g} cannot be drawn"
+        )
     return array
 
 
 def ends(values: Array) -> tuple[float, float]:
-    """Say where an axis starts and stops that shows ``values`` with some air around them."""
+    """Return the limits of an axis for ``values``, with a margin."""
     low, high = float(values.min()), float(values.max())
     margin = 0.05 * (high - low)
     size = max(abs(low), abs(high))
-    if margin <= 1e-9 * size:  # all alike, or as good as
+    if margin <= 1e-9 * size:  # all values are nearly equal
         margin = 0.05 * size or 1.0
     return low - margin, high + margin

@@ -1,4 +1,4 @@
-"""Pictures of a model: what it decides where, and what its first layer looks for."""
+"""Pictures of a model: its decision regions, and the weights of its first layer."""
 
 import math
 from collections.abc import Callable, Sequence
@@ -19,16 +19,16 @@ from fastbp.plotting.figures import (
     write_figure,
 )
 
-# Points of a grid from side to side: finer than the marks upon it.
+# Grid points along each side: finer than the markers.
 GRID = 200
-# More points hide the regions they lie on.
+# More points would hide the regions.
 MOST_POINTS = 1000
 # A shape and a hatch for each class; more of them nobody would tell apart. Hatches are of lines:
 # dots make an SVG ten times as large.
 SHAPES = "os^DvPX*<>"
 HATCHES = ("", "////", "----", "\\\\\\\\", "||||", "xxxx", "++++", "//", "\\\\", "||")
 MOST_IMAGES = 64
-# Images longer than this many times their width, or the reverse, are drawn shortened.
+# Images with a larger ratio of length to width are drawn compressed.
 LONGEST_SIDE = 4.0
 
 
@@ -42,22 +42,22 @@ def decision_regions(
     *,
     title: str = "",
 ) -> None:
-    """Draw which class a model gives to each point of a plane, with examples upon it.
+    """Draw the class that a model predicts for each point of a plane, with examples.
 
     Parameters
     ----------
     path : path or binary file
-        A path's ending says what is written: ``.png``, ``.svg`` or ``.pdf``. A file gets SVG.
+        The suffix of a path is ``.png``, ``.svg`` or ``.pdf``; an open file receives SVG.
     decide : callable
-        Gives class indices (m,) for points (m, 2); called once.
+        Returns class indices (m,) for points (m, 2); called once.
     X : (n, 2) array
-        Examples. Of more than 1,000 as many are drawn, chosen at random, the same each time.
+        Examples. Of more than 1,000, a fixed random sample of 1,000 is drawn.
     y : (n,) array of int
-        Their class indices. An example that ``decide`` gives another class is filled black.
+        Their class indices. Examples for which ``decide`` returns another class are black.
     class_names : sequence of str
         K names, at most ten.
     feature_names : sequence of str
-        What the two columns of ``X`` are.
+        Names of the two columns of ``X``.
     title : str
         Stands above all.
 
@@ -66,8 +66,8 @@ def decision_regions(
     MissingMatplotlibError
         If Matplotlib is not installed.
     ValueError, TypeError
-        If the ending is another, if the examples, their classes or the names are not as described,
-        or if ``decide`` gives anything but m class indices below K.
+        If the suffix is unknown, if the examples, their classes or the names are not as described,
+        or if ``decide`` returns anything but m class indices below K.
     """
     format_of(path)
     K = len(class_names)
@@ -84,7 +84,7 @@ def decision_regions(
     _draw_examples(axes, X, y, y != decided)
     _legend(figure, class_names)
     some = f"{len(X):,} of " if len(X) < given else ""
-    wrong = f"filled: decided otherwise ({np.sum(y != decided):,})"
+    wrong = f"filled: predicted otherwise ({np.sum(y != decided):,})"
     axes.set_title(f"{some}{counted(given, 'point')}; {wrong}", fontsize=10)
     axes.set(xlabel=short(feature_names[0]), ylabel=short(feature_names[1]))
     axes.set(xlim=spans[0], ylim=spans[1])
@@ -94,9 +94,9 @@ def decision_regions(
 def _checked_examples(
     X: Any, y: Any, classes: int, feature_names: Sequence[str]
 ) -> tuple[Array, Array]:
-    """Check examples (n, 2) and their classes (n,), and that two features are named."""
+    """Check examples (n, 2), their classes (n,) and the names of the two features."""
     if not 1 <= classes <= len(SHAPES):
-        raise ValueError(f"class_names must hold 1 to {len(SHAPES)} names, not {classes}")
+        raise ValueError(f"class_names must contain 1 to {len(SHAPES)} names, not {classes}")
     if isinstance(feature_names, str) or len(feature_names) != 2:
         raise ValueError(f"feature_names must be two names, not {feature_names!r}")
     X = drawable("X", X)
@@ -111,25 +111,27 @@ def _decide(
     X: Array,
     classes: int,
 ) -> tuple[Array, Array]:
-    """Ask once for the classes of a grid (GRID, GRID) and of the examples (n,)."""
-    # The middles of cells, as images have them.
+    """Return the classes of a grid (GRID, GRID) and of the examples (n,), with one call."""
+    # The centres of the pixels.
     steps = (np.arange(GRID) + 0.5) / GRID
     across, up = np.meshgrid(*(low + (high - low) * steps for low, high in spans))
     points = np.vstack([np.column_stack([across.ravel(), up.ravel()]), X])
     found = np.asarray(decide(points))
     if found.shape != (len(points),) or found.dtype.kind not in "iu":
         raise ValueError(
-            f"decide must give class indices ({len(points)},); it gave an array of shape "
+            f"decide must return class indices ({len(points)},); it returned an array of shape "
             f"{found.shape} and dtype {found.dtype}"
         )
     for k in (found.min(), found.max()):
         if not 0 <= k < classes:
-            raise ValueError(f"decide gave class {k}; the {classes} classes are 0 to {classes - 1}")
+            raise ValueError(
+                f"decide returned class {k}; the {classes} classes are 0 to {classes - 1}"
+            )
     return found[: GRID * GRID].reshape(GRID, GRID), found[GRID * GRID :]
 
 
 def _fills(classes: int) -> Array:
-    """Give (K, 4) pale colours, each of another lightness, so that they differ in grey too."""
+    """Return (K, 4) pale colours of different lightness, which differ in grey, too."""
     from matplotlib import colormaps
 
     colours = colormaps["cividis"](np.linspace(1.0, 0.25, classes))
@@ -139,7 +141,7 @@ def _fills(classes: int) -> Array:
 def _draw_regions(
     axes: Any, regions: Array, spans: tuple[tuple[float, float], tuple[float, float]], classes: int
 ) -> None:
-    """Draw classes (GRID, GRID): a fill and a hatch for each, and the borders."""
+    """Draw classes (GRID, GRID) with a fill and a hatch for each, and the borders."""
     from matplotlib import rc_context
     from matplotlib.colors import ListedColormap
 
@@ -164,7 +166,7 @@ def _draw_regions(
 
 
 def _draw_examples(axes: Any, X: Array, y: Array, wrong: Array) -> None:
-    """Draw points (n, 2), a shape for each class, black where another was decided."""
+    """Draw points (n, 2) with a marker for each class, black where the prediction is wrong."""
     size = 6.0 if len(X) <= 300 else 4.5
     for k in np.unique(y):
         for rows, face in ((~wrong, "white"), (wrong, "black")):
@@ -182,7 +184,7 @@ def _draw_examples(axes: Any, X: Array, y: Array, wrong: Array) -> None:
 
 
 def _legend(figure: Any, class_names: Sequence[str]) -> None:
-    """Draw each class's fill, hatch and marker before its name, right of the axes."""
+    """Draw the legend right of the axes: fill, hatch, marker and name of each class."""
     from matplotlib.lines import Line2D
     from matplotlib.patches import Patch
 
@@ -201,16 +203,16 @@ def _legend(figure: Any, class_names: Sequence[str]) -> None:
 
 
 def weight_images(path: Target, W: Any, image_shape: tuple[int, int], *, title: str = "") -> None:
-    """Draw the weights of each unit of a first layer as an image, all on one scale.
+    """Draw the weights of each unit of the first layer as an image, all on one scale.
 
     Parameters
     ----------
     path : path or binary file
         As in ``decision_regions``.
     W : (M, N) array
-        Weights from M = rows * columns pixels to N units; of more than 64 the first 64 are drawn.
+        Weights from M = rows * columns pixels to N units; at most the first 64 are drawn.
     image_shape : (rows, columns)
-        What the M inputs are, read line by line.
+        The shape of an image, whose rows one after the other are the M inputs.
     title : str
         Stands above all.
 
@@ -219,7 +221,7 @@ def weight_images(path: Target, W: Any, image_shape: tuple[int, int], *, title: 
     MissingMatplotlibError
         If Matplotlib is not installed.
     ValueError, TypeError
-        If the ending is another, ``W`` holds anything but finite numbers, or has no columns or
+        If the suffix is unknown, ``W`` contains anything but finite numbers, or has no columns or
         another number of rows than the image has pixels.
     """
     format_of(path)
@@ -245,7 +247,7 @@ def weight_images(path: Target, W: Any, image_shape: tuple[int, int], *, title: 
 
 
 def _checked_images(W: Any, image_shape: tuple[int, int]) -> Array:
-    """Check weights (rows * columns, N) and make (N, rows, columns) of them."""
+    """Check weights (rows * columns, N) and return them as (N, rows, columns)."""
     if not isinstance(image_shape, Sequence) or len(image_shape) != 2:
         raise ValueError(f"image_shape must be (rows, columns), not {image_shape!r}")
     rows, columns = (
@@ -262,7 +264,7 @@ def _checked_images(W: Any, image_shape: tuple[int, int]) -> Array:
 
 
 def _draw_tiles(axes: Any, images: Array, columns: int) -> Any:
-    """Draw images (N, rows, columns), so many abreast, and give one of them for a scale."""
+    """Draw images (N, rows, columns) in a grid, and return one of them for the scale."""
     from matplotlib.collections import LineCollection
 
     largest = float(np.abs(images).max()) or 1.0
@@ -270,7 +272,7 @@ def _draw_tiles(axes: Any, images: Array, columns: int) -> Any:
     for k, image in enumerate(images):
         row, column = divmod(k, columns)
         left, right, top, bottom = column + 0.04, column + 0.96, row + 0.04, row + 0.96
-        # Grey runs one way, which colours from blue to red do not once they are printed.
+        # Grey keeps its order in print, which colours from blue to red do not.
         drawn = axes.imshow(
             image,
             cmap="gray",

@@ -1,4 +1,4 @@
-"""Panels, of which pictures are made: each function draws one thing into axes it is given."""
+"""Panels of pictures: each function draws one of them into given axes."""
 
 from collections.abc import Sequence
 from typing import Any
@@ -8,41 +8,41 @@ import numpy as np
 from fastbp.arrays import Array
 from fastbp.plotting.figures import drawable, ends, short
 
-# Up to so many classes their numbers fit into the cells of a confusion matrix.
+# Up to this many classes, the counts fit into the cells of a confusion matrix.
 LEGIBLE_CLASSES = 24
-# Class names up to this length fit beside a matrix; so many letters, spaces counted, below it.
+# Maximum length of class names beside a matrix, and of all of them together below it.
 SHORT_NAME, LETTERS_ABREAST = 3, 45
-# Names are cut to so many letters, and with more than so many classes shorter and set smaller.
+# Maximum length of names; with more classes than this, they are shorter and smaller.
 ROOMY_CLASSES, ROOMY_NAME = 12, 20
 CROWDED_NAME, CROWDED_TYPE = 12, 7.0
-# Of more points than that one sees a blot; cells darkened by their number are drawn instead.
+# More points than this are drawn as cells, darker the more points they contain.
 MANY_POINTS = 2000
-# Cells from side to side.
+# Number of cells along each side.
 CELLS = 40
 
 # ---------------------------------------------------------------------- confusion matrix
 
 
 def checked_matrix(matrix: Any, names: Sequence[str] | None) -> tuple[Array, list[str]]:
-    """Check that ``matrix`` is (K, K) counts, with K ``names``; these become short."""
+    """Check that ``matrix`` is (K, K) counts with K ``names``; return both, the names shortened."""
     counts = np.asarray(matrix)
     if counts.ndim != 2 or counts.shape[0] != counts.shape[1] or counts.size == 0:
         raise ValueError(f"matrix must have the shape (K, K); its shape is {counts.shape}")
     if counts.dtype.kind not in "iu" or counts.min() < 0:
-        raise ValueError("matrix must hold counts: whole numbers, none below 0")
+        raise ValueError("matrix must contain counts: whole numbers, at least 0")
     if names is None:
         names = [str(k) for k in range(len(counts))]
     if len(names) != len(counts):
-        raise ValueError(f"class_names must hold {len(counts)} names, not {len(names)}")
+        raise ValueError(f"class_names must contain {len(counts)} names, not {len(names)}")
     longest = ROOMY_NAME if len(counts) <= ROOMY_CLASSES else CROWDED_NAME
     return counts, [short(name, longest) for name in names]
 
 
 def draw_matrix(axes: Any, matrix: Array, names: Sequence[str]) -> None:
-    """Draw counts (K, K); a cell is darker the larger its share of its row."""
+    """Draw counts (K, K); a cell is darker the larger its fraction of its row."""
     K, total = len(matrix), int(matrix.sum())
     share = matrix / np.maximum(matrix.sum(axis=1, keepdims=True), 1)
-    # The root makes a single mistake visible.
+    # The square root makes single mistakes visible.
     shade = np.sqrt(share)
     axes.imshow(shade, cmap="Blues", vmin=0.0, vmax=1.3)
     if K <= LEGIBLE_CLASSES:
@@ -67,7 +67,7 @@ def draw_matrix(axes: Any, matrix: Array, names: Sequence[str]) -> None:
     axes.set_xlabel("predicted")
     axes.set_ylabel("true")
     right = int(np.trace(matrix))
-    rate = f"{right / total:.2%} right, {right:,} of {total:,}" if total else "no rows"
+    rate = f"{right / total:.2%} correct, {right:,} of {total:,}" if total else "no rows"
     axes.set_title(f"Held out: {rate}")
 
 
@@ -75,7 +75,7 @@ def draw_matrix(axes: Any, matrix: Array, names: Sequence[str]) -> None:
 
 
 def checked_pairs(true: Any, predicted: Any) -> tuple[Array, Array]:
-    """Check values (n,) or (n, K), as many predicted as true; both become (n, K)."""
+    """Check true and predicted values (n,) or (n, K); return both as (n, K)."""
     given = [drawable("true", true), drawable("predicted", predicted)]
     tables = [array[:, None] if array.ndim == 1 else array for array in given]
     for name, array in zip(("true", "predicted"), given, strict=True):
@@ -93,7 +93,7 @@ def checked_pairs(true: Any, predicted: Any) -> tuple[Array, Array]:
 
 
 def score(true: Array, predicted: Array) -> list[str]:
-    """Say in two lines how well (n,) values were predicted."""
+    """Return two lines of text on how well (n,) values were predicted."""
     error = predicted - true
     rms = f"root mean squared error {np.sqrt(np.mean(error**2)):.4g}"
     spread = np.sum((true - true.mean()) ** 2)
@@ -106,9 +106,9 @@ def score(true: Array, predicted: Array) -> list[str]:
 def draw_predictions(
     figure: Any, axes: Any, true: Array, predicted: Array, *, scale: bool = True
 ) -> None:
-    """Draw values (n,) as points over the diagonal on which they are right.
+    """Draw predicted over true values (n,), with the diagonal on which they are equal.
 
-    Where ``scale`` is false there is no room for one, if they are drawn as cells.
+    With ``scale`` false, cells are drawn without a colour scale.
     """
     low, high = ends(np.concatenate([true, predicted]))
     if len(true) > MANY_POINTS:
@@ -116,8 +116,8 @@ def draw_predictions(
         if scale:
             figure.colorbar(cells, ax=axes, label="rows in a cell", shrink=0.8)
         else:
-            most = f"darkest: {int(cells.get_array().max()):,} rows"
-            axes.text(0.97, 0.03, most, ha="right", fontsize=8, transform=axes.transAxes)
+            darkest = f"darkest: {int(cells.get_array().max()):,} rows"
+            axes.text(0.97, 0.03, darkest, ha="right", fontsize=8, transform=axes.transAxes)
     else:
         axes.plot(
             true,
@@ -129,7 +129,7 @@ def draw_predictions(
             markeredgecolor="tab:blue",
             markeredgewidth=0.8,
         )
-    # The white line keeps the other visible over dark cells.
+    # A white line keeps the diagonal visible over dark cells.
     axes.plot([low, high], [low, high], color="white", linewidth=2.5, alpha=0.7)
     axes.plot([low, high], [low, high], color="black", linewidth=1.0, linestyle="--")
     axes.set(xlim=(low, high), ylim=(low, high), aspect="equal")
@@ -138,11 +138,11 @@ def draw_predictions(
 
 
 def _draw_cells(axes: Any, true: Array, predicted: Array, span: tuple[float, float]) -> Any:
-    """Draw (n,) values as six-sided cells, darker the more rows fall into one."""
+    """Draw (n,) values as hexagonal cells, darker the more rows they contain."""
     from matplotlib import colormaps
     from matplotlib.colors import ListedColormap, LogNorm
 
-    # White stays for cells without rows.
+    # Cells without rows stay white.
     greys = ListedColormap(colormaps["Greys"](np.linspace(0.25, 1.0, 256)))
     cells = axes.hexbin(
         true, predicted, gridsize=CELLS, extent=span + span, mincnt=1, cmap=greys, linewidths=0.2

@@ -1,4 +1,4 @@
-"""Pictures of a training run and of what it predicts: one function, one file."""
+"""Pictures of a training run and of its predictions."""
 
 import math
 from collections.abc import Sequence
@@ -37,24 +37,24 @@ __all__ = [
 ]
 
 METRIC_LABELS = {"accuracy": "accuracy", "r2": "R²"}
-# Where the axes end, as shares of the figure, by the number of columns.
+# The right end of the axes as a fraction of the figure, by the number of columns.
 MARGINS = {
     1: {"left": 0.12, "right": 0.97, "bottom": 0.1, "top": 0.92},
     2: {"left": 0.07, "right": 0.99, "bottom": 0.1, "top": 0.88},
 }
 # Losses that span more than this factor are drawn on a logarithmic axis.
 WIDE_SPAN = 50.0
-# Of more outputs, only so many are drawn: alone, and beside learning curves.
+# The maximum number of outputs that are drawn: alone, and beside learning curves.
 OUTPUTS_ALONE, OUTPUTS_BESIDE = 9, 4
 
 
 def confusion_matrix(y_true: Any, y_pred: Any, classes: int) -> Array:
-    """Count how often each class was taken for each.
+    """Count how often each class was predicted for each true class.
 
     Parameters
     ----------
     y_true, y_pred : (n,) array of int
-        Class indices: what is, and what was predicted.
+        True and predicted class indices.
     classes : int
         Number of classes K.
 
@@ -66,7 +66,7 @@ def confusion_matrix(y_true: Any, y_pred: Any, classes: int) -> Array:
     Raises
     ------
     ValueError, TypeError
-        If the two differ in length or hold anything but class indices below K.
+        If the two differ in length or contain anything but class indices below K.
     """
     K = checks.whole("classes", classes, 1)
     true = np.asarray(y_true)
@@ -85,32 +85,32 @@ def training_picture(
     title: str = "",
     training_label: str = "training",
 ) -> None:
-    """Draw learning curves, and beside them what was predicted of held-out rows.
+    """Draw learning curves, and beside them the predictions for held-out rows.
 
     Parameters
     ----------
     path : path or binary file
-        A path's ending says what is written: ``.png``, ``.svg`` or ``.pdf``. A file gets SVG.
+        The suffix of a path is ``.png``, ``.svg`` or ``.pdf``; an open file receives SVG.
     history : History
-        Gives the curves of loss and metric.
+        The curves of loss and metric.
     matrix : (K, K) array of int, optional
-        Of classes: as ``confusion_matrix`` makes it.
+        For classes: the result of ``confusion_matrix``.
     class_names : sequence of str, optional
         K names; by default the class indices.
     predictions : (true, predicted), optional
-        Of values: two arrays as in ``predicted_against_true``; of several outputs the first four
+        For values: two arrays as in ``predicted_against_true``; at most the first four outputs
         are drawn.
     title : str
         Stands above all.
     training_label : str
-        What the legend calls the training curves.
+        Name of the training curves in the legend.
 
     Raises
     ------
     MissingMatplotlibError
         If Matplotlib is not installed.
     ValueError, TypeError
-        If the ending, the matrix, the names or the values are not as described, or if both
+        If the suffix, the matrix, the names or the values are not as described, or if both
         ``matrix`` and ``predictions`` are given.
     """
     format_of(path)
@@ -127,7 +127,7 @@ def training_picture(
         title = _with_count(title, shown, pairs[0].shape[1])
     columns = 1 if matrix is None and pairs is None else 2
     several = pairs is not None and pairs[0].shape[1] > 1
-    # The constrained layout takes as long as all the rest of the drawing.
+    # Matplotlib's constrained layout would double the time of drawing.
     spacious = pairs is None and max(map(len, names)) <= SHORT_NAME
     size = (12.5, 6.8) if several else (11.0, 5.2) if columns == 2 else (6.0, 5.2)
     figure = new_figure(*size, title, "none" if spacious else "constrained")
@@ -150,7 +150,7 @@ def confusion_picture(
 ) -> None:
     """Draw a confusion matrix of held-out rows.
 
-    Parameters, errors as in ``training_picture``; ``matrix`` as ``confusion_matrix`` makes it.
+    Parameters and errors are those of ``training_picture``.
     """
     format_of(path)
     matrix, names = checked_matrix(matrix, class_names)
@@ -162,17 +162,17 @@ def confusion_picture(
 def predicted_against_true(
     path: Target, true: Any, predicted: Any, *, name: str | Sequence[str] = "", title: str = ""
 ) -> None:
-    """Draw what was predicted against what is, with R² and the root mean squared error.
+    """Draw predicted against true values, with R² and the root mean squared error.
 
     Parameters
     ----------
     path : path or binary file
         As in ``training_picture``.
     true, predicted : (n,) or (n, K) array
-        Values: what is, and what was predicted. Each of the K outputs gets a panel, the first nine
-        if there are more. Beyond 2,000 rows, cells are drawn, darker the more rows are in them.
+        Values. Each of the K outputs has a panel, at most the first nine. More than 2,000 rows are
+        drawn as cells, darker the more rows they contain.
     name : str or sequence of str
-        What is predicted, with its unit; K names for K outputs, or one for all.
+        Name of the predicted value, with its unit; K names for K outputs, or one for all.
     title : str
         Stands above all.
 
@@ -181,14 +181,14 @@ def predicted_against_true(
     MissingMatplotlibError
         If Matplotlib is not installed.
     ValueError, TypeError
-        If the ending is another, the arrays differ in shape, have no rows or hold anything but
+        If the suffix is unknown, the arrays differ in shape, have no rows or contain anything but
         finite numbers, or the names are not K.
     """
     format_of(path)
     pairs = checked_pairs(true, predicted)
     K = pairs[0].shape[1]
     if not isinstance(name, str) and len(name) != K:
-        raise ValueError(f"name must hold {K} names, one per output, not {len(name)}")
+        raise ValueError(f"name must contain {K} names, one per output, not {len(name)}")
     shown = min(K, OUTPUTS_ALONE)
     columns = math.ceil(math.sqrt(shown))
     size = 5.6 if K == 1 else 3.9
@@ -207,7 +207,7 @@ def _draw_outputs(
     name: str | Sequence[str] = "",
     whose: str = "",
 ) -> None:
-    """Draw a panel for each of the first outputs of ``pairs`` (n, K) into a cell of a grid."""
+    """Draw a panel for each of the first outputs of ``pairs`` (n, K) into the cells of a grid."""
     K = pairs[0].shape[1]
     panels = place.subgridspec(math.ceil(shown / columns), columns)
     for k in range(shown):
@@ -223,16 +223,16 @@ def _draw_outputs(
 
 
 def _with_count(title: str, shown: int, K: int) -> str:
-    """Say below ``title`` that not all of K outputs are drawn, where that is so."""
+    """Return ``title`` with a line that says how many of K outputs are drawn, if not all are."""
     return title if shown == K else f"{title}\nthe first {shown} of {K} outputs".lstrip()
 
 
 def _draw_curves(
     axes: Any, training: Sequence[float], held_out: Sequence[float], training_label: str
 ) -> None:
-    """Draw the training and the held-out curve, to be told apart without colours."""
+    """Draw the training and the held-out curve, which differ in markers and not only in colour."""
     epochs = np.arange(1, len(training) + 1)
-    # About eight markers a curve, those of one between those of the other.
+    # About eight markers on each curve, at different epochs.
     every = max(1, len(epochs) // 8)
     axes.plot(
         epochs,
@@ -258,7 +258,7 @@ def _draw_curves(
 
 
 def _finish_curves(loss_axes: Any, metric_axes: Any, history: History) -> None:
-    """Set what the axes of loss and metric are called and where they end."""
+    """Set the labels and the limits of the axes of loss and metric."""
     loss_axes.set_ylabel("loss")
     metric_axes.set_ylabel(METRIC_LABELS.get(history.metric_name, history.metric_name))
     metric_axes.set_xlabel("epoch")
@@ -273,7 +273,7 @@ def _finish_curves(loss_axes: Any, metric_axes: Any, history: History) -> None:
     if not len(history):
         for axes in (loss_axes, metric_axes):
             axes.set_yticks([])
-            axes.text(0.5, 0.5, "no epoch done", ha="center", transform=axes.transAxes)
+            axes.text(0.5, 0.5, "no epoch completed", ha="center", transform=axes.transAxes)
         return
 
     losses = np.array(history.loss + history.validation_loss)

@@ -177,9 +177,9 @@ def _prepare(settings: Settings, examples: Examples) -> Prepared:
     target = fit_target(examples.y, names, task, scaled=False)
     y = target.encode(examples.y)
     learnt, held = _split(examples, y, settings)
-    _demand_weights(examples.weights, learnt, held)
+    _check_weights(examples.weights, learnt, held)
     if settings.loss == "poisson":
-        _demand_counts(y, names)
+        _check_counts(y, names)
     if task == "regression" and settings.loss != "poisson":
         target = fit_target(examples.y, names, task, learnt, scaled=True)
         y = target.encode(examples.y)
@@ -208,7 +208,7 @@ def _prepare(settings: Settings, examples: Examples) -> Prepared:
     )
 
 
-def _demand_counts(y: Array, names: Sequence[str]) -> None:
+def _check_counts(y: Array, names: Sequence[str]) -> None:
     """Raise UnusableDataError if a target is negative, for the Poisson loss."""
     below = y.reshape(len(y), -1) < 0
     if below.any():
@@ -220,7 +220,7 @@ def _demand_counts(y: Array, names: Sequence[str]) -> None:
         )
 
 
-def _demand_weights(weights: Array | None, learnt: Array, held: Array) -> None:
+def _check_weights(weights: Array | None, learnt: Array, held: Array) -> None:
     """Raise UnusableDataError if all training rows, or all held-out rows, have weight 0."""
     for kind, rows in (("training", learnt), ("held-out", held)):
         if weights is not None and len(rows) and not weights[rows].any():

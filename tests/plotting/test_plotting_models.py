@@ -30,7 +30,7 @@ def lightness(colours: Array) -> Array:
 
 
 def test_regions_and_points_lie_where_they_belong(tmp_path: Path, drawn: list[Any]) -> None:
-    y = np.array([0, 1, 0, 0])  # the last is decided otherwise
+    y = np.array([0, 1, 0, 0])  # the last is predicted otherwise
     decision_regions(tmp_path / "a.png", halves, POINTS, y, NAMES, FEATURES, title="T")
     (axes,) = drawn[0].axes
     (image,) = axes.images
@@ -52,7 +52,7 @@ def test_regions_and_points_lie_where_they_belong(tmp_path: Path, drawn: list[An
         ("o", "black"): [(1, 1)],
         ("s", "white"): [(1, 0)],
     }
-    assert axes.get_title() == "4 points; filled: decided otherwise (1)"
+    assert axes.get_title() == "4 points; filled: predicted otherwise (1)"
     assert (axes.get_xlabel(), axes.get_ylabel()) == ("width", "height")
     assert drawn[0].get_suptitle() == "T"
 
@@ -152,7 +152,7 @@ def test_of_many_points_some_are_drawn_and_it_says_so(drawn: list[Any]) -> None:
     ]
     assert len(seen) == len(set(seen)) == 1000
     assert set(seen) <= given
-    assert axes.get_title() == "1,000 of 5,000 points; filled: decided otherwise (0)"
+    assert axes.get_title() == "1,000 of 5,000 points; filled: predicted otherwise (0)"
     assert axes.get_xlim()[1] > 9.0
     assert files[0].getvalue() == files[1].getvalue()
 
@@ -199,7 +199,7 @@ def test_odd_examples_can_be_drawn(X: Any, y: Any, names: list[str], drawn: list
         (dict(decide=lambda p: np.zeros((len(p), 2), int)), ValueError, r"shape \(40004, 2\)"),
         (dict(decide=lambda p: p[:, 0]), ValueError, "dtype float64"),
         (dict(decide=lambda p: np.full(len(p), 2)), ValueError, "class 2; the 2 classes are 0 to"),
-        (dict(decide=lambda p: np.full(len(p), -1)), ValueError, "decide gave class -1"),
+        (dict(decide=lambda p: np.full(len(p), -1)), ValueError, "decide returned class -1"),
     ],
     ids=lambda value: value if isinstance(value, str) else "",
 )

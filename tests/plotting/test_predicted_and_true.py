@@ -80,7 +80,7 @@ def test_outputs_have_names(tmp_path: Path, drawn: list[Any]) -> None:
     true = np.arange(6.0).reshape(3, 2)
     predicted_against_true(tmp_path / "a.png", true, true, name=["width", "height"])
     assert [axes.get_xlabel() for axes in drawn[0].axes] == ["true width", "true height"]
-    with pytest.raises(ValueError, match="name must hold 2 names, one per output, not 3"):
+    with pytest.raises(ValueError, match="name must contain 2 names, one per output, not 3"):
         predicted_against_true(tmp_path / "a.png", true, true, name=["a", "b", "c"])
 
 

@@ -84,7 +84,7 @@ def test_a_picture_shows_curves_and_matrix(tmp_path: Path, drawn: list[Any]) -> 
     assert len({line.get_linestyle() for line in loss.get_lines()}) == 2
     assert len({line.get_marker() for line in loss.get_lines()}) == 2
     assert sorted(text.get_text() for text in cells.texts) == ["1", "2", "4", "5", "6"]
-    assert cells.get_title() == "Held out: 83.33% right, 15 of 18"
+    assert cells.get_title() == "Held out: 83.33% correct, 15 of 18"
 
 
 @pytest.mark.parametrize("epochs", [0, 1, 2, 500])
@@ -146,9 +146,9 @@ def test_long_names_stay_inside(tmp_path: Path, drawn: list[Any]) -> None:
         ("a", None, None, "unknown picture format ''"),
         ("a.png", np.zeros((2, 3), int), None, r"its shape is \(2, 3\)"),
         ("a.png", np.zeros((0, 0), int), None, r"its shape is \(0, 0\)"),
-        ("a.png", np.eye(2), None, "must hold counts"),
-        ("a.png", -np.eye(2, dtype=int), None, "must hold counts"),
-        ("a.png", np.eye(2, dtype=int), ["a"], "must hold 2 names, not 1"),
+        ("a.png", np.eye(2), None, "must contain counts"),
+        ("a.png", -np.eye(2, dtype=int), None, "must contain counts"),
+        ("a.png", np.eye(2, dtype=int), ["a"], "must contain 2 names, not 1"),
     ],
 )
 def test_what_cannot_be_drawn_leaves_no_file(
@@ -207,7 +207,7 @@ def test_a_confusion_matrix_stands_alone(tmp_path: Path, drawn: list[Any]) -> No
     confusion_picture(tmp_path / "a.png", np.array([[5]]), title="one class")
     (cells,) = drawn[0].axes
     assert [text.get_text() for text in cells.texts] == ["5"]
-    assert cells.get_title() == "Held out: 100.00% right, 5 of 5"
+    assert cells.get_title() == "Held out: 100.00% correct, 5 of 5"
     with pytest.raises(ValueError, match="unknown picture format 'jpeg'"):
         confusion_picture(tmp_path / "a.jpeg", np.array([[5]]))
 

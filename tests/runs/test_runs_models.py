@@ -60,7 +60,7 @@ def test_evaluate(
     told = run("evaluate", "buys", "shop.csv", cwd=home)
     assert told.returncode == 0, told.stderr
     assert re.search(r"^rows +400$", told.stdout, re.MULTILINE)
-    right = re.search(r"^accuracy +[\d.]+%, (\d+) right$", told.stdout, re.MULTILINE)
+    right = re.search(r"^accuracy +[\d.]+%, (\d+) correct$", told.stdout, re.MULTILINE)
     assert right
     counts = re.findall(r"^(?:no|yes) +(\d+) +(\d+)$", told.stdout, re.MULTILINE)
     assert int(counts[0][0]) + int(counts[1][1]) == int(right[1])
