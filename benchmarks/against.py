@@ -1,12 +1,12 @@
-"""Compare this version with an earlier one that is installed beside it, in turns, in one run.
+"""Compare this version with an earlier one in another environment, in one interleaved run.
 
     python benchmarks/against.py OLD_PYTHON --json benchmarks/results/against/dfa043c.json
 
-OLD_PYTHON is the interpreter of an environment with the earlier version. Measured are steps of the
-grid on one thread and on two, rows through ``forward``, fits of the estimators, and what a new
-process costs: ``T0``, which imports Numba and compiles ``x + 1``; a first training ever; another
-kind of network after it; the first again, from the cache; the command on the digits, first and
-again. The versions take turns, and of each row the minimum counts; of processes the median.
+OLD_PYTHON is the interpreter of an environment with the earlier version. The script measures steps
+of the grid on one thread and on two, ``forward``, fits of the estimators, and the start of a new
+process: ``T0``, which imports Numba and compiles ``x + 1``; the first training ever; another kind
+of network after it; the first again, from the cache; the command on the digits, first and again.
+The versions alternate. The results are minima, for processes medians.
 """
 
 import argparse
@@ -106,17 +106,17 @@ fastbp.train(
 
 
 def environment(cache: str) -> dict[str, str]:
-    """Give the variables of a process: the processor's own kernels of OpenBLAS, and a cache."""
+    """Return the environment of a process: OpenBLAS's native kernels, and a cache folder."""
     kept = {key: value for key, value in os.environ.items() if not key.startswith("OPENBLAS_")}
     return kept | {"NUMBA_CACHE_DIR": cache}
 
 
 def run(python: str, code: str, cache: str, *arguments: str) -> str:
-    """Run ``code``; returns what it printed."""
+    """Run ``code``; return its output."""
     done = subprocess.run(
         [python, "-c", code, *arguments],
         env=environment(cache),
-        cwd=tempfile.gettempdir(),  # else Python would import the package of this folder
+        cwd=tempfile.gettempdir(),  # or Python would import the package in this folder
         capture_output=True,
         text=True,
         check=False,
@@ -134,7 +134,7 @@ def seconds_of(command: list[str], cache: str, folder: str) -> float:
 
 
 def processes(python: str) -> dict[str, float]:
-    """Time new processes, from an empty cache on, in seconds."""
+    """Return the seconds of new processes, starting with an empty cache."""
     with tempfile.TemporaryDirectory() as cache, tempfile.TemporaryDirectory() as home:
         found = {}
         for name, code in (
@@ -152,7 +152,7 @@ def processes(python: str) -> dict[str, float]:
 
 
 def main() -> None:
-    """Measure, print the table, and write the result."""
+    """Measure, print the table and write the result."""
     parser = argparse.ArgumentParser(description=__doc__, allow_abbrev=False)
     parser.add_argument("old", help="the interpreter of the earlier version's environment")
     parser.add_argument("--turns", type=int, default=2)
@@ -182,7 +182,7 @@ def main() -> None:
 
 
 def report(rows: dict[str, dict[str, list[float]]]) -> None:
-    """Print old, new and their ratio for each row, and geometric means."""
+    """Print old and new times with their ratio, and geometric means."""
     groups: dict[str, list[float]] = {}
     t0 = statistics.median(rows["T0"]["old"] + rows["T0"]["new"])
     for name, versions in rows.items():

@@ -1,8 +1,8 @@
-"""What every path of the benchmarks is given, and the paths that several of them share.
+"""The data of the benchmarks, and the paths that several of them time.
 
-A row of the grid says what network on how many rows; a case holds its data, start weights and
-order. A path is a class with ``reset``, ``run`` and ``params``; what it does is held to the same
-loss and to nearly the same parameters as the naive path's.
+A row of the grid is a network and a number of examples; a case has its data, start weights and
+order. A path is one way to train: a class with ``reset``, ``run`` and ``params``, whose loss and
+parameters are compared with those of the naive path.
 """
 
 import contextlib
@@ -24,11 +24,11 @@ Array = np.ndarray[Any, Any]
 
 SEED = 0
 LEARNING_RATE = 1e-3
-CHECKED = 4  # steps after which the paths are compared
+CHECKED = 4  # number of steps after which the paths are compared
 
 
 class Row(NamedTuple):
-    """A row of the grid. With 784 inputs there are more rows than the cache holds."""
+    """A row of the grid. With 784 inputs, the examples do not fit into the cache."""
 
     sizes: tuple[int, ...]
     batch: int
@@ -62,16 +62,16 @@ class Case:
         # The order of the first epoch, as fastbp shuffles it, so that NumPy can follow it.
         key = np.random.default_rng(SEED).integers(0, 1 << 64, dtype=np.uint64)
         self.order = reference.shuffle(np.arange(rows), int(key), 0)
-        self.losses: list[float] = []  # of the timed epochs, by whatever path
+        self.losses: list[float] = []  # of the timed epochs of all paths
 
     @functools.cached_property
     def few(self) -> "Case":
-        """The same for a few steps, on which the paths are compared."""
+        """The same case with a few steps, on which the paths are compared."""
         return Case(self.row, CHECKED * self.batch)
 
     @property
     def label(self) -> str:
-        """Name network and batch."""
+        """The network and the batch size."""
         return f"{self.row}, batch {self.batch}"
 
 
@@ -117,7 +117,7 @@ class Compiled:
 
 
 class Plain:
-    """``reference.Network``, by the Jacobians or by the fused gradient."""
+    """``reference.Network``, with Jacobians or with the fused gradient."""
 
     def __init__(self, case: Case, *, jacobian: bool) -> None:
         self.case, self.jacobian = case, jacobian
@@ -145,24 +145,24 @@ class Plain:
 
 
 def timed(function: Callable[..., Any], *arguments: Any) -> float:
-    """Time one call, in seconds."""
+    """Return the seconds of one call."""
     start = time.perf_counter()
     function(*arguments)
     return time.perf_counter() - start
 
 
 def apart(case: Case, way: Any, naive: Any) -> float:
-    """Say how far from the naive path's end another path ended, as a share of the way.
+    """Return the distance of a path's parameters from the naive ones, relative to their change.
 
-    Adam divides by the size of the gradient, which makes rounding visible where that is nearly 0,
-    so the distance between the two ends is measured against how far they went.
+    Adam divides by the size of the gradient, which amplifies rounding where the gradient is
+    nearly 0; so the distance is compared with that of the result from the start.
     """
     distance = np.linalg.norm(way.params - naive.params)
     return float(distance / np.linalg.norm(naive.params - case.net.params))
 
 
 def assert_same_work(case: Case, make: Callable[[Case], Any]) -> None:
-    """Hold a path to the naive one: the same loss, and parameters that moved to the same place."""
+    """Check that a path gives the same loss and nearly the same parameters as the naive one."""
     naive, way = Plain(case, jacobian=True), make(case)
     loss, expected = way.run(), naive.run()
     assert math.isclose(loss, expected, rel_tol=1e-5), (loss, expected)

@@ -1,4 +1,4 @@
-"""What all benchmarks share: the threads, once-only checks, and what goes into the JSON."""
+"""Fixtures and hooks of all benchmarks: threads, checks without timing, and the JSON."""
 
 import functools
 import importlib.metadata
@@ -24,41 +24,41 @@ collect_ignore_glob = ["test_*.py"] if numba.config.DISABLE_JIT else []
 
 
 def pytest_xdist_auto_num_workers(config: pytest.Config) -> int | None:
-    """Take no time while something else runs."""
+    """Refuse to time while other tests run in parallel."""
     timed = config.option.benchmark_only or config.option.benchmark_enable
     whole = config.args_source is pytest.Config.ArgsSource.TESTPATHS
     return None if whole and not timed else 0
 
 
 def pytest_configure(config: pytest.Config) -> None:
-    """Show the columns that are read, unless others are asked for."""
+    """Set the default columns of the tables."""
     if config.option.benchmark_columns is None:
         config.option.benchmark_columns = ["median", "min", "iqr", "rounds"]
 
 
 @functools.cache
 def threadpools() -> ThreadpoolController:
-    """Find the libraries with threads; building the controller is slow, so there is one."""
-    native.openblas()  # loaded first, so that it is among them
+    """Return the controller of the libraries with threads, cached because building it is slow."""
+    native.openblas()  # loaded first, so that the controller finds it
     return ThreadpoolController()
 
 
 @pytest.fixture(autouse=True, scope="module")
 def one_thread() -> Any:
-    """Hold every BLAS, NumPy's and SciPy's, to one thread."""
+    """Limit every BLAS, also those of NumPy and SciPy, to one thread."""
     with threadpools().limit(limits=THREADS, user_api="blas"):
         yield
 
 
 @pytest.fixture
 def blas_threads() -> Any:
-    """Give a context in which every BLAS has so many threads."""
+    """Return a context in which every BLAS has this many threads."""
     return lambda threads: threadpools().limit(limits=threads, user_api="blas")
 
 
 @pytest.fixture
 def benchmark(benchmark: Any, request: pytest.FixtureRequest) -> Any:
-    """Time only if asked to; a plain ``pytest`` calls each function once, as a check."""
+    """Time only with ``--benchmark-only``; otherwise call each function once, as a check."""
     option = request.config.option
     if not (option.benchmark_only or option.benchmark_enable):
         benchmark.disabled = True
@@ -66,11 +66,11 @@ def benchmark(benchmark: Any, request: pytest.FixtureRequest) -> Any:
     return benchmark
 
 
-# ---- The JSON: what a table needs to be understood, and nothing that names a person or a path
+# ---- The JSON: what the tables need, without names of hosts, persons and paths
 
 
 def describe(pool: dict[str, Any]) -> str:
-    """Name a library with threads, what processor its code is for, and the package it came with."""
+    """Describe a library with threads: its name, the processor of its kernels, and its package."""
     parts = [pool["prefix"].removeprefix("lib"), pool["version"]]
     if "architecture" in pool:
         parts.append(f"for {pool['architecture']}")
@@ -83,7 +83,7 @@ def describe(pool: dict[str, Any]) -> str:
 
 
 def version(package: str) -> str | None:
-    """Say which version of a package is installed, if it is."""
+    """Return the installed version of a package, or None."""
     try:
         return importlib.metadata.version(package)
     except importlib.metadata.PackageNotFoundError:
@@ -93,7 +93,7 @@ def version(package: str) -> str | None:
 def pytest_benchmark_update_machine_info(
     config: pytest.Config, machine_info: dict[str, Any]
 ) -> None:
-    """Keep processor and versions; drop the name of the host."""
+    """Keep the processor and the versions; remove the name of the host."""
     cpu = machine_info.get("cpu", {})
     keys = ("brand_raw", "family", "model", "stepping")
     kept = {key: machine_info.get(key) for key in ("system", "machine", "python_version")}
@@ -118,28 +118,28 @@ def pytest_benchmark_update_commit_info(config: pytest.Config, commit_info: dict
 def pytest_benchmark_update_json(
     config: pytest.Config, benchmarks: Any, output_json: dict[str, Any]
 ) -> None:
-    """Keep the columns of the tables; drop each round's time and what ``extra_info`` says."""
+    """Keep the columns of the tables; remove the times of single rounds."""
     for result in output_json["benchmarks"]:
         result["stats"] = {column: result["stats"][column] for column in STATS}
         for key in ("params", "param", "options"):
             result.pop(key, None)
 
 
-# ---- After the tables of pytest-benchmark: the ratios, as the README shows them
+# ---- The tables of ratios, printed after those of pytest-benchmark
 
 
 @pytest.hookimpl(wrapper=True)
 def pytest_benchmark_group_stats(
     config: pytest.Config, benchmarks: list[dict[str, Any]], group_by: str
 ) -> Any:
-    """Keep the results of this run for ``pytest_terminal_summary``."""
+    """Store the results of this run for ``pytest_terminal_summary``."""
     config.stash[RESULTS] = [b | {"stats": b} for b in benchmarks if b["path"] is None]
     return (yield)
 
 
 @pytest.hookimpl(trylast=True)
 def pytest_terminal_summary(terminalreporter: Any, config: pytest.Config) -> None:
-    """Print the tables of what has been measured."""
+    """Print the tables of the measured subjects."""
     results = config.stash.get(RESULTS, [])
     for name, table in TABLES.items():
         text = table({"benchmarks": results}) if results and name != "machine" else ""

@@ -1,9 +1,9 @@
-"""The floor under a training step: its matrix products by BLAS, and nothing else.
+"""The floor of a training step: its matrix products by BLAS alone.
 
-The products are operations of a plan, called as fastbp calls them. No gathering of a batch, no
-bias, activation, loss, sum of the gradient or update: what is left of the step of a dense network
-of L layers are 3 L - 1 products. A step that makes its products by this BLAS cannot take less time,
-so the time of a whole step over the floor says how much is left to gain.
+The products are operations of a plan, called as fastbp calls them, without gathering, biases,
+activations, loss, bias gradients and update: the step of a dense network of L layers has 3 L - 1
+products. A step with products by this BLAS cannot be faster, so the ratio of a step to the floor
+shows how much can still be gained.
 """
 
 from typing import Any
@@ -16,12 +16,12 @@ from fastbp.kernels.products import product
 from fastbp.plan.operand import Operand
 from fastbp.plan.plan import Plan, once
 
-# Steps of one call, so that calling takes no time.
+# Steps of one call, so that the time of the call is negligible.
 TOGETHER = 64
 
 
 class Floor:
-    """A plan for one network and batch; the same batch is used over and over, from the cache."""
+    """A plan for one network and one batch, which is used for all steps and stays in the cache."""
 
     def __init__(self, net: fastbp.Network, x: Any) -> None:
         self.net, self.x = net, x
@@ -53,14 +53,14 @@ class Floor:
                 delta = sent
 
     def run(self, steps: int) -> None:
-        """Make the products of ``steps`` steps."""
+        """Compute the products of ``steps`` steps."""
         for _ in range(steps // TOGETHER):
             self._many()
         for _ in range(steps % TOGETHER):
             self._one()
 
     def expected(self) -> Any:
-        """Compute with NumPy what one step leaves in the gradients (P,), 0 for the biases."""
+        """Return the gradients (P,) of one step, computed with NumPy; 0 for the biases."""
         twin = self.net.copy()
         twin.params[:] = 0
         inputs = [self.x]

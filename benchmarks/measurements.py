@@ -52,7 +52,7 @@ def load(path: Path) -> Results:
 
 
 def join(parts: list[Results]) -> Results:
-    """Join results: each subject from the first part that holds it, the machine from part 0."""
+    """Join results: each subject from the first part that contains it, the machine from part 0."""
     joined = {**parts[0], "benchmarks": []}
     for part in parts:
         known = {one["extra_info"].get("subject") for one in joined["benchmarks"]}

@@ -3,7 +3,7 @@
     pytest --benchmark-only --benchmark-json=results.json
     python benchmarks/report.py results.json --fill README.md --picture grid.svg --peers peers.svg
 
-If several result files are given, each subject is taken from the first file that holds it.
+If several result files are given, each subject is taken from the first file that contains it.
 """
 
 import argparse
@@ -27,7 +27,7 @@ def fill(text: str, tables: dict[str, str]) -> tuple[str, set[str]]:
     Raises
     ------
     ValueError
-        If a marker stands alone, twice, in the wrong order or names no table.
+        If a marker is alone, occurs twice, is in the wrong order or names no table.
     """
     for name in re.findall("<!-- benchmark: (?:begin|end) (.*?) -->", text):
         if name not in tables:
@@ -39,7 +39,7 @@ def fill(text: str, tables: dict[str, str]) -> tuple[str, set[str]]:
             continue
         pattern = re.compile(f"({re.escape(begin)}).*?({re.escape(end)})", re.DOTALL)
         if text.count(begin) != 1 or text.count(end) != 1 or not pattern.search(text):
-            raise ValueError(f"the text must hold {begin} and, after it, {end}, each once")
+            raise ValueError(f"the text must contain {begin} and, after it, {end}, each once")
         text = pattern.sub(lambda match, table=table: f"{match[1]}\n\n{table}\n\n{match[2]}", text)
         filled.add(name)
     return text, filled

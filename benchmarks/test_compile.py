@@ -1,8 +1,8 @@
-"""What a new process costs before it trains: imports, the first compilation, the disk cache.
+"""The start of a new process: imports, the first compilation, the cache on disk.
 
-These times stand apart from all others: they are paid once on a machine, or once in a process.
-Each is taken inside a process of its own; the benchmark's own time is that of the whole process,
-from its start to its end.
+These times are spent once on a machine or once in a process, and are not part of other benchmarks.
+Each is measured in a separate process; the time of the benchmark is that of the whole process.
+
 """
 
 import json
@@ -40,18 +40,18 @@ import {module}
 end = time.perf_counter()
 print(json.dumps({{"import_s": end - begin, "modules": sorted(sys.modules)}}))
 """
-# Large packages that fastbp uses in places, and must not load before they are needed.
+# Large packages that fastbp imports only where it needs them.
 LAZY = ("sklearn", "matplotlib", "mpi4py")
 
 
 def run(code: str, cache: Path) -> dict[str, Any]:
-    """Run ``code`` in a new process that compiles into ``cache``; returns what it printed."""
+    """Run ``code`` in a new process with a folder for compiled code; return its output."""
     environment = os.environ | {
         "NUMBA_CACHE_DIR": str(cache),
         "OPENBLAS_NUM_THREADS": "1",
         "PYTHONPATH": str(Path(fastbp.__file__).parents[1]),
     }
-    # Python may keep its byte code on disk, as it is kept for a package that was installed.
+    # Python may store byte code, as it does for an installed package.
     environment.pop("PYTHONDONTWRITEBYTECODE", None)
     command = [sys.executable, "-c", code]
     done = subprocess.run(command, env=environment, capture_output=True, text=True, check=False)
@@ -60,7 +60,7 @@ def run(code: str, cache: Path) -> dict[str, Any]:
 
 
 def measure(benchmark: Any, case: str, code: str, cache: Path, rounds: int) -> list[dict[str, Any]]:
-    """Time ``rounds`` processes; note the medians of what they timed inside."""
+    """Time ``rounds`` processes; record the medians of the times that they print."""
     results: list[dict[str, Any]] = []
     benchmark.extra_info.update(subject="compile", case=case)
     benchmark.pedantic(lambda: results.append(run(code, cache)), rounds=rounds)
@@ -72,25 +72,25 @@ def measure(benchmark: Any, case: str, code: str, cache: Path, rounds: int) -> l
 
 @pytest.fixture(scope="module")
 def cache(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """Make a folder for compiled code, empty at first."""
+    """Return an empty folder for compiled code."""
     return tmp_path_factory.mktemp("numba")
 
 
 @pytest.fixture(scope="module")
 def losses() -> list[float]:
-    """Keep what the trainings of this file arrive at."""
+    """Return a set for the losses of the trainings in this file."""
     return []
 
 
 def test_first_ever(benchmark: Any, cache: Path, losses: list[float]) -> None:
-    """Time the very first training on a machine, with nothing compiled yet."""
+    """Time the first training on a machine, without any compiled code."""
     assert not any(cache.iterdir())
     (result,) = measure(benchmark, "the first training ever", TRAINING, cache, rounds=1)
     losses += result["loss"]
 
 
 def test_from_cache(benchmark: Any, cache: Path, losses: list[float]) -> None:
-    """Time the same training in later processes, which find the compiled code on disk."""
+    """Time the same training in later processes, which load the compiled code from disk."""
     if not losses:
         losses += run(TRAINING, cache)["loss"]
     before = {path: path.stat().st_mtime_ns for path in cache.rglob("*.f4*")}
@@ -101,7 +101,7 @@ def test_from_cache(benchmark: Any, cache: Path, losses: list[float]) -> None:
 
 @pytest.mark.parametrize("module", ["numpy", "numba", "fastbp"])
 def test_import(benchmark: Any, cache: Path, module: str) -> None:
-    """Time an import, beside those of what fastbp stands on; it brings in nothing large besides."""
+    """Time an import, and check that it imports no large packages."""
     code = IMPORT.format(module=module)
     (*_, result) = measure(benchmark, f"`import {module}`", code, cache, rounds=5)
     assert not set(LAZY) & set(result["modules"])

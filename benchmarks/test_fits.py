@@ -1,7 +1,7 @@
 """The estimators against scikit-learn's: its bundled data sets, ten seeds; and searches in threads.
 
-Both get the same parameters, the same rows and the same seed; fits are timed in turn. A fit before
-has compiled what they need.
+Both have the same parameters, rows and seed, and their fits alternate. An earlier fit has compiled
+the kernels.
 """
 
 import statistics
@@ -33,7 +33,7 @@ DATA = {
     "digits": datasets.load_digits,
 }
 SEEDS = 10
-# Threads of the BLAS that scikit-learn uses stay awake for a while after it, in the way of others:
+# Threads of scikit-learn's BLAS keep spinning for a while after a call and slow down others:
 # digits took 0.16 s on two threads right after it, 0.10 a tenth of a second later.
 PAUSE = 0.1
 THREADS = sorted({1, processors()})
@@ -41,7 +41,7 @@ WAYS = {SCIKIT_LEARN: {}, FASTBP: {"dtype": "auto"}, FLOAT32: {"dtype": "float32
 
 
 def rows(name: str, seed: int) -> tuple[Any, ...]:
-    """Split a data set into scaled rows to learn from and to be scored on."""
+    """Return scaled training and test rows of a data set."""
     X, y = DATA[name](return_X_y=True)
     if name == "diabetes":
         X, y = X, (y - y.mean()) / y.std()
@@ -52,24 +52,24 @@ def rows(name: str, seed: int) -> tuple[Any, ...]:
 
 
 def make(way: str, name: str, seed: int, threads: int, **more: Any) -> Any:
-    """Make an estimator with default parameters."""
+    """Return an estimator with default parameters."""
     kind = "MLPRegressor" if name == "diabetes" else "MLPClassifier"
     if way == SCIKIT_LEARN:
         return getattr(neural_network, kind)(random_state=seed, **more)
-    own = threads if threads == 1 else None  # as many as suit
+    own = threads if threads == 1 else None  # chosen by fastbp
     how = WAYS[way] | {"n_threads": own, "random_state": seed} | more
     return getattr(fastbp, kind)(**how)
 
 
 def timed(work: Callable[[], Any]) -> tuple[float, Any]:
-    """Call; returns the seconds it took, and its answer."""
+    """Return the seconds of a call and its result."""
     start = time.perf_counter()
     answer = work()
     return time.perf_counter() - start, answer
 
 
 def same(name: str) -> None:
-    """Hold what both come to against each other: epochs, losses, predictions."""
+    """Check that epochs, losses and predictions of both agree."""
     X, y, Xv, _ = rows(name, 0)
     theirs, ours = (make(way, name, 0, 1).fit(X, y) for way in (SCIKIT_LEARN, FASTBP))
     assert ours.n_iter_ == theirs.n_iter_
@@ -80,7 +80,7 @@ def same(name: str) -> None:
 @pytest.mark.parametrize("threads", THREADS)
 @pytest.mark.parametrize("name", DATA)
 def test_fits(benchmark: Any, blas_threads: Any, name: str, threads: int) -> None:
-    """Time fits with default parameters, in turn, and keep the scores."""
+    """Time alternating fits with default parameters, and record the scores."""
     if not benchmark.enabled:
         benchmark.pedantic(same, args=(name,), rounds=1)
         return
@@ -113,13 +113,13 @@ def test_fits(benchmark: Any, blas_threads: Any, name: str, threads: int) -> Non
 
 
 def grid(net: Any, X: Any, y: Any) -> Any:
-    """Search four settings by three folds."""
+    """Search four settings with three folds."""
     settings = {"alpha": [1e-4, 1e-2], "learning_rate_init": [1e-3, 1e-2]}
     return model_selection.GridSearchCV(net, settings, cv=3, refit=False).fit(X, y)
 
 
 def folds(net: Any, X: Any, y: Any) -> Any:
-    """Score by ten folds."""
+    """Score with ten folds."""
     return model_selection.cross_val_score(net, X, y, cv=10)
 
 
@@ -138,7 +138,7 @@ TURNS = 3
 
 @pytest.mark.parametrize("search", SEARCHES)
 def test_searches(benchmark: Any, search: str) -> None:
-    """Time searches on digits: processes for scikit-learn's, threads for ours, or one at a time."""
+    """Time searches on digits with one job and with two: processes or, for fastbp, threads."""
     if processors() < 2:
         pytest.skip("needs two processors")
     X, y = datasets.load_digits(return_X_y=True)
@@ -152,7 +152,7 @@ def test_searches(benchmark: Any, search: str) -> None:
             warnings.simplefilter("ignore")
             times[way, jobs].append(timed(lambda: SEARCHES[search](net, X, y))[0])
 
-    for way, jobs in times:  # compiled, and processes started
+    for way, jobs in times:  # compiles, and starts the processes
         run(way, jobs)
     if not benchmark.enabled:
         benchmark.pedantic(run, args=(FASTBP, 2), rounds=1)

@@ -1,8 +1,8 @@
-"""Softmax and cross-entropy backward: in two steps, or in one.
+"""The backward pass of softmax and cross-entropy, in two steps and in one.
 
-The derivations end with a measurement: the gradient by way of the Jacobian of every row took so
-many times as long as the combined formula (p - y) / B, on three rows of three classes. Here that
-case is measured anew, in NumPy as the notes do it and in fastbp, and then larger ones.
+The source notes measured the ratio of the times of the gradient with the Jacobian of every row and
+of the combined formula (p - y) / B, on three rows of three classes. This file measures that case
+and larger ones, in NumPy as in the notes and in fastbp.
 """
 
 import functools
@@ -32,7 +32,7 @@ BATCHES = (1, 2, 3, 4, 6, 8, 12, 16, 32, 64, 128)
 
 
 def probabilities(B: int, K: int, dtype: str) -> tuple[Array, Array]:
-    """Make probabilities (B, K) and labels (B,); three by three are those of the notes."""
+    """Return probabilities (B, K) and labels (B,); those of the notes for B = K = 3."""
     if (B, K) == (3, 3):
         p = np.array([[0.7, 0.1, 0.2], [0.1, 0.5, 0.4], [0.02, 0.9, 0.08]], dtype)
         return p, np.array([0, 1, 1])
@@ -41,7 +41,7 @@ def probabilities(B: int, K: int, dtype: str) -> tuple[Array, Array]:
 
 
 def separate(p: Array, labels: Array) -> Array:
-    """Take the loss backward, then the softmax, with a Jacobian built for every row."""
+    """Compute the backward pass of the loss, then of the softmax with the Jacobian of every row."""
     v = reference.cross_entropy_backward(p, labels)
     out = np.empty_like(v)
     for i, row in enumerate(p):
@@ -51,7 +51,7 @@ def separate(p: Array, labels: Array) -> Array:
 
 
 def fused_as_noted(p: Array, labels: Array) -> Array:
-    """Subtract 1 from a copy where the label is, then divide: three new arrays in all."""
+    """Subtract 1 from a copy at the labels, then divide: three new arrays in all."""
     B = len(p)
     delta = np.array(p)
     delta[range(B), labels] -= 1.0
@@ -59,7 +59,7 @@ def fused_as_noted(p: Array, labels: Array) -> Array:
 
 
 def fused_in_place(p: Array, labels: Array) -> Callable[[], Array]:
-    """Do the same as well as NumPy can: one pass into an array made beforehand."""
+    """Compute the same in place, in an array that is allocated before."""
     B = len(p)
     rows, out, share = np.arange(B), np.empty_like(p), p.dtype.type(1 / B)
 
@@ -72,7 +72,7 @@ def fused_in_place(p: Array, labels: Array) -> Callable[[], Array]:
 
 
 def compiled(p: Array, labels: Array) -> Callable[[], Array]:
-    """Call the kernel from Python; it writes into ``out``, and returns nothing."""
+    """Call the kernel from Python; it writes into ``out``."""
     kernel = kernels.softmax_cross_entropy_backward
     call = functools.partial(kernel, p, labels, np.empty_like(p))
     call()  # compiles
@@ -80,7 +80,7 @@ def compiled(p: Array, labels: Array) -> Callable[[], Array]:
 
 
 def checked(p: Array, labels: Array) -> Callable[[], Array]:
-    """Call the public function, which checks what it is given first."""
+    """Call the public function, which checks its arguments first."""
     out = np.empty_like(p)
     return lambda: functional.softmax_cross_entropy_backward(p, labels, out=out)
 
@@ -96,7 +96,7 @@ WAYS: dict[str, Callable[[Array, Array], Callable[[], Array]]] = {
 
 @functools.cache
 def expected(B: int, K: int, dtype: str) -> Array:
-    """Compute the gradient by the twins' Jacobians."""
+    """Compute the gradient with the Jacobians of the reference."""
     p, labels = probabilities(B, K, dtype)
     return reference.softmax_backward(p, reference.cross_entropy_backward(p, labels))
 
@@ -104,7 +104,7 @@ def expected(B: int, K: int, dtype: str) -> Array:
 @pytest.mark.parametrize("path", WAYS)
 @pytest.mark.parametrize(("B", "K", "dtype"), CASES, ids=[f"{B}x{K}" for B, K, _ in CASES])
 def test_fused(benchmark: Any, B: int, K: int, dtype: str, path: str) -> None:
-    """Time one gradient (B, K) from the same probabilities and labels, by every way."""
+    """Time one gradient (B, K) from the same probabilities and labels, on each path."""
     benchmark.group = f"softmax + cross-entropy backward {B}x{K}"
     benchmark.extra_info.update(subject="fused", shape=f"{B}x{K}", precision=dtype, path=path)
     way = WAYS[path](*probabilities(B, K, dtype))
@@ -118,10 +118,10 @@ def test_fused(benchmark: Any, B: int, K: int, dtype: str, path: str) -> None:
 
 @pytest.mark.parametrize("K", [3, 10])
 def test_ratio_over_batch_sizes(benchmark: Any, K: int) -> None:
-    """Find from how many rows on the notes' two ways differ by what the notes measured.
+    """Measure the ratio of the two forms of the notes for several batch sizes.
 
-    A round times both ways at every batch size, one right after the other; the ratio is that of
-    the medians over the rounds. Both run in float64, as the notes ran them.
+    A round times both forms at every batch size, one directly after the other; the ratio is that
+    of the medians over the rounds. Both use float64, as the notes do.
     """
     ways = (separate, fused_as_noted)
     cases = {B: probabilities(B, K, "float64") for B in BATCHES}

@@ -1,10 +1,10 @@
-"""A whole step and a whole epoch of training, on eight networks from tiny to large.
+"""A step and an epoch of training, for eight networks from tiny to large.
 
-Every path does the same work, and a check holds it to that: the same float32 data, start weights
-and order of the rows, ReLU between the layers, softmax cross-entropy, Adam. A round is one epoch,
-and a step's time is an epoch's over its steps. A step gathers its batch from the shuffled rows; it
-is timed inside the compiled loop, without ``fastbp.train`` around it. The epoch is timed as a user
-sees it, with all that ``fastbp.train`` does before and after.
+Every path does the same work, which is checked: the same float32 data, start weights and order of
+the rows, ReLU between the layers, softmax cross-entropy, Adam. A round is one epoch; the time of a
+step is that of an epoch divided by its steps. A step gathers its batch from the shuffled rows, and
+is timed in the compiled loop, without ``fastbp.train``. The epoch is timed as a user sees it,
+including all that ``fastbp.train`` does before and after.
 """
 
 import math
@@ -33,30 +33,30 @@ import fastbp
 
 pytestmark = pytest.mark.benchmark(disable_gc=True)
 
-LEAST = {NAIVE: 2, NUMPY: 5, FASTBP: 5}  # epochs timed, of each path
-ROUND_SECONDS = 0.025  # of floor and of steps, where they are timed in turn
+LEAST = {NAIVE: 2, NUMPY: 5, FASTBP: 5}  # epochs timed on each path
+ROUND_SECONDS = 0.025  # rounds of the floor and of steps, where they alternate
 
 
 @pytest.fixture(scope="module", params=GRID, ids=[f"{row}x{row.batch}" for row in GRID])
 def case(request: pytest.FixtureRequest) -> Case:
-    """Make the data of one row; a few steps' worth of it where nothing is timed."""
+    """Return the data of one row of the grid; of a few steps where nothing is timed."""
     row, option = request.param, request.config.option
     timed = option.benchmark_only or option.benchmark_enable
     return Case(row, row.rows if timed else CHECKED * row.batch)
 
 
 class Trained:
-    """The public ``fastbp.train``, for a whole epoch."""
+    """An epoch of the public ``fastbp.train``."""
 
     def __init__(self, case: Case) -> None:
         self.case, self.net = case, case.net.copy()
 
     def reset(self) -> None:
-        """Go back to the start weights; ``train`` makes all else anew."""
+        """Restore the start weights; ``train`` initialises everything else."""
         self.net.params[:] = self.case.net.params
 
     def run(self) -> float:
-        """Train for an epoch; returns its mean loss."""
+        """Train for one epoch; return its mean loss."""
         history = fastbp.train(
             self.net,
             self.case.X,
@@ -76,12 +76,12 @@ class Trained:
 
 
 def rounds(benchmark: Any, seconds: float, least: int) -> int:
-    """Choose how many rounds of ``seconds`` to time."""
+    """Return the number of rounds of ``seconds`` to time."""
     return max(least, min(60, int(0.6 / seconds))) if benchmark.enabled else 1
 
 
 def time_epochs(benchmark: Any, case: Case, way: Any, least: int) -> None:
-    """Time epochs from the start weights; hold their loss to that of the other paths."""
+    """Time epochs from the start weights; check that their loss is that of the other paths."""
     count = rounds(benchmark, timed(way.run), least)
     loss = benchmark.pedantic(way.run, setup=way.reset, rounds=count)
     case.losses.append(loss)
@@ -97,7 +97,7 @@ STEPS: dict[str, Callable[[Case], Any]] = {
 
 @pytest.mark.parametrize("path", STEPS)
 def test_step(benchmark: Any, case: Case, path: str) -> None:
-    """Time an epoch of steps; for fastbp, then, floor and steps in turn."""
+    """Time an epoch of steps; for fastbp also alternating rounds of floor and steps."""
     assert_same_work(case.few, STEPS[path])
     describe(benchmark, case, "step", path)
     way = STEPS[path](case)
@@ -107,10 +107,10 @@ def test_step(benchmark: Any, case: Case, path: str) -> None:
 
 
 def note_ratio(benchmark: Any, case: Case, way: Compiled) -> None:
-    """Time floor and steps in turn, and keep the medians and their ratio.
+    """Time alternating rounds of floor and steps; record the medians and their ratio.
 
-    A round of either is long against what an operating system gives a process at a time. On a
-    machine with other work, shorter ones would be interrupted in the steps and never in the floor.
+    A round of either is longer than a time slice of the operating system. On a
+    machine with other work, shorter rounds would be interrupted in the steps and not in the floor.
     """
     floor = Floor(case.net, case.X[: case.batch])
     floor.run(case.steps)
@@ -127,7 +127,7 @@ def note_ratio(benchmark: Any, case: Case, way: Compiled) -> None:
 
 
 def test_floor(benchmark: Any, case: Case) -> None:
-    """Time the matrix products alone, as a row of the same group."""
+    """Time the matrix products alone, in the same group."""
     floor = Floor(case.net, case.X[: case.batch])
     floor.run(1)
     size = np.abs(floor.expected()).max()
@@ -142,7 +142,7 @@ EPOCHS = STEPS | {FASTBP: Trained}
 
 @pytest.mark.parametrize("path", EPOCHS)
 def test_epoch(benchmark: Any, case: Case, path: str) -> None:
-    """Time an epoch from the start weights; NumPy is given the order, fastbp makes its own."""
+    """Time an epoch from the start weights; NumPy receives the order of rows, fastbp shuffles."""
     assert_same_work(case.few, EPOCHS[path])
     describe(benchmark, case, "epoch", path)
     way = EPOCHS[path](case)
@@ -150,7 +150,7 @@ def test_epoch(benchmark: Any, case: Case, path: str) -> None:
 
 
 def describe(benchmark: Any, case: Case, subject: str, path: str) -> None:
-    """Name the group, and note what the report needs."""
+    """Name the group, and record the facts for the report."""
     benchmark.group = f"{subject} {case.label} ({case.steps} steps a round)"
     benchmark.extra_info.update(
         subject=subject,

@@ -1,10 +1,10 @@
-"""The pieces of a step, one by one: dense forward and backward, ReLU mask, softmax, Adam.
+"""The parts of a step: dense forward and backward, ReLU mask, softmax, Adam.
 
-Three ways for each. Naive NumPy makes a new array at every operation, as ``reference`` and the
-notes do. Vectorised NumPy writes into arrays made beforehand, as well as NumPy can. fastbp is the
-kernel, called from Python. All have the same float32 input and one thread; the ReLU mask, the
-softmax and Adam work in place, so a round goes on from where the last one ended, which costs the
-same: none of them branches on a value.
+Each is timed on three paths. Naive NumPy creates a new array in every operation, as ``reference``
+and the notes do. Vectorised NumPy writes into arrays that are allocated before. fastbp is the
+kernel, called from Python. All have the same float32 input and one thread. The ReLU mask, the
+softmax and Adam work in place, so each round continues with the result of the last, which takes the
+same time, because none of them branches on a value.
 """
 
 from collections.abc import Callable
@@ -31,7 +31,7 @@ HYPER = (1e-3, 0.9, 0.999, 1e-8)  # lr, beta1, beta2, epsilon
 
 
 def normal(*shape: int) -> Array:
-    """Make the same float32 numbers at every call."""
+    """Return float32 numbers, the same at every call."""
     return np.random.default_rng(0).standard_normal(shape, dtype=np.float32)
 
 
@@ -164,7 +164,7 @@ CASES = [
 def test_kernel(
     benchmark: Any, formula: str, ways: Callable[..., Ways], shape: tuple[int, ...], path: str
 ) -> None:
-    """Time one formula at one shape; fresh arrays for the check, and for the timing."""
+    """Time one formula at one shape, with new arrays for the check and for the timing."""
     expected, got = ways(*shape)[NAIVE](), ways(*shape)[path]()
     for one, other in zip(
         *([part] if isinstance(part, np.ndarray) else part for part in (expected, got)), strict=True

@@ -1,6 +1,6 @@
-"""A Python loop of one's own: forward, a loss in NumPy, backward, step; against PyTorch.
+"""A custom training loop, compared with PyTorch: forward, a loss in NumPy, backward, step.
 
-What the loop costs beside its kernels is the time of a round less that of the three plans alone.
+The overhead of the loop is the time of a round minus that of its three plans.
 """
 
 import itertools
@@ -27,7 +27,7 @@ def data() -> tuple[Any, Any]:
 
 
 def fastbp_round() -> tuple[Callable[[], None], fastbp.Network, fastbp.Stepper]:
-    """Make a round of a loop with fastbp."""
+    """Return a function for one round of the loop in fastbp."""
     (X, y), net = data(), fastbp.Network(SIZES, loss="squared_error", seed=0)
     stepper, rows = fastbp.Stepper(net, fastbp.Adam(1e-3)), np.float32(ROWS)
 
@@ -39,7 +39,7 @@ def fastbp_round() -> tuple[Callable[[], None], fastbp.Network, fastbp.Stepper]:
 
 
 def torch_round() -> Callable[[], None]:
-    """Make the same round with PyTorch's fused Adam, from the same weights."""
+    """Return the same round with PyTorch's fused Adam, from the same weights."""
     torch = pytest.importorskip("torch")
     torch.set_num_threads(1)
     layers = []
@@ -61,7 +61,7 @@ def torch_round() -> Callable[[], None]:
 
 
 def best_us(function: Callable[[], Any]) -> float:
-    """Microseconds of a call, the best of several turns."""
+    """Return the microseconds of a call, the minimum of several rounds."""
 
     def many() -> None:
         for _ in range(REPEATS):
@@ -71,7 +71,7 @@ def best_us(function: Callable[[], Any]) -> float:
 
 
 def test_own_loop(benchmark: Any) -> None:
-    """Time a round of the loop, and what it costs beside the kernels."""
+    """Time a round of the loop, and its overhead."""
     once, net, stepper = fastbp_round()
     benchmark.extra_info.update(subject="own loop", path="fastbp", precision="float32")
     benchmark.pedantic(once, rounds=20 if benchmark.enabled else 1, iterations=REPEATS)

@@ -1,4 +1,4 @@
-"""Fits side by side: two in two Python threads, against one."""
+"""Two fits in two Python threads, compared with one fit."""
 
 import statistics
 import time
@@ -14,12 +14,12 @@ from fastbp.plan.processors import processors
 pytestmark = pytest.mark.benchmark(disable_gc=True)
 
 FITS = 2
-SECONDS = 0.4  # that a fit is to take
+SECONDS = 0.4  # duration of a fit
 TURNS = 7
 
 
 def fit(seed: int, sizes: tuple[int, ...], batch: int, epochs: int) -> float:
-    """Train a network on one thread; returns the last epoch's loss."""
+    """Train a network on one thread; return the loss of the last epoch."""
     random = np.random.default_rng(0)
     X = random.standard_normal((20 * batch, sizes[0]), dtype=np.float32)
     y = random.integers(0, sizes[-1], len(X))
@@ -29,7 +29,7 @@ def fit(seed: int, sizes: tuple[int, ...], batch: int, epochs: int) -> float:
 
 
 def timed(pool: ThreadPoolExecutor, fits: int, *how: Any) -> tuple[float, list[float]]:
-    """Time so many fits at once, in seconds; and their losses."""
+    """Return the seconds of several fits at once, and their losses."""
     start = time.perf_counter()
     losses = list(pool.map(lambda seed: fit(seed, *how), range(fits)))
     return time.perf_counter() - start, losses
@@ -37,7 +37,7 @@ def timed(pool: ThreadPoolExecutor, fits: int, *how: Any) -> tuple[float, list[f
 
 @pytest.mark.parametrize(("sizes", "batch"), [((2, 64, 3), 300), ((64, 100, 10), 200)])
 def test_fits_side_by_side(benchmark: Any, sizes: tuple[int, ...], batch: int) -> None:
-    """Time one fit and two in turn; each comes to what it comes to alone."""
+    """Time one fit and two fits alternately; the losses must be those of a single fit."""
     if processors() < FITS:
         pytest.skip("needs two processors")
     with ThreadPoolExecutor(FITS) as pool:

@@ -1,8 +1,8 @@
 """fastbp against other libraries, on the grid: one thread each, and all processors.
 
-``peers.py`` does the work, in a process of its own for each number of threads. A library that is
-not installed is left out. What pytest-benchmark times itself is that process, with the imports and
-compilations that the times of the steps leave out.
+``peers.py`` measures, in a separate process for each number of threads. A library that is not
+installed is omitted. pytest-benchmark itself times the whole process, with the imports and
+compilations that are not part of the times of steps.
 """
 
 import functools
@@ -27,12 +27,12 @@ TIMEOUT = 1200
 
 
 def run(threads: int, *options: str) -> Any:
-    """Start ``peers.py``, held to ``threads``; returns what it printed."""
+    """Run ``peers.py`` with ``threads`` threads; return its output."""
     names = ("OMP_NUM_THREADS", "OPENBLAS_NUM_THREADS", "MKL_NUM_THREADS")
     environment = os.environ | dict.fromkeys(names, str(threads))
     environment |= {
         "JAX_PLATFORMS": "cpu",
-        "TORCHINDUCTOR_COMPILE_THREADS": "1",  # or processes wait beside what is timed
+        "TORCHINDUCTOR_COMPILE_THREADS": "1",  # or worker processes would run in parallel
         "PYTHONPATH": str(Path(fastbp.__file__).parents[1]),
     }
     command = [sys.executable, peers.__file__, "--threads", str(threads), *options]
@@ -45,13 +45,13 @@ def run(threads: int, *options: str) -> Any:
 
 @functools.cache
 def checked() -> dict[str, dict[str, float]]:
-    """Take a few steps on every path, once for all tests."""
+    """Return the errors of all paths after a few steps, computed once for all tests."""
     return dict(run(THREADS[-1], "--check"))
 
 
 @pytest.mark.parametrize("path", [*peers.PATHS, FASTBP])
 def test_same_work(path: str) -> None:
-    """Hold a path to the naive one: the same loss, and parameters that moved to the same place."""
+    """Check that a path gives the same loss and nearly the same parameters as the naive one."""
     if path not in peers.installed():
         pytest.skip(f"{path} is not installed")
     off = checked()[path]
@@ -61,9 +61,9 @@ def test_same_work(path: str) -> None:
 
 @pytest.mark.parametrize("threads", THREADS)
 def test_peers(benchmark: Any, threads: int) -> None:
-    """Time all paths on all rows of the grid; losses of an epoch must agree on each."""
+    """Time all paths on all rows of the grid; the losses of an epoch must agree."""
     if not benchmark.enabled:
-        pytest.skip("only where times are asked for")
+        pytest.skip("only with --benchmark-only")
     benchmark.extra_info.update(subject="peers", threads=threads)
     results: list[Any] = []
     benchmark.pedantic(lambda: results.append(run(threads)), rounds=1)

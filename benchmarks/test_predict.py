@@ -1,4 +1,4 @@
-"""Prediction by a trained network, called from Python: one row, and many."""
+"""Prediction by a network, called from Python, for one row and for many."""
 
 from collections.abc import Callable
 from typing import Any
@@ -15,7 +15,7 @@ SIZES = (64, 100, 10)
 
 
 def in_numpy(net: fastbp.Network, X: Any) -> Any:
-    """Compute what ``net.forward`` does: probabilities (n, K)."""
+    """Return the probabilities (n, K) of ``net.forward``, computed with NumPy."""
     (W1, W2), (b1, b2) = net.weights, net.biases
     z = np.maximum(X @ W1 + b1, 0) @ W2 + b2
     p = np.exp(z - z.max(axis=1, keepdims=True))
@@ -31,7 +31,7 @@ WAYS: dict[str, Callable[[fastbp.Network, Any], Any]] = {
 @pytest.mark.parametrize("path", WAYS)
 @pytest.mark.parametrize("rows", [1, 100, 10_000, 1_000_000])
 def test_predict(benchmark: Any, rows: int, path: str) -> None:
-    """Time a call; fastbp takes all processors where there are many rows, NumPy one."""
+    """Time a call; for many rows fastbp uses all processors, NumPy one."""
     rows = rows if benchmark.enabled else min(rows, 1000)
     net = fastbp.Network(SIZES, seed=0)
     X = np.random.default_rng(0).standard_normal((rows, SIZES[0]), dtype=np.float32)

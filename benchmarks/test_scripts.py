@@ -1,9 +1,9 @@
-"""Code as the notes write it: a whole training script, and gradient descent sample by sample.
+"""Scripts as the notes write them: a whole training script, and gradient descent sample by sample.
 
-The script is the one that courses end with: a spiral of three arms, two dense layers, Adam whose
-learning rate decays, all rows in every step, 10,001 steps, a line printed at every hundredth. It
-runs on plain NumPy classes and on ``fastbp.scratch``, called layer by layer by the same lines of
-Python, and through ``Model``, whose loop is compiled.
+The script is that of the notes: a spiral of three arms, two dense layers, Adam with a decaying
+learning rate, all rows in every step, 10,001 steps, one line printed every 100 steps. It is run
+with plain NumPy classes, with ``fastbp.scratch`` layer by layer in the same lines of Python, and
+with ``Model``, whose loop is compiled.
 """
 
 import contextlib
@@ -30,12 +30,12 @@ from fastbp.reference import scratch as reference_scratch
 Array = np.ndarray[Any, Any]
 
 STEPS = 10_001
-CHECKED = 15  # steps where nothing is timed; after 30 NumPy's float32 is 3e-4 off its float64
+CHECKED = 15  # steps of a check; after 30, NumPy's float32 differs from its float64 by 3e-4
 TURNS = 5
 
 
 def by_layers(classes: ModuleType, X: Array, y: Array, steps: int) -> tuple[float, float]:
-    """Train layer by layer; returns the last loss and accuracy."""
+    """Train layer by layer; return the last loss and accuracy."""
     np.random.seed(0)
     hidden, activation = classes.Layer_Dense(2, 64), classes.Activation_ReLU()
     output = classes.Layer_Dense(64, 3)
@@ -64,7 +64,7 @@ def by_layers(classes: ModuleType, X: Array, y: Array, steps: int) -> tuple[floa
 
 
 def by_model(X: Array, y: Array, steps: int) -> tuple[float, float]:
-    """Train the same network through ``Model``."""
+    """Train the same network with ``Model``."""
     np.random.seed(0)
     model = scratch.Model()
     model.add(scratch.Layer_Dense(2, 64))
@@ -89,7 +89,7 @@ PATHS: dict[str, Callable[[Array, Array, int], tuple[float, float]]] = {
 
 
 def quietly(path: str, X: Array, y: Array, steps: int) -> tuple[float, float]:
-    """Run a script, its lines formatted but not shown."""
+    """Run a script without showing its output."""
     with contextlib.redirect_stdout(io.StringIO()) as lines:
         result = PATHS[path](X, y, steps)
     assert len(lines.getvalue().splitlines()) >= steps // 100
@@ -106,12 +106,12 @@ def seconds(function: Callable[..., Any], *arguments: Any) -> float:
 @pytest.mark.parametrize("path", PATHS)
 @pytest.mark.parametrize("precision", ["float64", "float32"])
 def test_script(benchmark: Any, precision: str, path: str) -> None:
-    """Time the script on one path; on the last, then, on all of them in turn."""
+    """Time the script on one path; with the last path, time all of them alternately."""
     X, y = spiral_data(100, 3, seed=0)
     X = X.astype(precision)
     start, at = (quietly(name, X, y, CHECKED) for name in (NUMPY_CLASSES, path))
-    # Both took the same steps: after so few, losses are apart by rounding only, and at most one of
-    # the 300 points lies so near a border that rounding moves it.
+    # Both took the same steps: after so few, the losses differ only by rounding, and at most one of
+    # the 300 points is so close to a border that rounding changes its class.
     assert at[0] == pytest.approx(start[0], rel=1e-5 if precision == "float32" else 1e-9)
     assert at[1] == pytest.approx(start[1], abs=1.5 / len(X))
     benchmark.group = f"a from-scratch script of {STEPS:,} steps, {precision}"
@@ -137,7 +137,7 @@ def test_script(benchmark: Any, precision: str, path: str) -> None:
         }
 
 
-# ---- Seed 002: one sample, one step, and so on
+# ---- Seed 002: gradient descent with batches of one sample
 
 ROWS, RATE = 6_700, 1e-3
 REPEATS = 50
@@ -145,15 +145,15 @@ SIZES = 2, 3, 2
 
 
 def samples() -> tuple[Array, Array]:
-    """Make inputs in the unit square and targets of the notes' form, a hundredth of their size."""
+    """Return inputs in the unit square and targets of the notes, divided by 100."""
     X = np.random.default_rng(0).random((ROWS, 2))
     return X, 3 * np.exp(np.sin(X))
 
 
 def loops(params: list[Array], X: Array, T: Array) -> float:
-    """Go through the samples as the notes do: products for a column, loops for each gradient.
+    """Train on the samples as the notes do: products for a column, loops for each gradient.
 
-    Returns the mean loss, as every path does.
+    Return the mean loss, as every path does.
     """
     W1, b1, W2, b2 = params
     loss = 0.0
@@ -181,7 +181,7 @@ def loops(params: list[Array], X: Array, T: Array) -> float:
 
 
 def arrays(params: list[Array], X: Array, T: Array) -> float:
-    """Do the same with array operations for each sample's gradients."""
+    """Do the same with array operations for the gradients of each sample."""
     W1, b1, W2, b2 = params
     loss = 0.0
     for row, target in zip(X, T, strict=True):
@@ -198,7 +198,7 @@ def arrays(params: list[Array], X: Array, T: Array) -> float:
 
 
 class Epoch:
-    """One epoch of one sample a step, from the same start weights each time."""
+    """One epoch with one sample in each step, always from the same start weights."""
 
     def __init__(self, path: str) -> None:
         self.path, (self.X, self.T) = path, samples()
@@ -212,12 +212,12 @@ class Epoch:
         self.steps = Steps(problem, self.net.params, optimizer.state(self.start.size, "d"))
 
     def columns(self) -> list[Array]:
-        """Give the parameters features first, as the notes have them."""
+        """Return the parameters features first, as in the notes."""
         pairs = zip(self.net.weights, self.net.biases, strict=True)
         return [part for W, b in pairs for part in (W.T, b[:, None])]
 
     def run(self) -> float:
-        """Go through the samples; returns the mean loss."""
+        """Train on the samples; return the mean loss."""
         self.net.params[:] = self.start
         if self.path != ONE_CALL:
             return {LOOPS: loops, PER_SAMPLE: arrays}[self.path](self.columns(), self.X, self.T)
@@ -236,7 +236,7 @@ def test_per_sample(benchmark: Any, path: str) -> None:
     benchmark.pedantic(way.run, rounds=5 if benchmark.enabled else 1)
     if benchmark.enabled and path == ONE_CALL:
         slow, times = Epoch(LOOPS), []
-        for _ in range(TURNS):  # the one call takes 2 ms, so it is made many times
+        for _ in range(TURNS):  # a call takes 2 ms, so it is repeated
             many = timeit.timeit(way.run, number=REPEATS) / REPEATS
             times.append(seconds(slow.run) / many)
         benchmark.extra_info["ratio"] = statistics.median(times)

@@ -1,7 +1,7 @@
-"""A table on disk, from the shell to a folder with all that was learnt: where the time goes.
+"""The time of ``fastbp train`` on a large table, by its parts.
 
-The command is started as users start it; what it printed of its seconds is kept. One run before
-compiles, so that this is not counted.
+The command runs in a shell, and the seconds that it prints are recorded. An earlier run has
+compiled the kernels.
 """
 
 import os
@@ -19,7 +19,7 @@ import fastbp
 pytestmark = pytest.mark.benchmark(group="tables", disable_gc=True)
 
 ROWS, FEW_ROWS, EPOCHS = 1_000_000, 5_000, 10
-NUMBERS, WHOLES, CATEGORIES = 14, 3, 2  # and the target: 20 columns
+NUMBERS, WHOLES, CATEGORIES = 14, 3, 2  # with the target, 20 columns
 THREADS = 2
 PARTS = ("reading", "preparing", "evaluating", "writing", "drawing")
 
@@ -45,7 +45,7 @@ def write(path: Path, rows: int) -> None:
 
 
 def train(path: Path) -> str:
-    """Train on a table from the shell; returns what was printed."""
+    """Train on a table from the shell; return the output."""
     command = [sys.executable, "-m", "fastbp", "train", path.name, "--target", "target"]
     command += ["--epochs", str(EPOCHS), "--threads", str(THREADS), "--out", "run"]
     environment = os.environ | {"PYTHONPATH": str(Path(fastbp.__file__).parents[1])}

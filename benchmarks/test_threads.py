@@ -1,8 +1,8 @@
-"""Steps taken by one thread and by all, and how near the largest come to a large product.
+"""Steps on one thread and on all, and the rate of the largest ones compared with a large product.
 
-Paths take turns in one process, and the shortest of their rounds are compared: threads that meet in
-every step are held up whenever another process, or another machine on the same processor, takes one
-of theirs. How many threads fastbp takes by itself is noted beside them.
+Paths alternate in one process, and the minima of their rounds are compared, because threads that
+wait for each other in every step are delayed whenever another process uses one of their processors.
+The number of threads that fastbp chooses is recorded, too.
 """
 
 import math
@@ -30,7 +30,7 @@ ROUND_SECONDS = 0.05
 
 @pytest.mark.parametrize("row", GRID, ids=[f"{row}x{row.batch}" for row in GRID])
 def test_threads(benchmark: Any, row: Row) -> None:
-    """Time epochs by one thread and by all in turn; both must come to the same loss."""
+    """Time epochs on one thread and on all alternately; both must give the same loss."""
     case = Case(row, row.rows if benchmark.enabled else 4 * row.batch)
     ways = {threads: Compiled(case, threads) for threads in (1, processors())}
     losses = [way.run() for way in ways.values()]
@@ -65,7 +65,7 @@ def multiply(a: Any, b: Any, out: Any) -> None:
 
 @pytest.mark.parametrize("threads", sorted({1, processors()}))
 def test_rate(benchmark: Any, threads: int) -> None:
-    """Time the largest steps and a large product, each thread its share of the rows, in turn."""
+    """Time the largest steps and a large product alternately; threads divide the rows."""
     row, size = GRID[-1], LARGE if benchmark.enabled else 60
     case = Case(row, row.rows if benchmark.enabled else row.batch)
     way = Compiled(case, threads)
@@ -101,6 +101,6 @@ def test_rate(benchmark: Any, threads: int) -> None:
 
 
 def work_of_products(row: Row) -> float:
-    """Count the operations of a step's matrix products; the first layer sends nothing back."""
+    """Return the floating-point operations of a step's products, without dX of the first layer."""
     weights = [M * N for M, N in zip(row.sizes[:-1], row.sizes[1:], strict=True)]
     return 2.0 * row.batch * (3 * sum(weights) - weights[0])
