@@ -91,8 +91,16 @@ def tiled_gradient(x: Matrix, delta: Matrix, dW: Matrix) -> None:
 @kernel
 def transpose(a: Matrix, out: Matrix) -> None:
     """``out`` (N, M) = ``a`` (M, N), transposed."""
-    for j in range(out.shape[0]):
-        for i in range(out.shape[1]):
+    M, N = a.shape
+    blocked = M - M % 4
+    for i in range(0, blocked, 4):  # four rows at a time write four neighbours of ``out``
+        for j in range(N):
+            out[j, i] = a[i, j]
+            out[j, i + 1] = a[i + 1, j]
+            out[j, i + 2] = a[i + 2, j]
+            out[j, i + 3] = a[i + 3, j]
+    for i in range(blocked, M):
+        for j in range(N):
             out[j, i] = a[i, j]
 
 
