@@ -241,12 +241,14 @@ def class_targets(y: Any, rows: int, classes: int, dtype: Any) -> Array:
     outside = (targets < 0) | (targets > 1)
     if outside.any():
         index = _first(outside)
-        raise ValueError(f"{_place('y', index)} is {array[index]}; probabilities are 0 to 1")
+        raise ValueError(
+            f"{_place('y', index)} is {array[index]}; probabilities must be from 0 to 1"
+        )
     sums = targets.sum(axis=1)
     off = np.abs(sums - 1) > 1e-3
     if off.any():
         row = _first(off)[0]
-        raise ValueError(f"row {row} of y sums to {sums[row]:g}; probabilities sum to 1")
+        raise ValueError(f"row {row} of y sums to {sums[row]:g}; probabilities must sum to 1")
     labels = targets.argmax(axis=1)
     if rows and np.all(targets[np.arange(rows), labels] == 1):
         return for_kernels(labels.astype(np.int64, copy=False))
@@ -268,7 +270,7 @@ def values(y: Any, rows: int, columns: int, dtype: Any, low: float, high: float)
     if outside.any():
         index = _first(outside)
         span = f"at least {low:g}" if high == math.inf else f"from {low:g} to {high:g}"
-        raise ValueError(f"{_place('y', index)} is {array[index]}; this loss needs targets {span}")
+        raise ValueError(f"{_place('y', index)} is {array[index]}; it must be {span} for this loss")
     return targets
 
 
@@ -285,6 +287,15 @@ def weights(sample_weight: Any, rows: int, dtype: Any) -> Array | None:
     if rows and not (array > 0).any():
         raise ValueError("sample_weight is 0 everywhere; at least one weight must be above 0")
     return array
+
+
+def total_weight(rows: str, weights: Array | None) -> None:
+    """Raise ValueError if the ``rows`` have no weight, so that their mean loss is undefined."""
+    if weights is not None and not weights.sum(dtype=np.float64) > 0:
+        raise ValueError(
+            f"the {len(weights)} {rows} rows have a total sample_weight of {weights.sum():g}; it "
+            "must be above 0"
+        )
 
 
 def unknown(kind: str, name: object, known: Iterable[str]) -> ValueError:

@@ -143,6 +143,7 @@ class BasePerceptron(StochasticFit, LBFGSFit):
         self._in_parts = incremental
         if self.early_stopping and held is None:
             data, held = self._split(data, weights, X, y)
+        self._check_scoring(held)
         if self.early_stopping and continues and not incremental:
             # As in scikit-learn, which keeps the last weights if no score of this fit is better.
             self._best_params = self._net.params

@@ -266,6 +266,13 @@ class MLPClassifier(ClassifierMixin, BasePerceptron):  # type: ignore[misc]
 
     def _set_classes_of_first_part(self, y: Any, classes: Any) -> None:
         """Set the classes at the first call of ``partial_fit``."""
+        if isinstance(self.class_weight, str):
+            raise ValueError(
+                f"class_weight={self.class_weight!r} is not supported for partial_fit, which sees "
+                "only a part of the rows. Compute the weights of the classes from all rows, with "
+                "sklearn.utils.class_weight.compute_class_weight('balanced', classes=classes, "
+                "y=y), and pass them as a dict"
+            )
         if _check_partial_fit_first_call(self, classes):
             kind = type_of_target(y)
             parts = (

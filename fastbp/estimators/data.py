@@ -106,7 +106,9 @@ class PerceptronData(PerceptronWeights):
         checked_X, checked_y = self._arrays(X, y, reset=False)
         weights = _check_sample_weight(more[0], checked_X) if more else None
         targets = self._targets(checked_y, incremental=True, reset=False)
-        return HeldOut(self._data(checked_X, targets, weights), X, y)
+        held = self._data(checked_X, targets, weights)
+        checks.total_weight("held-out", held.weights)
+        return HeldOut(held, X, y)
 
     def _split(self, data: Data, weights: Array | None, X: Any, y: Any) -> tuple[Data, HeldOut]:
         """Hold out ``validation_fraction`` of the rows, the same rows as scikit-learn.
@@ -127,13 +129,16 @@ class PerceptronData(PerceptronWeights):
         columns = self._net.sizes[0]
         own_weights = None if weights is None else weights[held].astype(self._net.dtype)
         held_data = rows_of(data, held, columns)._replace(weights=own_weights)
+        checks.total_weight("held-out", own_weights)
         given = X, y
         if self.scoring not in (None, "loss"):  # scorers take the data as given
             given = tuple(
                 _safe_indexing(part.tocsr() if sparse.issparse(part) else part, held)
                 for part in given
             )
-        return rows_of(data, kept, columns), HeldOut(held_data, *given)
+        kept_data = rows_of(data, kept, columns)
+        checks.total_weight("training", kept_data.weights)
+        return kept_data, HeldOut(held_data, *given)
 
     def _infer(self, X: Any, *, linked: bool = True) -> Array:
         """Compute the outputs (n, K) of the network for ``X``; if not ``linked``, z."""

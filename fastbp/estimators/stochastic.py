@@ -6,7 +6,7 @@ from collections.abc import Callable
 from typing import Any
 
 import numpy as np
-from sklearn.exceptions import ConvergenceWarning
+from sklearn.exceptions import ConvergenceWarning, UndefinedMetricWarning
 from sklearn.metrics import check_scoring
 
 from fastbp.arrays import Array
@@ -102,7 +102,21 @@ class StochasticFit(PerceptronData):
                 else:
                     stopped = self._after_epoch(held, callbacks, incremental)
         if self.early_stopping and (stopped or not incremental):
+            self._restore_best()
+
+    def _restore_best(self) -> None:
+        """Restore the weights with the best score; without a finite score, keep the last ones."""
+        assert self.best_validation_score_ is not None
+        if np.isfinite(self.best_validation_score_):
             self._net.params[:] = self._best_params
+            return
+        self.best_validation_score_ = float("nan")
+        warnings.warn(
+            f"no validation score was finite (scoring={self.scoring!r}); the weights of the last "
+            "epoch are kept",
+            UndefinedMetricWarning,
+            stacklevel=5,
+        )
 
     def _new_orders(self, rows: int) -> Callable[[], Array]:
         """Return the function that shuffles the rows for the next epoch as scikit-learn does."""
@@ -175,19 +189,47 @@ class StochasticFit(PerceptronData):
         elif self.scoring == "loss":
             score = -loss
         else:
-            weights = held.data.weights
-            weighted = {} if weights is None else {"sample_weight": weights}
-            score = float(check_scoring(self, self.scoring)(self, held.X, held.y, **weighted))
+            score = self._scorer_result(held)
         self.validation_loss_curve_.append(loss)
         self.validation_scores_.append(score)
         if self.verbose:
             print(f"Validation score: {score:f}")
         if self.early_stopping:
             assert self.best_validation_score_ is not None
-            self._count(score < self.best_validation_score_ + self.tol)
+            threshold = self.best_validation_score_ + self.tol
+            self._count(not (np.isfinite(score) and score >= threshold))
             if score > self.best_validation_score_:
                 self.best_validation_score_ = score
                 self._best_params = self._net.params.copy()
+
+    def _scorer_result(self, held: HeldOut) -> float:
+        """Return the result of the scorer ``scoring`` on the held-out rows."""
+        weights = held.data.weights
+        weighted = {} if weights is None else {"sample_weight": weights}
+        return float(check_scoring(self, self.scoring)(self, held.X, held.y, **weighted))
+
+    def _check_scoring(self, held: HeldOut | None) -> None:
+        """Score the held-out rows before training, to raise the scorer's errors now.
+
+        Raises
+        ------
+        ValueError
+            If a scorer of scikit-learn is undefined on these rows. A user's own function may be
+            undefined for an untrained network only.
+        """
+        if held is None or self.scoring in (None, "loss") or self.validation_scores_ is not None:
+            return
+        with warnings.catch_warnings():
+            warnings.simplefilter("ignore")
+            score = self._scorer_result(held)
+        if isinstance(self.scoring, str) and not np.isfinite(score):
+            distinct = np.unique(np.asarray(held.y))
+            values = f"the value {distinct[0]!r} only" if len(distinct) == 1 else "their targets"
+            raise ValueError(
+                f"scoring={self.scoring!r} is {score} on the {row_count(held.data.X)} held-out "
+                f"rows, with {values}: use a larger validation_fraction, other validation_data, or "
+                "another scoring"
+            )
 
     def _diverged(self) -> bool:
         """End a fit whose loss is no longer finite; the best weights, if any, are kept."""

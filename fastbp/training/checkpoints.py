@@ -62,7 +62,7 @@ class Checkpoints:
         checks.whole("keep", self.keep, 1)
 
     def due(self, seconds: float, epochs: int) -> bool:
-        """Whether to write one, so many seconds and epochs after the last."""
+        """Whether a checkpoint is due, ``seconds`` and ``epochs`` after the last one."""
         timed = self.seconds is not None and seconds >= self.seconds
         return timed or (self.epochs is not None and epochs >= self.epochs)
 

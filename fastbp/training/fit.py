@@ -2,6 +2,7 @@
 
 import contextlib
 import time
+import warnings
 from typing import Any, NamedTuple
 
 import numpy as np
@@ -106,6 +107,12 @@ class Fit:
         stopping = options.early_stopping
         if stopping is not None and stopping.restores and history.best_params is not None:
             self.net.params[:] = history.best_params
+        if best is not None and not best.epoch and history.validation_loss:
+            warnings.warn(
+                f"no validation loss was finite (the last is {history.validation_loss[-1]}); the "
+                "weights of the last epoch are kept",
+                stacklevel=3,
+            )
         return history
 
     def _loop(self, begin: float, reporter: Any, interrupted: Any) -> None:
@@ -135,7 +142,7 @@ class Fit:
             chunk = max(1, min(8 * chunk, int(CHUNK_SECONDS / seconds_per_step)))
 
     def _steps_to_pause(self) -> int:
-        """Return the number of steps until the next evaluation, callback or checkpoint by epochs."""
+        """Return the steps left in the epoch, if Python acts after each epoch, or in the run."""
         options, steps = self.options, self.steps
         checkpoints = options.checkpoints
         each_epoch = bool(options.callbacks) or self.held_out is not None
@@ -198,8 +205,8 @@ class Fit:
         """Set ``history.stopped`` if early stopping or a callback ends training."""
         options, history = self.options, self.history
         if self.best is not None:
-            epochs_since_best = self.best.update(self.net.params, history)
-            if options.early_stopping is not None and epochs_since_best >= options.early_stopping.patience:
+            age = self.best.update(self.net.params, history)
+            if options.early_stopping is not None and age >= options.early_stopping.patience:
                 history.stopped = "early stopping"
         if stop_requested([callback(self.net, history) for callback in options.callbacks]):
             history.stopped = "callback"
@@ -251,6 +258,9 @@ def _held_out(
     checks.real("validation_fraction", fraction, 0.0, 1.0, open_ends="low high")
     assert isinstance(data.X, np.ndarray)
     kept, held = split(data.X, data.y, fraction, seed)
+    if data.weights is not None:
+        checks.total_weight("held-out", data.weights[held])
+        checks.total_weight("training", data.weights[kept])
     # X is not split, because a copy might not fit into memory.
     return HeldOut(data.X, data.y, data.weights, held), kept
 

@@ -48,7 +48,7 @@ class Stepper:
     Raises
     ------
     ValueError, TypeError
-        If an argument is not as described.
+        If an argument is invalid.
 
     Examples
     --------
@@ -193,11 +193,11 @@ class Stepper:
             arrays[name] = array
         if tensors.keys() - own.keys():
             raise ValueError(
-                f"{min(tensors.keys() - own.keys())!r} is not kept by {self.optimizer!r}"
+                f"{min(tensors.keys() - own.keys())!r} is not in the state of {self.optimizer!r}"
             )
         powers = arrays["powers"]
         if not (0 <= arrays["steps"][0] < 1 << 62 and (powers >= 0).all() and (powers <= 1).all()):
-            raise ValueError("the state must hold steps from 0 on, and powers from 0 to 1")
+            raise ValueError("in the state, steps must be at least 0 and powers from 0 to 1")
         if not all(np.isfinite(array).all() for array in arrays.values()):
             raise ValueError("the state must hold finite numbers")
         self.steps, self._rates = int(arrays["steps"][0]), np.empty(0, np.float64)
