@@ -27,7 +27,7 @@ if TYPE_CHECKING:
 __version__ = "0.2.0"
 
 # Each public name and the module that defines it, which is imported when the name is first used:
-# reading a history or a table loads neither the compiler nor BLAS, training not scikit-learn.
+# reading a history or a table does not load the compiler and BLAS, training not scikit-learn.
 _MODULES = {
     "MLPClassifier": "estimators",
     "MLPRegressor": "estimators",
@@ -106,7 +106,7 @@ def __getattr__(name: str) -> Any:
     if name not in _MODULES:
         raise AttributeError(f"module {__name__!r} has no attribute {name!r}")
     value = getattr(importlib.import_module(f"fastbp.{_MODULES[name]}"), name)
-    globals()[name] = value  # found at once from now on
+    globals()[name] = value  # this function is not called for it again
     return value
 
 

@@ -48,7 +48,7 @@ class Model:
         return self.net.inputs(self.preparation.as_is(data, self.net.dtype))
 
     def outputs(self, data: "pl.DataFrame | Array") -> Array:
-        """Return the network's outputs (n, K): probabilities, or values, standardised as the targets."""
+        """Return the network's outputs (n, K): probabilities, or values as scaled for training."""
         return self.net.forward(self.inputs(data))
 
     def predict(self, data: "pl.DataFrame | Array") -> Array:
@@ -82,7 +82,9 @@ class Model:
         try:
             net, description = Network.load_with_preparation(path, own)
         except (RecursionError, OverflowError, MemoryError) as error:
-            raise ValueError(f"{path} does not hold a network as described: {error}") from None
+            raise ValueError(
+                f"{path} does not contain the network that it describes: {error}"
+            ) from None
         if description is None:
             raise ValueError(
                 f"{path} holds a network without a description of its data; fastbp.load reads it"
@@ -91,5 +93,7 @@ class Model:
             preparation = Preparation.from_description(description)
             preparation.check_network(net.sizes[0], net.sizes[-1])
         except ValueError as error:
-            raise ValueError(f"{path} does not hold a model as described: {error}") from None
+            raise ValueError(
+                f"{path} does not contain the model that it describes: {error}"
+            ) from None
         return cls(net, preparation)

@@ -58,7 +58,7 @@ class Optimizer:
     buffers: ClassVar[int] = 0
     # The default of ``fastbp train``, chosen on held-out digits with 0 to 3 hidden layers.
     command_rate: ClassVar[float] = 1e-2
-    # Hyperparameters and the estimators' parameters that set them.
+    # For each hyperparameter, the estimators' parameter that sets it.
     in_estimators: ClassVar[dict[str, str]] = {}
 
     def __post_init__(self) -> None:
@@ -92,7 +92,7 @@ class SGD(Optimizer):
     momentum : float
         From 0 to 1.
     nesterov : bool
-        Use Nesterov's momentum; needs a momentum above 0.
+        Whether to use Nesterov's momentum, which needs a momentum above 0.
     """
 
     learning_rate: float = 1e-2

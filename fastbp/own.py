@@ -100,7 +100,7 @@ class OwnActivation:
 
     @property
     def row(self) -> Activation:
-        """A row as those of the table ``choices.activations``."""
+        """A row like those of the table ``choices.activations``."""
         forward = activations.with_slopes(self.value, self.derivative, self.name)
         backward = activations.multiply_slopes
         return Activation(self.name, forward, backward, self.rectifies, keeps_slope=True, own=self)
@@ -152,7 +152,7 @@ class OwnLoss:
 
     @property
     def row(self) -> Loss:
-        """A row as those of the table ``choices.losses``."""
+        """A row like those of the table ``choices.losses``."""
         kernel = losses.of_rows(self.function, self.name)
         row = Loss(self.name, None, kernel, "values", "loss", scratch=True, free_output=True)
         return row._replace(c=None, onnx=None, own=self)

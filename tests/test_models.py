@@ -183,7 +183,7 @@ def test_changed_descriptions_are_refused(
     change(told)
     path = tmp_path / "m.safetensors"
     first.net.save(path, preparation=told)
-    with pytest.raises(ValueError, match=r"m\.safetensors does not hold a model as described: ."):
+    with pytest.raises(ValueError, match=r"does not contain the model that it describes: ."):
         Model.load(path)
 
 
@@ -211,7 +211,7 @@ def test_changed_targets_are_refused(
     assert Model.load(path).preparation.description() == told
     change(told)
     net.save(path, preparation=told)
-    with pytest.raises(ValueError, match=r"does not hold a model as described: ."):
+    with pytest.raises(ValueError, match=r"does not contain the model that it describes: ."):
         Model.load(path)
 
 
@@ -221,7 +221,7 @@ def test_what_is_no_description_is_refused(told: Any, tmp_path: Path) -> None:
     net = Network([2, 2], seed=0)
     description = {**_described(net, tmp_path), "preparation": told}
     persistence.write_tensors(path, net.state_dict(), description, version=2)
-    with pytest.raises(ValueError, match=r"m\.safetensors does not hold a model"):
+    with pytest.raises(ValueError, match=r"m\.safetensors does not contain the model"):
         Model.load(path)
 
 

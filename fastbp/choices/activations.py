@@ -1,7 +1,7 @@
 """The table of activations: one row each, with everything that depends on the choice.
 
-A new activation needs its kernels, a twin in ``reference`` and a row here. ``fastbp.own`` makes the
-rows of users' own activations.
+A new activation needs its kernels, a twin in ``reference`` and a row here. ``fastbp.own`` creates
+the rows of users' own activations.
 """
 
 from typing import Any, NamedTuple
@@ -17,8 +17,8 @@ class Activation(NamedTuple):
     forward: Any  # kernel a = f(z + b), in place
     backward: Any  # kernel delta *= f'(z), in place; None: f' = 1
     rectifies: bool = False  # whether weights are initialised after He; otherwise after Glorot
-    keeps_slope: bool = False  # whether f'(z) is stored, as it cannot be computed from f(z)
-    torch: str = ""  # the class in torch.nn, written into model files
+    keeps_slope: bool = False  # whether f'(z) is stored, because it cannot be computed from f(z)
+    torch: str = ""  # name of the class in torch.nn
     c: str | None = None  # f(z) in C, with $f for the suffix of float32; None: it has no form in C
     onnx: Any = None  # function that adds its nodes to an ONNX graph, or None
     sklearn: str = ""  # scikit-learn's name, if it is another

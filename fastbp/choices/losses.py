@@ -1,7 +1,7 @@
-"""The table of losses: one row per loss, with everything that depends on the choice of a loss.
+"""The table of losses: one row each, with everything that depends on the choice.
 
-A new loss needs a kernel, a twin in ``reference`` and a row here. ``fastbp.own`` makes the rows of
-users' own losses.
+A new loss needs a kernel, a twin in ``reference`` and a row here. ``fastbp.own`` creates the rows
+of users' own losses.
 """
 
 from typing import Any, NamedTuple
@@ -21,18 +21,18 @@ class Loss(NamedTuple):
     formula: str = "loss, delta"  # shown in the table of a plan
     numbers: tuple[str, ...] = ()  # fields of ``Objective`` that the kernels take
     scratch: bool = False  # whether the kernels take scratch memory
-    link: Any = None  # kernel that turns z into predictions, in place; None: z are predictions
+    link: Any = None  # kernel that computes predictions from z, in place; None: z are predictions
     low: float = -float("inf")  # the smallest target
     high: float = float("inf")  # the largest target
-    pull_back: Any = losses.given_gradient  # kernel: gradient of the predictions to that of z
+    pull_back: Any = losses.given_gradient  # kernel: dLoss/dz from dLoss/dpredictions
     free_output: bool = False  # whether the last layer may have an activation
-    # The link in C: its name and f(z); for the softmax the name only. None: the loss has none.
+    # The link in C: its name and f(z); for the softmax only the name. None: it has no form in C.
     c: tuple[str, str] | None = ("identity", "z")
     onnx: Any = onnx_nodes.same  # function that adds the link's nodes to an ONNX graph, or None
     own: Any = None  # the ``OwnLoss`` of this row; None: built in
 
     def scratch_per_row(self, K: int) -> int:
-        """Return the numbers of scratch memory for each row of a batch, with ``K`` outputs."""
+        """Return the length of scratch memory per row of a batch, for ``K`` outputs."""
         if not self.scratch:
             return 0
         return losses.SCRATCH if self.own is None else losses.OWN_SCRATCH * K

@@ -85,13 +85,13 @@ def _tail_moment(graph: Graph, z: str) -> Any:
 
     Phi(-z) = e^(-z^2 / 2) q(t) / (z + 4), where q is a polynomial.
     """
-    below = graph("Add", z, graph.constant(TAIL_CENTRE))
-    t = graph("Div", graph("Sub", z, graph.constant(TAIL_CENTRE)), below)
+    denominator = graph("Add", z, graph.constant(TAIL_CENTRE))
+    t = graph("Div", graph("Sub", z, graph.constant(TAIL_CENTRE)), denominator)
     *rest, q = (graph.constant(coefficient) for coefficient in _tail_polynomial())
     for coefficient in reversed(rest):
         q = graph("Add", graph("Mul", q, t), coefficient)
     density = graph("Exp", graph("Mul", graph("Mul", z, z), graph.constant(-0.5)))
-    return graph("Mul", z, graph("Mul", density, graph("Div", q, below)))
+    return graph("Mul", z, graph("Mul", density, graph("Div", q, denominator)))
 
 
 def _tail_polynomial() -> Array:
@@ -109,5 +109,5 @@ def _tail_polynomial() -> Array:
 
 def silu(graph: Graph, z: str) -> Any:
     """Add z sigmoid(z)."""
-    # Not z sigmoid(z): onnxruntime's float32 sigmoid is never below 1e-8.
+    # As z / (1 + e^-z), because onnxruntime's float32 sigmoid is never below 1e-8.
     return graph("Div", z, graph("Add", graph("Exp", graph("Neg", z)), graph.constant(1.0)))

@@ -180,7 +180,7 @@ class Instruction:
 
 
 def inlined(function: Any) -> Any:
-    """Return a user's own function as kernels call it: inlined, and without a check of division."""
+    """Return a user's own function as kernels call it: inlined, unchecked for division by 0."""
     if interpreted():
         return function
     return _compiling().inlined(function)

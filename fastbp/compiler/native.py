@@ -77,7 +77,7 @@ def register() -> None:
 
 
 def one_thread() -> None:
-    """Compute products in one thread, whatever ``threadpool_limits`` has set.
+    """Set one thread for products, which ``threadpool_limits`` may have changed.
 
     ``threadpool_limits`` sets every OpenBLAS in the process: a fit of 64-100-10 on two threads took
     twice as long inside ``threadpool_limits(2)``.

@@ -1,10 +1,11 @@
 """Checked functions of arrays for your own code, computed by the compiled kernels.
 
 Every function checks shapes, dtypes and labels, then calls a kernel. float32 input gives float32
-results; float64 and integers give float64. ``out`` receives the result and may be an input; without
-it, a new array is allocated and no argument is changed. NaN and infinity propagate as in NumPy.
+results; float64 and integers give float64. ``out`` receives the result and may be an input (except
+in ``dense_forward``); without it, a new array is allocated and no argument is changed. NaN and
+infinity propagate as in NumPy.
 
-Code that is compiled by Numba itself calls ``fastbp.kernels`` directly.
+In functions compiled by Numba, call ``fastbp.kernels`` directly.
 """
 
 from fastbp.functional.activations import activate, activation_backward, relu, relu_backward

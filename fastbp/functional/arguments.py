@@ -1,4 +1,4 @@
-"""Checks of arguments, and results, that the functions share."""
+"""Checks of arguments and allocation of results, shared by all functions."""
 
 from typing import Any
 
@@ -24,7 +24,7 @@ def output(out: Any, like: Array, shape: tuple[int, ...]) -> Array:
 
 
 def rows_of(array: Array) -> Array:
-    """View an array of any shape as a matrix whose rows run along the last axis."""
+    """View an array of any shape as a matrix, with the last axis as columns."""
     return array.reshape(-1, array.shape[-1]) if array.ndim else array.reshape(1, 1)
 
 

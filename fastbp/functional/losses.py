@@ -39,11 +39,11 @@ def _loss(
     result = output(out, z, z.shape)
     columns = np.array(z.T, order="C")
     target = target if target.ndim == 1 else np.ascontiguousarray(target.T)
-    found = np.zeros(2, np.float64)
+    totals = np.zeros(2, np.float64)
     scratch = (np.empty(SCRATCH * B, z.dtype),) if loss.scratch else ()
-    kernel(columns, target, row_weights, *numbers, *scratch, found)
+    kernel(columns, target, row_weights, *numbers, *scratch, totals)
     np.copyto(result, columns.T)
-    return float(found[0]), result
+    return float(totals[0]), result
 
 
 def softmax_cross_entropy(
@@ -73,7 +73,7 @@ def softmax_cross_entropy(
     loss : float
         Mean over the rows of ln(sum e^z) - sum t z, weighted by ``sample_weight``.
     gradient : (B, K) array
-        (softmax(z) - t) / B.
+        (softmax(z) - t) / B; with ``sample_weight`` w, w / sum w instead of 1 / B.
 
     Raises
     ------

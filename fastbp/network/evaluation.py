@@ -8,7 +8,7 @@ import numpy as np
 from fastbp.arrays import Array
 from fastbp.plan.problem import Sparse
 
-# Rows are evaluated in blocks of about this many bytes of X.
+# Rows are evaluated in blocks of about this many bytes of X, or of the outputs of sparse X.
 BLOCK_BYTES = 1 << 24
 
 
@@ -76,7 +76,7 @@ def rows_of(X: Array | Sparse, part: slice | Array) -> Array | Sparse:
 
 
 def spread(y: Array, weights: Array | None) -> float:
-    """Return the weighted mean of the squared distances of ``y`` (n, K) from its mean."""
+    """Return the weighted mean of ``y``'s squared distances from its mean; 0 for class indices."""
     if y.ndim == 1:
         return 0.0
     exact = y.astype(np.float64)

@@ -21,11 +21,11 @@ def gradient_check(
     Parameters
     ----------
     net : Network
-        Is not changed; a float64 copy of it is checked.
+        Not changed; a float64 copy of it is checked.
     X, y, sample_weight
         As in ``Network.loss_and_gradients``; a few rows suffice.
     epsilon : float
-        How far each parameter is moved, to both sides.
+        Step by which each parameter is increased and decreased.
     **penalties
         ``l1``, ``l2``, ``dropout``, ``label_smoothing``, ``seed``.
 
@@ -34,10 +34,10 @@ def gradient_check(
     float
         The maximum over the parameters of ``|difference| / max(|analytic| + |numeric|, scale)``.
         ``scale`` is a thousandth of the largest gradient; finite differences of smaller gradients
-        are dominated by rounding. For a smooth network the result is about 1e-6 or less: the finite
-        difference has an error of epsilon^2 and the rounding error of the loss over epsilon. At a
-        kink of ReLU or of an absolute value, for example if an input and the biases are 0, the
-        result can be large.
+        are dominated by rounding. For a smooth network the result is about 1e-6 or less: the error
+        of a finite difference is of the order of epsilon^2, plus the loss's rounding error divided
+        by epsilon. At a kink of ReLU or of an absolute value, for example if an input and the
+        biases are 0, the result can be large.
     """
     twin = net.copy("float64")
     _, analytic = twin.loss_and_gradients(X, y, sample_weight, **penalties)

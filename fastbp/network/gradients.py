@@ -50,7 +50,7 @@ class BatchGradients:
             plan.random[0] = random_key(seed)
         finite = plan.run()
         loss, gradient = float(plan.totals[0]), plan.gradient.copy()
-        self.plans.give(key, plan)
+        self.plans.put_back(key, plan)
         return loss if finite else float("nan"), gradient
 
     def of_outputs(
@@ -68,7 +68,7 @@ class BatchGradients:
         gradient = plan.gradient.copy()
         dX = None if plan.dX is None else plan.dX.copy()
         if X.nbytes <= MAX_COPIED_BYTES:
-            self.plans.give(key, plan)
+            self.plans.put_back(key, plan)
         return gradient, dX, finite
 
     def _given_gradient(self, loss_row: Loss, logits: bool) -> Objective:

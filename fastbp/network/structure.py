@@ -17,13 +17,12 @@ from fastbp.plan.problem import Layout
 
 DTYPES = ("float32", "float64")
 
-
 # Attributes that are set once; another value would not fit the parameters.
 FIXED = ("sizes", "activations", "out_activation", "loss", "loss_row", "dtype", "layout")
 
 
 class Structure:
-    """Dense layers whose parameters lie in one flat buffer; ``Network`` documents the arguments."""
+    """Dense layers with all parameters in one flat buffer; ``Network`` documents the arguments."""
 
     def __init__(
         self,
@@ -39,9 +38,7 @@ class Structure:
         self.sizes = _sizes(sizes)
         rows = _hidden_activations(activation, len(self.sizes) - 2)
         self.activations = tuple(row.name for row in rows)
-        self.loss_row: Loss = (
-            loss.row if isinstance(loss, OwnLoss) else _known("loss", loss, LOSSES)
-        )
+        self.loss_row: Loss = loss.row if isinstance(loss, OwnLoss) else _row("loss", loss, LOSSES)
         self.loss = self.loss_row.name
         if self.loss == "softmax_cross_entropy" and self.sizes[-1] < 2:
             raise ValueError(
@@ -61,10 +58,10 @@ class Structure:
         self._prepare()
 
     def _prepare(self) -> None:
-        """Create what a subclass keeps beside the parameters, not saved in files and pickles."""
+        """Create the attributes of a subclass that are not saved or pickled."""
 
     def _draw_weights(self, random: np.random.Generator) -> None:
-        """Draw the initial weights: He's before activations that rectify, otherwise Glorot's."""
+        """Draw the initial weights: after He if the activation rectifies, else after Glorot."""
         rows = [*self.layout.activations, self.layout.out_activation]
         for W, row in zip(self.weights, rows, strict=True):
             if row is not None and row.rectifies:
@@ -74,10 +71,10 @@ class Structure:
                 W[:] = random.uniform(-bound, bound, W.shape)
 
     def _compile_own(self) -> None:
-        """Compile the user's own functions, so that an unusable one raises now."""
-        named: dict[str, Any] = {}
+        """Compile the user's own functions; raise ValueError if one cannot be used."""
+        by_name: dict[str, Any] = {}
         for piece in self.own:
-            if isinstance(piece, OwnActivation) and named.setdefault(piece.name, piece) != piece:
+            if isinstance(piece, OwnActivation) and by_name.setdefault(piece.name, piece) != piece:
                 raise ValueError(f"two different activations have the name {piece.name!r}")
             piece.compile(self.dtype)
 
@@ -157,7 +154,7 @@ class Structure:
 
     @property
     def link(self) -> Any:
-        """The kernel that turns z into predictions, for ``infer_checked``."""
+        """The kernel that computes predictions from z in place; None if z are the predictions."""
         return self.loss_row.link
 
     @property
@@ -167,12 +164,12 @@ class Structure:
 
     @property
     def layer_activations(self) -> tuple[Activation, ...]:
-        """The row of each layer's activation; of the last layer without the loss's link."""
+        """The row of each layer's activation; for the last layer, without the link of the loss."""
         return *self.layout.activations, self.layout.out_activation or ACTIVATIONS["identity"]
 
     @property
     def own(self) -> tuple[OwnActivation | OwnLoss, ...]:
-        """The user's own activations, layer by layer, and the loss if it is an own one."""
+        """The user's own activations, layer by layer, and the user's own loss."""
         rows: tuple[Any, ...] = (*self.layout.all_activations, self.loss_row)
         return tuple(row.own for row in rows if row.own is not None)
 
@@ -194,12 +191,12 @@ class Structure:
         """Check ``X`` and return it as (n, M) of the network's dtype, without needless copies.
 
         uint8 and memory maps keep their dtype: kernels convert their rows, and scale uint8 from
-        0 to 255 to 0 to 1.
+        [0, 255] to [0, 1].
 
         Raises
         ------
         ValueError, TypeError
-            If its shape is not (n, M) or it contains anything but finite numbers.
+            If its shape is not (n, M) or it does not consist of finite numbers.
         """
         return checks.examples("X", X, self.sizes[0], self.dtype)
 
@@ -270,8 +267,8 @@ class Structure:
                 (f"{2 * i}.bias", b.shape, starts[1][i]),
             ):
                 if name not in remaining:
-                    names = ", ".join(tensors) or "nothing"
-                    raise ValueError(f"there is no {name!r} among {names}")
+                    names = ", ".join(tensors) or "none"
+                    raise ValueError(f"{name!r} is missing; the given names are: {names}")
                 array = np.asarray(remaining.pop(name))
                 if array.shape != shape or array.dtype.kind not in "fiu":
                     raise ValueError(
@@ -280,7 +277,7 @@ class Structure:
                     )
                 params[begin : begin + array.size] = array.T.reshape(-1)
         if remaining:
-            raise ValueError(f"{min(remaining)!r} belongs to no layer of {self!r}")
+            raise ValueError(f"{min(remaining)!r} is not a parameter of {self!r}")
         self.params[:] = params
 
     def description(self) -> dict[str, Any]:
@@ -326,7 +323,9 @@ class Structure:
             net = cls(**description)
             net.load_state_dict(tensors)
         except (KeyError, MemoryError, OverflowError, TypeError, ValueError) as error:
-            raise ValueError(f"{path} does not hold a network as described: {error}") from None
+            raise ValueError(
+                f"{path} does not contain the network that it describes: {error}"
+            ) from None
         return net, preparation
 
 
@@ -355,7 +354,7 @@ def _hidden_activations(activation: Any, hidden: int) -> list[Activation]:
     """Return the rows of the hidden layers' activations."""
     if isinstance(activation, str | OwnActivation):
         return [_activation("activation", activation)] * hidden
-    rows = [_activation("activation", each) for each in _each(activation)]
+    rows = [_activation("activation", each) for each in _as_list(activation)]
     if len(rows) != hidden:
         raise ValueError(
             f"activation must be one name or one for each of the {hidden} hidden layers, not "
@@ -381,11 +380,11 @@ def _activation(kind: str, given: Any) -> Activation:
     """Return the row of an activation, given by name or as the user's own."""
     if isinstance(given, OwnActivation):
         return given.row
-    row: Activation = _known(kind, given, ACTIVATIONS)
+    row: Activation = _row(kind, given, ACTIVATIONS)
     return row
 
 
-def _known(kind: str, given: Any, table: dict[str, Any]) -> Any:
+def _row(kind: str, given: Any, table: dict[str, Any]) -> Any:
     """Return the row of a name; for a function, raise the error that names the class to use."""
     if callable(given):
         own = "OwnLoss" if kind == "loss" else "OwnActivation"
@@ -393,6 +392,6 @@ def _known(kind: str, given: Any, table: dict[str, Any]) -> Any:
     return choose(kind, given, table)
 
 
-def _each(activation: Any) -> list[Any]:
+def _as_list(activation: Any) -> list[Any]:
     """Return a sequence of activations as a list; a function becomes a list of one."""
     return [activation] if callable(activation) else list(activation)

@@ -103,7 +103,7 @@ class Gradients:
         weighted: bool = False,
         inputs: bool = False,
     ) -> GradientPlan:
-        """Take a plan out of the pool, or make one; ``give`` returns it to the pool.
+        """Take a plan out of the pool, or make one; ``put_back`` returns it to the pool.
 
         All calls have the same array ``params``; plans with the same ``key`` are interchangeable.
         """
@@ -119,6 +119,6 @@ class Gradients:
                 params, self.layout, objective, rows, targets, weighted=weighted, inputs=inputs
             )
 
-    def give(self, key: Any, plan: GradientPlan) -> None:
+    def put_back(self, key: Any, plan: GradientPlan) -> None:
         """Return a plan to the pool."""
         self._pool.setdefault(key, []).append(plan)

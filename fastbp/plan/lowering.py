@@ -154,7 +154,7 @@ class StepLowering:
     # ---------------------------------------------------------------- gradients of all threads
 
     def pieces(self) -> list[tuple[int, int, int, int]]:
-        """The part of each layer that this thread updates: some rows of W; in the last thread b, too.
+        """The part of each layer that this thread updates: some rows of W; b in the last thread.
 
         Each piece is (first row of W, number of rows, start in a flat buffer, size there).
         """

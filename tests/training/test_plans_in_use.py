@@ -118,7 +118,7 @@ def test_powers_that_cannot_be_are_refused():
     for name, wrong in (("powers", [5.0, 1.0]), ("steps", [-1]), ("steps", [1 << 62])):
         state = stepper.state_dict()
         state[name] = np.array(wrong, state[name].dtype)
-        with pytest.raises(ValueError, match="steps from 0 on, and powers from 0 to 1"):
+        with pytest.raises(ValueError, match="steps must be at least 0 and powers from 0 to 1"):
             stepper.load_state_dict(state)
 
 

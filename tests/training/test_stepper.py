@@ -108,7 +108,7 @@ def test_states_of_others_are_refused(tmp_path):
     adam.save(tmp_path / "adam.safetensors")
     with pytest.raises(ValueError, match=r"the state of Adam\(.*not of SGD\("):
         sgd.load(tmp_path / "adam.safetensors")
-    with pytest.raises(ValueError, match=r"'state.1' is not kept by SGD"):
+    with pytest.raises(ValueError, match=r"'state.1' is not in the state of SGD"):
         sgd.load_state_dict(adam.state_dict())
     state = adam.state_dict()
     with pytest.raises(ValueError, match=r"'state.0' must be \(71,\), float64; it is \(2,\)"):
