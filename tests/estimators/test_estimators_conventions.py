@@ -86,7 +86,7 @@ def test_bad_parameters_of_our_own_are_named(how, said):
 
 
 def test_other_wrong_use_is_named():
-    with pytest.raises(ValueError, match="has its own"):
+    with pytest.raises(ValueError, match="determines the activation"):
         fastbp.MLPRegressor("poisson", out_activation="relu").fit(SUGAR_X, np.exp(SUGAR_Y))
     with pytest.raises(ValueError, match="needs y >= 0; the smallest is -"):
         fastbp.MLPRegressor("poisson").fit(SUGAR_X, SUGAR_Y)
