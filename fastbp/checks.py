@@ -278,7 +278,7 @@ def weights(sample_weight: Any, rows: int, dtype: Any) -> Array | None:
     """Return sample weights (rows,), not negative and not all 0; None stays None."""
     if sample_weight is None:
         return None
-    array = vector("sample_weight", sample_weight, rows, dtype)
+    array = vector("sample_weight", sample_weight, rows, np.float64)
     if (array < 0).any():
         index = _first(array < 0)
         raise ValueError(
@@ -286,7 +286,26 @@ def weights(sample_weight: Any, rows: int, dtype: Any) -> Array | None:
         )
     if rows and not (array > 0).any():
         raise ValueError("sample_weight is 0 everywhere; at least one weight must be above 0")
-    return array
+    return for_kernels(scaled_weights(array).astype(dtype, copy=False))
+
+
+def scaled_weights(weights: Array) -> Array:
+    """Return float64 weights (n,), scaled by a power of 2 if their sums could over- or underflow.
+
+    Only the ratios of weights matter; those between 2^-100 and 2^100 are returned as they are.
+    """
+    exponent = math.frexp(float(weights.max(initial=0.0)))[1]
+    scaled: Array = np.ldexp(weights, -exponent)
+    return scaled if abs(exponent) > 100 else weights
+
+
+def row_weights(weights: Array | None, rows: int, dtype: Any) -> Array:
+    """Return the weights (rows,) divided by their sum, which must be above 0."""
+    if weights is None:
+        return np.full(rows, 1.0 / rows, dtype)
+    exact = weights.astype(np.float64)
+    shares: Array = exact / exact.sum()
+    return shares.astype(dtype)
 
 
 def total_weight(rows: str, weights: Array | None) -> None:
@@ -295,6 +314,16 @@ def total_weight(rows: str, weights: Array | None) -> None:
         raise ValueError(
             f"the {len(weights)} {rows} rows have a total sample_weight of {weights.sum():g}; it "
             "must be above 0"
+        )
+
+
+def decidable(z: Array) -> None:
+    """Raise ValueError if outputs ``z`` (n, K), from which classes are chosen, contain NaN."""
+    if z.size and math.isnan(z.max()):  # which is NaN if one element is
+        row = _first(np.isnan(z))[0]
+        raise ValueError(
+            f"the outputs for row {row} are not a number, {z[row]!r:.80}: the parameters of the "
+            "network are not finite, or too large for these inputs"
         )
 
 

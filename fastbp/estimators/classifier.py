@@ -18,6 +18,7 @@ from sklearn.utils.multiclass import (
 )
 from sklearn.utils.validation import check_is_fitted
 
+from fastbp import checks
 from fastbp.arrays import Array
 from fastbp.estimators.base import BasePerceptron, partial_fit_is_available
 from fastbp.estimators.documentation import document
@@ -283,7 +284,9 @@ class MLPClassifier(ClassifierMixin, BasePerceptron):  # type: ignore[misc]
     def predict(self, X: Any) -> Array:
         """Predict the classes of ``X`` (n, M): (n,), or 0 and 1 (n, K) for several labels."""
         check_is_fitted(self)
-        decided = self._decide(self._infer(X, linked=False))
+        z = self._infer(X, linked=False)
+        checks.decidable(z)
+        decided = self._decide(z)
         if self._kind == MULTILABEL:
             labels = decided.astype(int)
             return csr_matrix(labels) if self._sparse_labels else labels

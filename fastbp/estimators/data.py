@@ -89,7 +89,7 @@ class PerceptronData(PerceptronWeights):
         return Data(
             for_kernels(X, dtype),
             checks.for_kernels(targets if targets.ndim == 1 else targets.astype(dtype)),
-            None if weights is None else checks.for_kernels(weights.astype(dtype)),
+            None if weights is None else _for_kernels(weights, dtype),
         )
 
     def _validation_data(self, given: Any) -> HeldOut | None:
@@ -146,6 +146,13 @@ class PerceptronData(PerceptronWeights):
         X = validate_data(self, X, accept_sparse="csr", dtype=FLOATS, order="C", reset=False)
         link = self._net.link if linked else None
         return self._net.infer_checked(for_kernels(X, self._net.dtype), link)
+
+
+def _for_kernels(weights: Array, dtype: Any) -> Array:
+    """Convert checked weights (n,) for the kernels; those of scikit-learn may be negative."""
+    if (weights < 0).any():
+        return checks.for_kernels(weights.astype(dtype))
+    return checks.for_kernels(checks.scaled_weights(weights.astype(np.float64)).astype(dtype))
 
 
 def for_kernels(X: Any, dtype: Any) -> Array | Sparse:

@@ -35,7 +35,7 @@ def _loss(
         target = checks.values(y, B, K, z.dtype, loss.low, loss.high)
     kernel = loss.of_labels if target.ndim == 1 else loss.of_targets
     weights = checks.weights(sample_weight, B, z.dtype)
-    row_weights = np.full(B, 1 / B, z.dtype) if weights is None else weights / weights.sum()
+    row_weights = checks.row_weights(weights, B, z.dtype)
     result = output(out, z, z.shape)
     columns = np.array(z.T, order="C")
     target = target if target.ndim == 1 else np.ascontiguousarray(target.T)

@@ -179,6 +179,7 @@ class Network(Structure):
         if self.loss_row.output == "values":
             return self.forward(X)
         z = self.infer_checked(self._table(X), None)
+        checks.decidable(z)
         predicted = z.argmax(axis=1) if self.loss == "softmax_cross_entropy" else z > 0
         return predicted.astype(np.int64)
 
@@ -205,13 +206,9 @@ class Network(Structure):
 
         Both are NaN if all weights are 0.
         """
-        if weights is None:
-            row_weights = np.full(len(z), 1.0 / len(z), self.dtype)
-        else:
-            total = float(weights.sum(dtype=np.float64))
-            if total == 0.0:
-                return float("nan"), float("nan")
-            row_weights = (weights.astype(np.float64) / total).astype(self.dtype)
+        if weights is not None and not weights.any():
+            return float("nan"), float("nan")
+        row_weights = checks.row_weights(weights, len(z), self.dtype)
         if self._loss_of_outputs.objective.transition != self.huber_delta:
             self._loss_of_outputs = LossOfOutputs(self.objective())
         return self._loss_of_outputs(z, y, row_weights)

@@ -322,6 +322,8 @@ class Structure:
         try:
             net = cls(**description)
             net.load_state_dict(tensors)
+            if not np.isfinite(net.params).all():
+                raise ValueError("its parameters are not all finite")
         except (KeyError, MemoryError, OverflowError, TypeError, ValueError) as error:
             raise ValueError(
                 f"{path} does not contain the network that it describes: {error}"

@@ -174,3 +174,25 @@ def test_layers_are_neither_added_nor_removed(change):
         getattr(network().biases, change)([1, 2])
     with pytest.raises(AttributeError, match="one array for each layer"):
         del network().biases[0]
+
+
+@pytest.mark.parametrize("value", [np.nan, np.inf, -np.inf])
+def test_files_with_parameters_that_are_not_finite_are_refused(value, tmp_path):
+    net = network()
+    net.params[3] = value
+    net.save(tmp_path / "net.safetensors")
+    with pytest.raises(ValueError, match="parameters are not all finite"):
+        fastbp.load(tmp_path / "net.safetensors")
+
+
+@pytest.mark.parametrize("loss", ["softmax_cross_entropy", "sigmoid_cross_entropy"])
+def test_no_class_is_chosen_from_nan(loss):
+    net = network(loss=loss)
+    net.params[-1] = np.nan
+    for few in (X, X[:1]):
+        with pytest.raises(ValueError, match="outputs for row 0 are not a number"):
+            net.predict(few)
+    model = fastbp.MLPClassifier((4,), max_iter=1).initialize(X, [0, 1, 2, 1, 0])
+    model.coefs_[0][0, 0] = np.nan
+    with pytest.raises(ValueError, match="outputs for row"):
+        model.predict(X)
