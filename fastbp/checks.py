@@ -176,7 +176,8 @@ def examples(name: str, values: Any, columns: int, dtype: Any) -> Array:
     """
     mapped = isinstance(values, np.memmap) and values.flags.c_contiguous
     stays = mapped and values.dtype in _MAPPED
-    if not (isinstance(values, np.ndarray) and (values.dtype == np.uint8 or stays)):
+    values = values if isinstance(values, np.memmap) else np.asarray(values)
+    if not (values.dtype == np.uint8 or stays):
         return matrix(name, values, columns, dtype)
     array = np.asarray(values)
     _check_table(name, array, columns)

@@ -15,8 +15,9 @@ import numpy as np
 from fastbp.arrays import Array
 
 FORMAT = "fastbp"
-# Version 2 added the preparation of the data; files without one are still written as version 1.
-VERSION = 2
+# Version 2 added the preparation of the data, version 3 networks that were trained on bytes. A file
+# has the first version that can represent it.
+VERSION = 3
 
 
 class NewerVersionError(ValueError):

@@ -57,7 +57,11 @@ class Network(Structure):
     params : (P,) array
         All parameters: for each layer W, C-ordered (fan-in, fan-out), then b.
     weights, biases : lists of arrays
-        Views of ``params``, (fan-in, fan-out) and (fan-out,).
+        Views of ``params``, (fan-in, fan-out) and (fan-out,). An assignment to one of these copies
+        values; the other attributes of the structure cannot be assigned.
+    learned_bytes : bool
+        Whether ``train`` was given bytes (uint8), which are scaled from [0, 255] to [0, 1]. Such a
+        network refuses other types with numbers above 1.
 
     Raises
     ------
@@ -157,7 +161,8 @@ class Network(Structure):
     def _table(self, X: Any) -> Array:
         """Convert ``X`` for kernels, without the check for finite numbers."""
         ready = type(X) is np.ndarray and X.dtype is self.dtype and X.ndim == 2 and X.flags.carray
-        return X if ready and X.shape[1] == self.sizes[0] else self.inputs(X)
+        ready = ready and X.shape[1] == self.sizes[0] and not self.learned_bytes
+        return X if ready else self.inputs(X)
 
     def forward(self, X: Any) -> Array:
         """Compute the outputs for ``X`` (n, M): (n, K) probabilities or values.

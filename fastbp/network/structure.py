@@ -50,6 +50,8 @@ class Structure:
         last = _last_activation(out_activation, self.loss_row)
         self.out_activation = out_activation if last is None else last.name
 
+        # Whether ``train`` has seen uint8, which kernels scale to 0 to 1.
+        self.learned_bytes = False
         self.layout = Layout.of(self.sizes, tuple(rows), last, self.dtype)
         self._compile_own()
         self._params = aligned(self.layout.params, self.dtype, 0.0)
@@ -185,6 +187,7 @@ class Structure:
             out_activation=self.out_activation if last is None else last.own or last.name,
         )
         twin.params[:] = self.params
+        twin.learned_bytes = self.learned_bytes
         return twin
 
     def inputs(self, X: Any) -> Array:
@@ -198,7 +201,13 @@ class Structure:
         ValueError, TypeError
             If its shape is not (n, M) or it does not consist of finite numbers.
         """
-        return checks.examples("X", X, self.sizes[0], self.dtype)
+        array: Array = checks.examples("X", X, self.sizes[0], self.dtype)
+        if self.learned_bytes and array.dtype != np.uint8 and array.size and array.max() > 1:
+            raise ValueError(
+                "this network was trained on bytes (uint8), which are scaled to 0 to 1; X contains "
+                f"{array.max():g} in {array.dtype}: pass uint8, or numbers from 0 to 1"
+            )
+        return array
 
     def targets(self, y: Any, rows: int) -> Array:
         """Check ``y``; return class indices (n,) as int64, or (n, K) of the network's dtype.
@@ -226,12 +235,12 @@ class Structure:
         preparation : dict, optional
             Stored with the description, as JSON; see ``fastbp.Model``.
         """
-        description = self.description()
-        if preparation is None:
-            persistence.write_tensors(path, self.state_dict(), description)
-        else:
-            description["preparation"] = preparation
-            persistence.write_tensors(path, self.state_dict(), description, version=2)
+        description, version = self.description(), 1
+        if preparation is not None:
+            description["preparation"], version = preparation, 2
+        if self.learned_bytes:
+            description["learned_bytes"], version = True, 3
+        persistence.write_tensors(path, self.state_dict(), description, version=version)
 
     def state_dict(self) -> dict[str, Array]:
         """Return copies of the parameters under the names of ``torch.nn.Sequential``.
@@ -318,12 +327,14 @@ class Structure:
         """Read a network, and the preparation that was saved with it, or None."""
         tensors, description = persistence.read_tensors(path)
         preparation = description.pop("preparation", None)
+        learned_bytes = description.pop("learned_bytes", False) is True
         fill_in(description, own, path)
         try:
             net = cls(**description)
             net.load_state_dict(tensors)
             if not np.isfinite(net.params).all():
                 raise ValueError("its parameters are not all finite")
+            net.learned_bytes = learned_bytes
         except (KeyError, MemoryError, OverflowError, TypeError, ValueError) as error:
             raise ValueError(
                 f"{path} does not contain the network that it describes: {error}"

@@ -63,6 +63,8 @@ class Fit:
 
     def __init__(self, net: Network, data: Data, objective: Objective, options: Options) -> None:
         self.net, self.data, self.options = net, data, options
+        learns_bytes = data.X.dtype == np.uint8 if isinstance(data.X, np.ndarray) else False
+        self.learned_bytes = net.learned_bytes or learns_bytes
         self.checkpoints = resuming.RunCheckpoints(options.checkpoints, options.resume)
         seed = self.checkpoints.seed(options.seed)
         self.held_out, kept = _held_out(net, data, options, seed)
@@ -99,6 +101,7 @@ class Fit:
         before = self.checkpoints.begin(
             self.steps, history, best, self._description(), options.epochs
         )
+        self.net.learned_bytes = self.learned_bytes
         signals = interrupts(terminates=options.checkpoints is not None, event=options.interruption)
         reporter = _reporter(options.verbose, self.total, self.steps.per_epoch)
         with self.steps, reporter, signals as interrupted:
