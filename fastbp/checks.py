@@ -203,8 +203,11 @@ def rows_match(name: str, found: int, rows: int) -> None:
 
 
 def class_labels(y: Any, rows: int, classes: int) -> Array:
-    """Return class indices (rows,) as int64."""
-    array = np.asarray(y)
+    """Return a copy of class indices (rows,) as int64.
+
+    Kernels use them as indices, so nothing may change them after this check.
+    """
+    array = np.array(y)
     if array.dtype.kind in "USO":
         raise TypeError(
             f"y must hold class indices from 0 to {classes - 1}; its dtype is {array.dtype}: "

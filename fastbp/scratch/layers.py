@@ -130,8 +130,11 @@ class Layer_Dense:
             and checked[0] is self.weights
             and checked[1] is self.biases
             and checked[0].dtype is dtype
+            and (checked[0].shape, checked[1].shape) == self._checked_shapes
+            and checked[0].flags.carray
+            and checked[1].flags.carray
         ):
-            return checked  # the arrays of the last call
+            return checked  # the arrays of the last call, neither reshaped nor resized since
         if self._initial_weights is not None:
             if self.has_initial_weights and self.weights.dtype != dtype:
                 self.weights = self.weights.astype(dtype)
@@ -146,6 +149,7 @@ class Layer_Dense:
             )
         if weights is self.weights and biases is self.biases:
             self._checked_parameters = weights, biases
+            self._checked_shapes = weights.shape, biases.shape
         return weights, biases
 
     def forward(self, inputs: Any, training: bool = True) -> None:
@@ -185,6 +189,11 @@ class Layer_Dense:
         inputs = checks.floats("inputs", forward_result(self, "inputs"), 2)
         dtype = inputs.dtype
         weights, biases = self.kernel_parameters(dtype)
+        if inputs.shape[1] != weights.shape[0]:
+            raise ValueError(
+                f"weights must have {inputs.shape[1]} rows, one for each column of the inputs of "
+                f"the forward pass; their shape is {weights.shape}"
+            )
         dvalues = checks.alike("dvalues", dvalues, inputs, (len(inputs), weights.shape[1]))
         dweights = np.empty(weights.shape, dtype)
         dbiases = np.empty(biases.shape, dtype)
