@@ -144,6 +144,11 @@ class PerceptronData(PerceptronWeights):
         """Compute the outputs (n, K) of the network for ``X``; if not ``linked``, z."""
         check_is_fitted(self)
         X = validate_data(self, X, accept_sparse="csr", dtype=FLOATS, order="C", reset=False)
+        if X.shape[1] != self._net.sizes[0]:  # n_features_in_ was changed
+            raise ValueError(
+                f"X has {X.shape[1]} features, but the weights of {type(self).__name__} expect "
+                f"{self._net.sizes[0]}"
+            )
         link = self._net.link if linked else None
         return self._net.infer_checked(for_kernels(X, self._net.dtype), link)
 
@@ -156,9 +161,17 @@ def _for_kernels(weights: Array, dtype: Any) -> Array:
 
 
 def for_kernels(X: Any, dtype: Any) -> Array | Sparse:
-    """Convert checked dense or sparse rows for the kernels."""
+    """Convert checked dense or sparse rows for the kernels.
+
+    Raises
+    ------
+    ValueError
+        If the indices of a sparse matrix contradict its shape; kernels use them without a check.
+    """
     if not sparse.issparse(X):
         return checks.for_kernels(np.asarray(X, dtype))
+    X = X.copy()  # which no other thread changes after the check
+    X.check_format(full_check=True)
     return Sparse(
         checks.for_kernels(np.asarray(X.data, dtype)),
         checks.for_kernels(np.asarray(X.indices, np.int32)),

@@ -94,6 +94,7 @@ class Layer_Dense:
     bias_regularizer_l2: float = 0
     _initial_weights: Array | None = None  # until the first inputs determine their type
     _checked_parameters: tuple[Array, Array] | None = None  # in the form that kernels take
+    _checked_shapes: tuple[Any, Any] = ((), ())
 
     def __init__(
         self,
