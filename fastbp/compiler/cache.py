@@ -106,21 +106,34 @@ def has(name: str) -> bool:
 def read_code(name: str) -> bytes | None:
     """Return the code stored under ``name``; None if there is none or it is damaged."""
     place = folder()
-    if place is None:
-        return None
+    return None if place is None else read_checked(place / name)
+
+
+def read_checked(path: Path) -> bytes | None:
+    """Return the content of a file after its checksum.
+
+    If it is damaged, warn, remove the file and return None.
+    """
     try:
-        content = (place / name).read_bytes()
+        content = path.read_bytes()
     except OSError:
         return None
     checksum, code = content[:_CHECKSUM_BYTES], content[_CHECKSUM_BYTES:]
     if checksum == _checksum(code):
         return code
     warnings.warn(
-        f"the compiled code in {place / name} is damaged; it is compiled again",
+        f"the compiled code in {path} is damaged; it is compiled again",
         RuntimeWarning,
-        stacklevel=2,
+        stacklevel=3,
     )
+    with contextlib.suppress(OSError):
+        path.unlink()
     return None
+
+
+def with_checksum(code: bytes) -> bytes:
+    """Return code as it is stored, after its checksum."""
+    return _checksum(code) + code
 
 
 def write_code(name: str, code: bytes) -> None:
@@ -132,7 +145,7 @@ def write_code(name: str, code: bytes) -> None:
         handle, temporary = tempfile.mkstemp(dir=place)
         try:
             with open(handle, "wb") as file:
-                file.write(_checksum(code) + code)
+                file.write(with_checksum(code))
             os.replace(temporary, place / name)
         except OSError:
             os.unlink(temporary)

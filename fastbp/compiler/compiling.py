@@ -40,6 +40,7 @@ from fastbp.compiler.internals import (
     register_pass,
     registry,
 )
+from fastbp.compiler.numba_cache import store_checked
 
 # Not "nnan" and "ninf", with which isnan and isfinite would be wrong; "reassoc" is needed to
 # vectorise sums.
@@ -154,15 +155,8 @@ def for_python(kernel: Kernel) -> Any:
     finally:
         numba.config.CACHE_DIR = before
     with contextlib.suppress(AttributeError):
-        save = dispatcher._cache.save_overload
-        dispatcher._cache.save_overload = functools.partial(_save_unless_disk_full, save)
+        store_checked(dispatcher)
     return dispatcher
-
-
-def _save_unless_disk_full(save: Any, *what: Any) -> None:
-    """Store compiled code on disk, unless the disk is full."""
-    with contextlib.suppress(OSError):
-        save(*what)
 
 
 def for_callers(kernel: Kernel) -> types.Type:

@@ -8,7 +8,8 @@ If a version of Numba lacks one of them:
   needed, and compiling takes about a third longer.
 - ``get_call_type`` and ``get_impl_key`` of ``types.Dispatcher``, which choose exp and log by
   precision: kernels that call them are not compiled, and Numba's error names them.
-- ``_cache.save_overload`` of a dispatcher: a full disk is an error for forms that Python calls.
+- ``_cache`` of a dispatcher and ``IndexDataCacheFile``: for forms that Python calls, a full disk or a
+  damaged file of the cache is an error.
 - ``compile_extra``, ``Flags`` and the calling convention, from which entries are built: no plan can
   be made; ``UnsupportedNumbaError`` names the versions of Numba that work.
 - ``ensure_blas``, which imports SciPy's linear algebra: the first compilation takes longer, see
@@ -30,6 +31,7 @@ class UnsupportedNumbaError(RuntimeError):
 
 try:
     from numba.core import cgutils, compiler, registry
+    from numba.core.caching import IndexDataCacheFile
     from numba.core.codegen import JITCodeLibrary
     from numba.core.compiler import CompilerBase, DefaultPassBuilder
     from numba.core.compiler_lock import global_compiler_lock
@@ -51,6 +53,7 @@ __all__ = [
     "DefaultPassBuilder",
     "Dispatcher",
     "FastMathOptions",
+    "IndexDataCacheFile",
     "JITCodeLibrary",
     "LoweringPass",
     "NumbaError",

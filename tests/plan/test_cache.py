@@ -1,0 +1,225 @@
+"""Compiled code on disk."""
+
+import os
+import shutil
+from pathlib import Path
+
+import numba
+import numpy as np
+import pytest
+from operation_cases import run_python
+
+import fastbp
+from fastbp import kernels
+from fastbp.compiler import cache, compiling
+
+pytestmark = pytest.mark.skipif(numba.config.DISABLE_JIT, reason="is about the compiler")
+
+
+def copy_package(folder):
+    """Copy fastbp into ``folder``, without compiled code; returns the package's folder."""
+    source = Path(fastbp.__file__).parent
+    return shutil.copytree(source, folder / "fastbp", ignore=shutil.ignore_patterns("__pycache__"))
+
+
+SOFTMAX = """if True:
+    import sys
+    import numpy as np
+    from fastbp.kernels import rows
+    from fastbp.plan import operation
+    from fastbp.plan.operand import Operand
+    from fastbp.plan.plan import Plan, once
+    z = np.zeros((1, 4), np.float32)
+    plan = Plan()
+    plan.begin("list")
+    plan.add(rows.softmax, Operand.of("z", z))
+    plan.finish()
+    once(plan, "list")()
+    print(z.sum(), len(operation.compiled), "numba" in sys.modules)
+"""
+
+
+def test_a_changed_helper_an_option_or_a_plan_file_is_seen_in_a_new_process(tmp_path):
+    package = copy_package(tmp_path)
+    environment = {"NUMBA_CACHE_DIR": str(tmp_path / "cache")}
+
+    def outcome():
+        return run_python(tmp_path, SOFTMAX, **environment)
+
+    assert outcome() == ["1.0", "2", "True"]
+    assert outcome() == ["1.0", "0", "False"]  # loaded, without Numba
+
+    helper = package / "kernels" / "scalar.py"  # softmax, in another file, calls exp
+    before = helper.read_text()
+    line = "    y = (ONE + p) * u * v\n"
+    assert line in before
+    helper.write_text(before.replace(line, "    y = (ONE + p) * u * v * TWO\n"))
+    assert outcome() == ["1.0", "2", "True"]  # twice each number: the same shares, compiled anew
+    helper.write_text(before.replace(line, "    y = NAN\n"))
+    assert outcome() == ["nan", "2", "True"]
+    helper.write_text(before)
+    assert outcome() == ["1.0", "0", "False"]
+
+    options = package / "compiler" / "compiling.py"
+    text = options.read_text()
+    options.write_text(text.replace('"contract", "afn", "reassoc"}', '"contract", "afn"}'))
+    assert options.read_text() != text
+    assert outcome() == ["1.0", "2", "True"]
+    options.write_text(text)
+    loop = package / "plan" / "run.py"
+    loop.write_text(loop.read_text() + "\n# a comment\n")
+    assert outcome() == ["1.0", "2", "True"]
+
+
+def test_a_changed_helper_is_seen_by_the_form_for_python(tmp_path):
+    package = copy_package(tmp_path)
+    environment = {"NUMBA_CACHE_DIR": str(tmp_path / "cache")}
+    script = """if True:
+        import numpy as np
+        from fastbp import kernels
+        z = np.zeros((1, 4), np.float32)
+        kernels.softmax(z)
+        print(z.sum(), sum(kernels.softmax.compiled.stats.cache_hits.values()))
+    """
+    assert run_python(tmp_path, script, **environment) == ["1.0", "0"]
+    assert run_python(tmp_path, script, **environment) == ["1.0", "1"]
+    helper = package / "kernels" / "scalar.py"
+    text = helper.read_text()
+    helper.write_text(text.replace("    y = (ONE + p) * u * v\n", "    y = NAN\n"))
+    assert run_python(tmp_path, script, **environment) == ["nan", "0"]
+
+
+def test_other_versions_and_processors_have_a_folder_of_their_own(monkeypatch):
+    before = cache.stamp()
+    monkeypatch.setattr(cache, "processor", lambda: ("another", "+avx9"))
+    cache.stamp.cache_clear()
+    try:
+        assert cache.stamp() != before
+        monkeypatch.undo()
+        monkeypatch.setattr(cache.importlib.metadata, "version", lambda package: "99")
+        cache.stamp.cache_clear()
+        assert cache.stamp() != before
+    finally:
+        monkeypatch.undo()
+        cache.stamp.cache_clear()
+    assert cache.stamp() == before
+
+
+def test_damaged_code_is_compiled_again_with_one_warning(tmp_path):
+    copy_package(tmp_path)
+    environment = {"NUMBA_CACHE_DIR": str(tmp_path / "cache")}
+    run_python(tmp_path, SOFTMAX, **environment)
+    (file,) = (tmp_path / "cache").glob("fastbp-*/rows.softmax.f4")
+    whole = file.read_bytes()
+    flipped = whole[:500] + bytes([whole[500] ^ 1]) + whole[501:]
+    warned = "\n".join(
+        [
+            "import warnings",
+            "with warnings.catch_warnings(record=True) as caught:",
+            "  warnings.simplefilter('always')",
+            "  " + SOFTMAX.replace("\n    ", "\n      "),
+            "print(*('damaged' in str(warning.message) for warning in caught))",
+        ]
+    )
+    for damage in (whole[:-100], flipped, b""):
+        file.write_bytes(damage)
+        assert run_python(tmp_path, warned, **environment) == ["1.0", "1", "True", "True"]
+    assert run_python(tmp_path, SOFTMAX, **environment) == ["1.0", "0", "False"]
+
+
+@pytest.mark.parametrize("suffix", ["nbi", "nbc"])
+def test_damaged_files_of_numba_are_compiled_again_with_one_warning(suffix, tmp_path):
+    copy_package(tmp_path)
+    environment = {"NUMBA_CACHE_DIR": str(tmp_path / "cache")}
+    script = """if True:
+        import warnings
+        import numpy as np
+        with warnings.catch_warnings(record=True) as caught:
+            warnings.simplefilter("always")
+            from fastbp import kernels
+            z = np.zeros((2, 4), np.float32)
+            kernels.softmax(z)
+        print(z.sum(), *("damaged" in str(warning.message) for warning in caught))"""
+    assert run_python(tmp_path, script, **environment) == ["2.0"]
+    (file,) = (tmp_path / "cache").glob(f"fastbp-*/numba/*/rows.softmax-*.{suffix}")
+    whole = file.read_bytes()
+    half = len(whole) // 2
+    flipped = whole[:half] + bytes([whole[half] ^ 1]) + whole[half + 1 :]
+    for damage in (whole[:-10], flipped, b"", whole[: half // 2], b"\x80\x04" + whole):
+        file.write_bytes(damage)
+        assert run_python(tmp_path, script, **environment) == ["2.0", "True"]
+    assert run_python(tmp_path, script, **environment) == ["2.0"]
+
+
+def test_without_a_folder_for_the_cache_there_is_one_warning_and_it_works(tmp_path):
+    package = copy_package(tmp_path)
+    # A file where each folder should be: as root, no permission would keep anything out.
+    blocked = package / "__pycache__"
+    blocked.write_text("not a folder")
+    script = """if True:
+        import warnings
+        import numpy as np
+        with warnings.catch_warnings(record=True) as caught:
+            warnings.simplefilter("always")
+            from fastbp import kernels
+            z = np.array([[-1, 2]], np.float32)
+            kernels.relu(z)
+            import fastbp
+            fastbp.train(fastbp.Network([2, 2]), z, [0], epochs=1)
+        print(z.sum())
+        for warning in caught:
+            print(warning.category.__name__, "NUMBA_CACHE_DIR" in str(warning.message))
+    """
+    places = ("NUMBA_CACHE_DIR", "XDG_CACHE_HOME", "HOME", "LOCALAPPDATA")
+    printed = run_python(tmp_path, script, **{place: str(blocked / "in") for place in places})
+    assert printed == ["2.0", "RuntimeWarning", "True"]
+
+
+def test_folders_that_nothing_was_read_from_for_long_are_removed(tmp_path):
+    old, new, other = (tmp_path / name for name in ("fastbp-old", "fastbp-new", "else"))
+    for folder in (old, new, other):
+        (folder / "numba").mkdir(parents=True)
+        (folder / "numba" / "code").write_text("")
+        os.utime(folder, (0, 0) if folder != new else None)
+    cache._remove_unused(tmp_path, tmp_path / "fastbp-current")
+    assert not old.exists()
+    assert new.exists()
+    assert other.exists()
+
+
+FORK = """if True:
+    import os, threading, time
+    import numpy as np, fastbp
+    X, y = np.zeros((20, 3), "f"), np.arange(20) % 2
+    thread = threading.Thread(target=lambda: fastbp.train(fastbp.Network([3, 4, 2]), X, y))
+    thread.start()
+    time.sleep(1.0)
+    child = os.fork()
+    if child == 0:
+        fastbp.Network([3, 4, 2], activation="tanh").forward(X)
+        os._exit(0)
+    thread.join()
+    print(os.waitstatus_to_exitcode(os.waitpid(child, 0)[1]))
+"""
+
+
+@pytest.mark.skipif(not hasattr(os, "fork"), reason="no fork here")
+def test_a_child_that_is_forked_while_another_thread_compiles_does_not_hang(tmp_path):
+    copy_package(tmp_path)
+    environment = {"NUMBA_CACHE_DIR": str(tmp_path / "cache")}
+    assert run_python(tmp_path, FORK, **environment) == ["0"]
+
+
+def test_code_for_python_survives_a_full_disk(monkeypatch):
+    compiled, attempts = compiling.for_python(kernels.relu), []
+
+    def full(*what):
+        attempts.append(what)
+        raise OSError(28, "No space left on device")
+
+    monkeypatch.setattr(compiled._cache, "load_overload", lambda *what: None)
+    monkeypatch.setattr(compiled._cache._cache_file, "save", full)
+    a = np.array([-1.0, 2.0])
+    compiled(a)
+    np.testing.assert_array_equal(a, [0.0, 2.0])
+    assert attempts
