@@ -8,8 +8,8 @@ If a version of Numba lacks one of them:
   needed, and compiling takes about a third longer.
 - ``get_call_type`` and ``get_impl_key`` of ``types.Dispatcher``, which choose exp and log by
   precision: kernels that call them are not compiled, and Numba's error names them.
-- ``_cache`` of a dispatcher and ``IndexDataCacheFile``: for forms that Python calls, a full disk or a
-  damaged file of the cache is an error.
+- ``_cache`` of a dispatcher and ``IndexDataCacheFile``: a full disk or a damaged file of the cache
+  is an error for forms that Python calls.
 - ``compile_extra``, ``Flags`` and the calling convention, from which entries are built: no plan can
   be made; ``UnsupportedNumbaError`` names the versions of Numba that work.
 - ``ensure_blas``, which imports SciPy's linear algebra: the first compilation takes longer, see

@@ -244,11 +244,12 @@ def _test(
 
 
 def _split(examples: Examples, y: Array, settings: Settings) -> tuple[Array, Array]:
-    """Return the training rows and the held-out rows that ``train`` will use."""
+    """Return the training rows and the held-out rows."""
     rows = np.arange(len(examples))
     if settings.hold_out == 0.0:
         return rows, rows[:0]
     try:
-        return split(rows, y, settings.hold_out, settings.seed)
+        seed = settings.seed if settings.split_seed is None else settings.split_seed
+        return split(rows, y, settings.hold_out, seed)
     except ValueError as error:
         raise UnusableDataError(str(error)) from None

@@ -150,7 +150,7 @@ def fit(
                 schedule=SCHEDULES[settings.schedule](),
                 epochs=settings.epochs,
                 batch_size=batch_size(settings, data),
-                validation_fraction=settings.hold_out,
+                validation_rows=data.held if len(data.held) else None,
                 sample_weight=data.weights,
                 early_stopping=None
                 if patience is None

@@ -263,6 +263,14 @@ class Settings:
         parse=int,
         swept=True,
     )
+    split_seed: int | None = setting(
+        None,
+        whole(0, 2**64 - 1),
+        "seed of the choice of the held-out rows (default: --seed); the runs of a sweep hold out "
+        "the same rows",
+        section=TRAINING,
+        parse=int,
+    )
     threads: int | None = setting(
         None,
         whole(1, MAX_THREADS),

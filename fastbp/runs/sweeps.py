@@ -126,6 +126,8 @@ def run_sweep(settings: Settings, *, resume: bool, overwrite: bool, say: Say) ->
     clock = Clock()
     try:
         chosen = combinations(settings)
+        if settings.split_seed is None:  # all runs are ranked on the same rows
+            settings = settings.replace(split_seed=settings.seed)
         each = [
             settings.replace(**values, sweep={}, samples=None, jobs=None, threads=1)
             for values in chosen
@@ -196,7 +198,7 @@ def _remove_earlier_trials(folder: Path, overwrite: bool) -> None:
 
 def _data_key(settings: Settings) -> tuple[Any, ...]:
     """Return the swept settings that the preparation of the data depends on."""
-    return settings.seed, settings.dtype, settings.loss
+    return settings.split_seed, settings.dtype, settings.loss
 
 
 @dataclass(frozen=True, eq=False)

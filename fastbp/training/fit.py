@@ -249,23 +249,52 @@ def _held_out(
 ) -> tuple[HeldOut | None, Array | None]:
     """Return the held-out rows, and the indices of the rows kept for training; None for all."""
     given, fraction = options.validation_data, options.validation_fraction
+    sources = {
+        "validation_data": given is not None,
+        "validation_fraction": bool(fraction),
+        "validation_rows": options.validation_rows is not None,
+    }
+    if sum(sources.values()) > 1:
+        names = " and ".join(name for name, used in sources.items() if used)
+        raise ValueError(f"{names} exclude each other")
     if given is not None:
-        if fraction:
-            raise ValueError("validation_data and validation_fraction exclude each other")
         X = net.inputs(given[0])
         if len(X) == 0:
             raise ValueError(f"validation_data has no rows; the shape of its X is {X.shape}")
         return HeldOut(X, net.targets(given[1], len(X)), None, None), None
-    if not fraction:
-        return None, None
-    checks.real("validation_fraction", fraction, 0.0, 1.0, open_ends="low high")
     assert isinstance(data.X, np.ndarray)
-    kept, held = split(data.X, data.y, fraction, seed)
+    if options.validation_rows is not None:
+        kept, held = _divide(options.validation_rows, len(data.X))
+    elif fraction:
+        checks.real("validation_fraction", fraction, 0.0, 1.0, open_ends="low high")
+        kept, held = split(data.X, data.y, fraction, seed)
+    else:
+        return None, None
     if data.weights is not None:
         checks.total_weight("held-out", data.weights[held])
         checks.total_weight("training", data.weights[kept])
     # X is not split, because a copy might not fit into memory.
     return HeldOut(data.X, data.y, data.weights, held), kept
+
+
+def _divide(rows: Any, n: int) -> tuple[Array, Array]:
+    """Return the indices of the training rows and, checked, of the held-out ``rows``."""
+    held = np.array(rows)
+    if held.ndim != 1 or held.dtype.kind not in "iu":
+        raise TypeError(
+            "validation_rows must be a vector of row indices; its shape and dtype are "
+            f"{held.shape} and {held.dtype}"
+        )
+    outside = (held < 0) | (held >= n)
+    if outside.any():
+        raise ValueError(f"validation_rows contains {held[outside][0]}; the rows are 0 to {n - 1}")
+    kept = np.setdiff1d(np.arange(n), held)
+    if len(np.unique(held)) != len(held) or not 0 < len(held) < n:
+        raise ValueError(
+            f"validation_rows must contain between 1 and {n - 1} different rows, not {len(held)} "
+            f"with {n - len(kept)} different ones"
+        )
+    return kept, held.astype(np.int64)
 
 
 def _reporter(verbose: int, total: int, per_epoch: int) -> Any:

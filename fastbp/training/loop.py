@@ -45,6 +45,7 @@ def train(
     resume: bool = False,
     keep_best: bool = False,
     interruption: Interruption | None = None,
+    validation_rows: Any = None,
 ) -> History:
     """Train ``net`` in place.
 
@@ -107,6 +108,8 @@ def train(
         Whether ``History.best_params`` holds the weights with the lowest validation loss.
     interruption : Interruption, optional
         Stops training, as Ctrl-C does, when another thread sets it.
+    validation_rows : (k,) array of int, optional
+        Indices of the rows to hold out for validation, instead of ``validation_fraction``.
 
     Returns
     -------
@@ -148,6 +151,7 @@ def train(
         resume=resume,
         keep_best=keep_best,
         interruption=interruption,
+        validation_rows=validation_rows,
     )
     objective = net.objective(l1, l2, dropout, label_smoothing)
     data = _checked_data(net, X, y, sample_weight)

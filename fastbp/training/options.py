@@ -68,6 +68,7 @@ class Options:
     resume: bool
     keep_best: bool
     interruption: Interruption | None
+    validation_rows: Any
 
     @property
     def tracks_best(self) -> bool:

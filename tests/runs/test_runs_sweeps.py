@@ -93,3 +93,18 @@ def test_a_sweep_of_samples_is_stopped_and_goes_on(tmp_path: Path) -> None:
     second = rows(tmp_path / "whole" / "sweep.csv")
     strip = [{k: v for k, v in row.items() if k != "seconds"} for row in first]
     assert strip == [{k: v for k, v in row.items() if k != "seconds"} for row in second]
+
+
+def test_seeds_are_ranked_on_the_same_rows(tmp_path: Path) -> None:
+    text = "train iris --sweep seed=1,2,3 --hidden 16 --epochs 5 --out s"
+    done = run(*text.split(), *PLAIN, cwd=tmp_path)
+    assert done.returncode == 0, done.stderr
+    described = [path.read_text() for path in (tmp_path / "s" / "trials").glob("*/run.toml")]
+    assert len(described) == 3
+    assert all("split_seed = 0" in text for text in described)
+    best = rows(tmp_path / "s" / "sweep.csv")[0]
+    # Repeated alone from its description, the best run has the same score.
+    again = run("train", f"s/{best['folder']}/run.toml", *PLAIN, "--out", "t", cwd=tmp_path)
+    assert again.returncode == 0, again.stderr
+    score = f"{float(best['held-out accuracy']):.2%}"
+    assert re.search(rf"^held-out accuracy +{score}", again.stdout, re.MULTILINE)
