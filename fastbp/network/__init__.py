@@ -1,8 +1,8 @@
 """Networks: their structure, what is computed from them, and how they are checked."""
 
+from fastbp.network.arguments import DTYPES
 from fastbp.network.finite_differences import gradient_check
 from fastbp.network.network import Network
-from fastbp.network.structure import DTYPES
 
 load = Network.load
 

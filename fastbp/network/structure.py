@@ -8,14 +8,12 @@ import numpy as np
 
 from fastbp import checks, persistence
 from fastbp.arrays import Array, aligned
-from fastbp.checks import choose
 from fastbp.choices.activations import ACTIVATIONS, Activation
-from fastbp.choices.losses import FREE_OUTPUTS, LOSSES, Loss
+from fastbp.choices.losses import Loss
+from fastbp.network import arguments
 from fastbp.network.views import Views
 from fastbp.own import OwnActivation, OwnLoss, fill_in
 from fastbp.plan.problem import Layout
-
-DTYPES = ("float32", "float64")
 
 # Attributes that are set once; another value would not fit the parameters.
 FIXED = ("sizes", "activations", "out_activation", "loss", "loss_row", "dtype", "layout")
@@ -35,19 +33,19 @@ class Structure:
         huber_delta: float = 1.0,
         out_activation: str | OwnActivation | None = None,
     ) -> None:
-        self.sizes = _sizes(sizes)
-        rows = _hidden_activations(activation, len(self.sizes) - 2)
+        self.sizes = arguments.layer_sizes(sizes)
+        rows = arguments.hidden_activations(activation, len(self.sizes) - 2)
         self.activations = tuple(row.name for row in rows)
-        self.loss_row: Loss = loss.row if isinstance(loss, OwnLoss) else _row("loss", loss, LOSSES)
+        self.loss_row: Loss = arguments.loss_row(loss)
         self.loss = self.loss_row.name
         if self.loss == "softmax_cross_entropy" and self.sizes[-1] < 2:
             raise ValueError(
                 "softmax_cross_entropy needs at least two outputs, one for each class; for one "
                 f"yes-or-no output use sigmoid_cross_entropy. sizes is {sizes!r}"
             )
-        self.dtype = _dtype(dtype)
+        self.dtype = arguments.float_dtype(dtype)
         self.huber_delta = huber_delta
-        last = _last_activation(out_activation, self.loss_row)
+        last = arguments.last_activation(out_activation, self.loss_row)
         self.out_activation = out_activation if last is None else last.name
 
         # Whether ``train`` has seen uint8, which kernels scale to 0 to 1.
@@ -340,71 +338,3 @@ class Structure:
                 f"{path} does not contain the network that it describes: {error}"
             ) from None
         return net, preparation
-
-
-def _sizes(sizes: Any) -> tuple[int, ...]:
-    """Check the layer sizes."""
-    if isinstance(sizes, str) or not isinstance(sizes, Sequence | np.ndarray):
-        raise TypeError(f"sizes must be a sequence of whole numbers, not {sizes!r}")
-    checked = tuple(checks.whole(f"sizes[{i}]", n, 1) for i, n in enumerate(sizes))
-    if len(checked) < 2:
-        raise ValueError(f"sizes must contain the input and at least one layer, not {sizes!r}")
-    return checked
-
-
-def _dtype(dtype: Any) -> np.dtype[Any]:
-    """Check the dtype."""
-    try:
-        checked: np.dtype[Any] = np.dtype(dtype)
-    except TypeError:
-        raise TypeError(f"dtype must be one of {', '.join(DTYPES)}, not {dtype!r}") from None
-    if checked.name not in DTYPES:
-        raise ValueError(f"dtype must be one of {', '.join(DTYPES)}, not {dtype!r}")
-    return checked
-
-
-def _hidden_activations(activation: Any, hidden: int) -> list[Activation]:
-    """Return the rows of the hidden layers' activations."""
-    if isinstance(activation, str | OwnActivation):
-        return [_activation("activation", activation)] * hidden
-    rows = [_activation("activation", each) for each in _as_list(activation)]
-    if len(rows) != hidden:
-        raise ValueError(
-            f"activation must be one name or one for each of the {hidden} hidden layers, not "
-            f"{activation!r}"
-        )
-    return rows
-
-
-def _last_activation(given: Any, loss: Loss) -> Activation | None:
-    """Return the row of the last layer's activation; None for the identity."""
-    if given in (None, "identity"):
-        return None
-    row = _activation("out_activation", given)
-    if not loss.free_output:
-        raise ValueError(
-            f"out_activation={given!r} can be used with {', '.join(FREE_OUTPUTS)}, not with "
-            f"{loss.name}, which determines the activation of the last layer"
-        )
-    return row
-
-
-def _activation(kind: str, given: Any) -> Activation:
-    """Return the row of an activation, given by name or as the user's own."""
-    if isinstance(given, OwnActivation):
-        return given.row
-    row: Activation = _row(kind, given, ACTIVATIONS)
-    return row
-
-
-def _row(kind: str, given: Any, table: dict[str, Any]) -> Any:
-    """Return the row of a name; for a function, raise the error that names the class to use."""
-    if callable(given):
-        own = "OwnLoss" if kind == "loss" else "OwnActivation"
-        raise TypeError(f"{kind} must be a name or a fastbp.{own}, not the function {given!r}")
-    return choose(kind, given, table)
-
-
-def _as_list(activation: Any) -> list[Any]:
-    """Return a sequence of activations as a list; a function becomes a list of one."""
-    return [activation] if callable(activation) else list(activation)

@@ -17,7 +17,16 @@ from fastbp.runs.description import read_description, write_description
 from fastbp.runs.fields import fields_of, setting, whole
 from fastbp.runs.settings import Settings, markdown_table, parameter_list
 
-WHOLE = ["epochs", "batch_size", "early_stopping", "seed", "threads", "checkpoint_epochs", "keep"]
+WHOLE = [
+    "epochs",
+    "batch_size",
+    "early_stopping",
+    "seed",
+    "split_seed",
+    "threads",
+    "checkpoint_epochs",
+    "keep",
+]
 WHOLE += ["samples", "jobs"]
 REAL = ["hold_out", "lr", "momentum", "weight_decay", "l1", "l2", "dropout", "label_smoothing"]
 REAL += ["clip_norm", "checkpoint_seconds"]

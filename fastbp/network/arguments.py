@@ -1,0 +1,90 @@
+"""Checks of the arguments of a network."""
+
+from collections.abc import Sequence
+from typing import Any
+
+import numpy as np
+
+from fastbp import checks
+from fastbp.checks import choose
+from fastbp.choices.activations import ACTIVATIONS, Activation
+from fastbp.choices.losses import FREE_OUTPUTS, LOSSES, Loss
+from fastbp.own import OwnActivation, OwnLoss
+
+DTYPES = ("float32", "float64")
+
+
+def layer_sizes(sizes: Any) -> tuple[int, ...]:
+    """Return the checked layer sizes."""
+    if isinstance(sizes, str) or not isinstance(sizes, Sequence | np.ndarray):
+        raise TypeError(f"sizes must be a sequence of whole numbers, not {sizes!r}")
+    checked = tuple(checks.whole(f"sizes[{i}]", n, 1) for i, n in enumerate(sizes))
+    if len(checked) < 2:
+        raise ValueError(f"sizes must contain the input and at least one layer, not {sizes!r}")
+    return checked
+
+
+def float_dtype(dtype: Any) -> np.dtype[Any]:
+    """Return the checked dtype."""
+    try:
+        checked: np.dtype[Any] = np.dtype(dtype)
+    except TypeError:
+        raise TypeError(f"dtype must be one of {', '.join(DTYPES)}, not {dtype!r}") from None
+    if checked.name not in DTYPES:
+        raise ValueError(f"dtype must be one of {', '.join(DTYPES)}, not {dtype!r}")
+    return checked
+
+
+def loss_row(loss: Any) -> Loss:
+    """Return the row of a loss, given by name or as the user's own."""
+    if isinstance(loss, OwnLoss):
+        return loss.row
+    row: Loss = table_row("loss", loss, LOSSES)
+    return row
+
+
+def hidden_activations(activation: Any, hidden: int) -> list[Activation]:
+    """Return the rows of the hidden layers' activations."""
+    if isinstance(activation, str | OwnActivation):
+        return [activation("activation", activation)] * hidden
+    rows = [activation("activation", each) for each in as_list(activation)]
+    if len(rows) != hidden:
+        raise ValueError(
+            f"activation must be one name or one for each of the {hidden} hidden layers, not "
+            f"{activation!r}"
+        )
+    return rows
+
+
+def last_activation(given: Any, loss: Loss) -> Activation | None:
+    """Return the row of the last layer's activation; None for the identity."""
+    if given in (None, "identity"):
+        return None
+    row = activation("out_activation", given)
+    if not loss.free_output:
+        raise ValueError(
+            f"out_activation={given!r} can be used with {', '.join(FREE_OUTPUTS)}, not with "
+            f"{loss.name}, which determines the activation of the last layer"
+        )
+    return row
+
+
+def activation(kind: str, given: Any) -> Activation:
+    """Return the row of an activation, given by name or as the user's own."""
+    if isinstance(given, OwnActivation):
+        return given.row
+    row: Activation = table_row(kind, given, ACTIVATIONS)
+    return row
+
+
+def table_row(kind: str, given: Any, table: dict[str, Any]) -> Any:
+    """Return the row of a name; for a function, raise the error that names the class to use."""
+    if callable(given):
+        own = "OwnLoss" if kind == "loss" else "OwnActivation"
+        raise TypeError(f"{kind} must be a name or a fastbp.{own}, not the function {given!r}")
+    return choose(kind, given, table)
+
+
+def as_list(activation: Any) -> list[Any]:
+    """Return a sequence of activations as a list; a function becomes a list of one."""
+    return [activation] if callable(activation) else list(activation)
