@@ -39,15 +39,15 @@ def loss_row(loss: Any) -> Loss:
     """Return the row of a loss, given by name or as the user's own."""
     if isinstance(loss, OwnLoss):
         return loss.row
-    row: Loss = table_row("loss", loss, LOSSES)
+    row: Loss = _table_row("loss", loss, LOSSES)
     return row
 
 
 def hidden_activations(activation: Any, hidden: int) -> list[Activation]:
     """Return the rows of the hidden layers' activations."""
     if isinstance(activation, str | OwnActivation):
-        return [activation("activation", activation)] * hidden
-    rows = [activation("activation", each) for each in as_list(activation)]
+        return [activation_row("activation", activation)] * hidden
+    rows = [activation_row("activation", each) for each in _as_list(activation)]
     if len(rows) != hidden:
         raise ValueError(
             f"activation must be one name or one for each of the {hidden} hidden layers, not "
@@ -60,7 +60,7 @@ def last_activation(given: Any, loss: Loss) -> Activation | None:
     """Return the row of the last layer's activation; None for the identity."""
     if given in (None, "identity"):
         return None
-    row = activation("out_activation", given)
+    row = activation_row("out_activation", given)
     if not loss.free_output:
         raise ValueError(
             f"out_activation={given!r} can be used with {', '.join(FREE_OUTPUTS)}, not with "
@@ -69,15 +69,15 @@ def last_activation(given: Any, loss: Loss) -> Activation | None:
     return row
 
 
-def activation(kind: str, given: Any) -> Activation:
+def activation_row(kind: str, given: Any) -> Activation:
     """Return the row of an activation, given by name or as the user's own."""
     if isinstance(given, OwnActivation):
         return given.row
-    row: Activation = table_row(kind, given, ACTIVATIONS)
+    row: Activation = _table_row(kind, given, ACTIVATIONS)
     return row
 
 
-def table_row(kind: str, given: Any, table: dict[str, Any]) -> Any:
+def _table_row(kind: str, given: Any, table: dict[str, Any]) -> Any:
     """Return the row of a name; for a function, raise the error that names the class to use."""
     if callable(given):
         own = "OwnLoss" if kind == "loss" else "OwnActivation"
@@ -85,6 +85,6 @@ def table_row(kind: str, given: Any, table: dict[str, Any]) -> Any:
     return choose(kind, given, table)
 
 
-def as_list(activation: Any) -> list[Any]:
+def _as_list(activation: Any) -> list[Any]:
     """Return a sequence of activations as a list; a function becomes a list of one."""
     return [activation] if callable(activation) else list(activation)
