@@ -100,7 +100,7 @@ def test_no_circles_within_a_folder(folder):
         "import fastbp.reference",
     ],
 )
-def test_what_needs_no_kernels_loads_no_compiler_and_no_blas(code):
+def test_modules_without_kernels_load_no_compiler_and_no_blas(code):
     code += (
         "\nimport sys\n"
         "loaded = {'numba', 'llvmlite', 'fastbp.compiler.native'} & set(sys.modules)\n"
@@ -136,6 +136,6 @@ def test_paths_that_users_know_stay():
 
 
 @pytest.mark.parametrize("name", fastbp.__all__)
-def test_public_names_are_there(name):
+def test_public_names_exist(name):
     assert getattr(fastbp, name).__name__
     assert name in dir(fastbp)

@@ -216,7 +216,7 @@ def test_changed_targets_are_refused(
 
 
 @pytest.mark.parametrize("told", [3, "x", [], ["columns"], True, {}], ids=repr)
-def test_what_is_no_description_is_refused(told: Any, tmp_path: Path) -> None:
+def test_invalid_descriptions_are_refused(told: Any, tmp_path: Path) -> None:
     path = tmp_path / "m.safetensors"
     net = Network([2, 2], seed=0)
     description = {**_described(net, tmp_path), "preparation": told}
@@ -230,7 +230,7 @@ def _described(net: Network, folder: Path) -> dict[str, Any]:
     return persistence.read_tensors(folder / "net.safetensors")[1]
 
 
-def test_a_network_alone_is_no_model(tmp_path: Path) -> None:
+def test_a_network_alone_is_not_a_model(tmp_path: Path) -> None:
     Network([2, 2], seed=0).save(tmp_path / "net.safetensors")
     with pytest.raises(ValueError, match="without a description of its data"):
         Model.load(tmp_path / "net.safetensors")

@@ -102,6 +102,6 @@ def test_bad_hyperparameters_are_quoted(make, words):
         make()
 
 
-def test_hyperparameters_that_are_no_numbers():
+def test_non_numeric_hyperparameters_are_refused():
     with pytest.raises(TypeError, match="learning_rate must be a number, not 'fast'"):
         fastbp.Adam("fast")

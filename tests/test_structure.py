@@ -49,7 +49,7 @@ def test_kernels_have_no_codes_to_switch_on():
             assert not names & {"activation", "code", "link", "optimizer", "kind"}, node.name
 
 
-def test_private_names_of_numba_stand_in_one_file():
+def test_private_names_of_numba_are_in_one_file():
     for path in sorted(PACKAGE.rglob("*.py")):
         for node in ast.walk(ast.parse(path.read_text())):
             module = node.module if isinstance(node, ast.ImportFrom) else ""

@@ -211,7 +211,7 @@ def test_without_matplotlib_all_but_the_picture_is_written(tmp_path: Path) -> No
 
 
 @pytest.mark.skipif(os.name == "nt", reason="Windows has no SIGINT to send")
-def test_ctrl_c_ends_early_and_keeps_what_was_learnt(tmp_path: Path) -> None:
+def test_ctrl_c_stops_training_and_keeps_the_weights(tmp_path: Path) -> None:
     command = [sys.executable, "-m", "fastbp", "train", "--epochs", "900000", "--out", "run"]
     command += ["--checkpoint-epochs", "50"]
     with (
@@ -242,14 +242,14 @@ def test_ctrl_c_ends_early_and_keeps_what_was_learnt(tmp_path: Path) -> None:
     assert measured == pytest.approx(accuracy(log_text), abs=1e-4)
 
 
-def test_warmup_compiles_and_says_so(tmp_path: Path) -> None:
+def test_warmup_compiles_and_prints_the_time(tmp_path: Path) -> None:
     done = run("warmup", cwd=tmp_path)
     assert done.returncode == 0, done.stderr
     assert re.fullmatch(r"compiled for float32 in \d+\.\d s\n", done.stdout)
     assert left_in(tmp_path) == []
 
 
-def test_what_is_warmed_serves_the_command(tmp_path: Path) -> None:
+def test_warmed_kernels_serve_the_command(tmp_path: Path) -> None:
     code = (
         "import fastbp; from fastbp import cli; from fastbp.plan import operation\n"
         "fastbp.warmup()\n"
@@ -263,7 +263,7 @@ def test_what_is_warmed_serves_the_command(tmp_path: Path) -> None:
     assert done.returncode == 0, done.stderr
 
 
-def test_warmup_hands_on_what_it_is_told(monkeypatch: pytest.MonkeyPatch) -> None:
+def test_warmup_passes_its_options_on(monkeypatch: pytest.MonkeyPatch) -> None:
     asked: list[object] = []
     monkeypatch.setattr(training, "warmup", lambda dtype, **more: asked.append((dtype, more)))
     assert main(["warmup", "--dtype", "float64", "--estimators"]) == 0

@@ -77,7 +77,7 @@ def test_a_folder_that_may_not_be_written(tmp_path: Path) -> None:
     assert "cannot write to locked/run" in result.stderr
 
 
-def test_divergence_fails_and_leaves_what_was_finite(tmp_path: Path) -> None:
+def test_divergence_fails_and_keeps_finite_weights(tmp_path: Path) -> None:
     options = "train --optimizer sgd --lr 1e6 --hidden 64 64 --out run"
     result = run(*options.split(), cwd=tmp_path)
     assert result.returncode == 1
@@ -144,7 +144,7 @@ def test_letters_that_a_terminal_has_not(tmp_path: Path) -> None:
     assert b"gr\\xf6\\xdfe" in done.stdout
 
 
-def test_arguments_that_are_no_text(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+def test_arguments_that_are_not_utf8(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
     assert main(["train", "b\udcff.csv"]) == 2
     error = capsys.readouterr().err
     assert error == "fastbp: argument 'b\\udcff.csv' is not valid UTF-8\n"

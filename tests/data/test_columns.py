@@ -86,7 +86,7 @@ def test_columns_are_as_scikit_learn_prepares_them(seed: int) -> None:
 
 @pytest.mark.parametrize("seed", range(10))
 @pytest.mark.parametrize("dtype", ["f4", "f8", "f2", ">f8", "i4"])
-def test_arrays_and_tables_are_prepared_alike(
+def test_arrays_and_tables_are_prepared_identically(
     seed: int, dtype: str, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     random = np.random.default_rng(seed)
@@ -103,7 +103,7 @@ def test_arrays_and_tables_are_prepared_alike(
     np.testing.assert_array_equal(other.apply(X), other.apply(frame))
 
 
-def test_rows_not_learnt_from_change_nothing() -> None:
+def test_held_out_rows_change_nothing() -> None:
     frame = pl.DataFrame({"a": [1.0, 2.0, 3.0, 4.0], "t": ["x", "y", "x", "y"]})
     changed = pl.DataFrame({"a": [1.0, 2.0, None, 1e9], "t": ["x", "y", "z", None]})
     rows = np.array([0, 1])
@@ -112,7 +112,7 @@ def test_rows_not_learnt_from_change_nothing() -> None:
         assert (got.flagged, got.categories) == ((), {"t": ("x", "y")})
 
 
-def test_names_say_what_the_inputs_are() -> None:
+def test_names_describe_the_inputs() -> None:
     frame = pl.DataFrame({"t": ["x", None], "a": [1.0, None], "b": [2.0, 3.0]})
     fitted, notes = fit_columns(frame)
     assert fitted.names == ["a", "b", "a is missing", "t = ", "t = x"]
@@ -194,7 +194,7 @@ def test_lists_and_the_like_are_refused(column: pl.Series) -> None:
         fitted.apply(frame)
 
 
-def test_categories_are_what_is_said_or_typed_to_be() -> None:
+def test_categories_are_set_or_inferred_from_the_type() -> None:
     frame = pl.DataFrame({"a": ["1", "2"], "b": ["1", "2"], "c": [1.0, 2.0]})
     frame = frame.with_columns(pl.col("b").cast(pl.Categorical))
     fitted, _ = fit_columns(frame, categories=["c"])
@@ -202,7 +202,7 @@ def test_categories_are_what_is_said_or_typed_to_be() -> None:
     assert fitted.categories == {"b": ("1", "2"), "c": ("1", "2")}
 
 
-def test_odd_categories_are_told_apart() -> None:
+def test_unusual_categories_stay_distinct() -> None:
     frame = pl.DataFrame({"count": ODD, "literal": ODD, "": ODD})
     fitted, _ = fit_columns(frame)
     assert fitted.categories["count"] == tuple(sorted(ODD))
@@ -273,7 +273,7 @@ def test_numbers_out_of_range_are_refused(
         (-np.inf, "row 2, column 'x1': -inf is not a finite number"),
     ],
 )
-def test_what_would_overflow_is_refused(value: float, message: str, as_array: bool) -> None:
+def test_numbers_that_overflow_are_refused(value: float, message: str, as_array: bool) -> None:
     fitted, _ = fit_columns(np.array([[1.0, 2.0], [3.0, 4.0]]))
     X = np.array([[1.0, 2.0], [3.0, value]])
     with pytest.raises(UnusableDataError, match=message):
@@ -310,7 +310,7 @@ def test_other_data_are_refused(data: Any, message: str) -> None:
             fit_columns(data)
 
 
-def test_what_is_no_table_is_refused() -> None:
+def test_other_objects_than_tables_are_refused() -> None:
     fitted, _ = fit_columns(np.array([[1.0, 2.0], [3.0, 4.0]]))
     for data in ([[1.0, 2.0]], None, {"x0": [1.0]}):
         with pytest.raises(TypeError, match="must be a Polars DataFrame or a NumPy array, not"):

@@ -148,7 +148,7 @@ def test_numbers_in_a_map_that_are_not_finite_are_named(tmp_path):
         network().inputs(mapped(tmp_path, X))
 
 
-def test_rows_of_a_map_that_lie_apart_are_copied(tmp_path):
+def test_strided_rows_of_a_memory_map_are_copied(tmp_path):
     X, _ = images(24, 12)
     there = mapped(tmp_path, X.astype("i2"))
     net = network()
@@ -277,7 +277,7 @@ def test_steps_visit_the_rows_they_are_given_and_no_other():
 @pytest.mark.parametrize("dtype", ["float32", "float64"])
 @pytest.mark.parametrize("bad", [np.nan, np.inf, -np.inf])
 @pytest.mark.parametrize("place", [(0, 0), (17, 11), (29_999, 3)])
-def test_what_is_not_finite_is_found_wherever_it_stands(dtype, bad, place):
+def test_non_finite_numbers_are_found_at_any_position(dtype, bad, place):
     X = np.random.default_rng(0).standard_normal((30_000, 12)).astype(dtype)
     X[place] = bad
     for function in (network(dtype).forward, network(dtype).predict):
@@ -292,7 +292,7 @@ def test_large_finite_numbers_pass():
 
 
 @pytest.mark.parametrize("activation", ["relu", "gelu"])
-def test_threads_predict_what_one_does(activation, monkeypatch):
+def test_threads_predict_as_one_thread(activation, monkeypatch):
     X = np.random.default_rng(0).standard_normal((30_001, 12)).astype("f4")
     net = network(activation=activation)
     monkeypatch.setattr(network_module, "MIN_THREADED_WORK", np.inf)

@@ -17,7 +17,7 @@ def small(counts: tuple[int, ...] = (5, 10, 20)) -> Dataset:
     return Dataset("small", np.arange(len(y), dtype=np.float32)[:, None], y, ("a", "b", "c"))
 
 
-def test_digits_are_all_there() -> None:
+def test_digits_are_complete() -> None:
     data = digits()
     assert data.X.shape == (1797, 64)
     assert data.X.dtype == np.float32
@@ -46,7 +46,7 @@ def test_the_file_and_scikit_learn_give_the_same(monkeypatch: pytest.MonkeyPatch
     [None, b"not a gzip file", gzip.compress(b"1,2\n")],
     ids=["no file", "not gzip", "other rows"],
 )
-def test_a_file_not_as_expected_is_left_alone(
+def test_an_unexpected_file_is_not_read(
     content: bytes | None, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     if content is not None:
@@ -162,7 +162,7 @@ def test_the_sine_has_a_thousand_points_by_default() -> None:
         np.testing.assert_array_equal(got, want)
 
 
-def test_a_single_point_lies_in_the_middle_of_the_spiral() -> None:
+def test_a_single_point_is_the_centre_of_the_spiral() -> None:
     X, y = datasets.spiral_data(1, 3, seed=0)
     np.testing.assert_array_equal(X, np.zeros((3, 2)))
     np.testing.assert_array_equal(y, [0, 1, 2])
@@ -170,7 +170,7 @@ def test_a_single_point_lies_in_the_middle_of_the_spiral() -> None:
 
 @pytest.mark.parametrize("make", [datasets.spiral_data, datasets.vertical_data])
 @pytest.mark.parametrize("seed", [0, 1, 2**32 - 1])
-def test_a_seed_gives_what_np_random_seed_gives_and_leaves_it_alone(
+def test_a_seed_gives_the_points_of_np_random_seed_without_changing_it(
     make: Callable[..., tuple[np.ndarray, np.ndarray]], seed: int
 ) -> None:
     np.random.seed(seed)

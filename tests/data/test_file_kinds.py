@@ -50,7 +50,7 @@ def test_other_files_are_refused(name: str, content: bytes, message: str, tmp_pa
 
 
 @pytest.mark.parametrize("read", [kind_of, read_table, read_npy, read_npz, read_idx])
-def test_what_is_no_file_is_refused(read: Callable[[Any], Any], tmp_path: Path) -> None:
+def test_other_objects_than_files_are_refused(read: Callable[[Any], Any], tmp_path: Path) -> None:
     for name in ("none.csv", "x" * 5000, "a\0b.csv"):
         with pytest.raises(FileNotFoundError, match="there is no file"):
             read(tmp_path / name)
@@ -59,7 +59,7 @@ def test_what_is_no_file_is_refused(read: Callable[[Any], Any], tmp_path: Path) 
 
 
 @pytest.mark.parametrize("read", [kind_of, read_table, read_npy, read_npz, read_idx])
-def test_a_file_that_may_not_be_read_says_so(
+def test_a_file_without_read_permission_is_refused(
     read: Callable[[Any], Any], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     path = tmp_path / "a"

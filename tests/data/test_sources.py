@@ -123,7 +123,7 @@ def test_names_of_nothing_are_refused(name: str, error: type[Exception], message
 
 
 @pytest.mark.parametrize("option", ["ignore", "categories", "weight", "target"])
-def test_what_is_said_of_columns_goes_with_tables(option: str, tmp_path: Path) -> None:
+def test_options_of_columns_need_a_table(option: str, tmp_path: Path) -> None:
     value: Any = "a" if option == "weight" else ["a"]
     with pytest.raises(
         UnusableDataError, match=f"{option} 'a' is only for tables; iris is not a table"
@@ -296,7 +296,7 @@ def test_errors_count_the_rows_of_the_file(tmp_path: Path) -> None:
         ({"target": "a", "categories": ("a", "t"), "hold_out": 0.0}, "classification"),
     ],
 )
-def test_the_task_is_told_or_set(changes: dict[str, Any], task: str, tmp_path: Path) -> None:
+def test_the_task_is_inferred_or_set(changes: dict[str, Any], task: str, tmp_path: Path) -> None:
     _, path = large(tmp_path)
     got = prepared(path, **changes)
     target = got.preparation.target
@@ -305,14 +305,14 @@ def test_the_task_is_told_or_set(changes: dict[str, Any], task: str, tmp_path: P
     assert told == ("task" not in changes and "categories" not in changes)
 
 
-def test_categories_that_are_ignored_are_no_fault(tmp_path: Path) -> None:
+def test_ignored_categories_are_no_error(tmp_path: Path) -> None:
     _, path = large(tmp_path)
     got = prepared(path, target="y", categories=["t", "w"], ignore=["w"])
     assert got.preparation.columns is not None
     assert list(got.preparation.columns.categories) == ["t"]
 
 
-def test_the_test_file_is_prepared_alike(tmp_path: Path) -> None:
+def test_the_test_file_is_prepared_as_the_data(tmp_path: Path) -> None:
     frame, path = large(tmp_path)
     frame.select(reversed(frame.columns)).write_csv(tmp_path / "test.csv")
     got = prepared(path, target="y", test=str(tmp_path / "test.csv"))
@@ -338,7 +338,7 @@ def test_bad_test_files_are_refused(text: str, message: str, tmp_path: Path) -> 
 
 
 @pytest.mark.parametrize("as_is", [True, False])
-def test_arrays_are_taken_as_they_are_or_standardised(as_is: bool, tmp_path: Path) -> None:
+def test_arrays_are_used_unchanged_or_standardised(as_is: bool, tmp_path: Path) -> None:
     random = np.random.default_rng(1)
     np.savez(tmp_path / "a.npz", X=random.normal(5, 3, (40, 3)), y=random.integers(0, 2, 40))
     got = prepared(str(tmp_path / "a.npz"), as_is=as_is, test=str(tmp_path / "a.npz"))
@@ -376,14 +376,14 @@ def test_a_row_that_counts_must_be_on_both_sides(tmp_path: Path) -> None:
         ("a,b,y\n1,2,3\n2,3,4\n", {"target": ("y", "b"), "task": "classification"}, "one column"),
     ],
 )
-def test_data_that_cannot_be_learnt_from_are_refused(
+def test_unusable_data_are_refused(
     text: str, changes: dict[str, Any], message: str, tmp_path: Path
 ) -> None:
     with pytest.raises(WrongUseError, match=message):
         prepared(csv(tmp_path, text), **changes)
 
 
-def test_what_may_not_be_read_is_wrong_use(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_unreadable_files_are_wrong_use(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     def refuse(*_: Any, **__: Any) -> Any:
         raise PermissionError(13, "Permission denied", "t.csv")
 

@@ -44,7 +44,7 @@ def test_tabs_part_the_values_of_a_tsv_file(name: str, tmp_path: Path) -> None:
 
 
 @pytest.mark.parametrize("name", ["t*.csv", "t?.csv", "t[1].csv", "t*.parquet", "t[1].parquet"])
-def test_a_name_is_no_pattern(name: str, tmp_path: Path) -> None:
+def test_a_name_is_not_a_pattern(name: str, tmp_path: Path) -> None:
     one, other = pl.DataFrame({"a": [1]}), pl.DataFrame({"a": [2]})
     write = pl.DataFrame.write_csv if name.endswith("csv") else pl.DataFrame.write_parquet
     write(other, tmp_path / ("t1" + Path(name).suffix))
@@ -67,7 +67,7 @@ def test_missing_values_are_found_with_blanks_around_them(tmp_path: Path) -> Non
     assert frame.rows() == [(39, None, "x"), (None, 4, None), (None, 5, None)]
 
 
-def test_what_is_missing_can_be_set(tmp_path: Path) -> None:
+def test_texts_for_missing_values_can_be_set(tmp_path: Path) -> None:
     text = "a,b\n-1,NA\n5,x\n"
     assert table(tmp_path, text, missing=["-1"]).rows() == [(None, "NA"), (5, "x")]
     assert table(tmp_path, text, missing=[]).rows() == [(-1, "NA"), (5, "x")]

@@ -50,7 +50,7 @@ def test_the_task_is_inferred_from_types(values: Any, task: str) -> None:
     assert infer_task(values)[0] == task
 
 
-def test_text_among_numbers_is_no_class() -> None:
+def test_text_among_numbers_is_not_a_class() -> None:
     values = column([*map(str, range(30)), "n.a.", "3"])
     with pytest.raises(UnusableDataError, match=r"row 31, column 'y': 'n.a.' is not a number"):
         infer_task(values)
@@ -128,7 +128,7 @@ def test_classes_of_many_types_are_found(values: Any, names: list[str]) -> None:
         (column([{"a": 1}]), "holds Struct"),
     ],
 )
-def test_what_is_no_class_is_refused(values: Any, message: str) -> None:
+def test_invalid_classes_are_refused(values: Any, message: str) -> None:
     with pytest.raises(UnusableDataError, match=message):
         classes_of(values)
     with pytest.raises(UnusableDataError, match=message):
@@ -157,7 +157,7 @@ def test_whole_numbers_are_put_in_order_and_given_back() -> None:
     ],
     ids=["01", "sign", "underline", "Arabic digits", "beyond 64 bits", "5000 digits"],
 )
-def test_what_only_looks_like_whole_numbers_stays_text(
+def test_texts_that_resemble_whole_numbers_stay_text(
     texts: list[str], classes: tuple[str, ...]
 ) -> None:
     target = fit_target(column(texts), ("y",), "classification", scaled=False)
@@ -184,7 +184,7 @@ def test_the_same_classes_are_known_from_other_types() -> None:
         ([1, 2], "row 1, column 'y': '1' is not one of the training classes"),
     ],
 )
-def test_classes_not_learnt_are_refused(values: Any, message: str) -> None:
+def test_unknown_classes_are_refused(values: Any, message: str) -> None:
     target = fit_target(column(["a", "b"]), ("y",), "classification", scaled=False)
     with pytest.raises(UnusableDataError, match=message):
         target.encode(column(values))
@@ -232,7 +232,7 @@ def test_values_come_back_as_they_were(kind: str, columns: int) -> None:
         np.testing.assert_array_equal(target.encode(table[:, 0]), learnt)
 
 
-def test_equal_values_are_no_division_by_zero() -> None:
+def test_equal_values_do_not_divide_by_zero() -> None:
     target = fit_target(column([2.5] * 3), ("y",), "regression", scaled=True)
     assert target.encode(column([2.5, 3.5])).tolist() == [[0.0], [1.0]]
 

@@ -233,7 +233,7 @@ def test_partial_fit_with_early_stopping_on_given_data():
 
 
 @BOTH
-def test_lbfgs_says_what_it_does(name, capsys):
+def test_lbfgs_prints_its_progress(name, capsys):
     X, y = (IRIS_X, IRIS_Y) if name == "MLPClassifier" else (SUGAR_X, SUGAR_Y)
     net = getattr(fastbp, name)(solver="lbfgs", verbose=True, max_iter=4, random_state=0).fit(X, y)
     lines = capsys.readouterr().out.splitlines()
@@ -243,7 +243,7 @@ def test_lbfgs_says_what_it_does(name, capsys):
     assert len(lines) == net.n_iter_ == 4
 
 
-def test_what_verbose_prints_is_the_same(capsys):
+def test_verbose_prints_the_same(capsys):
     texts = []
     for each in pair("three classes", verbose=True, early_stopping=True, solver="sgd", max_iter=60):
         each.set_params(learning_rate="adaptive", n_iter_no_change=2, tol=0.1)
@@ -254,7 +254,7 @@ def test_what_verbose_prints_is_the_same(capsys):
 
 
 @BOTH
-def test_initialize_draws_what_fit_would(name):
+def test_initialize_draws_the_weights_of_fit(name):
     X, y = (IRIS_X, IRIS_Y) if name == "MLPClassifier" else (SUGAR_X, SUGAR_Y)
     net = getattr(fastbp, name)(
         hidden_layer_sizes=(4,), random_state=1, max_iter=2, warm_start=True
@@ -288,7 +288,7 @@ def test_dtype_can_be_chosen():
     assert wide.coefs_[0].dtype == np.float64
 
 
-def test_threads_come_to_the_same_and_a_pool_gets_one_each():
+def test_threads_give_the_same_and_pool_workers_use_one():
     X, y = np.tile(SUGAR_X, (5, 20)), np.tile(SUGAR_Y, 5)
     how = {"hidden_layer_sizes": (100,), "max_iter": 2, "random_state": 0}
     one, two = (fastbp.MLPRegressor(**how, n_threads=n).fit(X, y) for n in (1, 2))
@@ -299,7 +299,7 @@ def test_threads_come_to_the_same_and_a_pool_gets_one_each():
         np.testing.assert_array_equal(each.result().coefs_[0], one.coefs_[0])
 
 
-def test_warmup_compiles_what_estimators_need():
+def test_warmup_compiles_all_kernels_of_estimators():
     fastbp.warmup("float64", estimators=True)
     before = list(operation.compiled)
     for kind in ("three classes", "two classes", "one output"):

@@ -50,7 +50,7 @@ pytestmark = pytest.mark.filterwarnings("ignore::sklearn.exceptions.ConvergenceW
     ],
     ids=str,
 )
-def test_bad_parameters_raise_what_they_raise_there(how):
+def test_bad_parameters_raise_the_errors_of_scikit_learn(how):
     messages = []
     for module in (theirs, fastbp):
         with pytest.raises(ValueError, match=r".") as caught:
@@ -133,7 +133,7 @@ def test_it_warns_when_the_end_comes_first(name):
 
 
 @BOTH
-def test_copies_predict_and_go_on_alike(name, tmp_path):
+def test_copies_predict_and_continue_identically(name, tmp_path):
     X, y = (IRIS_X, IRIS_Y) if name == "MLPClassifier" else (SUGAR_X, SUGAR_Y)
     net = getattr(fastbp, name)(hidden_layer_sizes=(4,), random_state=0)
     for _ in range(3):
@@ -176,7 +176,7 @@ def test_metadata_are_routed():
     np.testing.assert_array_equal(search.best_estimator_.coefs_[0], twin.coefs_[0])
 
 
-def test_ctrl_c_keeps_what_was_learned():
+def test_ctrl_c_keeps_the_weights():
     import signal
 
     def press(net):

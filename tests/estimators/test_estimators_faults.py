@@ -16,7 +16,7 @@ pytestmark = pytest.mark.filterwarnings("ignore::sklearn.exceptions.ConvergenceW
 
 
 @pytest.mark.parametrize("load", ["wine", "breast_cancer"])
-def test_data_that_are_not_scaled_end_alike(load):
+def test_unscaled_data_end_as_in_scikit_learn(load):
     X, y = getattr(sklearn.datasets, f"load_{load}")(return_X_y=True)
     their, ours = (each.fit(X, y) for each in pair("three classes", max_iter=60))
     assert ours.n_iter_ == their.n_iter_
@@ -34,7 +34,7 @@ def test_lbfgs_searches_along_the_same_lines_where_probabilities_are_clipped():
     np.testing.assert_allclose(ours.loss_, their.loss_, rtol=1e-7)
 
 
-def test_a_model_in_a_map_of_a_file_goes_on(tmp_path):
+def test_a_model_in_a_memory_map_continues(tmp_path):
     net = fastbp.MLPClassifier((4,), random_state=0)
     net.partial_fit(IRIS_X, IRIS_Y, classes=[0, 1, 2])
     joblib.dump(net, tmp_path / "net")
@@ -61,7 +61,7 @@ def test_targets_of_another_kind_are_refused():
         net.partial_fit(IRIS_X, np.c_[LABELS, LABELS[:, 0]])
 
 
-def test_a_warm_start_after_early_stopping_goes_on_alike():
+def test_a_warm_start_after_early_stopping_continues_as_in_scikit_learn():
     how = {"warm_start": True, "early_stopping": True, "max_iter": 40, "learning_rate_init": 0.02}
     both = pair("three classes", **how)
     for _ in range(4):
@@ -173,18 +173,18 @@ def test_a_callback_may_answer_as_numpy_does(answer):
     assert other.n_iter_ == 3
 
 
-def test_weights_whose_sum_is_negative_count_as_there():
+def test_weights_with_a_negative_sum_count_as_in_scikit_learn():
     their, ours = (e.fit(SUGAR_X, SUGAR_Y, -np.ones(442)) for e in pair("one output", max_iter=3))
     assert_alike(their, ours, SUGAR_X)
 
 
-def test_labels_other_than_0_are_there():
+def test_labels_other_than_0_are_positive():
     signs = np.where(LABELS == 1, 1, -1)
     both = [each.fit(IRIS_X, signs) for each in pair("labels", max_iter=4)]
     assert_alike(*both, IRIS_X)
 
 
-def test_a_momentum_of_1_is_taken_as_there():
+def test_a_momentum_of_1_is_allowed_as_in_scikit_learn():
     both = [e.fit(IRIS_X, IRIS_Y) for e in pair("three classes", solver="sgd", momentum=1.0)]
     assert_alike(*both, IRIS_X)
 

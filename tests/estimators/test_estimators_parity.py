@@ -27,7 +27,7 @@ def test_parameters_have_the_same_names_order_and_defaults(name):
 
 
 @BOTH
-def test_every_public_attribute_and_method_is_there(name):
+def test_every_public_attribute_and_method_of_scikit_learn_exists(name):
     X, y = (IRIS_X, IRIS_Y) if name == "MLPClassifier" else (SUGAR_X, SUGAR_Y)
     their, ours = (getattr(module, name)(max_iter=2).fit(X, y) for module in (theirs, fastbp))
     missing = {n for n in dir(their) if not n.startswith("_")} - set(dir(ours))
@@ -56,7 +56,7 @@ SOLVED = [
 
 
 @pytest.mark.parametrize(("solver", "kind"), all_of(SOLVERS, KINDS, always=SOLVED))
-def test_solvers_come_to_the_same_weights(solver, kind):
+def test_solvers_give_the_weights_of_scikit_learn(solver, kind):
     X, y = data(kind)
     how = SOLVERS[solver]
     if solver == "invscaling" and "output" in kind:
@@ -77,14 +77,14 @@ def test_solvers_come_to_the_same_weights(solver, kind):
         ("two outputs", {"tol": 0.02, "max_iter": 100}),
     ],
 )
-def test_layers_activations_and_batches_come_to_the_same_weights(kind, how):
+def test_layers_activations_and_batches_give_the_weights_of_scikit_learn(kind, how):
     X, y = data(kind)
     their, ours = (each.fit(X, y) for each in pair(kind, **how))
     assert_alike(their, ours, X)
 
 
 @pytest.mark.parametrize("kind", ["three classes", "labels", "two outputs", "poisson"])
-def test_weights_of_rows_count_as_there(kind):
+def test_weights_of_rows_count_as_in_scikit_learn(kind):
     X, y = data("one output" if kind == "poisson" else kind)
     more = {"loss": "poisson"} if kind == "poisson" else {}
     y = np.exp(y) if kind == "poisson" else y
@@ -96,7 +96,7 @@ def test_weights_of_rows_count_as_there(kind):
 
 @pytest.mark.parametrize("kind", ["three classes", "two classes", "labels", "two outputs"])
 @pytest.mark.parametrize("weighted", [False, True])
-def test_early_stopping_stops_alike(kind, weighted):
+def test_early_stopping_stops_as_in_scikit_learn(kind, weighted):
     X, y = data(kind)
     how = {"early_stopping": True, "max_iter": 300, "learning_rate_init": 0.01}
     weights = np.linspace(0.1, 2.0, len(X)) if weighted else None
@@ -120,7 +120,7 @@ def test_fitting_in_parts_is_the_same(kind):
 
 
 @pytest.mark.parametrize("solver", ["sgd", "adam"])
-def test_a_warm_start_goes_on_alike(solver):
+def test_a_warm_start_continues_as_in_scikit_learn(solver):
     both = pair("three classes", solver=solver, warm_start=True, max_iter=4)
     for each in both:
         for _ in range(3):
@@ -129,7 +129,7 @@ def test_a_warm_start_goes_on_alike(solver):
     assert both[1].t_ == 12 * 150
 
 
-def test_random_states_are_used_up_alike():
+def test_random_states_advance_as_in_scikit_learn():
     states = [np.random.RandomState(5) for _ in range(2)]
     for module, state in zip((theirs, fastbp), states, strict=True):
         module.MLPClassifier((4,), max_iter=7, random_state=state).fit(IRIS_X, IRIS_Y)
@@ -164,7 +164,7 @@ def test_lbfgs_minimises_what_it_reports_for_several_outputs():
 
 @pytest.mark.parametrize("kind", some([*KINDS, "no hidden layer"], keep=len(KINDS)))
 @pytest.mark.parametrize("form", ["csr_array", "csc_matrix"])
-def test_sparse_rows_come_to_the_same_weights(kind, form):
+def test_sparse_rows_give_the_weights_of_dense_rows(kind, form):
     how = {"hidden_layer_sizes": ()} if kind == "no hidden layer" else {}
     kind = "three classes" if how else kind
     X, y = data(kind)

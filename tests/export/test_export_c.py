@@ -184,7 +184,7 @@ def test_values_of_a_table(tmp_path, dtype):
 
 
 @needs_compiler
-def test_categories_alone_whatever_blanks_are_around_them(tmp_path):
+def test_categories_alone_ignore_surrounding_blanks(tmp_path):
     made = columns(0)
     m = model([], made, classes(2))
     _, texts, _ = table(made)

@@ -150,7 +150,7 @@ def test_arrays_as_they_are_with_named_classes(tmp_path):
     assert got["label"].tolist() == m.predict(X).tolist()
 
 
-def test_metadata_say_what_is_what(tmp_path):
+def test_metadata_describe_columns_and_classes(tmp_path):
     m = model([4], columns(), classes(3))
     export_onnx(tmp_path / "m.onnx", m.net, m.preparation)
     loaded = onnx.load(tmp_path / "m.onnx")
@@ -189,7 +189,7 @@ def test_refuses_more_than_a_file_holds(tmp_path, monkeypatch):
         export_onnx(tmp_path / "n.onnx", network([12, 2]))
 
 
-def test_without_onnx_one_error_says_what_to_install(tmp_path, monkeypatch):
+def test_without_onnx_the_error_names_the_extra(tmp_path, monkeypatch):
     monkeypatch.setitem(sys.modules, "onnx", None)
     with pytest.raises(MissingOnnxError, match=r'pip install "fastbp\[onnx\]"'):
         export_onnx(tmp_path / "n.onnx", network([3, 2]))

@@ -41,7 +41,7 @@ def ask(**variables):
 
 
 @pytest.mark.parametrize("variable", [{}, {"OPENBLAS_NUM_THREADS": "2"}], ids=["unset", "set"])
-def test_the_threads_of_other_libraries_are_left_alone(variable):
+def test_the_threads_of_other_libraries_do_not_change(variable):
     before, after, left = ask(**variable)
     assert before
     assert {path: after[path] for path in before} == before
@@ -92,7 +92,7 @@ def test_a_missing_package_is_named(monkeypatch):
         native._library()
 
 
-def test_a_package_without_the_library_says_where_it_was_looked_for(monkeypatch, tmp_path):
+def test_a_package_without_the_library_names_the_folder(monkeypatch, tmp_path):
     (tmp_path / "hollow_openblas32" / "lib").mkdir(parents=True)
     (tmp_path / "hollow_openblas32" / "__init__.py").touch()
     monkeypatch.syspath_prepend(tmp_path)

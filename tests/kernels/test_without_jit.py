@@ -47,7 +47,7 @@ def run_uncompiled(tests: str, marks: str, folder: Path, *options: str) -> None:
 
 
 @pytest.mark.slow
-def test_what_takes_longest_without_the_compiler(tmp_path: Path) -> None:
+def test_the_slowest_tests_without_the_compiler(tmp_path: Path) -> None:
     run_uncompiled(LEFT_OUT, "", tmp_path)
 
 

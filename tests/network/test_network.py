@@ -74,7 +74,7 @@ def test_forward_is_the_textbook_formula():
 
 @pytest.mark.parametrize("rows", [0, 1, 2, 333, 5000])
 @pytest.mark.parametrize("dtype", ["float32", "float64"])
-def test_many_rows_give_what_each_gives_alone(rows, dtype):
+def test_many_rows_equal_single_rows(rows, dtype):
     """Rows are worked on in blocks; 5,000 of them take several."""
     rng = np.random.default_rng(rows)
     net = fastbp.Network([3, 50, 40, 4], ["gelu", "relu"], dtype=dtype)
@@ -88,7 +88,7 @@ def test_many_rows_give_what_each_gives_alone(rows, dtype):
         np.testing.assert_allclose(outputs[i : i + 1], net.forward(X[i : i + 1]), atol=tolerance)
 
 
-def test_input_of_any_layout_is_taken_and_left_alone():
+def test_input_of_any_layout_is_accepted_and_not_changed():
     rng = np.random.default_rng(1)
     net = fastbp.Network([4, 5, 3])
     X = rng.normal(size=(6, 4)).astype("float32")
@@ -241,7 +241,7 @@ def test_save_and_load_give_the_same_network(tmp_path):
     assert path.read_bytes() == first
 
 
-def test_model_files_hold_what_torch_calls_by_the_same_names(tmp_path):
+def test_model_files_have_the_names_and_shapes_of_torch(tmp_path):
     from safetensors.numpy import load_file
 
     net = fastbp.Network([4, 6, 3])
@@ -262,7 +262,7 @@ def test_model_files_hold_what_torch_calls_by_the_same_names(tmp_path):
     np.testing.assert_allclose(net.forward(X), theirs, atol=1e-6)
 
 
-def test_what_torch_has_learnt_comes_back():
+def test_weights_trained_by_torch_are_loaded():
     torch = pytest.importorskip("torch")
     torch.manual_seed(0)
     model = torch.nn.Sequential(torch.nn.Linear(4, 6), torch.nn.ReLU(), torch.nn.Linear(6, 3))

@@ -11,7 +11,7 @@ from fastbp.data.targets import Target
 from fastbp.models import Model
 
 
-def test_checkpoints_go_on_to_the_same_bits(tmp_path):
+def test_resumed_checkpoints_are_bit_identical(tmp_path):
     X, y = data()
 
     def run(epochs, folder, **how):
@@ -103,7 +103,7 @@ def test_models_with_a_preparation_take_them_too(tmp_path):
 
 
 @pytest.mark.parametrize("language", ["ONNX", "C"])
-def test_exports_name_what_has_no_form(tmp_path, language):
+def test_exports_name_pieces_without_a_form(tmp_path, language):
     if language == "C":
         from fastbp.export.c import export_c as export
     else:

@@ -70,7 +70,7 @@ def calls_an_allocation(z):
         (fastbp.OwnOptimizer, own_sgd, r"own_sgd\(.*\)", "does not take 4 arguments"),
     ],
 )
-def test_what_is_seen_at_once(make, function, given, reason):
+def test_wrong_forms_are_refused_at_once(make, function, given, reason):
     with pytest.raises(TypeError, match=rf"{given}.*cannot be used for Own.*{reason}.*It must be"):
         make(function)
 
@@ -91,7 +91,7 @@ def test_what_is_seen_at_once(make, function, given, reason):
         (of_loss, lambda outputs, target, gradient: None, "it returns none"),
     ],
 )
-def test_what_compiling_shows_is_refused_when_a_network_is_made(make, function, reason):
+def test_functions_that_fail_to_compile_are_refused_by_networks(make, function, reason):
     piece = make(numba.njit(function))
     how = (piece, "squared_error") if make is activation else ("relu", piece)
     match = rf"{function.__name__}\(.*\) cannot be used for Own.*'odd'.*{reason}.*It must be func"
@@ -121,7 +121,7 @@ def test_an_optimizer_that_allocates_is_refused_before_training_begins():
     np.testing.assert_array_equal(net.params, before)
 
 
-def test_functions_that_are_no_pieces_yet_are_refused_with_the_way_to_give_them():
+def test_bare_functions_are_refused_with_the_class_to_use():
     with pytest.raises(TypeError, match=r"activation must be a name or a fastbp\.OwnActivation"):
         fastbp.Network([6, 3, 1], own_tanh)
     with pytest.raises(TypeError, match=r"loss must be a name or a fastbp\.OwnLoss"):

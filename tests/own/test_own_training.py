@@ -118,7 +118,7 @@ def test_a_name_that_begins_as_adams_does_not_make_it_adam():
 
 
 @pytest.mark.parametrize("place", ["hidden", "mixed", "last", "all"])
-def test_gradients_are_right_wherever_it_stands(place):
+def test_gradients_are_correct_in_every_position(place):
     X, y = data(12)
     activation = {"hidden": TANH, "mixed": [TANH, "silu"], "last": "tanh", "all": TANH}[place]
     last = TANH if place in ("last", "all") else None
@@ -234,7 +234,7 @@ def test_functions_of_one_name_are_not_mistaken_for_one_another():
 
 
 @compiles
-def test_what_it_compiles_to_is_inlined_and_vectorised_and_not_kept_on_disk():
+def test_own_functions_are_inlined_vectorised_and_not_stored():
     kernel = RELU.row.forward
     assert not kernel.stored
     module = str(compiling.optimised(kernel, ("float32",) * 3, "entry"))

@@ -128,7 +128,7 @@ def test_a_command_has_a_helper_until_it_ends(folder, monkeypatch):
 
 
 @pytest.mark.parametrize("reason", ["cache", "processors", "platform", "no folder", "no compiler"])
-def test_when_there_is_no_helper(reason, folder, monkeypatch):
+def test_conditions_without_a_helper(reason, folder, monkeypatch):
     if reason == "cache":
         (folder / "dense.relu.f4").write_bytes(b"code")
     elif reason == "processors":
@@ -143,12 +143,12 @@ def test_when_there_is_no_helper(reason, folder, monkeypatch):
         assert not compile_helper._helpers
 
 
-def test_inside_one_helper_there_is_no_other(folder):
+def test_a_helper_starts_no_other_helper(folder):
     with compile_helper.started(), compile_helper.started():
         assert len(compile_helper._helpers) == 1
 
 
-def test_what_a_killed_helper_had_begun_is_compiled_here(folder, entries, monkeypatch):
+def test_work_of_a_killed_helper_is_compiled_by_the_process(folder, entries, monkeypatch):
     monkeypatch.setattr(compile_helper, "_serve", claims_all)
     with compile_helper.started():
         (helper,) = compile_helper._helpers
@@ -180,7 +180,7 @@ def test_a_helper_that_hangs_is_waited_for_no_longer_than_its_time(folder, entri
     assert listener.begun == listener.ended == 3  # waiting, and compiling twice
 
 
-def test_a_helper_that_fails_is_no_loss(folder, entries, monkeypatch):
+def test_a_failing_helper_loses_nothing(folder, entries, monkeypatch):
     monkeypatch.setattr(compile_helper, "_serve", lambda lines, claims: 1 / 0)
     with compile_helper.started():
         compile_helper.compile_together(entries)
@@ -219,7 +219,7 @@ def test_a_child_of_the_process_leaves_the_helper_alone(folder, entries, monkeyp
     assert all(dtypes in kernel.entries for kernel, dtypes in entries)
 
 
-def test_what_is_expected_is_compiled_with_the_next_plan(folder, entries):
+def test_expected_kernels_are_compiled_with_the_next_plan(folder, entries):
     compile_helper.expect(entries)
     compile_helper.compile_together([])
     assert stored(folder) == ["products.clear.f4", "products.clear.f8"]

@@ -65,7 +65,7 @@ def test_a_kernel_is_called_from_python_from_compiled_code_and_through_its_addre
     np.testing.assert_array_equal(out, 16 * a)
 
 
-def test_what_a_kernel_returns_says_whether_to_stop():
+def test_the_result_of_a_kernel_stops_the_plan():
     a = np.array([[1.0, 2.0], [3.0, 4.0]])
     assert call(scaled, a, 0.5, 2) == 0
     np.testing.assert_array_equal(a, [[2.5, 3.0], [3.5, 4.0]])
@@ -105,7 +105,7 @@ def test_a_plan_refuses_arguments_of_another_number_or_shape():
         plan.add(scaled, 1.0, 2.0, 3)
 
 
-def test_parts_say_that_python_cannot_call_them():
+def test_parts_refuse_calls_from_python():
     with pytest.raises(
         TypeError, match=r"inner can be called from functions under @numba\.njit only"
     ):
@@ -121,7 +121,7 @@ def test_kernels_inside_a_callers_own_function():
     assert largest(np.array([[0.0, np.log(3.0)]])) == pytest.approx(0.75)
 
 
-def test_a_numba_without_the_replaced_methods_compiles_all_the_same(monkeypatch):
+def test_a_numba_without_the_overridden_methods_compiles(monkeypatch):
     monkeypatch.setattr(compiling, "_CAN_OVERRIDE", False)
     code = compiling.object_code(doubled_twice, ("float32",) * 3, "entry")
     assert len(code) > 100
@@ -131,7 +131,7 @@ def test_the_installed_numba_has_the_replaced_methods():
     assert compiling._CAN_OVERRIDE
 
 
-def test_a_numba_that_lacks_what_entries_are_made_from_is_named(monkeypatch):
+def test_a_numba_without_compile_extra_is_named(monkeypatch):
     monkeypatch.delattr(compiling.compiler, "compile_extra")
     with pytest.raises(compiling.UnsupportedNumbaError, match=f"Numba {numba.__version__}.*0.68"):
         compiling.object_code(doubled, ("float32",) * 2, "entry")
@@ -155,7 +155,7 @@ def test_compiling_does_without_scipy_and_leaves_numba_its_linear_algebra():
     assert run_python(Path.cwd(), script) == ["False", "16.25", "True"]
 
 
-def test_a_numba_that_does_not_ask_for_scipy_is_left_alone(monkeypatch):
+def test_a_numba_without_ensure_blas_is_not_changed(monkeypatch):
     linalg = sys.modules["numba.np.linalg"]
     monkeypatch.delattr(linalg, "ensure_blas")
     internals.import_array_functions()

@@ -183,7 +183,7 @@ def test_infer_in_blocks(dtype, activation, link, kind):
         assert not run()
 
 
-def test_an_epoch_as_the_rows_lie_with_weights_penalties_and_clipping():
+def test_an_epoch_in_order_with_weights_penalties_and_clipping():
     net, (X, y) = network(np.float64), examples(11, np.float64)
     weights = np.random.default_rng(1).integers(0, 4, 11).astype(np.float64)
     how = {"weights": weights, "l1": 0.01, "l2": 0.1, "clip": 0.5}

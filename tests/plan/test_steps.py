@@ -104,7 +104,7 @@ APART = {
     "name",
     [pytest.param(name, marks=pytest.mark.slow if name in APART else ()) for name in CASES],
 )
-def test_threads_come_to_the_same_result(name, threads):
+def test_threads_give_the_same_result(name, threads):
     how = {"sizes": [7, 10, 4]} | CASES[name]
     sizes = how.pop("sizes")
     net, history = trained(sizes, 50, 1, **how)
@@ -116,7 +116,7 @@ def test_threads_come_to_the_same_result(name, threads):
 
 
 @pytest.mark.parametrize("sizes", [[7, 10, 4], [2, 9, 3]])
-def test_threads_that_work_on_blocks_of_rows_come_to_the_same_result(sizes, monkeypatch):
+def test_threads_with_blocks_of_rows_give_the_same_result(sizes, monkeypatch):
     whole = trained(sizes, 50, 1)[0]
     choose(monkeypatch, block=3)
     for threads in (1, 2, 3):
@@ -136,7 +136,7 @@ HOW = [{}, {"shuffle": False}, {"batch_size": 3}]
     ),
 )
 @pytest.mark.parametrize("threads", [1, 3])
-def test_tiles_give_what_blas_gives(threads, kind, how, monkeypatch):
+def test_tiles_equal_blas(threads, kind, how, monkeypatch):
     dtype = "float64" if kind == "float64" else "float32"
     sizes = [50, 7 if dtype == "float64" else 10, 4]
     X, y = examples(41, sizes, "softmax_cross_entropy", "float64")
@@ -229,7 +229,7 @@ def test_fits_side_by_side_with_threads_of_their_own_agree_with_fits_alone():
     np.testing.assert_array_equal(together, alone)
 
 
-def test_nobody_waits_for_a_thread_that_fails(monkeypatch):
+def test_no_thread_waits_for_a_failed_one(monkeypatch):
     """An error in one thread reaches the caller, and the others do not wait for it forever."""
     right = steps.Steps._take
 
@@ -263,7 +263,7 @@ def test_threads_are_chosen_by_the_work(monkeypatch):
 @pytest.mark.parametrize(
     ("said", "found"), [("1", 1), ("3", 3), ("99", 4), ("0", 1), ("2,1", 2), ("", 4)]
 )
-def test_fewer_processors_are_used_if_the_environment_says_so(said, found, monkeypatch):
+def test_the_environment_limits_the_processors(said, found, monkeypatch):
     monkeypatch.setattr(processors.os, "sched_getaffinity", lambda pid: {0, 1, 2, 3}, raising=False)
     monkeypatch.setenv("OMP_NUM_THREADS", said)
     assert processors.processors() == found

@@ -29,7 +29,7 @@ def lightness(colours: Array) -> Array:
 # ---------------------------------------------------------------------- regions
 
 
-def test_regions_and_points_lie_where_they_belong(tmp_path: Path, drawn: list[Any]) -> None:
+def test_regions_and_points_have_their_positions(tmp_path: Path, drawn: list[Any]) -> None:
     y = np.array([0, 1, 0, 0])  # the last is predicted otherwise
     decision_regions(tmp_path / "a.png", halves, POINTS, y, NAMES, FEATURES, title="T")
     (axes,) = drawn[0].axes
@@ -57,7 +57,7 @@ def test_regions_and_points_lie_where_they_belong(tmp_path: Path, drawn: list[An
     assert drawn[0].get_suptitle() == "T"
 
 
-def test_the_border_lies_between_the_regions(tmp_path: Path, drawn: list[Any]) -> None:
+def test_the_border_is_between_the_regions(tmp_path: Path, drawn: list[Any]) -> None:
     decision_regions(tmp_path / "a.png", halves, POINTS, [0, 1, 0, 1], NAMES, FEATURES)
     borders = [c for c in drawn[0].axes[0].collections if not c.filled and c.get_paths()]
     vertices = np.concatenate([p.vertices for b in borders for p in b.get_paths()])
@@ -137,7 +137,7 @@ def test_classes_differ_without_colours(classes: int, drawn: list[Any]) -> None:
         assert set(plotting_models.HATCHES[:classes]) <= set(hatches)
 
 
-def test_of_many_points_some_are_drawn_and_it_says_so(drawn: list[Any]) -> None:
+def test_of_many_points_a_sample_is_drawn_and_named(drawn: list[Any]) -> None:
     X = np.random.default_rng(1).uniform(size=(5000, 2))
     X[0] = (9.0, 9.0)  # in view, whether drawn or not
     files = [io.BytesIO(), io.BytesIO()]
@@ -238,7 +238,7 @@ def test_the_scale_reads_in_grey(drawn: list[Any]) -> None:
     assert shades[4] == pytest.approx(0.5, abs=0.01)  # nothing is halfway
 
 
-def test_images_stand_upright_and_in_order(drawn: list[Any]) -> None:
+def test_images_are_upright_and_in_order(drawn: list[Any]) -> None:
     weight_images(io.BytesIO(), np.random.default_rng(0).normal(size=(4, 7)), (2, 2))
     axes = drawn[0].axes[0]
     assert axes.get_ylim()[0] > axes.get_ylim()[1]

@@ -18,7 +18,7 @@ def titles(figure: Any) -> list[str]:
     return [axes.get_title() for axes in figure.axes]
 
 
-def test_points_lie_where_they_were_predicted(tmp_path: Path, drawn: list[Any]) -> None:
+def test_points_have_their_predicted_positions(tmp_path: Path, drawn: list[Any]) -> None:
     true, predicted = np.array([1.0, 2.0, 3.0, 4.0]), np.array([1.5, 2.0, 2.5, 4.0])
     predicted_against_true(tmp_path / "a.png", true, predicted, name="price [€]", title="T")
     (axes,) = drawn[0].axes
@@ -55,7 +55,7 @@ def test_many_points_become_cells_that_count_them_all(tmp_path: Path, drawn: lis
     assert (tmp_path / "a.svg").stat().st_size < 500_000
 
 
-def test_cells_are_as_high_as_wide_whatever_is_predicted(drawn: list[Any]) -> None:
+def test_cells_are_square_for_any_predictions(drawn: list[Any]) -> None:
     true = np.random.default_rng(0).normal(size=5000)
     predicted_against_true(io.BytesIO(), true, 0.1 * true)
     cell = drawn[0].axes[0].collections[0].get_paths()[0].get_extents()
@@ -129,13 +129,13 @@ def test_other_values_are_refused(true: Any, predicted: Any, message: str, tmp_p
     assert not list(tmp_path.iterdir())
 
 
-def test_words_are_no_values(tmp_path: Path) -> None:
+def test_text_is_refused_as_values(tmp_path: Path) -> None:
     with pytest.raises(TypeError, match="predicted must hold numbers"):
         predicted_against_true(tmp_path / "a.png", [1.0], ["a"])
 
 
 @pytest.mark.parametrize(("outputs", "panels"), [(1, 1), (2, 2), (7, 4)])
-def test_values_stand_beside_the_curves(
+def test_values_are_drawn_beside_the_curves(
     outputs: int, panels: int, tmp_path: Path, drawn: list[Any]
 ) -> None:
     true = np.random.default_rng(0).normal(size=(20, outputs))
@@ -158,7 +158,7 @@ def test_values_stand_beside_the_curves(
         (None, ([1.0], [1.0], [1.0]), r"must be \(true, predicted\), not 3 parts"),
     ],
 )
-def test_what_stands_beside_the_curves_is_one_thing(
+def test_matrix_and_predictions_exclude_each_other(
     matrix: Any, predictions: Any, message: str, tmp_path: Path
 ) -> None:
     with pytest.raises(ValueError, match=message):

@@ -58,7 +58,7 @@ def test_confusion_matrix_refuses_other_labels(
 
 
 @pytest.mark.parametrize("kind", FORMATS)
-def test_the_ending_says_what_is_written(kind: str, tmp_path: Path) -> None:
+def test_the_suffix_determines_the_format(kind: str, tmp_path: Path) -> None:
     path = tmp_path / f"picture.{kind}"
     training_picture(path, history(3), np.eye(3, dtype=int))
     assert path.read_bytes().startswith(BEGINNINGS[kind])
@@ -151,7 +151,7 @@ def test_long_names_stay_inside(tmp_path: Path, drawn: list[Any]) -> None:
         ("a.png", np.eye(2, dtype=int), ["a"], "must contain 2 names, not 1"),
     ],
 )
-def test_what_cannot_be_drawn_leaves_no_file(
+def test_undrawable_data_leave_no_file(
     name: str, matrix: Any, class_names: Any, message: str, tmp_path: Path
 ) -> None:
     with pytest.raises(ValueError, match=message):
@@ -159,7 +159,7 @@ def test_what_cannot_be_drawn_leaves_no_file(
     assert not list(tmp_path.iterdir())
 
 
-def test_without_matplotlib_the_error_says_what_to_do(
+def test_without_matplotlib_the_error_names_the_extra(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     for module in [name for name in sys.modules if name.partition(".")[0] == "matplotlib"]:
@@ -203,7 +203,7 @@ def test_very_long_names_leave_the_matrix_its_place(
     )
 
 
-def test_a_confusion_matrix_stands_alone(tmp_path: Path, drawn: list[Any]) -> None:
+def test_a_confusion_matrix_can_be_drawn_alone(tmp_path: Path, drawn: list[Any]) -> None:
     confusion_picture(tmp_path / "a.png", np.array([[5]]), title="one class")
     (cells,) = drawn[0].axes
     assert [text.get_text() for text in cells.texts] == ["5"]

@@ -125,7 +125,7 @@ def test_info_of_models_runs_and_checkpoints(
     assert re.search(r"^network +3-2, 8 parameters, float32$", told, re.MULTILINE)
 
 
-def test_export_gives_what_predict_gives(
+def test_exports_give_the_predictions(
     classes: subprocess.CompletedProcess[str], home: Path, tmp_path: Path
 ) -> None:
     onnxruntime = pytest.importorskip("onnxruntime")

@@ -155,7 +155,7 @@ def test_all_that_is_given_is_shown(tmp_path: Path) -> None:
     ]
 
 
-def test_pictures_stand_in_the_page(tmp_path: Path) -> None:
+def test_pictures_are_embedded_in_the_page(tmp_path: Path) -> None:
     drawings = [
         svg(training_picture, history(3)),
         svg(weight_images, np.ones((4, 2)), (2, 2)),
@@ -197,7 +197,7 @@ def test_nothing_is_loaded_from_elsewhere(tmp_path: Path) -> None:
     assert all(reference.startswith((b"#", b"data:")) for reference in references)
 
 
-def test_what_users_write_stays_text(tmp_path: Path) -> None:
+def test_user_text_is_escaped(tmp_path: Path) -> None:
     plain = Page(write(tmp_path / "a.html", pictures=[("p", square(0, 0, 0), "png")]))
     page = Page(
         write(
@@ -223,7 +223,7 @@ def test_the_metrics_name_is_escaped_too(tmp_path: Path) -> None:
     assert page.rows()[0][2] == "<b>"
 
 
-def test_what_no_page_may_hold_is_replaced(tmp_path: Path) -> None:
+def test_characters_that_html_forbids_are_replaced(tmp_path: Path) -> None:
     text = write(tmp_path / "a.html", title="nul \0, half \udc80, bell \a, tab \t, café 数字 🙂")
     assert Page(text).texts["h1"] == ["nul \ufffd, half \ufffd, bell \ufffd, tab \t, café 数字 🙂"]
 
@@ -317,7 +317,7 @@ def test_large_and_small_losses_are_legible(tmp_path: Path) -> None:
         ({"pictures": [("a", "<svg/>", "svg")]}, TypeError, "must be bytes, not str"),
     ],
 )
-def test_what_cannot_be_shown_leaves_no_file(
+def test_invalid_weights_leave_no_file(
     changed: dict[str, Any], error: type[Exception], message: str, tmp_path: Path
 ) -> None:
     with pytest.raises(error, match=message):

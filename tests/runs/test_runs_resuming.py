@@ -19,7 +19,7 @@ from fastbp.training.checkpoints import paths
 
 @pytest.mark.skipif(os.name == "nt", reason="Windows has no SIGTERM to send")
 @pytest.mark.parametrize("stop", some([(signal.SIGTERM, 143), (signal.SIGINT, 130)]))
-def test_stopped_by_a_signal_a_run_goes_on_to_the_same_bits(
+def test_a_run_stopped_by_a_signal_resumes_bit_identically(
     stop: tuple[int, int], tmp_path: Path
 ) -> None:
     number, code = stop
@@ -53,7 +53,7 @@ def test_stopped_by_a_signal_a_run_goes_on_to_the_same_bits(
         assert (parts / file).read_bytes() == (whole / file).read_bytes()
 
 
-def test_overwrite_begins_anew(tmp_path: Path) -> None:
+def test_overwrite_starts_again(tmp_path: Path) -> None:
     endless = "train --epochs 100000 --checkpoint-epochs 1 --picture none --out run"
     with started(tmp_path, *endless.split()) as process:
         # Two in one folder would take each other's checkpoints.

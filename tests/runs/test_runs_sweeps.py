@@ -72,7 +72,7 @@ def test_a_sweep_ranks_and_keeps_the_best(tmp_path: Path) -> None:
     ).read_bytes()
 
 
-def test_a_sweep_of_samples_is_stopped_and_goes_on(tmp_path: Path) -> None:
+def test_a_sweep_of_samples_is_stopped_and_resumed(tmp_path: Path) -> None:
     (tmp_path / "sweep.toml").write_text(
         'data = "spiral"\nepochs = 300\nhidden = 16\nsamples = 5\nout = "run"\njobs = 2\n'
         'picture = "none"\ncheckpoint_epochs = 5\n'

@@ -323,7 +323,7 @@ def test_read_only_parameters_are_not_written_to(where):
     np.testing.assert_array_equal(b, np.zeros((1, 3)))
 
 
-def test_inputs_that_are_read_only_are_not_handed_out_as_writable():
+def test_read_only_inputs_are_returned_read_only():
     X = frozen(normal((5, 4)))
     linear = scratch.Activation_Linear()
     linear.forward(X)

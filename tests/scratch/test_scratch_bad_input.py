@@ -173,7 +173,7 @@ P3 = np.full((5, 3), 1 / 3)
     ],
     ids=lambda value: None if isinstance(value, type) else str(value)[:20],
 )
-def test_labels_that_are_no_classes_are_refused(name, method, y, error, message):
+def test_labels_outside_the_classes_are_refused(name, method, y, error, message):
     assert_refused(error, message, getattr(LOSS_CASES[name](), method), P3, y)
 
 
@@ -211,7 +211,7 @@ def test_accuracies_refuse_what_they_cannot_compare():
     assert (classes.accumulated_sum, classes.accumulated_count) == (0, 0)
 
 
-def test_base_classes_say_what_is_missing():
+def test_base_classes_name_the_missing_method():
     assert_refused(
         NotImplementedError, "Loss must implement forward", scratch.Loss().calculate, P3, P3
     )

@@ -162,7 +162,7 @@ def test_dense_layers_derived_without_calling_our_init_work():
     scratch.Optimizer_SGD().update_params(layer)
 
 
-def test_what_is_left_on_a_layer_may_be_replaced_before_the_way_back():
+def test_attributes_of_a_layer_may_be_replaced_before_backward():
     """Loops of one's own put gradients and inputs in place by hand."""
     layer, twin = dense_pair(4, 3, np.float64, 0)
     X, dvalues = normal((5, 4), seed=1), normal((5, 3), seed=2)

@@ -39,7 +39,7 @@ X0, Y0 = problem("Loss_CategoricalCrossentropy")
 
 
 @pytest.mark.parametrize("missing", ["loss", "optimizer", "accuracy", "finalize"])
-def test_what_has_not_been_set_is_named(missing):
+def test_missing_parts_are_named(missing):
     model = unfinished(missing)
     how = r"finalize\(\)" if missing == "finalize" else rf"set\({missing}=...\)"
     with pytest.raises(RuntimeError, match=f"call {how} first"):

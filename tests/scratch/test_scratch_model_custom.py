@@ -47,7 +47,7 @@ OWN = [
 
 @pytest.mark.parametrize("batch_size", [None, 6])
 @pytest.mark.parametrize("case", OWN)
-def test_parts_of_ones_own_train_as_in_plain_numpy(case, batch_size, compiled_steps):
+def test_custom_parts_train_as_in_plain_numpy(case, batch_size, compiled_steps):
     pair, layers, loss, optimizer = own_parts(scratch, case)
     X, y = problem(pair)
     model = model_of(layers, loss, optimizer, accuracy_of(pair))

@@ -58,7 +58,7 @@ def test_parameters_are_saved_and_loaded(tmp_path):
     np.testing.assert_array_equal(third.predict(X), one.predict(X))
 
 
-def test_parameters_of_layers_of_ones_own_are_saved(tmp_path):
+def test_parameters_of_custom_layers_are_saved(tmp_path):
     class Own(PlainScale):
         def get_parameters(self):
             return (self.weights,)
@@ -92,7 +92,7 @@ def test_parameters_of_layers_of_ones_own_are_saved(tmp_path):
         ],
     ),
 )
-def test_a_loaded_model_goes_on_as_if_it_had_never_been_saved(pair, rule, tmp_path):
+def test_a_loaded_model_continues_bit_identically(pair, rule, tmp_path):
     X, y = problem(pair)
     for batch_size in (None, 6):
         model = build(pair, rule, penalties=PENALTIES)
@@ -162,7 +162,7 @@ def test_an_untrained_model_is_the_same_after_a_file(tmp_path):
 
 
 @pytest.mark.parametrize("what", ["layer", "loss", "optimizer", "accuracy"])
-def test_a_part_of_ones_own_is_not_written_to_a_file(what, tmp_path):
+def test_a_custom_part_is_not_written_to_a_file(what, tmp_path):
     model = build()
     if what == "layer":
         model.layers[1] = PlainLeak()
@@ -248,7 +248,7 @@ def test_pickles_are_refused_and_nothing_in_them_runs(protocol, load, tmp_path):
     assert marker.exists()  # it would have
 
 
-def test_files_of_another_kind_are_told_apart(tmp_path):
+def test_files_of_another_kind_are_refused(tmp_path):
     path = tmp_path / "file"
     build().save(path)
     with pytest.raises(ValueError, match="holds a scratch model, not a network"):
@@ -332,7 +332,7 @@ def test_parameters_of_other_shapes_are_refused_and_change_nothing(tmp_path):
         assert layer.biases is b
 
 
-def test_a_failed_save_leaves_the_file_that_was_there(tmp_path):
+def test_a_failed_save_keeps_the_old_file(tmp_path):
     path = tmp_path / "model"
     build().save(path)
     before = path.read_bytes()

@@ -12,9 +12,7 @@ from slow import some
 @pytest.mark.parametrize("rule", some([*ONE_AVERAGE, "Optimizer_SGD", "Optimizer_Adam"], keep=3))
 @pytest.mark.parametrize("batch_size", [None, 6])
 @pytest.mark.parametrize("print_every", [0, 1, 3, 5])
-def test_training_that_overflows_does_what_going_layer_by_layer_does(
-    rule, batch_size, print_every, capsys
-):
+def test_overflowing_training_equals_training_layer_by_layer(rule, batch_size, print_every, capsys):
     pair = "Loss_MeanSquaredError"
     X, y = problem(pair)
     printed, models = [], []
@@ -45,7 +43,7 @@ def test_training_that_overflows_does_what_going_layer_by_layer_does(
 
 @pytest.mark.parametrize("bad", [np.nan, np.inf])
 @every_pair
-def test_data_that_are_not_finite_show_in_what_is_printed(pair, bad, capsys):
+def test_non_finite_data_give_non_finite_printed_losses(pair, bad, capsys):
     X, y = problem(pair)
     X[4, 1] = bad
     model = build(pair, hidden="Activation_Linear")

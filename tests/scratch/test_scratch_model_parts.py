@@ -43,7 +43,7 @@ class Timed:
         self.layer.backward(dvalues)
 
 
-def test_a_layer_that_hands_on_to_another_one():
+def test_a_layer_that_delegates_to_another():
     pair = "Loss_CategoricalCrossentropy"
     X, y = problem(pair)
     layers = layers_of(scratch, pair)
@@ -70,7 +70,7 @@ def test_parameters_of_another_order_train_in_the_compiled_loop(compiled_steps):
 
 
 @pytest.mark.parametrize("how", ["a class", "a method replaced"])
-def test_an_accuracy_of_ones_own(how, capsys):
+def test_a_custom_accuracy(how, capsys):
     pair = "Loss_CategoricalCrossentropy"
     X, y = problem(pair)
     model, want = build(pair), build(pair)
@@ -118,7 +118,7 @@ def test_layers_know_their_neighbours():
 
 
 @every_pair
-def test_a_pass_by_hand_through_a_model_is_one_of_its_steps(pair):
+def test_a_manual_pass_through_a_model_equals_a_step(pair):
     X, y = problem(pair)
     by_hand, trained = build(pair), build(pair)
     output = by_hand.forward(X, training=True)

@@ -137,7 +137,7 @@ def test_the_same_lines_are_printed(pair, batch_size, print_every, capsys):
     assert any(line.startswith("validation, acc: ") for line in lines[0])
 
 
-def test_lines_say_what_plain_numpy_computes(capsys):
+def test_printed_lines_equal_those_of_plain_numpy(capsys):
     pair = "Loss_CategoricalCrossentropy"
     X, y = problem(pair)
     X_val, y_val = problem(pair, 9, seed=1)
@@ -230,7 +230,7 @@ def test_any_batch_size_and_any_reporting_give_the_same(
 
 @pytest.mark.parametrize("rule", some(reversed(OPTIMIZERS)))
 @pytest.mark.parametrize("batch_size", [None, 6])
-def test_training_twice_goes_on_from_where_it_was(rule, batch_size):
+def test_training_twice_continues(rule, batch_size):
     pair = "Loss_CategoricalCrossentropy"
     X, y = problem(pair)
     twice, once = build(pair, rule), build(pair, rule)
@@ -267,7 +267,7 @@ def test_another_optimizer_may_take_over(rules):
     assert_same_models(*models, rounding("Optimizer_Adam", 12))
 
 
-def test_a_rate_set_by_hand_holds_for_the_compiled_loop():
+def test_an_assigned_learning_rate_holds_for_the_compiled_loop():
     """Without decay code of one's own may set the rate between runs."""
     X, y = problem("Loss_MeanSquaredError")
     model = model_of(

@@ -8,7 +8,7 @@ same memory. The losses of ``kernels`` lie features first, as in the notes, and 
 Four things in the notes are not what the mathematics says, and here the mathematics is followed:
 
 - (19) prints DZ2 where DZ1 belongs. As both are n by m, no shape gives the slip away;
-  ``test_19_as_printed_is_no_gradient`` does.
+  ``test_19_as_printed_is_not_the_gradient`` does.
 - (16) and (20) print a sum without an axis, which is one number for all units. Each unit has its
   own bias and takes the sum over the examples, the last axis. All of DZ2 sums to 0, so by the
   printed (16) the output's biases would never move.
@@ -212,7 +212,7 @@ def test_12_as_printed_has_another_shape_than_printed():
     assert c.loss_by_outputs().shape == c.Y_hat.shape == (n, m)
 
 
-def test_12_is_what_finite_differences_say():
+def test_12_equals_finite_differences():
     c = Rows(np.float64).columns
     h = 1e-7
     for i in range(n):
@@ -263,7 +263,7 @@ def test_14_the_chain_of_12_and_13_is_a_difference(rows):
     assert_same(turned(delta), c.DZ2() / c.Y.dtype.type(m))
 
 
-def test_14_of_the_loss_kernel_lies_as_the_notes_write_it(rows):
+def test_14_of_the_loss_kernel_has_the_layout_of_the_notes(rows):
     c = rows.columns
     z = c.Z2.copy(order="C")  # as it is overwritten
     weights, scratch, found = np.full(m, 1 / m, z.dtype), rows.empty(4 * m), np.zeros(2)
@@ -343,7 +343,7 @@ def some(shape):
 
 
 @pytest.mark.parametrize("name", ["W1", "b1", "W2", "b2"])
-def test_15_16_19_20_are_what_finite_differences_say(name):
+def test_15_16_19_20_equal_finite_differences(name):
     c = Rows(np.float64).columns
     gradient = getattr(c, f"D{name}")()
     places = some(gradient.shape)
@@ -352,7 +352,7 @@ def test_15_16_19_20_are_what_finite_differences_say(name):
     np.testing.assert_allclose(found, differences(c, name, places), rtol=1e-5, atol=1e-9)
 
 
-def test_19_as_printed_is_no_gradient():
+def test_19_as_printed_is_not_the_gradient():
     c = Rows(np.float64).columns
     places = some((n, x))
     measured = differences(c, "W1", places)

@@ -107,7 +107,7 @@ def test_relu_and_its_derivative(dtype):
 
 
 @both
-def test_relu_leaves_alone_what_comes_in(dtype):
+def test_relu_does_not_change_its_input(dtype):
     z, dvalues = Z.astype(dtype), normal(Z.shape, dtype)
     before = z.copy(), dvalues.copy()
     relu = scratch.Activation_ReLU()
@@ -169,7 +169,7 @@ def test_one_neuron(bias, dvalue, dtype):
 
 
 @pytest.mark.parametrize("bias", [0.75, -9.0], ids=["active", "silent"])
-def test_one_neuron_is_what_finite_differences_say(bias):
+def test_one_neuron_equals_finite_differences(bias):
     x, w, b = np.array([0.5, -1.5, 2.0]), np.array([1.25, -0.5, 0.25]), np.array([bias])
     layer, relu = neuron(x, w, b)
     relu.backward(np.array([[1.0]]))
@@ -228,7 +228,7 @@ def test_cross_entropy_of_the_kernels(dtype):
 
 
 @kinds
-def test_cross_entropy_is_what_finite_differences_say(targets):
+def test_cross_entropy_equals_finite_differences(targets):
     """The loss as it is, p free to move: rows need not sum to 1 for a derivative."""
     p = probabilities()
     loss = scratch.Loss_CategoricalCrossentropy()
@@ -288,7 +288,7 @@ def test_softmax_backward_is_the_jacobian_times_dvalues(dtype):
     np.testing.assert_array_equal(out, activation.dinputs)
 
 
-def test_the_jacobian_is_what_finite_differences_say():
+def test_the_jacobian_equals_finite_differences():
     z = normal((B, K), seed=1)
     measured = differences(lambda z: softmax(z).output, z)  # (B, K, B, K)
     for i in range(B):
@@ -350,7 +350,7 @@ def test_the_fused_step_is_the_two_steps_one_after_the_other(targets, dtype):
 
 
 @kinds
-def test_the_fused_step_is_what_finite_differences_say(targets):
+def test_the_fused_step_equals_finite_differences(targets):
     z = normal((B, K), seed=3)
     fused = scratch.Activation_Softmax_Loss_CategoricalCrossentropy()
     fused.forward(z, targets)

@@ -198,7 +198,7 @@ def test_the_networks_gradient_is_that_of_the_corrected_formulas():
         np.testing.assert_allclose(got, formula, rtol=1e-13)
 
 
-def test_the_networks_gradient_is_what_finite_differences_say():
+def test_the_networks_gradient_equals_finite_differences():
     assert fastbp.gradient_check(example_network(), [X_EXAMPLE], [T_EXAMPLE]) < 1e-6
 
 

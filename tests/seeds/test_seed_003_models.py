@@ -185,7 +185,7 @@ def off_the_kinks(seed, dtype, h):
 
 
 @pytest.mark.parametrize("seed", range(3))
-def test_the_full_models_gradients_are_what_finite_differences_say(seed):
+def test_the_full_models_gradients_equal_finite_differences(seed):
     h = 1e-5
     model, single = off_the_kinks(seed, np.float64, h), off_the_kinks(seed, np.float32, h)
     found = []

@@ -347,7 +347,7 @@ def test_tighter_arms_are_too_much_for_it():
 
 
 @pytest.mark.parametrize("seed", range(3))
-def test_tighter_arms_are_learnt_by_100_units_and_adam(seed):
+def test_tighter_arms_are_learned_by_100_units_and_adam(seed):
     X, y = tight_spiral(seed)
     net = fastbp.Network([2, 100, CLASSES], seed=seed)
     how = {"optimizer": fastbp.Adam(0.03), "schedule": "cosine"}

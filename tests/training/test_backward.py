@@ -86,7 +86,7 @@ def test_backward_follows_parameters_that_were_replaced():
         (np.full((4, 3), np.nan), rows(4, 2), ValueError, r"X\[0, 0\] is nan"),
     ],
 )
-def test_backward_says_what_is_wrong(X, d, error, words):
+def test_backward_refuses_wrong_arguments(X, d, error, words):
     with pytest.raises(error, match=words):
         network().backward(X, d)
 

@@ -73,7 +73,7 @@ def _a_step_a_chunk(monkeypatch: pytest.MonkeyPatch) -> None:
 
 @pytest.mark.usefixtures("_a_step_a_chunk")
 @pytest.mark.parametrize("name", some(sorted(RUNS, key=APART.__contains__), keep=len(RUNS) - 1))
-def test_a_run_goes_on_from_every_step_to_the_same_bits(name: str, tmp_path: Path) -> None:
+def test_a_run_resumed_at_any_step_is_bit_identical(name: str, tmp_path: Path) -> None:
     options = RUNS[name]
     whole = network()
     expected = result(whole, train(whole, tmp_path / "all", seconds=0.0, keep=1000, **options))
@@ -109,7 +109,7 @@ def test_they_are_written_after_so_many_epochs(tmp_path: Path) -> None:
     assert [int(name[11:23]) for name in files(tmp_path)] == [6, 12, 16]
 
 
-def test_what_stopped_training_for_good_is_remembered(tmp_path: Path) -> None:
+def test_the_reason_of_an_end_is_stored(tmp_path: Path) -> None:
     net, options = network(), RUNS["early stopping"]
     history = train(net, tmp_path, **options)
     assert history.stopped == "early stopping"
@@ -119,7 +119,7 @@ def test_what_stopped_training_for_good_is_remembered(tmp_path: Path) -> None:
     assert history_again.seconds == history.seconds  # not a step was taken
 
 
-def test_more_epochs_go_on_from_the_end(tmp_path: Path) -> None:
+def test_more_epochs_continue_from_the_end(tmp_path: Path) -> None:
     whole, parts = network(), network()
     expected = fastbp.train(whole, X, Y, **{**SHORT, "epochs": 7})
     train(parts, tmp_path, **SHORT)
@@ -168,7 +168,7 @@ def test_another_thread_ends_a_run_in_the_middle_of_an_epoch(tmp_path: Path) -> 
     assert result(net, train(net, tmp_path, resume=True, **SHORT)) == expected
 
 
-def test_without_checkpoints_sigterm_is_left_alone() -> None:
+def test_without_checkpoints_sigterm_is_not_caught() -> None:
     before = signal.getsignal(signal.SIGTERM)
     with interrupts():
         assert signal.getsignal(signal.SIGTERM) is before
@@ -208,7 +208,7 @@ def test_of_a_damaged_checkpoint_the_one_before_is_taken(damage: str, tmp_path: 
     assert result(net, history) == expected
 
 
-def test_a_write_that_fails_warns_and_training_goes_on(tmp_path: Path) -> None:
+def test_a_failed_write_warns_and_training_continues(tmp_path: Path) -> None:
     whole, net = network(), network()
     expected = result(whole, fastbp.train(whole, X, Y, **SHORT))
     (tmp_path / "file").touch()
@@ -217,7 +217,7 @@ def test_a_write_that_fails_warns_and_training_goes_on(tmp_path: Path) -> None:
     assert result(net, history) == expected
 
 
-def test_what_a_killed_write_left_is_removed_and_nothing_else(tmp_path: Path) -> None:
+def test_only_the_files_of_a_killed_write_are_removed(tmp_path: Path) -> None:
     for name in (".checkpoint-000000000001.safetensors.abc", "notes.txt", "checkpoint.safetensors"):
         (tmp_path / name).touch()
     train(network(), tmp_path, epochs=1)
@@ -245,7 +245,7 @@ def test_what_a_killed_write_left_is_removed_and_nothing_else(tmp_path: Path) ->
         ({"n_threads": 2}, "threads was 1, not 2"),
     ],
 )
-def test_a_run_goes_on_as_what_it_was(
+def test_a_run_is_resumed_only_with_the_same_settings(
     changes: dict[str, Any], message: str, tmp_path: Path
 ) -> None:
     train(network(), tmp_path, **SHORT)
@@ -314,7 +314,7 @@ def test_a_checkpoint_of_a_newer_version_is_not_passed_over(tmp_path: Path) -> N
         fastbp.Checkpoints(tmp_path).newest()
 
 
-def test_a_model_is_no_checkpoint(tmp_path: Path) -> None:
+def test_a_model_is_not_a_checkpoint(tmp_path: Path) -> None:
     network().save(tmp_path / "checkpoint-000000000001.safetensors")
     with pytest.warns(DamagedCheckpointWarning, match="holds a network, not a checkpoint"):
         assert fastbp.Checkpoints(tmp_path).newest() is None

@@ -97,7 +97,7 @@ def test_a_changed_huber_delta_counts_everywhere():
     assert net.evaluate(X, y)[0] == pytest.approx(net.loss_and_gradients(X, y)[0], rel=1e-12)
 
 
-def test_arguments_are_checked_whatever_plans_are_kept():
+def test_arguments_are_checked_with_cached_plans():
     net, X, y = network("softmax_cross_entropy"), rows(7, 3), np.arange(7) % 2
     net.loss_and_gradients(X, y, dropout=0.5)
     with pytest.raises(ValueError, match="2 hidden layers"):
@@ -108,7 +108,7 @@ def test_arguments_are_checked_whatever_plans_are_kept():
 @pytest.mark.parametrize(
     "gradient", [np.ones(71, complex), np.full(71, "a"), np.zeros(71, "M8[s]")], ids=str
 )
-def test_gradients_that_are_no_numbers_are_refused(gradient):
+def test_non_numeric_gradients_are_refused(gradient):
     with pytest.raises(TypeError, match="gradient must hold numbers"):
         fastbp.Stepper(network()).step(gradient)
 

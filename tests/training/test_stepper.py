@@ -25,7 +25,7 @@ OPTIMIZERS = [
 @pytest.mark.parametrize("optimizer", OPTIMIZERS, ids=lambda each: type(each).__name__)
 @pytest.mark.parametrize("dtype", ["float32", "float64"])
 @pytest.mark.parametrize("clip", [None, 0.05])
-def test_a_loop_of_ones_own_is_train(optimizer, dtype, clip):
+def test_a_custom_loop_equals_train(optimizer, dtype, clip):
     X, y = rows(16, 3, dtype), rows(16, 2, dtype, 3)
     net, twin = network(dtype=dtype), network(dtype=dtype)
     how = {"batch_size": 16, "shuffle": False, "clip_norm": clip, "schedule": "cosine"}
@@ -38,7 +38,7 @@ def test_a_loop_of_ones_own_is_train(optimizer, dtype, clip):
 
 
 @pytest.mark.parametrize("optimizer", OPTIMIZERS[1:3], ids=lambda each: type(each).__name__)
-def test_a_saved_state_goes_on_to_the_same_bits(optimizer, tmp_path):
+def test_a_saved_state_continues_bit_identically(optimizer, tmp_path):
     gradients = rows(10, network().params.size)
     net = network()
     stepper = fastbp.Stepper(net, optimizer, schedule="exponential")
@@ -98,7 +98,7 @@ def test_parameters_that_were_assigned_or_locked_are_noticed():
         ([["a"]], TypeError, "gradient must hold numbers"),
     ],
 )
-def test_a_stepper_says_what_is_wrong(gradient, error, words):
+def test_a_stepper_refuses_wrong_arguments(gradient, error, words):
     with pytest.raises(error, match=words):
         fastbp.Stepper(network()).step(gradient)
 
@@ -128,7 +128,7 @@ def test_the_example_of_the_docstring_runs():
 
 
 @pytest.mark.skipif(numba.config.DISABLE_JIT, reason="is about compiled kernels")
-def test_a_loop_of_ones_own_costs_little():
+def test_a_custom_loop_has_little_overhead():
     """Loosely: the figure is measured by benchmarks/test_loops.py."""
     net = fastbp.Network([4, 64, 64, 2], loss="squared_error")
     X = rows(32, 4, "float32")

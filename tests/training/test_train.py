@@ -47,7 +47,7 @@ def test_history_has_a_row_per_epoch(tmp_path):
     assert [float(row["loss"]) for row in rows] == history.loss
 
 
-def test_validation_fraction_holds_out_every_class_alike():
+def test_validation_fraction_holds_out_the_same_fraction_of_every_class():
     y = np.repeat([0, 1, 2], [50, 30, 20])
     X = np.random.default_rng(0).normal(size=(100, 4))
     kept, held = split(X, y, 0.2, seed=0)
@@ -213,7 +213,7 @@ def test_progress_goes_to_stderr_only_when_asked(capsys):
 
 @pytest.mark.skipif(numba.config.DISABLE_JIT, reason="is about the compiler")
 @pytest.mark.parametrize("dtype", ["float32", "float64"])
-def test_warmup_compiles_what_training_needs(dtype):
+def test_warmup_compiles_all_kernels_of_training(dtype):
     fastbp.warmup(dtype)
     before = list(operation.compiled)
     for classes in (2, 10):
