@@ -51,7 +51,7 @@ def draw(results: Results, path: Path) -> None:
 
 
 def save(figure: Any, path: Path) -> None:
-    """Save a picture. The same results give the same bytes."""
+    """Save a picture. The same results give a byte-identical file."""
     import matplotlib
 
     path.parent.mkdir(parents=True, exist_ok=True)

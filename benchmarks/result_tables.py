@@ -58,7 +58,7 @@ def fused(results: Results) -> str:
         "NumPy, fused as in the notes",
         "NumPy, fused in place",
         "fastbp, kernel",
-        "fastbp, checked",
+        "`fastbp.functional` (checked)",
         "separate / fused, NumPy",
         "separate / fastbp's kernel",
     ]
@@ -76,10 +76,10 @@ def by_batch_size(results: Results) -> str:
         K, ratios = one["extra_info"]["K"], one["extra_info"]["ratios"]
         rows.append([f"{K} classes", *(digits(ratios[size], TIMES) for size in sizes)])
         first = first_above(ratios, LEAST_RATIO)
-        where = f"from a batch of {first} on" if first else "at no batch size measured"
+        where = f"for batches of {first} or more" if first else "for no measured batch"
         sentences.append(f"with {K} classes {where}")
     table = markdown(["separate / fused in NumPy, batch of", *sizes], rows)
-    return f"{table}\n\nNumPy's ratio is above {LEAST_RATIO:g} " + ", ".join(sentences) + "."
+    return f"{table}\n\nThe ratio exceeds {LEAST_RATIO:g} " + ", ".join(sentences) + "."
 
 
 def first_above(ratios: dict[str, float], limit: float) -> int | None:
@@ -268,7 +268,7 @@ def tables_on_disk(results: Results) -> str:
         rest = 1.0 - info["training_s"] / info["whole_s"]
         times = [digits(info[f"{name}_s"]) for name in parts]
         rows.append([info["case"], digits(info["whole_s"]), *times, f"{rest:.0%}"])
-    head = ["seconds", "total", *parts, "not training"]
+    head = ["seconds", "total", *parts, "outside training"]
     return markdown(head, rows)
 
 

@@ -17,11 +17,11 @@ if TYPE_CHECKING:
         StepSchedule,
     )
     from fastbp.training.checkpoints import Checkpoints
-    from fastbp.training.fit import DivergedError
     from fastbp.training.history import History
-    from fastbp.training.loop import train
-    from fastbp.training.options import EarlyStopping
+    from fastbp.training.loop import DivergedError
     from fastbp.training.stepper import Stepper
+    from fastbp.training.stopping import EarlyStopping
+    from fastbp.training.train_network import train
     from fastbp.warming import warmup
 
 __version__ = "0.2.0"
@@ -50,9 +50,9 @@ _MODULES = {
     "OwnOptimizer": "own",
     "Checkpoints": "training.checkpoints",
     "History": "training.history",
-    "DivergedError": "training.fit",
-    "EarlyStopping": "training.options",
-    "train": "training.loop",
+    "DivergedError": "training.loop",
+    "EarlyStopping": "training.stopping",
+    "train": "training.train_network",
     "Stepper": "training.stepper",
     "warmup": "warming",
 }

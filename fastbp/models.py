@@ -19,7 +19,9 @@ if TYPE_CHECKING:
 
 @dataclass(frozen=True, eq=False)
 class Model:
-    """A network that takes tables or raw arrays and predicts class names or values in their units.
+    """A network with its data preprocessing.
+
+    It takes tables or raw arrays, and predicts class names or values in the units of the target.
 
     Attributes
     ----------
@@ -76,8 +78,8 @@ class Model:
         FileNotFoundError
             If the file does not exist.
         ValueError
-            If the file is not one of fastbp, is damaged, has no preparation, or was written by a
-            newer version.
+            If the file was not written by fastbp, is damaged, has no preprocessing, or was written
+            by a newer version.
         """
         try:
             net, description = Network.load_with_preparation(path, own)
@@ -87,7 +89,7 @@ class Model:
             ) from None
         if description is None:
             raise ValueError(
-                f"{path} holds a network without a description of its data; fastbp.load reads it"
+                f"{path} contains a network without data preprocessing; read it with fastbp.load"
             )
         try:
             preparation = Preparation.from_description(description)

@@ -159,11 +159,11 @@ class OwnLoss:
 
     @property
     def functions(self) -> tuple[Any, ...]:
-        """What it is made of."""
+        """The user's functions."""
         return (self.function,)
 
     def compile(self, dtype: Any) -> None:
-        """Compile it for a dtype, or raise the error that says why it cannot be used."""
+        """Compile it for a dtype; raise ValueError with the reason if it cannot be used."""
         dtypes = (*(np.dtype(dtype).name,) * 4, "float64")
         _compile(self, self.row.of_targets, dtypes, (self.function, _LOSS))
 
@@ -210,7 +210,7 @@ class OwnOptimizer(Optimizer):
 
     @property
     def functions(self) -> tuple[Any, ...]:
-        """What it is made of."""
+        """The user's functions."""
         return (self.function,)
 
     @property
@@ -224,7 +224,7 @@ class OwnOptimizer(Optimizer):
         return self.states
 
     def compile(self, dtype: Any) -> None:
-        """Compile it for a dtype, or raise the error that says why it cannot be used."""
+        """Compile it for a dtype; raise ValueError with the reason if it cannot be used."""
         dtypes = (*(np.dtype(dtype).name,) * (2 + self.states), "float64", "float64")
         _compile(self, self.kernel, dtypes, (self.function, _update(self.states)))
 
@@ -354,7 +354,7 @@ def code_of(pieces: Iterable[Any]) -> dict[str, str]:
 
 
 def fill_in(description: dict[str, Any], own: Iterable[Any], path: Any) -> None:
-    """Replace names in the description of a network by the own pieces with these names.
+    """Replace names in the description of a network with the user-defined functions of these names.
 
     Raises
     ------

@@ -1,4 +1,4 @@
-"""Files of safetensors with a description in their metadata, written whole or not at all."""
+"""Safetensors files with a description in their metadata, written atomically."""
 
 import contextlib
 import glob
@@ -59,7 +59,7 @@ def clean(folder: str | PathLike[str], names: Iterable[str]) -> None:
 
 
 def sync_folder(folder: Path) -> None:
-    """Make renamed files in a folder survive a loss of power, where the system allows it."""
+    """Make renames in a folder survive a power failure, if the operating system supports it."""
     with contextlib.suppress(OSError):
         handle = os.open(folder, os.O_RDONLY)
         try:
@@ -75,7 +75,7 @@ def write_tensors(
     kind: str = "network",
     version: int = 1,
 ) -> None:
-    """Write ``tensors`` and their ``description`` to ``path``, whole or not at all.
+    """Write ``tensors`` and their ``description`` to ``path`` atomically.
 
     ``kind`` is the kind of object; ``read_tensors`` raises ValueError for another kind.
     ``version`` is the first version of the format that can represent the file.
@@ -134,7 +134,8 @@ def read_tensors(
         raise ValueError(f"{path} has no readable description: {error}") from None
     if version > VERSION:
         raise NewerVersionError(
-            f"{path} has format version {version}; this fastbp reads up to {VERSION}: upgrade it"
+            f"{path} has format version {version}; this version of fastbp reads up to version "
+            f"{VERSION}: upgrade fastbp"
         )
     if found != kind:
         raise ValueError(f"{path} holds a {found}, not a {kind}")

@@ -1,4 +1,4 @@
-"""The former place of the pictures of models, which are in ``fastbp.plotting`` now."""
+"""Kept for old imports: the plots of models have moved to ``fastbp.plotting``."""
 
 from fastbp.plotting import decision_regions, weight_images
 

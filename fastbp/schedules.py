@@ -48,7 +48,8 @@ class Schedule:
     def shape(self, epoch: Array, share: Array) -> Array:
         """Return the factors after warm-up.
 
-        ``epoch`` is the number of epochs, ``share`` the fraction of the run, since its end.
+        ``epoch`` is the number of epochs since the end of warm-up; ``share`` is the fraction of the
+        remaining run that has passed.
         """
         return np.ones_like(share)
 
@@ -59,7 +60,7 @@ class ConstantSchedule(Schedule):
 
 @dataclass(frozen=True)
 class StepSchedule(Schedule):
-    """Multiply by ``gamma`` every ``every`` epochs."""
+    """Multiply the learning rate by ``gamma`` once every ``every`` epochs."""
 
     every: int = 10
     gamma: float = 0.1

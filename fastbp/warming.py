@@ -6,7 +6,7 @@ from typing import Any
 import numpy as np
 
 from fastbp.network import Network
-from fastbp.training.loop import train
+from fastbp.training.train_network import train
 
 
 def warmup(dtype: Any = "float32", *, estimators: bool = False) -> None:

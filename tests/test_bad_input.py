@@ -52,7 +52,7 @@ CALLS = [
     (dict(n_threads=0), ValueError, "n_threads.*from 1 to 256"),
     (dict(validation_fraction=1.0), ValueError, "validation_fraction.*below 1"),
     (dict(validation_fraction=0.001), ValueError, "no rows to hold out"),
-    (dict(validation_data=(X, y), validation_fraction=0.5), ValueError, "exclude"),
+    (dict(validation_data=(X, y), validation_fraction=0.5), ValueError, "mutually exclusive"),
     (dict(validation_data=(X[:, :2], y)), ValueError, "4 columns"),
     (dict(validation_data=(X, y[:2])), ValueError, "6 and 2"),
     (dict(validation_data=(X[:0], y[:0])), ValueError, "validation_data has no rows"),
@@ -117,7 +117,7 @@ def test_targets(loss, targets, words):
 
 def test_label_smoothing_needs_labels():
     net = fastbp.Network([4, 2], loss="squared_error")
-    with pytest.raises(ValueError, match="no meaning for squared_error"):
+    with pytest.raises(ValueError, match="not supported by squared_error"):
         fastbp.train(net, X, X[:, :2], label_smoothing=0.1)
 
 

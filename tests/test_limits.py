@@ -19,7 +19,7 @@ LONG_SIGNATURES = {
     ("fastbp/estimators/classifier.py", "__init__"),
     ("fastbp/estimators/regressor.py", "__init__"),
     ("fastbp/network/network.py", "plan"),
-    ("fastbp/training/loop.py", "train"),
+    ("fastbp/training/train_network.py", "train"),
 }
 
 

@@ -232,7 +232,7 @@ def _described(net: Network, folder: Path) -> dict[str, Any]:
 
 def test_a_network_alone_is_not_a_model(tmp_path: Path) -> None:
     Network([2, 2], seed=0).save(tmp_path / "net.safetensors")
-    with pytest.raises(ValueError, match="without a description of its data"):
+    with pytest.raises(ValueError, match="without data preprocessing"):
         Model.load(tmp_path / "net.safetensors")
     with pytest.raises(FileNotFoundError, match="there is no file"):
         Model.load(tmp_path / "none.safetensors")

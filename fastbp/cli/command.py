@@ -1,6 +1,6 @@
 """The command ``fastbp``: from its arguments to an exit code.
 
-Exit codes: 0 done, 1 failed, 2 wrong use, 130 stopped by Ctrl-C, 143 stopped by SIGTERM.
+Exit codes: 0 success, 1 failure, 2 usage error, 130 stopped by Ctrl-C, 143 stopped by SIGTERM.
 """
 
 import argparse

@@ -90,7 +90,7 @@ def _can_be_written(path: Path) -> None:
     if path.is_dir():
         raise WrongUseError(f"cannot write {path}: it is a folder")
     if not os.access(path.parent, os.W_OK):
-        raise WrongUseError(f"cannot write to {path.parent}: it is not allowed")
+        raise WrongUseError(f"cannot write to {path.parent}: permission denied")
 
 
 # ---------------------------------------------------------------------- commands
@@ -152,7 +152,7 @@ def predict(options: argparse.Namespace) -> int:
             "a .npy file contains only predictions; use a .csv or .parquet file for --out"
         )
     if options.probabilities and target.classes is None:
-        raise WrongUseError("--probabilities needs a model of classes; this model predicts values")
+        raise WrongUseError("--probabilities requires a classifier; this model is a regressor")
     examples = _examples(model, options, learns=False)
     with _model_errors_as_wrong_use():
         outputs = model.outputs(examples.X)
@@ -160,7 +160,7 @@ def predict(options: argparse.Namespace) -> int:
     columns: dict[str, Any] = {}
     for name in options.keep:
         if name.startswith(("prediction", "probability_")):
-            raise WrongUseError(f"--keep {name}: the predictions have this name")
+            raise WrongUseError(f"--keep {name}: the predictions already have this column")
         columns[name] = _kept(options.data, name)
     if target.classes is not None:
         columns["prediction"] = predicted

@@ -65,13 +65,13 @@ def _add_train(commands: Any, name: str) -> None:
         training.train,
         "train a network and write it to a folder",
         "Train a network on a table, on arrays, on images or on a bundled data set. A part of the "
-        "rows is held out for evaluation. The folder of the run contains the network "
+        "rows is held out for evaluation. The run's folder contains the network "
         f"({MODEL}), the networks of the last and of the best epoch ({LAST}, {BEST}), the history "
-        f"as CSV and JSON lines, pictures, report.html, checkpoints, and the settings "
+        f"as CSV and JSON lines, plots, report.html, checkpoints, and the settings "
         f"({DESCRIPTION}).",
         usage="fastbp train [DATA] [options]",
         epilog="Ctrl-C stops training early; the results so far are written. After Ctrl-C, "
-        "SIGTERM, kill -9 or a loss of power, the same command with --resume continues the run.",
+        "SIGTERM, kill -9 or a power failure, run the same command with --resume to continue.",
     )
     groups: dict[str, Any] = {"": parser}
     for setting, field in fields_of(Settings).items():
@@ -161,7 +161,7 @@ def _add_predict(commands: Any, name: str) -> None:
         name,
         models.predict,
         "predict with a trained network",
-        "Predict each row of the data. The rows are prepared as in training.",
+        "Predict each row of the data. The rows are preprocessed as in training.",
     )
     _add_model_and_data(parser)
     parser.add_argument(
@@ -179,7 +179,7 @@ def _add_predict(commands: Any, name: str) -> None:
 
 def _add_model_and_data(parser: Parser) -> None:
     parser.add_argument("model", metavar="MODEL", help=MODEL_OR_FOLDER)
-    parser.add_argument("data", metavar="DATA", help="a file of data, or a bundled set")
+    parser.add_argument("data", metavar="DATA", help="a data file, or a bundled data set")
 
 
 def _add_info(commands: Any, name: str) -> None:
@@ -196,7 +196,7 @@ def _add_export(commands: Any, name: str) -> None:
         name,
         models.export,
         "export a model as ONNX or C",
-        "Export a model, with the preparation of its data, for use without fastbp.",
+        "Export a model, including its data preprocessing, for use without fastbp.",
     )
     parser.add_argument("model", metavar="MODEL", help=MODEL_OR_FOLDER)
     parser.add_argument("--onnx", metavar="FILE", help="write an ONNX file")
@@ -211,9 +211,9 @@ def _add_warmup(commands: Any, name: str) -> None:
         commands,
         name,
         training.warm_up,
-        "compile ahead of the first training",
-        "Compile the kernels that classifiers and regressors need, and store them on disk: the "
-        "first training then compiles nothing. NUMBA_CACHE_DIR sets the folder.",
+        "compile the kernels before the first training run",
+        "Compile the kernels that classifiers and regressors need and store them on disk, so that "
+        "the first training run does not have to compile. NUMBA_CACHE_DIR sets the folder.",
     )
     parser.add_argument(
         "--dtype",
@@ -243,7 +243,7 @@ def _add_plan(commands: Any, name: str) -> None:
         "--batch-size",
         type=value_of(Settings, "batch_size"),
         metavar="N",
-        help="rows of the step (default: as in the run; 128 without a run)",
+        help="batch size of the step (default: that of the run; 128 if MODEL is not from a run)",
     )
     parser.add_argument(
         "--optimizer",
@@ -256,7 +256,7 @@ def _add_plan(commands: Any, name: str) -> None:
         type=value_of(Settings, "threads"),
         default=1,
         metavar="N",
-        help="threads that compute the step; times are measured for one thread only (default: 1)",
+        help="threads that compute the step; times need one thread (default: 1)",
     )
 
 
@@ -266,8 +266,7 @@ def _add_bench(commands: Any, name: str) -> None:
         name,
         models.bench,
         "measure the speed of training on this machine",
-        "Measure the time of a training step of several networks on this machine, and of the "
-        "same step in NumPy.",
+        "Time a training step of several networks on this machine, in fastbp and in NumPy.",
     )
     parser.add_argument(
         "--seconds",

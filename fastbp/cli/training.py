@@ -59,8 +59,8 @@ def check_swallowed_arguments(settings: dict[str, Any]) -> None:
         if isinstance(last, str) and Path(last).is_file():
             option = name.replace("_", "-")
             raise WrongUseError(
-                f"--{option} takes {last!r} as one of its names: put the data first, fastbp train "
-                f"{last} --{option} ..."
+                f"--{option} read {last!r} as one of its names: put the data file first, as in "
+                f"fastbp train {last} --{option} ..."
             )
 
 

@@ -79,8 +79,8 @@ def folder() -> Path | None:
         _remove_unused(candidate, place)
         return place
     warnings.warn(
-        "fastbp cannot write its compiled code beside its source or to the user's cache folder and "
-        "compiles in every process; set NUMBA_CACHE_DIR to a writable folder",
+        "fastbp can write compiled code neither beside its source nor to the user's cache folder, "
+        "so every process compiles again; set NUMBA_CACHE_DIR to a writable folder",
         RuntimeWarning,
         stacklevel=2,
     )
@@ -137,7 +137,7 @@ def with_checksum(code: bytes) -> bytes:
 
 
 def write_code(name: str, code: bytes) -> None:
-    """Store ``code`` under ``name``, whole or not at all; a full disk is no error."""
+    """Store ``code`` under ``name`` atomically; a full disk is not an error."""
     place = folder()
     if place is None:
         return

@@ -13,7 +13,7 @@ class UnusableCodeError(ValueError):
 
 
 def check_usable(module: Any, name: str) -> None:
-    """Check that the optimised entry of a user's own function only computes.
+    """Check that a user-defined function neither allocates memory, raises nor calls Python.
 
     Raises
     ------

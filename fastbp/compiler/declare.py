@@ -73,8 +73,8 @@ class Kernel:
     stored : bool
         Whether to keep the machine code of its entry on disk.
     apart : bool
-        Whether no arguments of an operation overlap, and nothing else writes to them during a
-        call.
+        Whether the arguments of an operation never overlap, and nothing else writes to them
+        during a call.
     origin : tuple or None
         The function that made this kernel from a user's own functions, and its arguments, for
         pickling; None for a global name of its module.
@@ -139,7 +139,7 @@ class Part(Kernel):
         """Call the Python function under NUMBA_DISABLE_JIT; raise TypeError otherwise."""
         if interpreted():
             return self.function(*arguments)
-        raise TypeError(f"{self.__name__} can be called from functions under @numba.njit only")
+        raise TypeError(f"{self.__name__} can only be called from functions under @numba.njit")
 
 
 class ByPrecision:

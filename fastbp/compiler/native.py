@@ -1,11 +1,11 @@
 """External functions that compiled code calls: BLAS, the scheduler, the clock.
 
 fastbp loads its own copy of OpenBLAS, from the package ``scipy-openblas32``, with one thread. Numba
-would call SciPy's copy, whose number of threads is one setting for the whole process: setting it
-to one, as small products need, would slow down other code, and of two fits at the same time the
-first to end would set it back under the second. With its own copy, fastbp also does not need to
-import ``scipy.linalg``. OpenBLAS chooses its kernels for the processor, or those named by the
-environment variable OPENBLAS_CORETYPE.
+would call SciPy's copy, whose number of threads is one setting for the whole process: setting it to
+one, as small products need, would slow down other code; and if two fits ran at the same time, the
+first to finish would restore the old number while the second still needs one thread. With its own
+copy, fastbp also does not need to import ``scipy.linalg``. OpenBLAS chooses its kernels for the
+processor, or those named by the environment variable OPENBLAS_CORETYPE.
 """
 
 import ctypes
@@ -77,7 +77,7 @@ def register() -> None:
 
 
 def one_thread() -> None:
-    """Set one thread for products, which ``threadpool_limits`` may have changed.
+    """Set fastbp's OpenBLAS to one thread again; ``threadpool_limits`` may have changed it.
 
     ``threadpool_limits`` sets every OpenBLAS in the process: a fit of 64-100-10 on two threads took
     twice as long inside ``threadpool_limits(2)``.

@@ -115,7 +115,7 @@ def read_idx(path: str | PathLike[str]) -> Array:
     FileNotFoundError
         If there is no such file.
     UnusableDataError
-        If it is not an IDX file, or of another size than its header says.
+        If it is not an IDX file, or its size does not match its header.
     """
     path = existing(path)
     with sound(path), opened(path) as file:

@@ -130,8 +130,8 @@ class Columns:
     def _apply_array(self, X: Array, dtype: Any) -> Array:
         if self.categories:
             raise UnusableDataError(
-                f"column {next(iter(self.categories))!r} holds categories, which an array cannot "
-                "have; pass a table"
+                f"the model needs the categorical column {next(iter(self.categories))!r}, which an "
+                "array cannot provide; pass a table"
             )
         _check_numbers(X)
         n = len(self.numbers)

@@ -223,8 +223,8 @@ def spiral_data(
         The same seed gives the same points. Without a seed the points are drawn from the state
         of ``np.random``; ``seed=k`` gives the same points as a call of ``np.random.seed(k)``.
     winding : float
-        The winding of the arms. With 1, as in other courses, each arm covers four radians, and
-        a small network learns them by gradient descent (seed 004).
+        Factor of the angle along each arm. With 1, as in other courses, each arm covers four
+        radians, and a small network learns them by gradient descent (seed 004).
 
     Returns
     -------

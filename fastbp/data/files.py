@@ -41,7 +41,8 @@ def kind_of(path: str | PathLike[str]) -> str:
         return "table"
     if gzipped and ending in (".parquet", *ARRAYS):
         raise UnusableDataError(
-            f"{path} is gzipped, but only .csv, .tsv and IDX files may be: unpack it"
+            f"{path} is gzipped, but only .csv, .tsv and IDX files can be read gzipped: "
+            "decompress it first"
         )
     if ending in ARRAYS:
         return ending[1:]
@@ -50,7 +51,7 @@ def kind_of(path: str | PathLike[str]) -> str:
     if len(start) == 4 and start[:2] == b"\0\0" and start[2] in IDX_TYPES:
         return "idx"
     raise UnusableDataError(
-        f"{path} is not a known kind of data file; known are .csv, .tsv, .parquet, .npy, .npz and "
+        f"{path} has an unsupported file type; supported are .csv, .tsv, .parquet, .npy, .npz and "
         "IDX (the format of MNIST)"
     )
 

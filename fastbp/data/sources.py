@@ -135,7 +135,8 @@ def read_examples(
     if not target:
         if learns:
             raise UnusableDataError(
-                f"{text} holds only examples; name the file of the targets (--target FILE)"
+                f"{text} contains inputs but no targets; "
+                "give the file that contains the targets (--target FILE)"
             )
         return _arrays(text, X, None, ())
     if len(target) > 1:
@@ -255,14 +256,15 @@ def _table(
     y = frame.select(there) if there and len(there) == len(target) else None
     X = frame.drop([name for name in [*target, *ignore, weight] if name in frame.columns])
     if X.width == 0:
-        raise UnusableDataError(f"{path} has no columns beside the target")
+        raise UnusableDataError(f"{path} has no columns other than the target")
     weights = None
     if weight:
         weights = numbers_of(frame[weight])
         if not (weights >= 0).all():
             row = int((~(weights >= 0)).argmax())
             raise UnusableDataError(
-                f"row {row + 1}, column {weight!r}: {weights[row]} is not a weight of at least 0"
+                f"row {row + 1}, column {weight!r}: the weight is {weights[row]}; weights must be "
+                "at least 0"
             )
         if not weights.any():
             raise UnusableDataError(

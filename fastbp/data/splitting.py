@@ -22,9 +22,14 @@ def split(X: Array, y: Array, fraction: float, seed: int | None) -> tuple[Array,
         held.append(random.permutation(group)[:count])
     out = np.sort(np.concatenate(held))
     if len(out) == 0 or len(out) == n:
-        each = f" ({len(groups)} classes, each keeps a row)" if len(groups) > 1 else ""
+        each = (
+            f" ({len(groups)} classes, of which each keeps at least one training row)"
+            if len(groups) > 1
+            else ""
+        )
         raise ValueError(
-            f"{fraction!r} of {n} rows{each} leaves no rows to hold out or to train on"
+            f"holding out {fraction!r} of {n} rows{each} would leave no rows to hold out or no "
+            "rows to train on"
         )
     kept = np.ones(n, bool)
     kept[out] = False

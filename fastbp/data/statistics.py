@@ -12,7 +12,9 @@ ROUNDING = 1e-14
 
 
 def moments(name: str, values: Array) -> tuple[float, float]:
-    """Return mean and standard deviation; 0 and 1 without values, 1 for equal values.
+    """Return the mean and the standard deviation.
+
+    Without values they are 0 and 1; if all values are equal, the standard deviation is 1.
 
     Raises
     ------
@@ -42,6 +44,10 @@ def check_spread(name: str, mean: float, scale: float, most: float) -> None:
     ``most`` is the largest distance of a number from the mean.
     """
     if not (math.isfinite(mean) and math.isfinite(scale)):
-        raise UnusableDataError(f"column {name!r} holds numbers too large to compute their spread")
+        raise UnusableDataError(
+            f"the values in column {name!r} are too large to compute a standard deviation"
+        )
     if scale == 0.0 and most > ROUNDING * abs(mean):
-        raise UnusableDataError(f"column {name!r} holds numbers too small to compute their spread")
+        raise UnusableDataError(
+            f"the values in column {name!r} are too small to compute a standard deviation"
+        )

@@ -34,7 +34,8 @@ class BasePerceptron(StochasticFit, LBFGSFit):
         Parameters
         ----------
         X : {array-like, sparse matrix} of shape (n_samples, n_features)
-            Sparse rows (CSR; CSC is converted) are never converted to dense ones.
+            Sparse matrices are used as CSR (CSC is converted to CSR) and are never converted to
+            dense arrays.
         y : array-like of shape (n_samples,) or (n_samples, n_outputs)
             For a classifier, classes of any type that can be sorted, or 0 and 1 for each of
             several labels; for a regressor, numbers.
@@ -56,10 +57,10 @@ class BasePerceptron(StochasticFit, LBFGSFit):
         return self
 
     def initialize(self, X: Any, y: Any) -> "BasePerceptron":
-        """Draw the weights with which ``fit`` would start, without training.
+        """Draw the weights that ``fit`` would start from, without training.
 
-        The estimator can then predict. Weights assigned to ``coefs_`` and ``intercepts_`` are those
-        with which ``partial_fit``, and ``fit`` with ``warm_start=True``, start.
+        The estimator can then predict. ``partial_fit``, and ``fit`` with ``warm_start=True``, start
+        from the weights assigned to ``coefs_`` and ``intercepts_``.
 
         Parameters
         ----------

@@ -28,15 +28,15 @@ BINARY, MULTICLASS, ONE_VS_REST, MULTILABEL = "binary", "multiclass", "one-vs-re
 
 
 class MLPClassifier(ClassifierMixin, BasePerceptron):  # type: ignore[misc]
-    """Multi-layer perceptron that classifies, by cross-entropy.
+    """Multi-layer perceptron classifier, trained with the cross-entropy loss.
 
     Parameters
     ----------
     {training_parameters}
     out_activation : {'auto', 'softmax', 'logistic'}, default='auto'
         ``'auto'``: softmax for more than two classes, logistic for two or for several labels, as in
-        scikit-learn. ``'logistic'`` for more than two classes makes their outputs independent (one
-        against the rest); ``'softmax'`` for two classes gives each its own output.
+        scikit-learn. With more than two classes, ``'logistic'`` makes the outputs independent
+        (one-vs-rest). With two classes, ``'softmax'`` uses one output per class.
     class_weight : dict, list of dict, 'balanced' or None, default=None
         Weights of the classes in the loss, multiplied by ``sample_weight``; ``'balanced'`` makes
         them inversely proportional to the number of their rows.
@@ -150,8 +150,8 @@ class MLPClassifier(ClassifierMixin, BasePerceptron):  # type: ignore[misc]
             several = type_of_target(y, input_name="y").startswith("multilabel")
             if several != (self._kind == MULTILABEL):
                 raise ValueError(
-                    f"y must be as at the first fit, which had {self._kind} targets; it has "
-                    f"{type_of_target(y)} ones"
+                    f"y must have the same target type as in the first fit ({self._kind}); it is "
+                    f"{type_of_target(y)}"
                 )
             if several and y.shape[1] != self._labels:
                 raise ValueError(
@@ -200,7 +200,7 @@ class MLPClassifier(ClassifierMixin, BasePerceptron):  # type: ignore[misc]
                 f"'y' has {classes}."
             )
 
-    def _weights(self, y: Any, sample_weight: Array | None) -> Array | None:
+    def _row_weights(self, y: Any, sample_weight: Array | None) -> Array | None:
         if self.class_weight is None:
             return sample_weight
         weights = compute_sample_weight(self.class_weight, y)
@@ -244,7 +244,7 @@ class MLPClassifier(ClassifierMixin, BasePerceptron):  # type: ignore[misc]
         *,
         validation_data: Any = None,
     ) -> "MLPClassifier":
-        """Go once through the given rows, from the weights and the optimizer's state as they are.
+        """Train for one epoch, starting from the current weights and optimizer state.
 
         Parameters
         ----------
@@ -252,11 +252,11 @@ class MLPClassifier(ClassifierMixin, BasePerceptron):  # type: ignore[misc]
         y : array-like of shape (n_samples,) or (n_samples, n_labels)
         sample_weight : array-like of shape (n_samples,), optional
         classes : array of shape (n_classes,), optional
-            All classes that will ever come; needed at the first call.
+            All classes that can occur in any call; required in the first call.
         validation_data : tuple, optional
-            As for ``fit``. With ``early_stopping=True``, when its score has not become better for
-            more than ``n_iter_no_change`` calls, the best weights are restored, ``stopped_``
-            becomes True, and later calls learn nothing.
+            As for ``fit``. With ``early_stopping=True``, if its score has not improved for more
+            than ``n_iter_no_change`` calls, the best weights are restored, ``stopped_`` is set to
+            True, and later calls do not change the weights.
 
         Returns
         -------
@@ -303,7 +303,7 @@ class MLPClassifier(ClassifierMixin, BasePerceptron):  # type: ignore[misc]
         return np.asarray(p)
 
     def predict_log_proba(self, X: Any) -> Array:
-        """Compute the logarithms of ``predict_proba``, finite where those would round to 0."""
+        """Compute the logarithms of the probabilities, finite where those would round to 0."""
         check_is_fitted(self)
         if self._kind == MULTICLASS:
             return np.asarray(log_softmax(self._infer(X, linked=False), axis=1))

@@ -10,7 +10,7 @@ from sklearn.utils.validation import _check_sample_weight, check_is_fitted, vali
 
 from fastbp import checks
 from fastbp.arrays import Array
-from fastbp.estimators.weights import PerceptronWeights
+from fastbp.estimators.network import PerceptronNetwork
 from fastbp.network.evaluation import row_count
 from fastbp.plan.problem import Data, Sparse
 
@@ -25,7 +25,7 @@ class HeldOut(NamedTuple):
     y: Any
 
 
-class PerceptronData(PerceptronWeights):
+class PerceptronData(PerceptronNetwork):
     """Checks of what ``fit`` and ``predict`` are given."""
 
     _numeric: ClassVar[bool]  # whether targets are numbers
@@ -38,7 +38,7 @@ class PerceptronData(PerceptronWeights):
         """Return the number of outputs that the targets require."""
         raise NotImplementedError
 
-    def _weights(self, y: Any, sample_weight: Array | None) -> Array | None:
+    def _row_weights(self, y: Any, sample_weight: Array | None) -> Array | None:
         """Return the weights of the rows of ``y`` in the loss."""
         return sample_weight
 
@@ -66,7 +66,7 @@ class PerceptronData(PerceptronWeights):
         self._random_state = check_random_state(self.random_state)
         dtype = X.dtype if self.dtype == "auto" else self.dtype
         self._set_network([X.shape[1], *sizes, self.n_outputs_], dtype, reset)
-        return self._data(X, targets, self._weights(y, sample_weight)), sample_weight
+        return self._data(X, targets, self._row_weights(y, sample_weight)), sample_weight
 
     def _arrays(self, X: Any, y: Any, *, reset: bool) -> tuple[Any, Any]:
         """Check that ``X`` and ``y`` hold finite numbers and have the same number of rows."""
@@ -97,7 +97,7 @@ class PerceptronData(PerceptronWeights):
         if given is None:
             return None
         if self.solver == "lbfgs":
-            raise ValueError("validation_data has no meaning for solver='lbfgs'")
+            raise ValueError("validation_data is not supported by solver='lbfgs'")
         if not (isinstance(given, tuple | list) and 2 <= len(given) <= 3):
             raise ValueError(
                 f"validation_data must be (X, y) or (X, y, sample_weight); got {given!r:.80}"

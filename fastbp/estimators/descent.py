@@ -84,7 +84,7 @@ class Descent:
             self.learning_rate = float(self._after(seen))
 
     def reduce_rate(self) -> bool:
-        """Divide the learning rate; return False if it is already the least."""
+        """Divide the learning rate; return False if it is already at its minimum."""
         if self.learning_rate <= LEAST_RATE:
             return False
         self.learning_rate /= PLATEAU_FACTOR

@@ -1,4 +1,4 @@
-"""The parts of the estimators' documentation that both share."""
+"""The parts of the documentation that both estimators share."""
 
 from typing import Any
 
@@ -6,21 +6,23 @@ TRAINING_PARAMETERS = """\
 hidden_layer_sizes : int or array-like of int, default=(100,)
     Width of each hidden layer; ``()`` for none.
 activation : str or sequence of str, default='relu'
-    Activation of the hidden layers, one name or one for each: scikit-learn's ``identity``,
-    ``logistic``, ``tanh``, ``relu``, and ``leaky_relu``, ``elu``, ``softplus``, ``gelu``, ``silu``.
+    Activation of the hidden layers, one name for all or one for each: one of scikit-learn's
+    (``identity``, ``logistic``, ``tanh``, ``relu``) or ``leaky_relu``, ``elu``, ``softplus``,
+    ``gelu``, ``silu``.
 solver : str or Optimizer, default='adam'
-    scikit-learn's ``lbfgs``, ``sgd``, ``adam``; ``adamw``, ``rmsprop``, ``adagrad``; or an
-    optimizer such as ``fastbp.AdamW(1e-3, weight_decay=0.1)``, which has its own hyperparameters.
+    One of scikit-learn's (``lbfgs``, ``sgd``, ``adam``), or ``adamw``, ``rmsprop``, ``adagrad``; or
+    an optimizer such as ``fastbp.AdamW(1e-3, weight_decay=0.1)``, which has its own
+    hyperparameters.
 alpha : float, default=0.0001
-    ``alpha / (2 n) * sum W**2`` is added to the mean loss of a batch of n rows (of weight n if
-    there are sample weights), as in scikit-learn.
+    ``alpha / (2 n) * sum W**2`` is added to the mean loss of a batch of n rows, as in scikit-learn;
+    with sample weights, n is the sum of the weights of the batch.
 batch_size : int or 'auto', default='auto'
     Rows per step. ``'auto'`` is 200, or all rows if there are fewer. L-BFGS uses all rows.
 learning_rate : str or Schedule, default='constant'
-    ``constant``; ``invscaling`` and ``adaptive``, which have an effect only with
-    ``solver='sgd'``, as in scikit-learn. With every solver but L-BFGS: ``plateau``, which is
-    ``adaptive`` for all solvers; ``step``, ``exponential``, ``cosine``, ``one_cycle``, or a
-    schedule such as ``fastbp.CosineSchedule(warmup_epochs=2)``, over ``max_iter`` epochs.
+    ``constant``; ``invscaling`` and ``adaptive``, which have an effect only with ``solver='sgd'``,
+    as in scikit-learn. With every solver except L-BFGS: ``plateau``, the same schedule as
+    ``adaptive`` but not limited to ``'sgd'``; ``step``, ``exponential``, ``cosine``, ``one_cycle``,
+    or a schedule such as ``fastbp.CosineSchedule(warmup_epochs=2)``, over ``max_iter`` epochs.
 learning_rate_init : float, default=0.001
     Initial learning rate.
 power_t : float, default=0.5
@@ -33,8 +35,8 @@ random_state : int, RandomState instance or None, default=None
     Determines the weights, the held-out rows, the order of the rows, and dropout. All but dropout
     are drawn exactly as in scikit-learn.
 tol : float, default=1e-4
-    Minimum improvement of the loss or the score that counts; for L-BFGS, the search stops if no
-    element of the gradient is larger.
+    Minimum improvement of the loss or the score that counts; for L-BFGS, training stops when no
+    element of the gradient is larger in absolute value than ``tol``.
 verbose : bool or int, default=False
     Whether to print the loss of each epoch, or of each iteration of L-BFGS.
 warm_start : bool, default=False
@@ -71,11 +73,12 @@ callbacks : callable or iterable of callables, optional
 dtype : {{'auto', 'float32', 'float64'}}, default='auto'
     Precision. ``'auto'`` follows X, as in scikit-learn: float64 for everything but float32. With
     this default, results agree with scikit-learn's to rounding. ``'float32'`` takes less time and
-    half the memory, and trains equally well, as the noise of batches is far above its rounding.
-    L-BFGS always computes in float64.
+    half the memory, and trains equally well, because the rounding error of float32 is far below the
+    noise of mini-batches. L-BFGS always computes in float64.
 n_threads : int, optional
-    Number of threads that compute each step. By default one for small steps and every processor
-    for large ones; one in a thread of the caller, such as joblib's.
+    Number of threads that compute each step. By default one thread for small steps and all
+    processors for large ones; always one if ``fit`` is called outside the main thread, for example
+    by joblib.
 """
 
 FITTED_ATTRIBUTES = """\
@@ -85,7 +88,7 @@ coefs_, intercepts_ : lists of arrays
 loss_ : float
     Loss of the last epoch: the mean over its batches, each before its step, with the penalty.
 best_loss_ : float or None
-    The lowest of them; None with ``early_stopping``.
+    The lowest epoch loss; None with ``early_stopping``.
 loss_curve_ : list of float
     Loss of each epoch, or of each iteration of L-BFGS.
 validation_scores_ : list of float or None
@@ -99,7 +102,7 @@ stopped_ : bool
 n_iter_ : int
     Number of epochs of the last fit (1 after ``partial_fit``).
 t_ : int
-    Number of rows visited in all fits that continue from each other.
+    Number of rows visited, summed over this fit and the fits that it continues.
 n_features_in_, feature_names_in_, n_layers_, n_outputs_, out_activation_
     As in scikit-learn.
 

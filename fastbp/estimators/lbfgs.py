@@ -19,11 +19,11 @@ from fastbp.plan.gradient import NO_UPDATE
 from fastbp.plan.problem import Batches, Data, Objective
 from fastbp.plan.steps import Steps
 from fastbp.training.interruption import interrupts
-from fastbp.training.options import stop_requested
+from fastbp.training.stopping import stop_requested
 
 
 class Limits(NamedTuple):
-    """When a search ends, and its threads."""
+    """Stopping criteria of an L-BFGS fit, and its number of threads."""
 
     max_iter: int
     max_fun: int  # evaluations of the loss and its gradient
@@ -38,7 +38,7 @@ class LBFGSFit(PerceptronData):
         """Prepare the search; return the function that runs it."""
         for name in ("dropout", "clip_norm"):
             if np.any(getattr(self, name)):
-                raise ValueError(f"{name} has no meaning for solver='lbfgs'")
+                raise ValueError(f"{name} is not supported by solver='lbfgs'")
         self.loss_curve_ = []
         net, callbacks = self._net.copy("float64"), self._callbacks()
         objective = self._objective(net.dtype)

@@ -24,7 +24,7 @@ PLAIN_RATES = {"constant", "invscaling", "adaptive", "plateau"}  # learning_rate
 
 
 class UncorrectedAdam(Adam):
-    """Adam as in scikit-learn: epsilon is added to the root before its bias is corrected."""
+    """Adam as in scikit-learn: epsilon is added to sqrt(v) before the bias correction."""
 
     kernel: ClassVar[Any] = optimizers.adam_uncorrected
 

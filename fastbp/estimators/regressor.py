@@ -30,9 +30,10 @@ class MLPRegressor(RegressorMixin, BasePerceptron):  # type: ignore[misc]
     Parameters
     ----------
     loss : str, default='squared_error'
-        ``squared_error`` (half of it) and ``poisson`` (half the deviance, predictions e^z, y >= 0)
-        as in scikit-learn; ``absolute_error``; ``huber``. Squared errors are averaged over the
-        outputs in ``loss_``, as there; the others are summed.
+        ``squared_error`` (half the squared error) and ``poisson`` (half the deviance, predictions
+        e^z, y >= 0) as in scikit-learn; ``absolute_error``; ``huber``. In ``loss_``, squared errors
+        are averaged over the outputs, as in scikit-learn; the other losses are summed over the
+        outputs.
     {training_parameters}
     out_activation : str, default='auto'
         Activation of the last layer. ``'auto'``: identity, or e^z for ``poisson``, as in

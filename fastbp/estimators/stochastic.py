@@ -17,7 +17,7 @@ from fastbp.network.evaluation import row_count
 from fastbp.plan.buffers import Problem
 from fastbp.plan.problem import Batches, Data
 from fastbp.training.interruption import interrupts
-from fastbp.training.options import stop_requested
+from fastbp.training.stopping import stop_requested
 
 NOT_FINITE = (
     "Solver produced non-finite parameter weights. The input data may contain large values and "
@@ -244,8 +244,8 @@ class StochasticFit(PerceptronData):
         self.validation_scores_.append(float("nan"))
         self.validation_loss_curve_.append(float("nan"))
         warnings.warn(
-            f"The loss or its gradient was not finite in epoch {epoch}; training ended with the "
-            "best weights before it.",
+            f"The loss or its gradient was not finite in epoch {epoch}; training stopped and "
+            "restored the best weights of the earlier epochs.",
             ConvergenceWarning,
             stacklevel=4,
         )

@@ -1,1 +1,1 @@
-"""Models in other formats: ONNX, and C that depends on nothing."""
+"""Export of models to ONNX, and to C without dependencies."""

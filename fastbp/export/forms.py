@@ -14,8 +14,8 @@ def check_forms(field: str, language: str, *rows: Any) -> None:
     for row in rows:
         if getattr(row, field) is None:
             kind = type(row).__name__.lower()
-            own = "of your own " if row.own is not None else ""
+            own = "user-defined " if row.own is not None else ""
             raise ValueError(
-                f"the {kind} {own}{row.name!r} has no form in {language}: networks with built-in "
+                f"the {own}{kind} {row.name!r} cannot be exported to {language}: only built-in "
                 "activations and losses can be exported"
             )

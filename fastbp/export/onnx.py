@@ -1,6 +1,7 @@
 """Write a network and the preparation of its data as one ONNX file.
 
-The file uses operators of 2020; for float64 networks, only those that onnxruntime has for float64.
+The file uses operators of opset 13 (2020); float64 networks use only operators that onnxruntime
+implements for float64.
 """
 
 import json
@@ -37,8 +38,9 @@ def export_onnx(
       as ``Network.forward`` does.
     - ``X`` (N, n) float64, with prepared columns of numbers: in the order of
       ``preparation.columns``, NaN for a missing number, not infinite.
-    - ``categories`` (N, c) of text, with columns of categories: in their order, empty for a missing
-      one. Remove surrounding blanks first, because ONNX cannot strip text.
+    - If there are categorical columns: ``categories`` (N, c), strings, the columns in order, with
+      an empty string for a missing value. Remove surrounding blanks first, because ONNX cannot
+      strip text.
 
     Outputs:
 
@@ -54,7 +56,7 @@ def export_onnx(
     Parameters
     ----------
     path : path
-        The file, written whole or not at all. The same network gives the same bytes.
+        The file, written atomically. The same network gives a byte-identical file.
     net : Network
     preparation : Preparation, optional
 

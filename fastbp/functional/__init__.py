@@ -1,4 +1,4 @@
-"""Checked functions of arrays for your own code, computed by the compiled kernels.
+"""Array functions for your own code. They check their arguments and run the compiled kernels.
 
 Every function checks shapes, dtypes and labels, then calls a kernel. float32 input gives float32
 results; float64 and integers give float64. ``out`` receives the result and may be an input (except

@@ -71,9 +71,10 @@ def softmax_cross_entropy(
     Returns
     -------
     loss : float
-        Mean over the rows of ln(sum e^z) - sum t z, weighted by ``sample_weight``.
+        Mean over the rows of ln(sum e^z) - sum t z, weighted by ``sample_weight``; t are the
+        targets after label smoothing.
     gradient : (B, K) array
-        (softmax(z) - t) / B; with ``sample_weight`` w, w / sum w instead of 1 / B.
+        (softmax(z) - t) / B; with ``sample_weight`` w, the factor is w / sum w instead of 1 / B.
 
     Raises
     ------
@@ -114,7 +115,7 @@ def sigmoid_cross_entropy(
     Parameters
     ----------
     z : (B, K) array
-        Logits, finite values of any size; nothing overflows.
+        Logits: finite values of any magnitude; the computation does not overflow.
     targets : (B, K) array
         From 0 to 1; (B,) if K is 1.
     sample_weight : (B,) array, optional
@@ -162,7 +163,7 @@ def huber(
 
     ``r = z - t``; losses are summed over the outputs and averaged over the rows (Huber 1964).
 
-    Other arguments and results as in ``sigmoid_cross_entropy``.
+    The other arguments and the results are those of ``sigmoid_cross_entropy``.
     """
     transition = checks.real("delta", delta, 0.0, open_ends="low")
     return _loss("huber", z, targets, sample_weight, out, transition)

@@ -1,10 +1,22 @@
 """The compiled loops of fastbp, one subject per file.
 
-The derivation is in ``activations``, ``dense``, ``losses`` and ``optimizers``, to be read in this
-order; then come ``batches``, ``random``, ``rows``, ``products``, ``sparse``, ``scalar``,
-``memory``, ``clock`` and ``threads``. ``fastbp.plan`` arranges kernels into a training step;
-``print(net.plan(32))`` shows the step of a network. ``fastbp.compiler`` compiles kernels and stores
-their machine code.
+The files, in the order of the derivation::
+
+    activations  f(z) and f'(z)
+    dense        z = X W + b and its gradients; ``products`` and ``sparse`` compute X W
+    losses       softmax, sigmoid or identity with a loss, and its gradient
+    optimizers   penalties, clipping, SGD to Adam
+    dropout      forward and backward pass
+    batches      copies of the rows of a batch, and their weights
+    random       random numbers, and the order of the rows in an epoch
+    clock        counters of steps and epochs
+    rows         softmax and cross-entropy of arrays (B, K), for callers' own code
+    threads      the barrier between threads
+    scalar       exp, log, tanh of a number
+    memory       views of arrays, vector loads
+
+``fastbp.plan`` arranges kernels into a training step; ``print(net.plan(32))`` shows the step of a
+network. ``fastbp.compiler`` compiles kernels and stores their machine code.
 
 Legend, for every array::
 
@@ -80,6 +92,11 @@ from fastbp.kernels.dense import (
     narrow_relu,
     narrow_relu_backward,
 )
+from fastbp.kernels.dropout import (
+    dropout,
+    dropout_backward,
+    dropout_scale,
+)
 from fastbp.kernels.losses import (
     SCRATCH,
     absolute_error,
@@ -129,9 +146,6 @@ from fastbp.kernels.products import (
     transpose,
 )
 from fastbp.kernels.random import (
-    dropout,
-    dropout_backward,
-    dropout_scale,
     random_bits,
     shuffle,
     skip_draws,
@@ -163,7 +177,7 @@ from fastbp.kernels.sparse import (
     sparse_product,
 )
 from fastbp.kernels.threads import (
-    meet,
+    barrier,
 )
 
 __all__ = [
@@ -192,6 +206,7 @@ __all__ = [
     "as_int32",
     "as_int64",
     "as_numbers",
+    "barrier",
     "batch_weight",
     "bias_elu",
     "bias_gelu",
@@ -232,7 +247,6 @@ __all__ = [
     "log1p",
     "logsumexp",
     "matrix",
-    "meet",
     "multiply_slopes",
     "narrow_columns",
     "narrow_gradient",

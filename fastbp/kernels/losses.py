@@ -40,7 +40,7 @@ OWN_SCRATCH = 3
 
 @part
 def maxima(z: Array, top: Array, which: Array) -> None:
-    """``top`` (B,) = max_k z_ki of ``z`` (K, B); ``which`` (B,) = argmax, the first of equals."""
+    """``top`` (B,) = max_k z_ki of ``z`` (K, B); ``which`` (B,) = argmax, the lowest if equal."""
     K, B = z.shape
     for i in range(B):
         top[i] = z[0, i]
@@ -59,6 +59,7 @@ def softmax_delta(
 ) -> Any:
     """``z`` (K, B) = w_i (softmax(z)_ki - off); returns the loss.
 
+    ``off`` is the part of the targets that is equal for all classes: label smoothing / K.
     ``top`` (B,) are the maxima, ``fit`` (B,) = sum_k t_ki (z_ki - top_i), ``total`` is overwritten.
     """
     K, B = z.shape

@@ -1,6 +1,6 @@
-"""Meetings (barriers) of threads that take steps together, each on its own rows.
+"""The barrier between threads that take steps together, each on its own rows.
 
-``gate`` (16,): [0] counts arrivals at meetings; a nonzero [8] makes all waiting threads leave.
+``gate`` (16,): [0] counts arrivals at the barrier; a nonzero [8] makes all waiting threads leave.
 """
 
 import time
@@ -44,7 +44,7 @@ def note_time(times: Labels, k: Whole) -> None:
 
 
 @kernel
-def meet(gate: Labels, size: Whole) -> bool:
+def barrier(gate: Labels, size: Whole) -> bool:
     """Wait until all ``size`` threads have arrived; True if they must leave instead."""
     target = (arrive(gate) // size + 1) * size
     tries = 0

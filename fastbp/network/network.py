@@ -66,8 +66,8 @@ class Network(Structure):
     Raises
     ------
     ValueError, TypeError
-        If a size is not a positive whole number, a name is unknown, or an own function cannot be
-        compiled for the dtype.
+        If a size is not a positive whole number, a name is unknown, or a user-defined function
+        cannot be compiled for the dtype.
 
     Notes
     -----
@@ -104,7 +104,7 @@ class Network(Structure):
         checked = [checks.real("dropout", rate, 0.0, 1.0, open_ends="high") for rate in rates]
         smoothing = checks.real("label_smoothing", label_smoothing, 0.0, 1.0, open_ends="high")
         if smoothing > 0.0 and self.metric != "accuracy":
-            raise ValueError(f"label_smoothing={label_smoothing!r} has no meaning for {self.loss}")
+            raise ValueError(f"label_smoothing={label_smoothing!r} is not supported by {self.loss}")
         penalties = np.zeros((len(self.sizes) - 1, 4), np.float64)
         penalties[:, 0], penalties[:, 1] = checks.real("l1", l1, 0.0), checks.real("l2", l2, 0.0)
         return Objective(
@@ -122,9 +122,9 @@ class Network(Structure):
         return max(16, BLOCK_BYTES // row_bytes)
 
     def infer_checked(self, X: Array | Sparse, link: Any) -> Array:
-        """Compute the outputs for checked ``X`` (n, M) with a kernel ``link``; for None, z.
+        """Compute the outputs for ``X`` (n, M), which is checked except that it is finite.
 
-        Only the finiteness of dense rows is checked here.
+        ``link`` is the kernel that maps z to predictions; if it is None, return z.
         """
         n = row_count(X)
         if n <= FEW_ROWS and n and not isinstance(X, Sparse):
@@ -197,7 +197,7 @@ class Network(Structure):
             Mean of the loss, weighted by ``sample_weight``, without penalties.
         metric : float
             Accuracy (with ``sigmoid_cross_entropy`` the fraction of rows with all outputs
-            correct), or R^2 of all outputs together, or the loss again for an own loss.
+            correct), or R^2 over all outputs; for a user-defined loss, the loss itself.
         """
         X = self.inputs(X)
         y = self.targets(y, len(X))
@@ -276,7 +276,7 @@ class Network(Structure):
             dLoss/doutputs, where the outputs are ``forward(X)``. For a mean over the rows it
             contains the factor 1/n.
         inputs : bool
-            Whether to return dLoss/dX, too.
+            Whether to also return dLoss/dX.
         logits : bool
             Whether ``d_outputs`` is the derivative with respect to z, the last layer before
             softmax, sigmoid or e^z.

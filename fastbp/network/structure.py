@@ -197,7 +197,7 @@ class Structure:
         Raises
         ------
         ValueError, TypeError
-            If its shape is not (n, M) or it does not consist of finite numbers.
+            If its shape is not (n, M) or it contains NaN, infinity or non-numeric values.
         """
         array: Array = checks.examples("X", X, self.sizes[0], self.dtype)
         if self.learned_bytes and array.dtype != np.uint8 and array.size and array.max() > 1:
@@ -225,7 +225,7 @@ class Structure:
 
         Names and shapes of the tensors are those of ``torch.nn.Sequential``: ``0.weight``
         (fan-out, fan-in), ``0.bias``, ``2.weight`` and so on; an activation counts as a layer. The
-        metadata contain the description. The file is written whole or not at all.
+        metadata contain the description. The file is written atomically.
 
         Parameters
         ----------
@@ -263,7 +263,7 @@ class Structure:
         Raises
         ------
         ValueError, TypeError
-            If a name or a shape is not that of this network; nothing has changed then.
+            If a name or a shape does not match this network. The network is then left unchanged.
         """
         remaining = dict(tensors)
         params = np.empty_like(self.params)

@@ -39,7 +39,7 @@ class Views(list[Array]):
         arrays = [np.asarray(value) for value in values]
         if len(arrays) != len(numbers):
             raise ValueError(
-                f"{self.name} has {len(numbers)} arrays to assign to; {len(arrays)} are given"
+                f"{self.name} has {len(numbers)} arrays, but {len(arrays)} were assigned"
             )
         checked = [
             checks.alike(f"{self.name}[{i}]", array, self[i], self[i].shape)

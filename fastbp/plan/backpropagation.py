@@ -5,7 +5,8 @@ and gradients of all layers are computed, layer by layer downwards.
 """
 
 from fastbp.choices.activations import Activation
-from fastbp.kernels import dense, products, random, sparse
+from fastbp.kernels import dense, products, sparse
+from fastbp.kernels.dropout import dropout_backward, dropout_scale
 from fastbp.plan import choice
 from fastbp.plan.block import add_product
 from fastbp.plan.forward import ForwardLowering
@@ -104,7 +105,7 @@ class BlockLowering(ForwardLowering):
         elif layer == self.last:
             self.add_weight_gradient(layer, dW, self.last_delta)
         elif self.thread.divided[layer]:
-            return  # ``StepLowering.divided_gradient`` computes it after a meeting of the threads
+            return  # ``StepLowering.divided_gradient`` computes it after a barrier
         else:
             delta = self.layer_rows(self.shared.deltas, layer)
             work = self.count * dW.size
@@ -151,11 +152,11 @@ class BlockLowering(ForwardLowering):
         if rate > 0.0:
             state, offset = self.progress.random, self.first_draw(below)
             dropped = delta_below, a, rate, state, offset
-            self.plan.add(random.dropout_backward, *dropped, layer=below)
+            self.plan.add(dropout_backward, *dropped, layer=below)
         slopes = self.layer_rows(self.shared.slopes, below)
         self.activation_backward(self.layout.activations[below], delta_below, a, slopes, below)
         if rate > 0.0 and self.thread.divided[layer]:
-            self.plan.add(random.dropout_scale, a, rate, layer=below)
+            self.plan.add(dropout_scale, a, rate, layer=below)
         self.clear_in_first_block(self.db(below))
         self.plan.add(dense.add_bias_gradient, delta_below, self.db(below), layer=below)
 

@@ -90,7 +90,7 @@ class Problem(NamedTuple):
 
 
 class Shared:
-    """The memory that all threads share; between meetings, they write to disjoint parts."""
+    """The memory that all threads share; between barriers, they write to disjoint parts."""
 
     def __init__(
         self, problem: Problem, params: Array, state: tuple[Array, ...], order: Array

@@ -1,6 +1,8 @@
 """Choice of kernels for products, and of fused kernels, by shape, precision and processor.
 
-Every choice between the kernels of a plan is in this file, with the measurement behind it.
+Every choice between the kernels of a plan is in this file, with the measurement behind it. The
+exception is ``NARROW`` in ``kernels.dense``, for which kernels are unrolled: the most inputs or
+outputs of a layer whose products are loops instead of BLAS.
 """
 
 from typing import NamedTuple
@@ -23,8 +25,8 @@ SMALL_PRODUCT = 1_000_000
 MIN_BLOCK_ROWS = 40
 # First layers of fewer inputs gain nothing from tiles.
 MIN_TILED_INPUTS = 48
-# From this many weights on, threads divide dW by the rows of W: one more meeting of the threads
-# takes less time than adding up one dW per thread.
+# From this many weights on, threads divide dW by the rows of W: one more barrier takes less time
+# than adding up one dW per thread.
 LARGE_MATRIX = 1 << 16
 
 
@@ -87,7 +89,8 @@ def allows_two_transposes(layout: Layout, multiplications: int) -> bool:
     """Whether OpenBLAS may compute a product of two transposed matrices.
 
     Its AVX-512 kernels for small float32 products of this form (0.3.33 and 0.3.34) are not
-    thread-safe: while two threads call them, they write wrong results, also outside of the result.
+    thread-safe: while two threads call them, they write wrong results, and also write outside the
+    output array.
     """
     small = native.small_products() and multiplications <= SMALL_PRODUCT
     return not (small and layout.dtype.name == "float32")

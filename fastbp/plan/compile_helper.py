@@ -2,9 +2,10 @@
 
 Numba compiles one function at a time, mostly in Python code, where threads do not help. The command
 therefore forks a helper process before it starts threads and reads data; the helper imports Numba
-while the command reads its data. Both then compile the missing entries of a plan: the process that
-creates the file of an entry's name in a folder of claims compiles this entry, and the other process
-loads it from the cache. If the helper fails, the command compiles all missing entries itself.
+while the command reads its data. Both then compile the missing entries of a plan: to claim an
+entry, a process creates a file with the entry's name in a shared folder. The process that succeeds
+compiles the entry, and the other one loads it from the cache. If the helper fails, the command
+compiles all missing entries itself.
 """
 
 import contextlib
@@ -100,7 +101,7 @@ def _bytecode(kernel: Kernel) -> int:
 
 
 class Helper:
-    """The helper process, from the side of the process that started it.
+    """The helper process, as the parent process sees it.
 
     Parameters
     ----------

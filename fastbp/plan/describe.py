@@ -225,7 +225,7 @@ FORMULAS = {
     "clip_by_norm": "clip the norm of grads",
     "advance_powers": "beta1^t, beta2^t",
     "end_step": "count the step",
-    "meet": "wait for the other threads",
+    "barrier": "wait for the other threads",
     "add": "grads += other thread's",
 }
 # Operands that the table omits: bookkeeping of a step, and scratch memory.

@@ -1,7 +1,8 @@
 """Lowering of the forward pass for a block of rows (seed 000, eq. 5 to 9; seed 003)."""
 
 from fastbp.choices.activations import Activation
-from fastbp.kernels import batches, dense, products, random, sparse
+from fastbp.kernels import batches, dense, products, sparse
+from fastbp.kernels.dropout import dropout
 from fastbp.plan.block import Block, add_product, add_slide
 from fastbp.plan.operand import Operand
 
@@ -109,7 +110,7 @@ class ForwardLowering(Block):
         rate = self.dropout_rate(layer)
         if rate > 0.0:
             state, offset = self.progress.random, self.first_draw(layer)
-            self.plan.add(random.dropout, out, rate, state, offset, layer=layer)
+            self.plan.add(dropout, out, rate, state, offset, layer=layer)
 
     # ---------------------------------------------------------------- last layer
 

@@ -58,7 +58,7 @@ class InferenceLowering:
         self.plan = Plan()
 
     def lower(self) -> Plan:
-        """Lower to the list ``rows``; the caller finishes the plan."""
+        """Append the operations to the list ``rows``; the caller calls ``Plan.finish``."""
         layout, count = self.layout, self.out.shape[0]
         top, plan = layout.layers - 1, self.plan
         plan.begin("rows")

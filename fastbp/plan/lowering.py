@@ -3,7 +3,7 @@
 Read from the top, this is a training run as seeds 000, 003 and 004 derive it: an epoch shuffles the
 rows; a step computes the gradient of a batch (``forward``, ``backpropagation``), adds penalties and
 updates the parameters. With several threads, each thread has its own plan for its own rows of the
-batch; the threads meet where one reads what another has written.
+batch; the threads synchronise before one reads what another has written.
 """
 
 from fastbp.kernels import batches, clock, optimizers, products, random, threads
@@ -56,13 +56,13 @@ def _begin_epoch(plan: Plan, thread: ThreadBuffers) -> None:
         plan.add(random.shuffle, thread.shared.order, thread.progress.random)
     else:
         plan.add(random.skip_draws, thread.progress.random, thread.progress.examples)
-    _meet(plan, thread)
+    _barrier(plan, thread)
 
 
-def _meet(plan: Plan, thread: ThreadBuffers) -> None:
+def _barrier(plan: Plan, thread: ThreadBuffers) -> None:
     """Wait for the other threads, if there are any."""
     if thread.problem.threads > 1:
-        plan.add(threads.meet, thread.shared.gate, thread.problem.threads)
+        plan.add(threads.barrier, thread.shared.gate, thread.problem.threads)
 
 
 class StepLowering:
@@ -93,7 +93,7 @@ class StepLowering:
             self.plan.phase = "batch"
             block.gather()
             if k == 0:
-                self.meet()  # every thread has finished the update of the previous step
+                self.barrier()  # every thread has finished the update of the previous step
                 self.plan.add(products.clear, self.thread.found)
             self.plan.phase = "forward"
             block.forward()
@@ -103,7 +103,7 @@ class StepLowering:
             self.plan.phase = "backward"
             block.backward()
         if self.sums_first:
-            self.meet()  # all deltas are computed
+            self.barrier()  # all deltas are computed
             self.add_up()
         self.penalties()
         self.plan.phase = "update"
@@ -138,9 +138,9 @@ class StepLowering:
             factor=self.factor,
         )
 
-    def meet(self) -> None:
+    def barrier(self) -> None:
         """Wait for the other threads, if there are any."""
-        _meet(self.plan, self.thread)
+        _barrier(self.plan, self.thread)
 
     def sum_weights(self) -> None:
         """Sum the rows' weights over the whole batch; then w_i = scale weight_i / sum."""
@@ -250,7 +250,7 @@ class StepLowering:
         for start, size in self.updated_ranges() if self.sums_first else whole:
             part = self.own_gradient.part(start, size, name="grads")
             self.plan.add(optimizers.add_square_sum, part, self.thread.found)
-        self.meet()  # all gradients are computed
+        self.barrier()  # all gradients are computed
         self.plan.add(optimizers.stop_if_not_finite, self.shared.found, self.progress.totals)
 
     def update(self) -> None:

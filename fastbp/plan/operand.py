@@ -131,7 +131,7 @@ class Memory:
 
 
 class Place:
-    """An argument for the description of an operand in the plan, which ``slide`` changes."""
+    """A kernel argument that refers to an operand's entry in the plan; ``slide`` changes it."""
 
     __slots__ = ("operand",)
 

@@ -162,7 +162,7 @@ class Plan:
         return {name: [Operation(*call) for call in calls] for name, calls in self._lists.items()}
 
     def share(self, name: str, whole: str, count: int) -> None:
-        """Make the first ``count`` operations of the list ``whole`` the list ``name``."""
+        """Define the list ``name`` as the first ``count`` operations of the list ``whole``."""
         self._lists[name] = self._lists[whole][:count]
         self._shared[name] = (whole, count)
 
@@ -268,7 +268,7 @@ def _runner(kernel: Kernel, dtypes: tuple[str, ...]) -> Any:
 
 
 def once(plan: Plan, name: str) -> Callable[[], int]:
-    """Return a function without arguments that calls a list; 1 if an operation stopped it."""
+    """Return a function that runs a list; it returns 1 if an operation stopped the run."""
     if interpreted():
         return functools.partial(plan.interpret, name)
     return plan.caller(run.run_once, *plan.starts[name])

@@ -154,7 +154,7 @@ class Steps:
         Raises
         ------
         ValueError
-            If the arrays are not a snapshot of such steps; nothing has changed then.
+            If the arrays are not a snapshot of such steps. The steps are then left unchanged.
         """
         own = self.snapshot()
         for name, array in own.items():
@@ -199,7 +199,9 @@ class Steps:
         if self.threads == 1:
             return self._take(0, rates)
         if self._pool is None:
-            raise RuntimeError(f"the {self.threads} threads of Steps run only inside 'with'")
+            raise RuntimeError(
+                f"Steps with {self.threads} threads must be used in a 'with' statement"
+            )
         try:
             others = [self._pool.submit(self._take, rank, rates) for rank in range(1, self.threads)]
         except BaseException:

@@ -68,7 +68,7 @@ def new_figure(width: float, height: float, title: str = "", layout: Any = "cons
 
 
 def write_figure(figure: Any, target: Target) -> None:
-    """Write ``figure`` to ``target``; the same figure gives the same bytes."""
+    """Write ``figure`` to ``target``; the same figure gives a byte-identical file."""
     from matplotlib import rc_context
 
     kind = format_of(target)

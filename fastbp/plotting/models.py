@@ -51,7 +51,7 @@ def decision_regions(
     decide : callable
         Returns class indices (m,) for points (m, 2); called once.
     X : (n, 2) array
-        Examples. Of more than 1,000, a fixed random sample of 1,000 is drawn.
+        Examples. If there are more than 1,000, only a fixed random sample of 1,000 is plotted.
     y : (n,) array of int
         Their class indices. Examples for which ``decide`` returns another class are black.
     class_names : sequence of str
@@ -59,7 +59,7 @@ def decision_regions(
     feature_names : sequence of str
         Names of the two columns of ``X``.
     title : str
-        Stands above all.
+        Title of the figure.
 
     Raises
     ------
@@ -212,9 +212,9 @@ def weight_images(path: Target, W: Any, image_shape: tuple[int, int], *, title: 
     W : (M, N) array
         Weights from M = rows * columns pixels to N units; at most the first 64 are drawn.
     image_shape : (rows, columns)
-        The shape of an image, whose rows one after the other are the M inputs.
+        The shape of an image. The M inputs are its pixels, row by row.
     title : str
-        Stands above all.
+        Title of the figure.
 
     Raises
     ------

@@ -81,7 +81,7 @@ def checked_pairs(true: Any, predicted: Any) -> tuple[Array, Array]:
     for name, array in zip(("true", "predicted"), given, strict=True):
         if array.ndim not in (1, 2) or array.size == 0:
             raise ValueError(
-                f"{name} must hold values of one row at least, (n,) or (n, K); its shape is "
+                f"{name} must have the shape (n,) or (n, K) with at least one row; its shape is "
                 f"{array.shape}"
             )
     if tables[0].shape != tables[1].shape:

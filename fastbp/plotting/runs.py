@@ -101,7 +101,7 @@ def training_picture(
         For values: two arrays as in ``predicted_against_true``; at most the first four outputs
         are drawn.
     title : str
-        Stands above all.
+        Title of the figure.
     training_label : str
         Name of the training curves in the legend.
 
@@ -119,7 +119,7 @@ def training_picture(
         matrix, names = checked_matrix(matrix, class_names)
     if predictions is not None:
         if matrix is not None:
-            raise ValueError("matrix and predictions exclude each other")
+            raise ValueError("matrix and predictions are mutually exclusive; pass only one of them")
         if len(predictions) != 2:
             raise ValueError(f"predictions must be (true, predicted), not {len(predictions)} parts")
         pairs = checked_pairs(*predictions)
@@ -174,7 +174,7 @@ def predicted_against_true(
     name : str or sequence of str
         Name of the predicted value, with its unit; K names for K outputs, or one for all.
     title : str
-        Stands above all.
+        Title of the figure.
 
     Raises
     ------
@@ -182,7 +182,7 @@ def predicted_against_true(
         If Matplotlib is not installed.
     ValueError, TypeError
         If the suffix is unknown, the arrays differ in shape, have no rows or contain anything but
-        finite numbers, or the names are not K.
+        finite numbers, or the number of names is neither 1 nor K.
     """
     format_of(path)
     pairs = checked_pairs(true, predicted)

@@ -40,7 +40,7 @@ def parse_sweep(arguments: Sequence[str]) -> dict[str, Any]:
             raise ValueError(f"sweep {argument!r} is not of the form NAME=VALUE,VALUE")
         _type_of(name)
         if name in sweep:
-            raise ValueError(f"sweep names {name!r} twice")
+            raise ValueError(f"sweep: {name!r} is given twice")
         sweep[name] = text if ".." in text else [_parse(name, part) for part in text.split(",")]
     return sweep
 
@@ -74,12 +74,15 @@ def combinations(settings: Settings) -> list[dict[str, Any]]:
     ranges = [name for name, values in choices.items() if isinstance(values, tuple)]
     if settings.samples is None:
         if ranges:
-            raise ValueError(f"sweep: the range of {ranges[0]!r} needs samples, a number of draws")
+            raise ValueError(
+                f"sweep: {ranges[0]!r} is a range, so samples (the number of combinations to draw) "
+                "must be set"
+            )
         count = math.prod(len(values) for values in choices.values())
         if count > MAX_COMBINATIONS:
             raise ValueError(
-                f"sweep: {count:,} combinations are more than {MAX_COMBINATIONS:,}; set samples to "
-                "draw some at random"
+                f"sweep: {count:,} combinations exceed the limit of {MAX_COMBINATIONS:,}; set "
+                "samples to draw some of them at random"
             )
         return [
             dict(zip(choices, row, strict=True)) for row in itertools.product(*choices.values())

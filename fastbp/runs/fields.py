@@ -82,7 +82,7 @@ def fields_of(cls: type) -> dict[str, Field]:
 
 
 def default_of(cls: type, name: str) -> str:
-    """Return the default of a setting as text; empty if it is nothing, zero or data-dependent."""
+    """Return the default of a setting as text; empty for None, 0 and what depends on the data."""
     default = getattr(cls, name, None)
     if default in (None, (), False, 0.0):
         return ""
@@ -95,7 +95,7 @@ def text() -> Check:
     def function(name: str, value: Any) -> str:
         result = str(value) if isinstance(value, PathLike) else value
         if not isinstance(result, str):
-            raise TypeError(f"{name} must be text, not {value!r}")
+            raise TypeError(f"{name} must be a string, not {value!r}")
         if not result:
             raise ValueError(f"{name} is empty")
         return result
@@ -104,12 +104,12 @@ def text() -> Check:
 
 
 def texts() -> Check:
-    """Accept text or a list of texts."""
+    """Accept a string or a list of strings."""
 
     def function(name: str, value: Any) -> tuple[str, ...]:
         result = (value,) if isinstance(value, str) else value
         if not isinstance(result, list | tuple) or not all(isinstance(t, str) for t in result):
-            raise TypeError(f"{name} must be text or a list of texts, not {value!r}")
+            raise TypeError(f"{name} must be a string or a list of strings, not {value!r}")
         return tuple(result)
 
     return Check("str or list of str", function)

@@ -271,7 +271,7 @@ def write_report(
     summary = [(name, number(name, value)) for name, value in result.metrics.items()]
     summary += [("epochs", f"{len(history):,}"), ("parameters", f"{net.params.size:,}")]
     if history.seconds:
-        summary.append(("training time, s", f"{history.seconds[-1]:.2f}"))
+        summary.append(("time of the epochs, s", f"{history.seconds[-1]:.2f}"))
     values = dataclasses.asdict(resolved(settings, data, net))
     sections = [
         (

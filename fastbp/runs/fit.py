@@ -22,11 +22,11 @@ from fastbp.runs.settings import (
 )
 from fastbp.schedules import SCHEDULES
 from fastbp.training.checkpoints import Checkpoints
-from fastbp.training.fit import DivergedError
 from fastbp.training.history import History
 from fastbp.training.interruption import Interruption
-from fastbp.training.loop import train
-from fastbp.training.options import Callback, EarlyStopping
+from fastbp.training.loop import DivergedError
+from fastbp.training.stopping import Callback, EarlyStopping
+from fastbp.training.train_network import train
 
 CHECKPOINTS = "checkpoints"
 # Rows whose outputs are computed at a time.
@@ -67,7 +67,7 @@ def network(settings: Settings, data: Prepared) -> Network:
     loss = settings.loss or ("squared_error" if target.classes is None else "softmax_cross_entropy")
     if (loss == "softmax_cross_entropy") != (target.classes is not None):
         task = "regression" if target.classes is None else "classification"
-        raise WrongUseError(f"loss {loss} is not for {task}")
+        raise WrongUseError(f"loss {loss} cannot be used for {task}")
     sizes = [data.X.shape[1], *settings.hidden, target.outputs]
     return Network(sizes, settings.activation, loss, settings.dtype, seed=settings.seed)
 

@@ -122,7 +122,7 @@ def write_report_page(
     """Write the report of a run as one HTML file, atomically.
 
     The file contains its pictures and its style; it loads no other file and runs no script. The
-    same arguments give the same bytes.
+    same arguments give a byte-identical file.
 
     Parameters
     ----------
@@ -247,7 +247,7 @@ def _about(history: History, listed: int, best: int | None, why: str) -> str:
     if listed < epochs:
         sentences.append(f"{listed} evenly spaced epochs are listed.")
     if best is not None:
-        sentences.append(f"The best epoch, {best:,}, is marked: {why}.")
+        sentences.append(f"The best epoch, {best:,}, is marked with a star; it has the {why}.")
     return " ".join(sentences)
 
 

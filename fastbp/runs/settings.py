@@ -96,7 +96,7 @@ class Settings:
     missing: tuple[str, ...] = setting(
         MISSING,
         texts(),
-        f"text that means a missing value (default: {', '.join(MISSING[1:])}, nothing)",
+        f"text that means a missing value (default: an empty field, {', '.join(MISSING[1:])})",
         section=DATA,
         several=True,
         metavar="TEXT",
@@ -123,7 +123,7 @@ class Settings:
     as_is: bool = setting(
         False,
         switch(),
-        "use arrays as stored: memory-mapped, not standardised",
+        "use arrays as stored, without copying (memory-mapped) and without standardising them",
         section=DATA,
         parse=bool,
     )
@@ -266,8 +266,8 @@ class Settings:
     split_seed: int | None = setting(
         None,
         whole(0, 2**64 - 1),
-        "seed of the choice of the held-out rows (default: --seed); the runs of a sweep hold out "
-        "the same rows",
+        "seed that selects the held-out rows (default: the value of --seed); all runs of a sweep "
+        "hold out the same rows",
         section=TRAINING,
         parse=int,
     )

@@ -39,7 +39,7 @@ from fastbp.runs.fit import (
 from fastbp.runs.settings import Settings
 from fastbp.training.history import History
 from fastbp.training.interruption import Interruption
-from fastbp.training.options import Callback
+from fastbp.training.stopping import Callback
 
 # During training the history is written every HISTORY_SECONDS, or less often if writing would take
 # more than the fraction MAX_HISTORY_TIME of the time.
@@ -254,7 +254,7 @@ class Compiling(operation.Listener):
     def begin(self) -> None:
         """Print a line when the first kernel is compiled."""
         if not self._printed:
-            self._say("compiling", "takes a few seconds, only in the first run")
+            self._say("compiling", "takes a few seconds; later runs load the compiled code")
         self._printed = True
 
     def end(self, seconds: float) -> None:

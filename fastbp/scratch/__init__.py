@@ -5,10 +5,10 @@ Courses, books and notebooks build networks from classes like ``Layer_Dense`` an
 
     from fastbp.scratch import Activation_ReLU, Layer_Dense, Optimizer_Adam
 
-Both dialects work. The earlier one calls layers one by one in a training loop that ends in
-``Activation_Softmax_Loss_CategoricalCrossentropy``. The later one trains a ``Model``, whose whole
-training loop is compiled. Names, attributes and formulas are those of the notes (seed 003) and of
-the public teaching code. float32 inputs give float32 outputs, and float64 inputs give float64.
+Both styles of this code work. The earlier style calls layers one by one in a training loop that
+ends in ``Activation_Softmax_Loss_CategoricalCrossentropy``. The later style trains a ``Model``,
+whose training loop is compiled. Names, attributes and formulas are those of the notes (seed 003)
+and of the public teaching code. float32 inputs give float32 outputs, float64 inputs float64.
 
 Differences from the public teaching code:
 

@@ -1,7 +1,7 @@
-"""Layers and activations of the from-scratch dialect; ``fastbp.scratch`` describes the dialect.
+"""From-scratch layers and activations.
 
 ``forward`` sets ``inputs`` and ``output``, and ``backward`` sets ``dinputs``. Each call makes new
-arrays, because code in this dialect keeps references to them. Arguments are not changed.
+arrays, because from-scratch code keeps references to them. Arguments are not changed.
 """
 
 from typing import Any

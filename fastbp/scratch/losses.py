@@ -1,4 +1,4 @@
-"""Losses and accuracies of the from-scratch dialect; ``fastbp.scratch`` describes the dialect."""
+"""From-scratch losses and accuracies."""
 
 from collections.abc import Sequence
 from typing import Any

@@ -1,4 +1,4 @@
-"""``Model`` of the from-scratch dialect: a sequence of layers to train, evaluate and save."""
+"""``Model``: a sequence of from-scratch layers to train, evaluate and save."""
 
 import functools
 import inspect
@@ -361,7 +361,7 @@ def _checked_data(X: Any, y: Any) -> tuple[Array, Array]:
 
 
 def _takes_training(layer: Any) -> bool:
-    """Return whether ``layer.forward`` takes ``training``; in the earlier dialect it does not."""
+    """Return whether ``layer.forward`` takes ``training``; in the earlier style it does not."""
     method = layer.forward
     function = getattr(method, "__func__", None)  # the same for all layers of a class
     return _accepts(method, 2) if function is None else _accepts(function, 3)

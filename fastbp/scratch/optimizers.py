@@ -1,4 +1,4 @@
-"""Optimizers of the from-scratch dialect; ``fastbp.scratch`` describes the dialect.
+"""From-scratch optimizers.
 
 An optimizer updates one layer at a time from its ``dweights`` and ``dbiases``, which a backward
 pass sets. It stores its moving averages and sums as attributes of the layer.

@@ -6,8 +6,8 @@ from typing import Any
 class Report:
     """Progress lines of one call of ``Model.train``.
 
-    Steps are counted from 0 over all epochs. If an epoch has one step, epochs are reported; if it
-    has several, its steps and their means are.
+    Steps are counted from 0 over all epochs. If an epoch has one step, one line is printed per
+    epoch; if it has several, lines are printed for its steps and for their means.
 
     Parameters
     ----------

@@ -4,12 +4,12 @@ import importlib
 from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
-    from fastbp.training.fit import DivergedError
-    from fastbp.training.loop import train
-    from fastbp.training.options import EarlyStopping
+    from fastbp.training.loop import DivergedError
+    from fastbp.training.stopping import EarlyStopping
+    from fastbp.training.train_network import train
 
 __all__ = ["DivergedError", "EarlyStopping", "train"]
-_MODULES = {"DivergedError": "fit", "EarlyStopping": "options", "train": "loop"}
+_MODULES = {"DivergedError": "loop", "EarlyStopping": "stopping", "train": "train_network"}
 
 
 def __getattr__(name: str) -> Any:

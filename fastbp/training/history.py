@@ -79,7 +79,7 @@ class History:
             yield dict(zip(columns, values, strict=True))
 
     def save(self, path: str | PathLike[str]) -> None:
-        """Write a CSV file, or JSON lines if the path ends in ``.jsonl``, whole or not at all."""
+        """Write a CSV file, or JSON lines if the path ends in ``.jsonl``, atomically."""
         text = io.StringIO()
         if Path(path).suffix == ".jsonl":
             for row in self.rows():

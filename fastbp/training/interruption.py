@@ -1,4 +1,9 @@
-"""Signals that stop a run early without losing its results."""
+"""Signals that stop a run early without losing its results.
+
+Ctrl-C and SIGTERM set an event; the loop (``training.loop``) reads it after each chunk of steps and
+ends, and a last checkpoint is written (``training.resuming``). ``kill -9`` leaves the checkpoints
+written before (``training.checkpoints``).
+"""
 
 import contextlib
 import signal

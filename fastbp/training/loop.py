@@ -1,170 +1,314 @@
-"""``train``: check the arguments, then run the fit."""
+"""One fit: compiled steps in short calls, with evaluation, callbacks and checkpoints in between."""
 
-from collections.abc import Iterable, Sequence
-from typing import Any
+import contextlib
+import time
+import warnings
+from typing import Any, NamedTuple
 
 import numpy as np
 
-from fastbp import checks
-from fastbp.network import Network
-from fastbp.optimizers import Optimizer, as_optimizer
-from fastbp.plan.problem import Data
-from fastbp.plan.processors import MAX_THREADS
-from fastbp.schedules import Schedule, as_schedule
-from fastbp.training.checkpoints import Checkpoints
-from fastbp.training.fit import Fit
+from fastbp import checks, own
+from fastbp.arrays import Array
+from fastbp.data.splitting import split
+from fastbp.network import Network, evaluation
+from fastbp.network.evaluation import metric_of, spread
+from fastbp.plan.buffers import Problem
+from fastbp.plan.problem import Batches, Data, Objective
+from fastbp.plan.steps import CHUNK_SECONDS, Steps
+from fastbp.training import resuming
 from fastbp.training.history import History
-from fastbp.training.interruption import Interruption
-from fastbp.training.options import Callback, EarlyStopping, Options
+from fastbp.training.interruption import interrupts
+from fastbp.training.options import Options
+from fastbp.training.stopping import Best, stop_requested
 
 
-def train(
-    net: Network,
-    X: Any,
-    y: Any,
-    *,
-    optimizer: Optimizer | str = "adam",
-    epochs: int = 10,
-    batch_size: int = 128,
-    validation_data: tuple[Any, Any] | None = None,
-    validation_fraction: float = 0.0,
-    sample_weight: Any = None,
-    schedule: Schedule | str | None = None,
-    early_stopping: EarlyStopping | int | None = None,
-    l2: float = 0.0,
-    l1: float = 0.0,
-    dropout: float | Sequence[float] = 0.0,
-    label_smoothing: float = 0.0,
-    clip_norm: float | None = None,
-    shuffle: bool = True,
-    seed: int | None = 0,
-    callbacks: Iterable[Callback] = (),
-    n_threads: int | None = None,
-    verbose: int = 0,
-    checkpoints: Checkpoints | None = None,
-    resume: bool = False,
-    keep_best: bool = False,
-    interruption: Interruption | None = None,
-    validation_rows: Any = None,
-) -> History:
-    """Train ``net`` in place.
+class DivergedError(ArithmeticError):
+    """The loss or its gradient was not finite; the network has its last finite weights.
+
+    Attributes
+    ----------
+    history : History
+        The epochs that were completed.
+    """
+
+    def __init__(self, message: str, history: History) -> None:
+        super().__init__(message)
+        self.history = history
+
+
+class HeldOut(NamedTuple):
+    """The rows that the network is evaluated on after each epoch."""
+
+    X: Array
+    y: Array
+    weights: Array | None
+    rows: Array | None  # the indices of those rows; None: all
+
+
+class Fit:
+    """A network, its data and the options of its training.
 
     Parameters
     ----------
     net : Network
-        Its parameters are updated; training again continues from their current values.
-    X : (n, M) array
-        Examples. A C-ordered array of the network's dtype is not copied.
-    y : (n,) or (n, K) array
-        Class indices, probabilities or values, as the network's loss requires.
-    optimizer : Optimizer or str
-        ``fastbp.Adam(1e-3)``, ``fastbp.OwnOptimizer(...)``, or a name: ``sgd``, ``adam``,
-        ``adamw``, ``rmsprop``, ``adagrad``.
-    epochs : int
-        Passes through the data.
-    batch_size : int
-        Rows per step; the last batch of an epoch may be smaller.
-    validation_data : (X, y), optional
-        Data on which the network is evaluated after each epoch.
-    validation_fraction : float
-        Fraction of the rows to hold out for validation, instead of ``validation_data``; for
-        classes, the same fraction of each.
-    sample_weight : (n,) array, optional
-        Weights of the rows in the mean loss of a batch.
-    schedule : Schedule or str, optional
-        ``fastbp.CosineSchedule()``, or a name: ``constant``, ``step``, ``exponential``,
-        ``cosine``, ``one_cycle``.
-    early_stopping : EarlyStopping or int, optional
-        Stop when the validation loss has not decreased for this many epochs, and restore the best
-        weights.
-    l2, l1 : float
-        ``l2 / 2 * sum W**2 + l1 * sum |W|`` is added to the loss; biases are not penalised.
-    dropout : float or sequence of float
-        Fraction of each hidden layer's outputs that is dropped in training.
-    label_smoothing : float
-        Fraction of each label that is spread evenly over the classes.
-    clip_norm : float, optional
-        Maximum norm of the gradient; longer gradients are scaled down to it.
-    shuffle : bool
-        Whether each epoch visits the rows in a new order.
-    seed : int or None
-        Seed of the order, of dropout and of the held-out rows. The same seed, data and number of
-        threads give the same bits.
-    callbacks : iterable of callables
-        Each is called as ``callback(net, history)`` after each epoch; returning True stops
-        training.
-    n_threads : int, optional
-        Number of threads that compute each step. By default it is chosen from the work of a step.
-    verbose : int
-        1 shows progress on the terminal.
-    checkpoints : Checkpoints, optional
-        Where and how often the state of the run is saved. It is also saved at the end, and when
-        training is stopped by Ctrl-C or by SIGTERM, which is caught in this case.
-    resume : bool
-        Whether to continue from the newest checkpoint, if there is one. Given the same arguments,
-        data, versions and processor, the result is bit-identical to that of an uninterrupted run.
-        ``epochs`` may differ; the schedule is then that of the new number.
-    keep_best : bool
-        Whether ``History.best_params`` holds the weights with the lowest validation loss.
-    interruption : Interruption, optional
-        Stops training, as Ctrl-C does, when another thread sets it.
-    validation_rows : (k,) array of int, optional
-        Indices of the rows to hold out for validation, instead of ``validation_fraction``.
-
-    Returns
-    -------
-    History
-        Loss, metric, time and more for each epoch. Ctrl-C stops training after the current call of
-        compiled steps (a fifth of a second) and returns the completed epochs.
+    data : Data
+        Checked.
+    objective : Objective
+    options : Options
 
     Raises
     ------
-    ValueError, TypeError
-        If an argument is invalid, if the checkpoints are of another run, or if they are of an
-        unfinished run and ``resume`` is False. Nothing has changed then.
-    DivergedError
-        If the loss or its gradient is no longer finite. The network keeps its last finite weights.
+    ValueError
+        As ``train`` does. The network is then left unchanged.
     """
-    if clip_norm is not None:
-        clip_norm = checks.real("clip_norm", clip_norm, 0.0, open_ends="low")
-    if n_threads is not None:
-        n_threads = checks.whole("n_threads", n_threads, 1, MAX_THREADS)
-    if isinstance(early_stopping, int):
-        early_stopping = EarlyStopping(early_stopping)
-    options = Options(
-        optimizer=as_optimizer(optimizer),
-        schedule=as_schedule(schedule),
-        epochs=checks.whole("epochs", epochs, 1),
-        batch_size=checks.whole("batch_size", batch_size, 1),
-        validation_data=validation_data,
-        validation_fraction=validation_fraction,
-        early_stopping=early_stopping,
-        penalties=(l1, l2, dropout),
-        label_smoothing=label_smoothing,
-        clip=clip_norm or 0.0,
-        shuffle=shuffle,
-        seed=seed,
-        callbacks=list(callbacks),
-        n_threads=n_threads,
-        verbose=verbose,
-        checkpoints=checkpoints,
-        resume=resume,
-        keep_best=keep_best,
-        interruption=interruption,
-        validation_rows=validation_rows,
-    )
-    objective = net.objective(l1, l2, dropout, label_smoothing)
-    data = _checked_data(net, X, y, sample_weight)
-    return Fit(net, data, objective, options).run()
+
+    def __init__(self, net: Network, data: Data, objective: Objective, options: Options) -> None:
+        self.net, self.data, self.options = net, data, options
+        learns_bytes = data.X.dtype == np.uint8 if isinstance(data.X, np.ndarray) else False
+        self.learned_bytes = net.learned_bytes or learns_bytes
+        self.checkpoints = resuming.RunCheckpoints(options.checkpoints, options.resume)
+        seed = self.checkpoints.seed(options.seed)
+        self.held_out, kept = _held_out(net, data, options, seed)
+        if self.held_out is None and options.tracks_best:
+            what = "early_stopping" if options.early_stopping is not None else "keep_best"
+            raise ValueError(f"{what} needs validation_data or validation_fraction")
+        if self.held_out is not None:
+            X, _, _, rows = self.held_out
+            net.expect_inference(len(X if rows is None else rows), None)
+        problem = Problem.for_training(
+            net.layout,
+            objective,
+            options.optimizer.rule(options.clip),
+            data,
+            _batches(data, kept, options),
+            n_threads=self.checkpoints.threads(options.n_threads),
+        )
+        state = options.optimizer.state(net.layout.params, net.dtype)
+        self.steps = Steps(problem, net.params, state, seed=seed)
+        self.total = self.steps.per_epoch * options.epochs
+        self.history = History(net.metric)
+        self.best: Best | None = None
+        if options.tracks_best:
+            stopping = options.early_stopping
+            self.best = Best(net.params, stopping.min_delta if stopping else 0.0)
+        targets, weights = data.y, data.weights
+        if kept is not None:
+            targets, weights = targets[kept], None if weights is None else weights[kept]
+        self.variance = spread(targets, weights)
+
+    def run(self) -> History:
+        """Train to the end, or until training is stopped."""
+        options, history, best = self.options, self.history, self.best
+        before = self.checkpoints.begin(
+            self.steps, history, best, self._description(), options.epochs
+        )
+        self.net.learned_bytes = self.learned_bytes
+        signals = interrupts(terminates=options.checkpoints is not None, event=options.interruption)
+        reporter = _reporter(options.verbose, self.total, self.steps.per_epoch)
+        with self.steps, reporter, signals as interrupted:
+            self._loop(time.perf_counter() - before, reporter, interrupted)
+        self._record_best()
+        stopping = options.early_stopping
+        if stopping is not None and stopping.restores and history.best_params is not None:
+            self.net.params[:] = history.best_params
+        if best is not None and not best.epoch and history.validation_loss:
+            warnings.warn(
+                f"no validation loss was finite (the last is {history.validation_loss[-1]}); the "
+                "weights of the last epoch are kept",
+                stacklevel=3,
+            )
+        return history
+
+    def _loop(self, begin: float, reporter: Any, interrupted: Any) -> None:
+        """Run all steps. ``begin`` is the present time minus the run's training time so far."""
+        steps, history = self.steps, self.history
+        chunk = 1
+        while steps.taken < self.total and history.stopped is None:
+            count = min(chunk, self._steps_to_pause())
+            start = time.perf_counter()
+            taken, means, rates = self._advance(count)
+            now = time.perf_counter()
+            self._record_epochs(means, rates[:taken], start - begin, now - begin)
+            if taken < count:
+                self._record_best()
+                raise self._diverged(rates[taken])
+            if len(means):
+                self._evaluate(begin)
+            reporter.update(steps.taken, history)
+            if len(means):
+                self._decide_to_stop()
+            done = steps.taken == self.total
+            if interrupted.is_set() and history.stopped is None and not done:
+                history.stopped = interrupted.reason
+            self.checkpoints.write_if_due(steps, history, self.best, begin, done=done)
+            # A call lasts about CHUNK_SECONDS, but has at most eight times the steps of the last.
+            seconds_per_step = max(now - start, 1e-9) / count
+            chunk = max(1, min(8 * chunk, int(CHUNK_SECONDS / seconds_per_step)))
+
+    def _steps_to_pause(self) -> int:
+        """Return the steps left in the epoch, if Python acts after each epoch, or in the run."""
+        options, steps = self.options, self.steps
+        checkpoints = options.checkpoints
+        each_epoch = bool(options.callbacks) or self.held_out is not None
+        if each_epoch or (checkpoints is not None and checkpoints.epochs is not None):
+            return steps.per_epoch - steps.taken % steps.per_epoch
+        return self.total - steps.taken
+
+    def _advance(self, count: int) -> tuple[int, Array, Array]:
+        """Take up to ``count`` steps; fewer if the loss or the gradient is not finite.
+
+        Returns
+        -------
+        taken : int
+        means : (epochs ended, 2) array
+            Mean loss and score of each.
+        rates : (count,) array
+            Learning rates of the steps.
+        """
+        steps, options = self.steps, self.options
+        numbers = np.arange(steps.taken, steps.taken + count)
+        factors = options.schedule.factors(numbers, steps.per_epoch, self.total)
+        rates = options.optimizer.learning_rate * factors
+        return *steps.take(rates), rates
+
+    def _diverged(self, rate: float) -> DivergedError:
+        """Return the error for a step that was not taken, at learning rate ``rate``."""
+        epoch, step = divmod(self.steps.taken, self.steps.per_epoch)
+        return DivergedError(
+            f"the loss or its gradient is not finite at epoch {epoch + 1}, step {step + 1} of "
+            f"{self.steps.per_epoch}, with learning rate {rate:g}. The network keeps its weights "
+            "from before that step. Try a smaller learning rate, scaled inputs or clip_norm",
+            self.history,
+        )
+
+    def _record_epochs(self, means: Array, rates: Array, start: float, end: float) -> None:
+        """Add the epochs that ended in a call from ``start`` to ``end`` (seconds)."""
+        history, steps = self.history, self.steps
+        done = len(history)
+        for k, (loss, score) in enumerate(means, start=1):
+            # The number of this epoch's last step, counted from the first step of the call.
+            last = (done + k) * steps.per_epoch - (steps.taken - len(rates))
+            seconds = start + (end - start) * last / len(rates)
+            before = history.seconds[-1] if history.seconds else 0.0
+            history.loss.append(float(loss))
+            history.metric.append(metric_of(self.net.metric, score, self.variance))
+            history.learning_rate.append(float(rates[last - 1]))
+            history.seconds.append(seconds)
+            history.samples_per_second.append(steps.examples / max(seconds - before, 1e-9))
+
+    def _evaluate(self, begin: float) -> None:
+        """Evaluate the network on the held-out rows."""
+        if self.held_out is None:
+            return
+        loss, metric = evaluation.evaluate(self.net, *self.held_out)
+        self.history.validation_loss.append(loss)
+        self.history.validation_metric.append(metric)
+        self.history.seconds[-1] = time.perf_counter() - begin
+
+    def _decide_to_stop(self) -> None:
+        """Set ``history.stopped`` if early stopping or a callback ends training."""
+        options, history = self.options, self.history
+        if self.best is not None:
+            age = self.best.update(self.net.params, history)
+            if options.early_stopping is not None and age >= options.early_stopping.patience:
+                history.stopped = "early stopping"
+        if stop_requested([callback(self.net, history) for callback in options.callbacks]):
+            history.stopped = "callback"
+
+    def _record_best(self) -> None:
+        """Set the best epoch of the history, and its weights."""
+        if self.best is not None and self.best.epoch:
+            self.history.best_epoch, self.history.best_params = self.best.epoch, self.best.params
+
+    def _description(self) -> dict[str, Any]:
+        """Return what must be the same for the run to be resumed; nothing without checkpoints."""
+        if self.options.checkpoints is None:
+            return {}
+        assert isinstance(self.data.X, np.ndarray)
+        arrays = (self.data.X, self.data.y, self.data.weights, *(self.held_out or ()))
+        description = {
+            "network": self.net.description(),
+            **self.options.description(),
+            "threads": self.steps.threads,
+            "data": resuming.fingerprint(*arrays),
+        }
+        if code := own.code_of([*self.net.own, self.options.optimizer]):
+            description["code"] = code
+        return description
 
 
-def _checked_data(net: Network, X: Any, y: Any, sample_weight: Any) -> Data:
-    """Check the examples, and that the network can be trained."""
-    X = net.inputs(X)
-    y = net.targets(y, len(X))
-    weights = checks.weights(sample_weight, len(X), net.dtype)
-    if len(X) == 0:
-        raise ValueError(f"X has no rows to train on; its shape is {X.shape}")
-    if not np.isfinite(net.params).all():
-        raise ValueError("the network's params are not all finite")
-    return Data(X, y, weights)
+def _batches(data: Data, kept: Array | None, options: Options) -> Batches:
+    """Return the batches of an epoch over the rows ``kept``; None: over all rows."""
+    n = len(data.y if kept is None else kept)
+    size = min(options.batch_size, n)
+    # In a batch of all rows, another order changes only the rounding.
+    return Batches(size, shuffled=options.shuffle and size < n, order=kept)
+
+
+def _held_out(
+    net: Network, data: Data, options: Options, seed: Any
+) -> tuple[HeldOut | None, Array | None]:
+    """Return the held-out rows, and the indices of the rows kept for training; None for all."""
+    given, fraction = options.validation_data, options.validation_fraction
+    sources = {
+        "validation_data": given is not None,
+        "validation_fraction": bool(fraction),
+        "validation_rows": options.validation_rows is not None,
+    }
+    if sum(sources.values()) > 1:
+        names = " and ".join(name for name, used in sources.items() if used)
+        raise ValueError(f"{names} are mutually exclusive; pass only one of them")
+    if given is not None:
+        X = net.inputs(given[0])
+        if len(X) == 0:
+            raise ValueError(f"validation_data has no rows; the shape of its X is {X.shape}")
+        return HeldOut(X, net.targets(given[1], len(X)), None, None), None
+    assert isinstance(data.X, np.ndarray)
+    if options.validation_rows is not None:
+        kept, held = _divide(options.validation_rows, len(data.X))
+    elif fraction:
+        checks.real("validation_fraction", fraction, 0.0, 1.0, open_ends="low high")
+        kept, held = split(data.X, data.y, fraction, seed)
+    else:
+        return None, None
+    if data.weights is not None:
+        checks.total_weight("held-out", data.weights[held])
+        checks.total_weight("training", data.weights[kept])
+    # X is not split, because a copy might not fit into memory.
+    return HeldOut(data.X, data.y, data.weights, held), kept
+
+
+def _divide(rows: Any, n: int) -> tuple[Array, Array]:
+    """Return the indices of the training rows and, checked, of the held-out ``rows``."""
+    held = np.array(rows)
+    if held.ndim != 1 or held.dtype.kind not in "iu":
+        raise TypeError(
+            "validation_rows must be a vector of row indices; its shape and dtype are "
+            f"{held.shape} and {held.dtype}"
+        )
+    outside = (held < 0) | (held >= n)
+    if outside.any():
+        raise ValueError(f"validation_rows contains {held[outside][0]}; the rows are 0 to {n - 1}")
+    kept = np.setdiff1d(np.arange(n), held)
+    if len(np.unique(held)) != len(held) or not 0 < len(held) < n:
+        raise ValueError(
+            f"validation_rows must contain from 1 to {n - 1} row indices without duplicates; it "
+            f"has {len(held)} indices, {n - len(kept)} of them distinct"
+        )
+    return kept, held.astype(np.int64)
+
+
+def _reporter(verbose: int, total: int, per_epoch: int) -> Any:
+    """Return the reporter of progress; with ``verbose=0`` a silent one, without importing Rich."""
+    if not verbose:
+        return _Silence()
+    from fastbp.training.progress import Reporter
+
+    return Reporter(total, per_epoch)
+
+
+class _Silence(contextlib.nullcontext[None]):
+    """A reporter that shows nothing."""
+
+    def update(self, steps: int, history: History) -> None:
+        """Show nothing."""

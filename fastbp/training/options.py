@@ -1,48 +1,15 @@
 """The options of a training run, checked."""
 
-from collections.abc import Callable, Iterable
 from dataclasses import dataclass
 from typing import Any
 
 import numpy as np
 
-from fastbp import checks
-from fastbp.network import Network
 from fastbp.optimizers import Optimizer
 from fastbp.schedules import Schedule
 from fastbp.training.checkpoints import Checkpoints
-from fastbp.training.history import History
 from fastbp.training.interruption import Interruption
-
-Callback = Callable[[Network, History], object]
-
-
-def stop_requested(results: Iterable[object]) -> bool:
-    """Whether a callback returned True, Python's or NumPy's; other values have no meaning."""
-    return any(isinstance(result, bool | np.bool_) and bool(result) for result in results)
-
-
-@dataclass(frozen=True)
-class EarlyStopping:
-    """Stop training when the validation loss no longer decreases, and restore the best weights.
-
-    Parameters
-    ----------
-    patience : int
-        Number of epochs without a lower validation loss after which training stops.
-    min_delta : float
-        Minimum decrease of the loss that counts.
-    restores : bool
-        Whether the best weights are restored; otherwise only ``History.best_params`` holds them.
-    """
-
-    patience: int = 10
-    min_delta: float = 0.0
-    restores: bool = True
-
-    def __post_init__(self) -> None:
-        checks.whole("patience", self.patience, 1)
-        checks.real("min_delta", self.min_delta, 0.0)
+from fastbp.training.stopping import Callback, EarlyStopping
 
 
 @dataclass(frozen=True)

@@ -16,6 +16,7 @@ from fastbp.plan.steps import Steps
 from fastbp.training.checkpoints import Checkpoints, Snapshot
 from fastbp.training.history import History
 from fastbp.training.interruption import REASONS
+from fastbp.training.stopping import Best
 
 # Arrays larger than this many bytes are compared by this many rows, evenly spaced.
 WHOLE_BYTES, FINGERPRINT_ROWS = 1 << 28, 1 << 16
@@ -23,24 +24,6 @@ CURVES = tuple(field.name for field in dataclasses.fields(History) if field.defa
 
 # The facts in every checkpoint.
 FACTS = ("settings", "threads", "drawn", "seconds", "ended", "stopped")
-
-
-class Best:
-    """The epoch with the lowest validation loss so far, and its weights."""
-
-    def __init__(self, params: Array, min_delta: float) -> None:
-        self.min_delta = min_delta
-        self.loss = math.inf
-        self.epoch = 0
-        self.params = params.copy()
-
-    def update(self, params: Array, history: History) -> int:
-        """Compare the last epoch; return the number of epochs since the best one."""
-        if history.validation_loss[-1] < self.loss - self.min_delta:
-            self.loss = history.validation_loss[-1]
-            self.epoch = len(history)
-            self.params[:] = params
-        return len(history) - self.epoch
 
 
 def fingerprint(*arrays: Array | None) -> str:
@@ -60,7 +43,7 @@ def fingerprint(*arrays: Array | None) -> str:
 
 
 def versions() -> dict[str, str]:
-    """Return the versions on which the last bits of a result depend."""
+    """Return the versions of everything that can change a result in its last bits."""
     from fastbp import __version__
 
     return {
@@ -147,7 +130,7 @@ class RunCheckpoints:
         Raises
         ------
         ValueError
-            If the checkpoint is of another run; nothing has changed then.
+            If the checkpoint is of another run. Nothing is then changed.
         """
         self.settings = settings
         seconds = 0.0
@@ -175,8 +158,8 @@ class RunCheckpoints:
     ) -> None:
         """Write a checkpoint if one is due or the run ends.
 
-        ``begin`` is the present time minus the run's training time before, ``done`` whether all
-        steps are taken.
+        ``begin`` is the current time minus the training time so far; ``done`` is whether all steps
+        have been taken.
         """
         if self.checkpoints is None:
             return
@@ -222,7 +205,7 @@ def _same_settings(before: dict[str, Any], now: dict[str, Any], place: Any) -> N
                 raise ValueError(f"the code of {_changed(before, now)} has changed")
             if isinstance(before.get(name), dict) and isinstance(now.get(name), dict):
                 _same_settings(before[name], now[name], place)
-            raise ValueError(f"its {name} was {before.get(name)!r}, not {now.get(name)!r}")
+            raise ValueError(f"its {name} was {before.get(name)!r}, but is now {now.get(name)!r}")
 
 
 def _changed(before: dict[str, Any], now: dict[str, Any]) -> str:

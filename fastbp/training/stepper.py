@@ -13,8 +13,8 @@ from fastbp.optimizers import Optimizer, as_optimizer
 from fastbp.plan.operand import Memory, Operand
 from fastbp.plan.plan import Plan, once
 from fastbp.schedules import Schedule, as_schedule
-from fastbp.training.fit import DivergedError
 from fastbp.training.history import History
+from fastbp.training.loop import DivergedError
 
 # The number of steps whose learning rates are computed at a time.
 RATES_AHEAD = 256
@@ -181,7 +181,8 @@ class Stepper:
         Raises
         ------
         ValueError
-            If a name is missing or an array has another shape or dtype; nothing has changed then.
+            If a name is missing or an array has another shape or dtype. The stepper is then left
+            unchanged.
         """
         own = self.state_dict()
         arrays = {}

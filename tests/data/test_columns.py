@@ -247,9 +247,9 @@ def test_constant_columns_become_zero(value: float) -> None:
     [
         ([1.0, np.inf], "row 2, column 'x0': inf is not a finite number"),
         ([-np.inf, np.inf], "row 1, column 'x0': -inf is not a finite number"),
-        ([1e308, -1e308], "column 'x0' holds numbers too large to compute their spread"),
-        ([1.7e308, 1.6e308], "column 'x0' holds numbers too large"),
-        ([1e-200, 2e-200], "column 'x0' holds numbers too small"),
+        ([1e308, -1e308], "column 'x0' are too large to compute a standard deviation"),
+        ([1.7e308, 1.6e308], "column 'x0' are too large"),
+        ([1e-200, 2e-200], "column 'x0' are too small"),
     ],
 )
 def test_numbers_out_of_range_are_refused(
@@ -321,7 +321,7 @@ def test_other_objects_than_tables_are_refused() -> None:
 
 def test_arrays_have_no_categories_and_as_many_names_as_columns() -> None:
     fitted, _ = fit_columns(pl.DataFrame({"t": ["x", "y"]}))
-    with pytest.raises(UnusableDataError, match="column 't' holds categories, which an array"):
+    with pytest.raises(UnusableDataError, match="categorical column 't', which an array"):
         fitted.apply(np.zeros((2, 2)))
     with pytest.raises(UnusableDataError, match="1 names for 2 columns"):
         fit_columns(np.zeros((2, 2)), names=["a"])

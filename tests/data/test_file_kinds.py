@@ -33,9 +33,9 @@ def test_the_ending_tells_the_kind(name: str, kind: str, tmp_path: Path) -> None
 @pytest.mark.parametrize(
     ("name", "content", "message"),
     [
-        ("a.txt", b"hello", "not a known kind of data file"),
-        ("a", b"", "not a known kind of data file"),
-        ("a.xlsx", b"PK\3\4", "not a known kind of data file"),
+        ("a.txt", b"hello", "unsupported file type"),
+        ("a", b"", "unsupported file type"),
+        ("a.xlsx", b"PK\3\4", "unsupported file type"),
         ("a.npy.gz", b"", "is gzipped"),
         ("a.npz.gz", b"", "is gzipped"),
         ("a.parquet.gz", b"", "is gzipped"),

@@ -60,7 +60,7 @@ def test_nothing_has_to_be_predicted_from_a_table_without_target(tmp_path: Path)
         ({"target": ["y"], "weight": "q"}, "unknown column 'q'"),
         ({"target": ["y", "y"]}, "the target column 'y' is named twice"),
         ({"target": ["y"], "weight": "y"}, "column 'y' cannot be both"),
-        ({"target": ["y"], "ignore": ["a", "t", "w"]}, "no columns beside the target"),
+        ({"target": ["y"], "ignore": ["a", "t", "w"]}, "no columns other than the target"),
         ({"target": ["y"], "weight": "t"}, "row 1, column 't': 'x' is not a number"),
     ],
 )
@@ -74,8 +74,8 @@ def test_columns_that_are_not_there_are_refused(
 @pytest.mark.parametrize(
     ("weights", "message"),
     [
-        ("1,-1,2", "row 2, column 'w': -1.0 is not a weight"),
-        ("1,,2", "row 2, column 'w': nan is not a weight"),
+        ("1,-1,2", "row 2, column 'w': the weight is -1.0"),
+        ("1,,2", "row 2, column 'w': the weight is nan"),
         ("1,inf,2", "row 2, column 'w': inf is not a finite number"),
         ("0,0,0", "column 'w' is 0 in every row"),
     ],
@@ -189,7 +189,7 @@ def test_bad_archives_are_refused(
 def test_the_target_of_an_array_is_another_file(tmp_path: Path) -> None:
     np.save(tmp_path / "X.npy", np.zeros((2, 2)))
     path = tmp_path / "X.npy"
-    with pytest.raises(UnusableDataError, match="name the file of the targets"):
+    with pytest.raises(UnusableDataError, match="give the file that contains the targets"):
         read_examples(path)
     with pytest.raises(UnusableDataError, match="must be one file, not a and b"):
         read_examples(path, ["a", "b"])
@@ -370,7 +370,7 @@ def test_a_row_that_counts_must_be_on_both_sides(tmp_path: Path) -> None:
         (
             "a,y\n1,x\n2,z\n",
             {"target": "y"},
-            ".2 classes, each keeps a row. leaves no",
+            ".2 classes, of which each keeps at least one training row. would leave no",
         ),
         ("a,y\n,x\n,z\n", {"target": "y", "hold_out": 0}, "no column with values"),
         ("a,b,y\n1,2,3\n2,3,4\n", {"target": ("y", "b"), "task": "classification"}, "one column"),

@@ -274,7 +274,7 @@ def test_initialize_draws_the_weights_of_fit(name):
     assert net._net.params[0] == 5.0
     net.fit(X, y)
     assert abs(net.coefs_[0][0, 0] - 5.0) < 0.1
-    with pytest.raises(ValueError, match=r"coefs_ has 2 arrays to assign to; 1 are given"):
+    with pytest.raises(ValueError, match=r"coefs_ has 2 arrays, but 1 were assigned"):
         net.coefs_ = chosen[:1]
 
 

@@ -76,7 +76,7 @@ def test_bad_parameters_raise_the_errors_of_scikit_learn(how):
         ({"scoring": 3}, "'scoring' parameter"),
         ({"dtype": "float16"}, "'dtype' parameter"),
         ({"n_threads": 0}, "'n_threads' parameter"),
-        ({"solver": "lbfgs", "dropout": 0.1}, "dropout has no meaning for solver='lbfgs'"),
+        ({"solver": "lbfgs", "dropout": 0.1}, "dropout is not supported by solver='lbfgs'"),
     ],
     ids=str,
 )
@@ -92,14 +92,14 @@ def test_other_wrong_use_is_named():
         fastbp.MLPRegressor("poisson").fit(SUGAR_X, SUGAR_Y)
     with pytest.raises(ValueError, match=r"validation_data must be \(X, y\)"):
         fastbp.MLPRegressor().fit(SUGAR_X, SUGAR_Y, validation_data=SUGAR_X)
-    with pytest.raises(ValueError, match="has no meaning for solver='lbfgs'"):
+    with pytest.raises(ValueError, match="is not supported by solver='lbfgs'"):
         fastbp.MLPRegressor(solver="lbfgs").fit(
             SUGAR_X, SUGAR_Y, validation_data=(SUGAR_X, SUGAR_Y)
         )
     with pytest.raises(AttributeError, match="'MLPRegressor' has no attribute 'partial_fit'"):
         fastbp.MLPRegressor(solver="lbfgs").partial_fit(SUGAR_X, SUGAR_Y)
     net = fastbp.MLPClassifier((4,), max_iter=2, warm_start=True).fit(IRIS_X, IRIS_Y)
-    with pytest.raises(ValueError, match=r"the layers have the sizes \[4, 5, 3\] now"):
+    with pytest.raises(ValueError, match=r"the layer sizes are now \[4, 5, 3\]"):
         net.set_params(hidden_layer_sizes=(5,)).fit(IRIS_X, IRIS_Y)
     with pytest.raises(ValueError, match="same classes as in the previous call"):
         net.set_params(hidden_layer_sizes=(4,)).fit(IRIS_X[:100], IRIS_Y[:100])

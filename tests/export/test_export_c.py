@@ -294,7 +294,7 @@ def test_same_bytes_twice_and_all_of_them_ascii(tmp_path):
 
 @pytest.mark.parametrize("name", ["", "1a", "a-b", "a b", "é", "_a", "a\n", "a;", None], ids=repr)
 def test_refuses_names_that_are_none(tmp_path, name):
-    with pytest.raises(ValueError, match="name must be letters, digits and underscores"):
+    with pytest.raises(ValueError, match="name must consist of letters, digits and underscores"):
         export_c(tmp_path / "m.c", network([3, 2]), None, name)
     assert not list(tmp_path.iterdir())
 

@@ -117,7 +117,7 @@ def test_weights_and_biases_can_be_assigned():
     [
         (lambda net: net.weights.__setitem__(0, np.ones((4, 3))), ValueError, r"weights\[0\] must"),
         (lambda net: net.biases.__setitem__(1, [1.0, "a"]), TypeError, r"biases\[1\] must hold"),
-        (lambda net: setattr(net, "weights", [np.ones((3, 4))]), ValueError, "2 arrays.* 1 are"),
+        (lambda net: setattr(net, "weights", [np.ones((3, 4))]), ValueError, "2 arrays.* 1 were"),
         (
             lambda net: setattr(net, "weights", [np.ones((3, 4)), np.ones((2, 4))]),
             ValueError,

@@ -55,7 +55,7 @@ def test_resuming_with_another_function_names_it(tmp_path):
         resume(net, other_momentum(0.5))
     with pytest.raises(ValueError, match=r"its optimizer was .*OwnOptimizer\('own_momentum'"):
         resume(net, "sgd")
-    with pytest.raises(ValueError, match=r"its activation was \['my_relu', 'my_tanh'\], not"):
+    with pytest.raises(ValueError, match=r"its activation was \['my_relu', 'my_tanh'\], but"):
         resume(network(False), MOMENTUM)
     changed = fastbp.OwnLoss(quantile, name="my_loss")
     with pytest.raises(ValueError, match="the code of 'my_loss' has changed"):
@@ -109,9 +109,9 @@ def test_exports_name_pieces_without_a_form(tmp_path, language):
     else:
         pytest.importorskip("onnx")
         from fastbp.export.onnx import export_onnx as export
-    match = f"the activation of your own 'my_tanh' has no form in {language}"
+    match = f"the user-defined activation 'my_tanh' cannot be exported to {language}"
     with pytest.raises(ValueError, match=match):
         export(tmp_path / "m", fastbp.Network([2, 3, 1], TANH, "squared_error"))
-    with pytest.raises(ValueError, match="the loss of your own 'my_loss' has no form"):
+    with pytest.raises(ValueError, match="the user-defined loss 'my_loss' cannot be exported"):
         export(tmp_path / "m", fastbp.Network([2, 3, 1], "tanh", SQUARED))
     assert not list(tmp_path.iterdir())

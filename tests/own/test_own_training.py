@@ -161,7 +161,7 @@ def test_validation_early_stopping_and_the_metric():
     loss, metric = net.evaluate(X, y)
     assert loss == metric
     np.testing.assert_array_equal(net.predict(X), net.forward(X))
-    with pytest.raises(ValueError, match=r"label_smoothing=0\.1 has no meaning for quantile"):
+    with pytest.raises(ValueError, match=r"label_smoothing=0\.1 is not supported by quantile"):
         fastbp.train(net, X, y, label_smoothing=0.1)
 
 

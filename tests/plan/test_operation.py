@@ -107,7 +107,7 @@ def test_a_plan_refuses_arguments_of_another_number_or_shape():
 
 def test_parts_refuse_calls_from_python():
     with pytest.raises(
-        TypeError, match=r"inner can be called from functions under @numba\.njit only"
+        TypeError, match=r"inner can only be called from functions under @numba\.njit"
     ):
         inner(1)
 

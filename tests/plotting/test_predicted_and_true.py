@@ -114,7 +114,7 @@ def test_odd_values_can_be_drawn(
         ([1.0, np.nan], [1.0, 2.0], r"true\[1\] is nan"),
         ([1.0, 2.0], [np.inf, 2.0], r"predicted\[0\] is inf"),
         ([1.0], [2e150], r"predicted holds 2e\+150"),
-        ([], [], r"true must hold values.*\(0,\)"),
+        ([], [], r"true must have the shape.*\(0,\)"),
         (1.0, 1.0, r"its shape is \(\)"),
         ([1.0, 2.0], [1.0], r"\(2,\) and \(1,\)"),
         (np.ones((2, 3)), np.ones((3, 2)), r"\(2, 3\) and \(3, 2\)"),
@@ -154,7 +154,7 @@ def test_values_are_drawn_beside_the_curves(
 @pytest.mark.parametrize(
     ("matrix", "predictions", "message"),
     [
-        (np.eye(2, dtype=int), ([1.0], [1.0]), "matrix and predictions exclude each other"),
+        (np.eye(2, dtype=int), ([1.0], [1.0]), "matrix and predictions are mutually exclusive"),
         (None, ([1.0], [1.0], [1.0]), r"must be \(true, predicted\), not 3 parts"),
     ],
 )

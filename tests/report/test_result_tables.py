@@ -25,9 +25,9 @@ def test_fused_table_shows_the_ratio_of_the_notes(results: dict[str, Any]) -> No
 
 def test_first_batch_size_above_seven_is_named(results: dict[str, Any]) -> None:
     table = result_tables.fused(results)
-    assert "with 3 classes from a batch of 16 on" in table
-    assert "with 10 classes from a batch of 1 on" in table
-    assert "with 2 classes at no batch size measured" in table
+    assert "with 3 classes for batches of 16 or more" in table
+    assert "with 10 classes for batches of 1 or more" in table
+    assert "with 2 classes for no measured batch" in table
     assert row(table, "3 classes")[1:] == [f"{n}{TIMES}" for n in ("1.50", "6.50", "12.0")]
 
 

@@ -268,7 +268,7 @@ def test_epochs_are_listed(epochs: int, held: bool, tmp_path: Path) -> None:
     (about,) = page.texts["p"]
     assert about.startswith("1 epoch." if epochs == 1 else f"{epochs:,} epochs.")
     assert (f"{len(numbers)} evenly spaced epochs are listed" in about) == (epochs > 50)
-    assert (f"best epoch, {best}, is marked: highest held-out accuracy" in about) == held
+    assert (f"best epoch, {best}, is marked with a star; it has the highest" in about) == held
 
 
 def test_the_restored_epoch_is_the_best(tmp_path: Path) -> None:
@@ -279,7 +279,7 @@ def test_the_restored_epoch_is_the_best(tmp_path: Path) -> None:
     assert len(page.rows()) == 51
     (about,) = page.texts["p"]
     assert about.startswith("500 epochs, stopped by early stopping. 50 evenly")
-    assert about.endswith("best epoch, 123, is marked: lowest loss on the held-out rows.")
+    assert about.endswith("it has the lowest loss on the held-out rows.")
 
 
 @pytest.mark.parametrize("bad", [float("nan"), float("inf"), float("-inf")])

@@ -195,7 +195,7 @@ class PlainScale:
 
 
 class PlainLeak:
-    """An activation of one's own, which in the earlier dialect is not told of training."""
+    """A user-defined activation; in the earlier style it gets no ``training`` argument."""
 
     def forward(self, inputs):
         self.inputs = inputs
@@ -318,7 +318,7 @@ def own_parts(module, case):
         layers.insert(2, module.Layer_Dropout(0.3))
     elif case == "own layer":
         layers.insert(2, PlainScale())
-    elif case == "own activation of the earlier dialect":
+    elif case == "own activation of the earlier style":
         layers[1] = PlainLeak()
     elif case == "two activations in a row":
         layers.insert(2, module.Activation_Sigmoid())
@@ -346,7 +346,7 @@ def own_parts(module, case):
         replace_method(layers[2], "backward", doubled)
     elif case == "an activation's forward replaced":
         replace_method(layers[1], "forward", lambda old: lambda inputs, training: old(2 * inputs))
-    elif case == "an activation's forward replaced in the earlier dialect":
+    elif case == "an activation's forward replaced in the earlier style":
         replace_method(layers[1], "forward", lambda old: lambda inputs: old(2 * inputs))
     elif case.endswith("loss's backward replaced"):
 

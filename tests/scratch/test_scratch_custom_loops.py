@@ -10,7 +10,7 @@ from fastbp.reference import scratch as twins
 
 
 class PlainScale:
-    """A layer of one's own in plain NumPy, with parameters, in the earlier dialect's form."""
+    """A user-defined layer in plain NumPy, with parameters, in the earlier style."""
 
     def __init__(self, width):
         self.weights = np.linspace(0.5, 1.5, width).reshape(1, width)

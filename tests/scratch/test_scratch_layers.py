@@ -48,7 +48,7 @@ def check_dense(B, M, N, dtype, seed, regularizers):
 
 
 @both
-def test_penalties_at_zero_take_the_derivative_that_the_dialect_takes(dtype):
+def test_penalties_at_zero_take_the_derivative_that_from_scratch_code_takes(dtype):
     """-1 where a weight is negative and +1 elsewhere, at 0 and -0.0 too."""
     layer = scratch.Layer_Dense(1, 4, weight_regularizer_l1=0.5, bias_regularizer_l1=0.25)
     layer.weights = np.array([[-2.0, 0.0, -0.0, 3.0]], dtype)

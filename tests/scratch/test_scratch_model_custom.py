@@ -23,7 +23,7 @@ from fastbp.reference import scratch as twins
 OWN = [
     "dropout",
     "own layer",
-    "own activation of the earlier dialect",
+    "own activation of the earlier style",
     "two activations in a row",
     "an activation first",
     "softmax in the middle",
@@ -37,7 +37,7 @@ OWN = [
     "own optimizer",
     "a layer's backward replaced",
     "an activation's forward replaced",
-    "an activation's forward replaced in the earlier dialect",
+    "an activation's forward replaced in the earlier style",
     "a categorical loss's backward replaced",
     "a binary loss's backward replaced",
     "a mean loss's backward replaced",

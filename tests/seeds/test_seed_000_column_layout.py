@@ -12,8 +12,8 @@ Four things in the notes are not what the mathematics says, and here the mathema
 - (16) and (20) print a sum without an axis, which is one number for all units. Each unit has its
   own bias and takes the sum over the examples, the last axis. All of DZ2 sums to 0, so by the
   printed (16) the output's biases would never move.
-- (12) prints a sum over the classes and a result of shape (n, m), which exclude each other; what
-  the notes go on with is the summand.
+- (12) prints a sum over the classes and a result of shape (n, m), which contradict each other;
+  the notes continue with the summand.
 - The notes write L for the loss of each example and put the 1/m of their mean into (15), (16), (19)
   and (20); in the kernels it is in delta from the start.
 """

@@ -13,7 +13,7 @@ from slow import some
 import fastbp
 from fastbp import persistence
 from fastbp.datasets import spiral_data
-from fastbp.training import fit as fitting
+from fastbp.training import loop
 from fastbp.training.checkpoints import CheckpointWarning, DamagedCheckpointWarning, paths
 from fastbp.training.interruption import Interruption, interrupts
 from fastbp.training.resuming import CURVES
@@ -68,7 +68,7 @@ def files(folder: Path) -> list[str]:
 
 @pytest.fixture
 def _a_step_a_chunk(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(fitting, "CHUNK_SECONDS", 0.0)
+    monkeypatch.setattr(loop, "CHUNK_SECONDS", 0.0)
 
 
 @pytest.mark.usefixtures("_a_step_a_chunk")
@@ -234,15 +234,15 @@ def test_only_the_files_of_a_killed_write_are_removed(tmp_path: Path) -> None:
 @pytest.mark.parametrize(
     ("changes", "message"),
     [
-        ({"batch_size": 16}, "batch_size was 32, not 16"),
+        ({"batch_size": 16}, "batch_size was 32, but is now 16"),
         ({"optimizer": fastbp.Adam(0.5)}, r"optimizer was 'Adam\(learning_rate=0.001"),
         ({"schedule": "cosine"}, "schedule was"),
-        ({"seed": 3}, "seed was '0', not '3'"),
+        ({"seed": 3}, "seed was '0', but is now '3'"),
         ({"l2": 0.1}, "penalties was"),
         ({"dropout": 0.1}, "penalties was"),
-        ({"keep_best": True}, "keep_best was False, not True"),
+        ({"keep_best": True}, "keep_best was False, but is now True"),
         ({"validation_fraction": 0.3}, "its data have changed"),
-        ({"n_threads": 2}, "threads was 1, not 2"),
+        ({"n_threads": 2}, "threads was 1, but is now 2"),
     ],
 )
 def test_a_run_is_resumed_only_with_the_same_settings(
@@ -263,7 +263,7 @@ def test_other_data_and_other_networks_are_refused(tmp_path: Path) -> None:
     with pytest.raises(ValueError, match="its data have changed"):
         fastbp.train(network(), X + 1, Y, epochs=2, checkpoints=place, resume=True)
     net = fastbp.Network([2, 17, 3])
-    with pytest.raises(ValueError, match=r"its sizes was \[2, 16, 3\], not \[2, 17, 3\]"):
+    with pytest.raises(ValueError, match=r"its sizes was \[2, 16, 3\], but is now \[2, 17, 3\]"):
         fastbp.train(net, X, Y, epochs=2, checkpoints=place, resume=True)
 
 

@@ -7,7 +7,7 @@ from training_cases import blobs
 
 import fastbp
 from fastbp.choices.losses import LOSSES
-from fastbp.training import fit as fitting
+from fastbp.training import loop
 
 OPTIMIZERS = {
     "sgd": fastbp.SGD(0.05),
@@ -131,7 +131,7 @@ def test_the_chunks_of_a_run_do_not_show(monkeypatch):
     X, y = blobs(95)
     results = []
     for seconds, callbacks in ((0.2, ()), (0.0, ()), (0.2, [lambda net, history: None])):
-        monkeypatch.setattr(fitting, "CHUNK_SECONDS", seconds)
+        monkeypatch.setattr(loop, "CHUNK_SECONDS", seconds)
         net = fastbp.Network([4, 16, 3])
         history = fastbp.train(net, X, y, epochs=7, batch_size=10, dropout=0.1, callbacks=callbacks)
         results.append((net.params, history.loss, history.metric, history.learning_rate))

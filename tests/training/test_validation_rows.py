@@ -41,10 +41,10 @@ def test_held_out_rows_are_not_trained_on():
     [
         ([0, 40], ValueError, "contains 40; the rows are 0 to 39"),
         ([-1], ValueError, "contains -1"),
-        ([3, 3], ValueError, "2 with 1 different ones"),
+        ([3, 3], ValueError, "2 indices, 1 of them distinct"),
         ([], TypeError, "float64"),
-        (np.arange(40), ValueError, "between 1 and 39"),
-        (np.zeros(0, int), ValueError, "between 1 and 39"),
+        (np.arange(40), ValueError, "from 1 to 39"),
+        (np.zeros(0, int), ValueError, "from 1 to 39"),
         ([0.5], TypeError, "float64"),
         ([[1]], TypeError, r"\(1, 1\)"),
         (np.ones(40, bool), TypeError, "bool"),
@@ -56,5 +56,5 @@ def test_other_rows_are_refused(rows, error, message):
 
 
 def test_sources_of_validation_rows_exclude_each_other():
-    with pytest.raises(ValueError, match="validation_fraction and validation_rows exclude"):
+    with pytest.raises(ValueError, match="and validation_rows are mutually exclusive"):
         trained(validation_rows=[1], validation_fraction=0.5)

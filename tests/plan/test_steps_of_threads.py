@@ -299,5 +299,5 @@ def test_threads_that_were_not_started_are_not_waited_for():
         net.layout, net.objective(), rule, Data(X, y), Batches(4), n_threads=2
     )
     team = steps.Steps(problem, net.params)
-    with pytest.raises(RuntimeError, match="2 threads of Steps run only inside 'with'"):
+    with pytest.raises(RuntimeError, match="2 threads must be used in a 'with' statement"):
         team.take(np.full(2, 0.1))

@@ -16,7 +16,7 @@ from fastbp.plan.problem import Objective
 RELU = "relu"  # scikit-learn draws the weights of a network without hidden layers as for ReLU
 
 
-class PerceptronWeights(PerceptronParameters):
+class PerceptronNetwork(PerceptronParameters):
     """The network that is trained, and the state that fits share."""
 
     _loss: str  # name of the network's loss
@@ -59,8 +59,8 @@ class PerceptronWeights(PerceptronParameters):
             self._begin()
         elif tuple(sizes) != self._net.sizes:
             raise ValueError(
-                f"the layers have the sizes {sizes} now, but {list(self._net.sizes)} when the "
-                "weights were drawn: neither warm_start nor partial_fit can continue from there"
+                f"the layer sizes are now {sizes}, but the current weights have layer sizes "
+                f"{list(self._net.sizes)}; warm_start and partial_fit require the same layer sizes"
             )
         elif options != {name: self._net.description()[name] for name in options}:
             net = Network(sizes, dtype=self._net.dtype, **options)

@@ -1,0 +1,60 @@
+"""When training stops early: patience, callbacks, and the best epoch."""
+
+import math
+from collections.abc import Callable, Iterable
+from dataclasses import dataclass
+
+import numpy as np
+
+from fastbp import checks
+from fastbp.arrays import Array
+from fastbp.network import Network
+from fastbp.training.history import History
+
+Callback = Callable[[Network, History], object]
+
+
+def stop_requested(results: Iterable[object]) -> bool:
+    """Whether a callback returned True, Python's or NumPy's; other values have no meaning."""
+    return any(isinstance(result, bool | np.bool_) and bool(result) for result in results)
+
+
+@dataclass(frozen=True)
+class EarlyStopping:
+    """Stop training when the validation loss no longer decreases, and restore the best weights.
+
+    Parameters
+    ----------
+    patience : int
+        Number of epochs without a lower validation loss after which training stops.
+    min_delta : float
+        Minimum decrease of the loss that counts.
+    restores : bool
+        Whether the best weights are restored; otherwise only ``History.best_params`` holds them.
+    """
+
+    patience: int = 10
+    min_delta: float = 0.0
+    restores: bool = True
+
+    def __post_init__(self) -> None:
+        checks.whole("patience", self.patience, 1)
+        checks.real("min_delta", self.min_delta, 0.0)
+
+
+class Best:
+    """The epoch with the lowest validation loss so far, and its weights."""
+
+    def __init__(self, params: Array, min_delta: float) -> None:
+        self.min_delta = min_delta
+        self.loss = math.inf
+        self.epoch = 0
+        self.params = params.copy()
+
+    def update(self, params: Array, history: History) -> int:
+        """Compare the last epoch; return the number of epochs since the best one."""
+        if history.validation_loss[-1] < self.loss - self.min_delta:
+            self.loss = history.validation_loss[-1]
+            self.epoch = len(history)
+            self.params[:] = params
+        return len(history) - self.epoch

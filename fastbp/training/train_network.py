@@ -1,0 +1,172 @@
+"""``train``: check the arguments, then run the fit."""
+
+from collections.abc import Iterable, Sequence
+from typing import Any
+
+import numpy as np
+
+from fastbp import checks
+from fastbp.network import Network
+from fastbp.optimizers import Optimizer, as_optimizer
+from fastbp.plan.problem import Data
+from fastbp.plan.processors import MAX_THREADS
+from fastbp.schedules import Schedule, as_schedule
+from fastbp.training.checkpoints import Checkpoints
+from fastbp.training.history import History
+from fastbp.training.interruption import Interruption
+from fastbp.training.loop import Fit
+from fastbp.training.options import Options
+from fastbp.training.stopping import Callback, EarlyStopping
+
+
+def train(
+    net: Network,
+    X: Any,
+    y: Any,
+    *,
+    optimizer: Optimizer | str = "adam",
+    epochs: int = 10,
+    batch_size: int = 128,
+    validation_data: tuple[Any, Any] | None = None,
+    validation_fraction: float = 0.0,
+    sample_weight: Any = None,
+    schedule: Schedule | str | None = None,
+    early_stopping: EarlyStopping | int | None = None,
+    l2: float = 0.0,
+    l1: float = 0.0,
+    dropout: float | Sequence[float] = 0.0,
+    label_smoothing: float = 0.0,
+    clip_norm: float | None = None,
+    shuffle: bool = True,
+    seed: int | None = 0,
+    callbacks: Iterable[Callback] = (),
+    n_threads: int | None = None,
+    verbose: int = 0,
+    checkpoints: Checkpoints | None = None,
+    resume: bool = False,
+    keep_best: bool = False,
+    interruption: Interruption | None = None,
+    validation_rows: Any = None,
+) -> History:
+    """Train ``net`` in place.
+
+    Parameters
+    ----------
+    net : Network
+        Its parameters are updated; training again continues from their current values.
+    X : (n, M) array
+        Examples. A C-ordered array of the network's dtype is not copied.
+    y : (n,) or (n, K) array
+        Class indices, probabilities or values, as the network's loss requires.
+    optimizer : Optimizer or str
+        ``fastbp.Adam(1e-3)``, ``fastbp.OwnOptimizer(...)``, or a name: ``sgd``, ``adam``,
+        ``adamw``, ``rmsprop``, ``adagrad``.
+    epochs : int
+        Passes through the data.
+    batch_size : int
+        Rows per step; the last batch of an epoch may be smaller.
+    validation_data : (X, y), optional
+        Data on which the network is evaluated after each epoch.
+    validation_fraction : float
+        Fraction of the rows to hold out for validation, instead of ``validation_data``; for
+        classes, the same fraction of each.
+    sample_weight : (n,) array, optional
+        Weights of the rows in the mean loss of a batch.
+    schedule : Schedule or str, optional
+        ``fastbp.CosineSchedule()``, or a name: ``constant``, ``step``, ``exponential``,
+        ``cosine``, ``one_cycle``.
+    early_stopping : EarlyStopping or int, optional
+        Stop when the validation loss has not decreased for this many epochs, and restore the best
+        weights.
+    l2, l1 : float
+        ``l2 / 2 * sum W**2 + l1 * sum |W|`` is added to the loss; biases are not penalised.
+    dropout : float or sequence of float
+        Fraction of each hidden layer's outputs that is dropped in training.
+    label_smoothing : float
+        Fraction of each label that is spread evenly over the classes.
+    clip_norm : float, optional
+        Maximum norm of the gradient; a gradient with a larger norm is scaled down to it.
+    shuffle : bool
+        Whether each epoch visits the rows in a new order.
+    seed : int or None
+        Seed of the row order, of dropout and of the choice of held-out rows. Results are
+        bit-identical for the same seed, data and number of threads.
+    callbacks : iterable of callables
+        Each is called as ``callback(net, history)`` after each epoch; returning True stops
+        training.
+    n_threads : int, optional
+        Number of threads used for each step. By default it depends on the amount of computation per
+        step.
+    verbose : int
+        1 shows progress on the terminal.
+    checkpoints : Checkpoints, optional
+        Where and how often the state of the run is saved. It is also saved at the end, and when
+        training is stopped by Ctrl-C or by SIGTERM, which is caught in this case.
+    resume : bool
+        Whether to continue from the newest checkpoint, if there is one. Given the same arguments,
+        data, versions and processor, the result is bit-identical to that of an uninterrupted run.
+        ``epochs`` may differ; the schedule is then computed for the new number of epochs.
+    keep_best : bool
+        Whether ``History.best_params`` holds the weights with the lowest validation loss.
+    interruption : Interruption, optional
+        Stops training, as Ctrl-C does, when another thread sets it.
+    validation_rows : (k,) array of int, optional
+        Indices of the rows to hold out for validation, instead of ``validation_fraction``.
+
+    Returns
+    -------
+    History
+        Loss, metric, time and more for each epoch. Ctrl-C stops training after the current call of
+        compiled steps (a fifth of a second) and returns the completed epochs.
+
+    Raises
+    ------
+    ValueError, TypeError
+        If an argument is invalid, if the checkpoints are of another run, or if they are of an
+        unfinished run and ``resume`` is False. Nothing has changed then.
+    DivergedError
+        If the loss or its gradient is no longer finite. The network keeps its last finite weights.
+    """
+    if clip_norm is not None:
+        clip_norm = checks.real("clip_norm", clip_norm, 0.0, open_ends="low")
+    if n_threads is not None:
+        n_threads = checks.whole("n_threads", n_threads, 1, MAX_THREADS)
+    if isinstance(early_stopping, int):
+        early_stopping = EarlyStopping(early_stopping)
+    options = Options(
+        optimizer=as_optimizer(optimizer),
+        schedule=as_schedule(schedule),
+        epochs=checks.whole("epochs", epochs, 1),
+        batch_size=checks.whole("batch_size", batch_size, 1),
+        validation_data=validation_data,
+        validation_fraction=validation_fraction,
+        early_stopping=early_stopping,
+        penalties=(l1, l2, dropout),
+        label_smoothing=label_smoothing,
+        clip=clip_norm or 0.0,
+        shuffle=shuffle,
+        seed=seed,
+        callbacks=list(callbacks),
+        n_threads=n_threads,
+        verbose=verbose,
+        checkpoints=checkpoints,
+        resume=resume,
+        keep_best=keep_best,
+        interruption=interruption,
+        validation_rows=validation_rows,
+    )
+    objective = net.objective(l1, l2, dropout, label_smoothing)
+    data = _checked_data(net, X, y, sample_weight)
+    return Fit(net, data, objective, options).run()
+
+
+def _checked_data(net: Network, X: Any, y: Any, sample_weight: Any) -> Data:
+    """Check the examples, and that the network can be trained."""
+    X = net.inputs(X)
+    y = net.targets(y, len(X))
+    weights = checks.weights(sample_weight, len(X), net.dtype)
+    if len(X) == 0:
+        raise ValueError(f"X has no rows to train on; its shape is {X.shape}")
+    if not np.isfinite(net.params).all():
+        raise ValueError("the network's params are not all finite")
+    return Data(X, y, weights)
