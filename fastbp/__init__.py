@@ -3,6 +3,8 @@
 import importlib
 from typing import TYPE_CHECKING, Any
 
+from fastbp.version import __version__ as __version__
+
 if TYPE_CHECKING:
     from fastbp.estimators import MLPClassifier, MLPRegressor
     from fastbp.models import Model
@@ -24,7 +26,6 @@ if TYPE_CHECKING:
     from fastbp.training.train_network import train
     from fastbp.warming import warmup
 
-__version__ = "0.2.0"
 
 # Each public name and the module that defines it, which is imported when the name is first used:
 # reading a history or a table does not load the compiler and BLAS, training not scikit-learn.

@@ -4,13 +4,14 @@ import argparse
 from collections.abc import Callable
 from typing import Any, NoReturn
 
-from fastbp import __version__, checks
+from fastbp import checks
 from fastbp.cli import models, training
 from fastbp.optimizers import OPTIMIZERS
 from fastbp.runs.data import WrongUseError
 from fastbp.runs.fields import Field, default_of, fields_of
 from fastbp.runs.files import BEST, DESCRIPTION, LAST, MODEL
 from fastbp.runs.settings import RUN, Settings
+from fastbp.version import __version__
 
 Command = Callable[[argparse.Namespace], int]
 MODEL_OR_FOLDER = f"a model, or the folder of a run, which contains {MODEL}"

@@ -23,7 +23,6 @@ from numba.extending import models, register_model
 
 from fastbp.compiler import cache, instructions, native
 from fastbp.compiler.code_check import check_usable
-from fastbp.compiler.declare import Kernel, Kind, Part
 from fastbp.compiler.internals import (
     KNOWN,
     AnnotateTypes,
@@ -41,6 +40,7 @@ from fastbp.compiler.internals import (
     registry,
 )
 from fastbp.compiler.numba_cache import store_checked
+from fastbp.compiler.source import Kind, Source
 
 # Not "nnan" and "ninf", with which isnan and isfinite would be wrong; "reassoc" is needed to
 # vectorise sums.
@@ -141,7 +141,7 @@ def without_garbage_collection() -> Iterator[None]:
             gc.enable()
 
 
-def for_python(kernel: Kernel) -> Any:
+def for_python(kernel: Source) -> Any:
     """Return the form that Python calls; Numba stores it on disk, in the folder of ``cache``."""
     options = _OPTIONS | ({"fastmath": EXACT} if kernel.exact else {})
     place = cache.folder()
@@ -159,12 +159,12 @@ def for_python(kernel: Kernel) -> Any:
     return dispatcher
 
 
-def for_callers(kernel: Kernel) -> types.Type:
+def for_callers(kernel: Source) -> types.Type:
     """Return Numba's type of the form that compiled code calls."""
     options = _OPTIONS | {"no_cpython_wrapper": True, "pipeline_class": _Compiler}
     if kernel.exact:
         options["fastmath"] = EXACT
-    if kernel.exact or isinstance(kernel, Part):
+    if kernel.inlined:
         options["forceinline"] = True
     dispatcher = numba.njit(**options)(kernel.function)
     kernel.dispatcher = dispatcher  # keeps it alive: Numba has only a weak reference
@@ -194,7 +194,7 @@ class _ByPrecision(types.Dispatcher):
 register_model(_ByPrecision)(models.OpaqueModel)
 
 
-def by_precision(single: Kernel, double: Kernel) -> types.Type:
+def by_precision(single: Source, double: Source) -> types.Type:
     """Return Numba's type of a function with versions for float32 and float64."""
     return _ByPrecision(single._numba_type_.dispatcher, double._numba_type_.dispatcher)
 
@@ -229,7 +229,7 @@ def instruction(name: str) -> types.Type:
     return typing.resolve_value_type(getattr(instructions, name))
 
 
-def _flags(kernel: Kernel) -> compiler.Flags:
+def _flags(kernel: Source) -> compiler.Flags:
     flags = compiler.Flags()
     values = {
         "nrt": False,
@@ -285,19 +285,19 @@ def prepare() -> None:
     target_machine()
 
 
-def object_code(kernel: Kernel, dtypes: tuple[str, ...], name: str) -> bytes:
+def object_code(kernel: Source, dtypes: tuple[str, ...], name: str) -> bytes:
     """Compile the entry ``name`` of a kernel; return an object file."""
     module = optimised(kernel, dtypes, name)
     return bytes(target_machine().emit_object(module))
 
 
-def assembly(kernel: Kernel, dtypes: tuple[str, ...]) -> str:
+def assembly(kernel: Source, dtypes: tuple[str, ...]) -> str:
     """Return the assembly of an entry, for a reader."""
     return str(target_machine().emit_assembly(optimised(kernel, dtypes, "entry")))
 
 
 @global_compiler_lock  # type: ignore[untyped-decorator]
-def optimised(kernel: Kernel, dtypes: tuple[str, ...], name: str) -> Any:
+def optimised(kernel: Source, dtypes: tuple[str, ...], name: str) -> Any:
     """Return the optimised LLVM module with the entry ``name`` of a kernel."""
     with without_garbage_collection():
         arguments = tuple(

@@ -1,4 +1,4 @@
-"""Declaration of kernels: plain functions whose annotations give the kind of each argument.
+"""Declaration of kernels, which are compiled when they are first used.
 
 ``@kernel`` gives a function three forms, each compiled at its first use:
 
@@ -14,33 +14,50 @@ import functools
 import os
 import sys
 from collections.abc import Callable
-from dataclasses import dataclass
-from typing import Annotated, Any, TypeVar
+from typing import Any, TypeVar
 
 import numpy as np
 
-from fastbp.arrays import Array
+from fastbp.compiler.source import (
+    Bits,
+    Columns,
+    Kind,
+    Labels,
+    Matrix,
+    Number,
+    Numbers,
+    Source,
+    Table,
+    Vector,
+    Whole,
+)
+
+__all__ = [
+    "Bits",
+    "ByPrecision",
+    "Columns",
+    "Instruction",
+    "Kernel",
+    "Kind",
+    "Labels",
+    "Matrix",
+    "Number",
+    "Numbers",
+    "Part",
+    "Table",
+    "Vector",
+    "Whole",
+    "by_precision",
+    "inlined",
+    "instruction",
+    "interpreted",
+    "kernel",
+    "loop",
+    "part",
+    "scalar",
+]
 
 Function = TypeVar("Function", bound=Callable[..., Any])
-
-
-@dataclass(frozen=True)
-class Kind:
-    """The kind of an argument: its number of dimensions, and its dtype if it is fixed."""
-
-    ndim: int
-    dtype: str | None = None
-
-
-Matrix = Annotated[Array, Kind(2)]  # C-ordered, of real numbers
-Vector = Annotated[Array, Kind(1)]
-Labels = Annotated[Array, Kind(1, "int64")]  # class indices, row numbers, counts
-Columns = Annotated[Array, Kind(1, "int32")]  # column indices of sparse rows
-Bits = Annotated[Array, Kind(1, "uint64")]  # state of a random generator
-Numbers = Annotated[Array, Kind(1, "float64")]  # a few numbers: sums, hyperparameters
-Table = Annotated[Array, Kind(2, "float64")]
-Whole = Annotated[int, Kind(0, "int64")]
-Number = Annotated[float, Kind(0, "float64")]
 
 
 def interpreted() -> bool:
@@ -61,56 +78,14 @@ def _compiling() -> Any:
     return compiling
 
 
-class Kernel:
-    """A function of arrays that is compiled on demand.
+class Kernel(Source):
+    """A function of arrays that is compiled on demand."""
 
-    Parameters
-    ----------
-    function : function
-        Its body reads and writes arrays and allocates nothing.
-    exact : bool
-        Whether to keep the order of additions, which fast-math would change.
-    stored : bool
-        Whether to keep the machine code of its entry on disk.
-    apart : bool
-        Whether the arguments of an operation never overlap, and nothing else writes to them
-        during a call.
-    origin : tuple or None
-        The function that made this kernel from a user's own functions, and its arguments, for
-        pickling; None for a global name of its module.
-    """
-
-    def __init__(
-        self,
-        function: Callable[..., Any],
-        *,
-        exact: bool = False,
-        stored: bool = True,
-        apart: bool = True,
-        origin: tuple[Callable[..., Any], tuple[Any, ...]] | None = None,
-    ) -> None:
+    def __init__(self, function: Callable[..., Any], **options: Any) -> None:
+        super().__init__(function, **options)
         functools.update_wrapper(self, function)
-        self.function, self.exact, self.stored, self.apart = function, exact, stored, apart
-        self.origin = origin
         # For the dtypes of the arguments: the address of the entry, added by ``plan.operation``.
         self.entries: dict[tuple[str, ...], int] = {}
-
-    @property
-    def py_func(self) -> Callable[..., Any]:
-        """The Python function, under the name that Numba's dispatchers use."""
-        return self.function
-
-    @functools.cached_property
-    def kinds(self) -> tuple[Kind, ...]:
-        """The kinds of the arguments, from the annotations."""
-        names = self.function.__code__.co_varnames[: self.function.__code__.co_argcount]
-        notes = self.function.__annotations__
-        return tuple(notes[name].__metadata__[0] for name in names)
-
-    @functools.cached_property
-    def ndims(self) -> tuple[int, ...]:
-        """The number of dimensions of each argument."""
-        return tuple(kind.ndim for kind in self.kinds)
 
     @functools.cached_property
     def compiled(self) -> Callable[..., Any]:
@@ -134,6 +109,10 @@ class Kernel:
 
 class Part(Kernel):
     """A function that only compiled code can call."""
+
+    def __init__(self, function: Callable[..., Any]) -> None:
+        super().__init__(function)
+        self.inlined = True
 
     def __call__(self, *arguments: Any) -> Any:
         """Call the Python function under NUMBA_DISABLE_JIT; raise TypeError otherwise."""

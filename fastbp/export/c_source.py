@@ -5,7 +5,6 @@ from string import Template
 
 import numpy as np
 
-import fastbp
 from fastbp.arrays import Array
 from fastbp.data.columns import Columns
 from fastbp.data.preparation import Preparation
@@ -13,6 +12,7 @@ from fastbp.data.targets import Target
 from fastbp.export import c_templates as templates
 from fastbp.export.c_literals import c_array, c_number, c_string
 from fastbp.network import Network
+from fastbp.version import __version__
 
 # For each dtype: its type in C, and the suffix of its constants and mathematical functions.
 C_TYPES = {"float32": ("float", "f"), "float64": ("double", "")}
@@ -70,7 +70,7 @@ class Source:
         yield self._fill(
             templates.COMMENT,
             sizes="-".join(map(str, self.net.sizes)),
-            version=fastbp.__version__,
+            version=__version__,
             arguments=self._arguments(),
             inputs=self._fill(inputs),
             returns=templates.RETURNS_COLUMNS if has_columns else templates.RETURNS_X,

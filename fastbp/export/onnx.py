@@ -10,7 +10,6 @@ from typing import Any
 
 import numpy as np
 
-import fastbp
 from fastbp.data.columns import Columns
 from fastbp.data.preparation import Preparation
 from fastbp.data.targets import Target
@@ -18,6 +17,7 @@ from fastbp.export.forms import check_forms
 from fastbp.network import Network
 from fastbp.optional import require
 from fastbp.persistence import FORMAT, write_whole
+from fastbp.version import __version__
 
 # Operator sets of late 2020; older ones lack softmax along an axis and logarithms of float64.
 OPSETS = {"": 13, "ai.onnx.ml": 2}
@@ -87,7 +87,7 @@ def export_onnx(
         else:
             x = _columns(graph, columns)
         _target(graph, preparation.target, _network(graph, net, x))
-    description = {"version": fastbp.__version__, **net.description()}
+    description = {"version": __version__, **net.description()}
     if preparation is not None:
         description["preparation"] = preparation.description()
     data = graph.model(description).SerializeToString(deterministic=True)
@@ -148,7 +148,7 @@ class _Graph:
             opset_imports=[helper.make_opsetid(*opset) for opset in OPSETS.items()],
             ir_version=IR_VERSION,
             producer_name=FORMAT,
-            producer_version=fastbp.__version__,
+            producer_version=__version__,
         )
         helper.set_model_props(model, {FORMAT: json.dumps(description)})
         return model

@@ -17,6 +17,7 @@ from fastbp.training.checkpoints import Checkpoints, Snapshot
 from fastbp.training.history import History
 from fastbp.training.interruption import REASONS
 from fastbp.training.stopping import Best
+from fastbp.version import __version__
 
 # Arrays larger than this many bytes are compared by this many rows, evenly spaced.
 WHOLE_BYTES, FINGERPRINT_ROWS = 1 << 28, 1 << 16
@@ -44,8 +45,6 @@ def fingerprint(*arrays: Array | None) -> str:
 
 def versions() -> dict[str, str]:
     """Return the versions of everything that can change a result in its last bits."""
-    from fastbp import __version__
-
     return {
         "fastbp": __version__,
         "python": platform.python_version(),
