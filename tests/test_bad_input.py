@@ -57,6 +57,12 @@ CALLS = [
     (dict(validation_data=(X, y[:2])), ValueError, "6 and 2"),
     (dict(validation_data=(X[:0], y[:0])), ValueError, "validation_data has no rows"),
     (dict(early_stopping=5), ValueError, "early_stopping needs validation"),
+    (dict(early_stopping=True), ValueError, "early_stopping needs validation"),
+    (dict(early_stopping="5"), TypeError, "early_stopping must be .*, not '5'"),
+    (dict(early_stopping=2.0), TypeError, "early_stopping must be .*, not 2.0"),
+    (dict(callbacks=5), TypeError, "callbacks must be functions, not 5"),
+    (dict(callbacks="loss"), TypeError, "callbacks must be functions, not 'loss'"),
+    (dict(callbacks=[5]), TypeError, "callbacks must be functions, not 5"),
     (dict(early_stopping=0, validation_data=(X, y)), ValueError, "patience.*not 0"),
 ]
 

@@ -18,7 +18,6 @@ class Activation(NamedTuple):
     backward: Any  # kernel delta *= f'(z), in place; None: f' = 1
     rectifies: bool = False  # whether weights are initialised after He; otherwise after Glorot
     keeps_slope: bool = False  # whether f'(z) is stored, because it cannot be computed from f(z)
-    torch: str = ""  # name of the class in torch.nn
     c: str | None = None  # f(z) in C, with $f for the suffix of float32; None: it has no form in C
     onnx: Any = None  # function that adds its nodes to an ONNX graph, or None
     sklearn: str = ""  # scikit-learn's name, if it is another
@@ -31,7 +30,6 @@ _TABLE = (
         "identity",
         forward=activations.add_bias,
         backward=None,
-        torch="Identity",
         c="z",
         onnx=onnx_nodes.same,
     ),
@@ -40,7 +38,6 @@ _TABLE = (
         forward=activations.bias_relu,
         backward=activations.relu_backward,
         rectifies=True,
-        torch="ReLU",
         c="z > 0 ? z : 0",
         onnx=onnx_nodes.relu,
     ),
@@ -49,7 +46,6 @@ _TABLE = (
         forward=activations.bias_leaky_relu,
         backward=activations.leaky_relu_backward,
         rectifies=True,
-        torch="LeakyReLU",
         c="z > 0 ? z : z / 100",
         onnx=onnx_nodes.leaky_relu,
     ),
@@ -58,7 +54,6 @@ _TABLE = (
         forward=activations.bias_elu,
         backward=activations.elu_backward,
         rectifies=True,
-        torch="ELU",
         c="z > 0 ? z : expm1$f(z)",
         onnx=onnx_nodes.elu,
     ),
@@ -66,7 +61,6 @@ _TABLE = (
         "sigmoid",
         forward=activations.bias_sigmoid,
         backward=activations.sigmoid_backward,
-        torch="Sigmoid",
         sklearn="logistic",
         sklearn_factor=2.0,  # the slope at 0 is a quarter of tanh's
         c="1 / (1 + exp$f(-z))",
@@ -76,7 +70,6 @@ _TABLE = (
         "tanh",
         forward=activations.bias_tanh,
         backward=activations.tanh_backward,
-        torch="Tanh",
         c="tanh$f(z)",
         onnx=onnx_nodes.tanh,
     ),
@@ -85,7 +78,6 @@ _TABLE = (
         forward=activations.bias_softplus,
         backward=activations.softplus_backward,
         rectifies=True,
-        torch="Softplus",
         c="(z > 0 ? z : 0) + log1p$f(exp$f(-fabs$f(z)))",
         onnx=onnx_nodes.softplus,
     ),
@@ -95,7 +87,6 @@ _TABLE = (
         backward=activations.multiply_slopes,
         rectifies=True,
         keeps_slope=True,
-        torch="GELU",
         c="z * erfc$f(-z * 0x1.6a09e667f3bcdp-1$f) / 2",  # the square root of 1/2
         onnx=onnx_nodes.gelu,
     ),
@@ -105,7 +96,6 @@ _TABLE = (
         backward=activations.multiply_slopes,
         rectifies=True,
         keeps_slope=True,
-        torch="SiLU",
         c="z / (1 + exp$f(-z))",
         onnx=onnx_nodes.silu,
     ),

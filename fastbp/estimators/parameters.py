@@ -16,6 +16,7 @@ from fastbp.kernels import optimizers
 from fastbp.network import Network
 from fastbp.optimizers import OPTIMIZERS, SGD, Adam, Optimizer
 from fastbp.schedules import SCHEDULES, Schedule, as_schedule
+from fastbp.training.stopping import as_callbacks
 
 # Names of activations that differ in scikit-learn, with those of fastbp.
 SKLEARN_NAMES = {row.sklearn: name for name, row in ACTIVATIONS.items() if row.sklearn}
@@ -125,7 +126,4 @@ class PerceptronParameters(BaseEstimator):  # type: ignore[misc]
         return isinstance(self.learning_rate, str) and self.learning_rate == "plateau"
 
     def _callbacks(self) -> list[Callable[[Any], object]]:
-        given = self.callbacks
-        if given is None:
-            return []
-        return [given] if callable(given) else list(given)
+        return [] if self.callbacks is None else as_callbacks(self.callbacks)

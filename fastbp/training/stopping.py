@@ -1,8 +1,10 @@
 """When training stops early: patience, callbacks, and the best epoch."""
 
 import math
+import operator
 from collections.abc import Callable, Iterable
 from dataclasses import dataclass
+from typing import Any
 
 import numpy as np
 
@@ -40,6 +42,34 @@ class EarlyStopping:
     def __post_init__(self) -> None:
         checks.whole("patience", self.patience, 1)
         checks.real("min_delta", self.min_delta, 0.0)
+
+
+def as_early_stopping(value: Any) -> EarlyStopping | None:
+    """Return an argument ``early_stopping`` of ``train``; None if training does not stop early."""
+    if value is None or isinstance(value, EarlyStopping):
+        return value
+    if isinstance(value, bool | np.bool_):
+        return EarlyStopping() if value else None
+    try:
+        patience = operator.index(value)
+    except TypeError:
+        raise TypeError(
+            "early_stopping must be an EarlyStopping, a number of epochs, True or False, not "
+            f"{value!r}"
+        ) from None
+    return EarlyStopping(patience)
+
+
+def as_callbacks(value: Any) -> list[Any]:
+    """Return a callback, or an iterable of callbacks, as a list; raise TypeError for others."""
+    given = [value] if callable(value) else value
+    if not isinstance(given, Iterable) or isinstance(given, str):
+        raise TypeError(f"callbacks must be functions, not {value!r}")
+    callbacks = list(given)
+    for callback in callbacks:
+        if not callable(callback):
+            raise TypeError(f"callbacks must be functions, not {callback!r}")
+    return callbacks
 
 
 class Best:

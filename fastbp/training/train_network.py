@@ -16,7 +16,7 @@ from fastbp.training.history import History
 from fastbp.training.interruption import Interruption
 from fastbp.training.loop import Fit
 from fastbp.training.options import Options
-from fastbp.training.stopping import Callback, EarlyStopping
+from fastbp.training.stopping import Callback, EarlyStopping, as_callbacks, as_early_stopping
 
 
 def train(
@@ -31,7 +31,7 @@ def train(
     validation_fraction: float = 0.0,
     sample_weight: Any = None,
     schedule: Schedule | str | None = None,
-    early_stopping: EarlyStopping | int | None = None,
+    early_stopping: EarlyStopping | int | bool | None = None,
     l2: float = 0.0,
     l1: float = 0.0,
     dropout: float | Sequence[float] = 0.0,
@@ -39,7 +39,7 @@ def train(
     clip_norm: float | None = None,
     shuffle: bool = True,
     seed: int | None = 0,
-    callbacks: Iterable[Callback] = (),
+    callbacks: Callback | Iterable[Callback] = (),
     n_threads: int | None = None,
     verbose: int = 0,
     checkpoints: Checkpoints | None = None,
@@ -75,9 +75,9 @@ def train(
     schedule : Schedule or str, optional
         ``fastbp.CosineSchedule()``, or a name: ``constant``, ``step``, ``exponential``,
         ``cosine``, ``one_cycle``.
-    early_stopping : EarlyStopping or int, optional
+    early_stopping : EarlyStopping, int or bool, optional
         Stop when the validation loss has not decreased for this many epochs, and restore the best
-        weights.
+        weights. True: ``EarlyStopping()``, 10 epochs.
     l2, l1 : float
         ``l2 / 2 * sum W**2 + l1 * sum |W|`` is added to the loss; biases are not penalised.
     dropout : float or sequence of float
@@ -91,7 +91,7 @@ def train(
     seed : int or None
         Seed of the row order, of dropout and of the choice of held-out rows. Results are
         bit-identical for the same seed, data and number of threads.
-    callbacks : iterable of callables
+    callbacks : callable or iterable of callables
         Each is called as ``callback(net, history)`` after each epoch; returning True stops
         training.
     n_threads : int, optional
@@ -131,8 +131,6 @@ def train(
         clip_norm = checks.real("clip_norm", clip_norm, 0.0, open_ends="low")
     if n_threads is not None:
         n_threads = checks.whole("n_threads", n_threads, 1, MAX_THREADS)
-    if isinstance(early_stopping, int):
-        early_stopping = EarlyStopping(early_stopping)
     options = Options(
         optimizer=as_optimizer(optimizer),
         schedule=as_schedule(schedule),
@@ -140,13 +138,13 @@ def train(
         batch_size=checks.whole("batch_size", batch_size, 1),
         validation_data=validation_data,
         validation_fraction=validation_fraction,
-        early_stopping=early_stopping,
+        early_stopping=as_early_stopping(early_stopping),
         penalties=(l1, l2, dropout),
         label_smoothing=label_smoothing,
         clip=clip_norm or 0.0,
         shuffle=shuffle,
         seed=seed,
-        callbacks=list(callbacks),
+        callbacks=as_callbacks(callbacks),
         n_threads=n_threads,
         verbose=verbose,
         checkpoints=checkpoints,

@@ -81,6 +81,28 @@ def test_early_stopping_restores_the_best_weights():
     np.testing.assert_array_equal(net.params, seen[history.best_epoch - 1])
 
 
+@pytest.mark.parametrize(
+    ("early_stopping", "same"),
+    [(True, fastbp.EarlyStopping()), (np.int64(3), fastbp.EarlyStopping(3)), (False, None)],
+)
+def test_early_stopping_is_a_number_of_epochs_or_on_or_off(early_stopping, same):
+    curves = []
+    for value in (early_stopping, same):
+        how = {"epochs": 40, "optimizer": fastbp.Adam(0.1), "validation_fraction": 0.5}
+        X, y = np.random.default_rng(0).random((40, 4)), np.arange(40) % 3  # nothing to learn
+        net = fastbp.Network([4, 8, 3])
+        curves.append(fastbp.train(net, X, y, early_stopping=value, **how).validation_loss)
+    assert curves[0] == curves[1]
+    assert (len(curves[0]) == 40) == (same is None)
+
+
+def test_one_callback_is_given_without_a_list():
+    seen = []
+    X, y = np.zeros((4, 2)), [0, 1, 0, 1]
+    fastbp.train(fastbp.Network([2, 2]), X, y, epochs=3, callbacks=lambda *got: seen.append(got))
+    assert len(seen) == 3
+
+
 def test_callbacks_see_every_epoch_and_can_end_training():
     X, y = blobs(40)
     seen = []
