@@ -27,7 +27,15 @@ class BasePerceptron(StochasticFit, LBFGSFit):
         """Set what only the first call of ``partial_fit`` specifies."""
 
     def fit(
-        self, X: Any, y: Any, sample_weight: Any = None, *, validation_data: Any = None
+        self,
+        X: Any,
+        y: Any,
+        sample_weight: Any = None,
+        *,
+        validation_data: Any = None,
+        X_val: Any = None,
+        y_val: Any = None,
+        sample_weight_val: Any = None,
     ) -> "BasePerceptron":
         """Fit the network to ``X`` and ``y``.
 
@@ -43,6 +51,10 @@ class BasePerceptron(StochasticFit, LBFGSFit):
         validation_data : tuple (X, y) or (X, y, sample_weight), optional
             Scored after each epoch. With ``early_stopping=True`` its score, instead of that of
             held-out rows, decides when training stops.
+        X_val, y_val, sample_weight_val : array-like, optional
+            The same as ``validation_data``, one argument each. In a ``Pipeline`` use these:
+            ``Pipeline(steps, transform_input=["X_val"])`` transforms ``X_val`` as it does ``X``;
+            it cannot transform ``validation_data``.
 
         Returns
         -------
@@ -53,6 +65,14 @@ class BasePerceptron(StochasticFit, LBFGSFit):
         ValueError
             If an argument is invalid, or the loss is no longer finite.
         """
+        if X_val is not None or y_val is not None or sample_weight_val is not None:
+            if validation_data is not None:
+                raise ValueError("pass either validation_data, or X_val and y_val, not both")
+            if X_val is None or y_val is None:
+                missing = "X_val" if X_val is None else "y_val"
+                raise ValueError(f"X_val and y_val must be passed together; {missing} is None")
+            weights = () if sample_weight_val is None else (sample_weight_val,)
+            validation_data = (X_val, y_val, *weights)
         self._fit(X, y, sample_weight, validation_data, incremental=False)
         return self
 
