@@ -175,7 +175,7 @@ def main() -> None:
                 rows.setdefault(name, {}).setdefault(version, []).append(value)
     report(rows)
     if options.json:
-        kernels = "from fastbp.kernels import native; print(native.core())"
+        kernels = "from fastbp.compiler import native; print(native.core())"
         core = run(sys.executable, kernels, tempfile.gettempdir()).strip()
         content: dict[str, Any] = {"openblas": core, "rows": rows}
         options.json.write_text(json.dumps(content, indent=1) + "\n")

@@ -14,7 +14,7 @@ import fastbp
 from fastbp.kernels import PLAIN, TRANSPOSED
 from fastbp.kernels.products import product
 from fastbp.plan.operand import Operand
-from fastbp.plan.plan import Plan, once
+from fastbp.plan.plan import Plan, list_runner
 
 # Steps of one call, so that the time of the call is negligible.
 TOGETHER = 64
@@ -32,7 +32,7 @@ class Floor:
             for _ in range(steps):
                 self._add_step(plan)
         plan.finish()
-        self._one, self._many = once(plan, "one"), once(plan, "many")
+        self._one, self._many = list_runner(plan, "one"), list_runner(plan, "many")
 
     def _add_step(self, plan: Plan) -> None:
         net, B = self.net, len(self.x)

@@ -28,7 +28,8 @@ if TYPE_CHECKING:
 
 
 # Each public name and the module that defines it, which is imported when the name is first used:
-# reading a history or a table does not load the compiler and BLAS, training not scikit-learn.
+# reading a history or a table does not load the compiler and BLAS, and training does not load
+# scikit-learn.
 _MODULES = {
     "MLPClassifier": "estimators",
     "MLPRegressor": "estimators",
@@ -107,7 +108,7 @@ def __getattr__(name: str) -> Any:
     if name not in _MODULES:
         raise AttributeError(f"module {__name__!r} has no attribute {name!r}")
     value = getattr(importlib.import_module(f"fastbp.{_MODULES[name]}"), name)
-    globals()[name] = value  # this function is not called for it again
+    globals()[name] = value  # so this function is not called again for this name
     return value
 
 

@@ -61,7 +61,8 @@ def floats(name: str, values: Any, dimensions: int | None = None, dtype: Any = N
 
 
 def _is_float(dtype: Any) -> bool:
-    # By identity, which is fast; dtypes that are equal but not identical take the slow path.
+    # Compared by identity, which is fast; dtypes that are equal but not identical take the slow
+    # path.
     return dtype is _FLOAT64 or dtype is _FLOAT32
 
 
@@ -165,7 +166,7 @@ def _check_table(name: str, array: Array, columns: int | None) -> None:
 
 # Memory maps of these types are not converted: a copy might not fit into memory.
 _MAPPED = tuple(np.dtype(name) for name in ("f4", "f8", "i2", "i4", "i8", "u2", "u4", "u8"))
-# Numbers of a memory map that are checked at a time.
+# How many numbers of a memory map are checked at a time.
 _CHECKED_AT_ONCE = 1 << 20
 
 
@@ -196,7 +197,7 @@ def vector(name: str, values: Any, length: int, dtype: Any) -> Array:
     return for_kernels(array)
 
 
-def rows_match(name: str, found: int, rows: int) -> None:
+def check_row_count(name: str, found: int, rows: int) -> None:
     """Check that ``name``, which has ``found`` rows, has as many rows as X."""
     if found != rows:
         raise ValueError(f"X and {name} must have the same number of rows: {rows} and {found}")
@@ -221,7 +222,7 @@ def class_labels(y: Any, rows: int, classes: int) -> Array:
             raise ValueError(f"{_place('y', index)} is {array[index]}, which is not a whole number")
     elif array.dtype.kind not in "iub":
         raise TypeError(f"y must hold class indices; its dtype is {array.dtype}")
-    rows_match("y", array.shape[0], rows)
+    check_row_count("y", array.shape[0], rows)
     if rows and (array.min() < 0 or array.max() >= classes):
         index = _first((array < 0) | (array >= classes))
         raise ValueError(
@@ -241,7 +242,7 @@ def class_targets(y: Any, rows: int, classes: int, dtype: Any) -> Array:
             f"{array.shape}"
         )
     targets = matrix("y", array, classes, dtype)
-    rows_match("y", targets.shape[0], rows)
+    check_row_count("y", targets.shape[0], rows)
     outside = (targets < 0) | (targets > 1)
     if outside.any():
         index = _first(outside)
@@ -269,7 +270,7 @@ def values(y: Any, rows: int, columns: int, dtype: Any, low: float, high: float)
             f"y must have one column per output, (n, {columns}); its shape is {array.shape}"
         )
     targets = matrix("y", array, columns, dtype)
-    rows_match("y", targets.shape[0], rows)
+    check_row_count("y", targets.shape[0], rows)
     outside = (targets < low) | (targets > high)
     if outside.any():
         index = _first(outside)
@@ -308,11 +309,11 @@ def row_weights(weights: Array | None, rows: int, dtype: Any) -> Array:
     if weights is None:
         return np.full(rows, 1.0 / rows, dtype)
     exact = weights.astype(np.float64)
-    shares: Array = exact / exact.sum()
-    return shares.astype(dtype)
+    normalized: Array = exact / exact.sum()
+    return normalized.astype(dtype)
 
 
-def total_weight(rows: str, weights: Array | None) -> None:
+def check_total_weight(rows: str, weights: Array | None) -> None:
     """Raise ValueError if the ``rows`` have no weight, so that their mean loss is undefined."""
     if weights is not None and not weights.sum(dtype=np.float64) > 0:
         raise ValueError(
@@ -321,9 +322,9 @@ def total_weight(rows: str, weights: Array | None) -> None:
         )
 
 
-def decidable(z: Array) -> None:
+def check_decidable(z: Array) -> None:
     """Raise ValueError if outputs ``z`` (n, K), from which classes are chosen, contain NaN."""
-    if z.size and math.isnan(z.max()):  # which is NaN if one element is
+    if z.size and math.isnan(z.max()):  # the maximum is NaN if an element is
         row = _first(np.isnan(z))[0]
         raise ValueError(
             f"the outputs for row {row} are not a number, {z[row]!r:.80}: the parameters of the "

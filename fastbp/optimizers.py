@@ -59,7 +59,7 @@ class Optimizer:
     # The default of ``fastbp train``, chosen on held-out digits with 0 to 3 hidden layers.
     command_rate: ClassVar[float] = 1e-2
     # For each hyperparameter, the estimators' parameter that sets it.
-    in_estimators: ClassVar[dict[str, str]] = {}
+    estimator_names: ClassVar[dict[str, str]] = {}
 
     def __post_init__(self) -> None:
         checks.real("learning_rate", self.learning_rate, 0.0, LARGEST_RATE, open_ends="low")
@@ -148,7 +148,7 @@ class Adam(Optimizer):
 
     kernel: ClassVar[Any] = kernels.adam
     buffers: ClassVar[int] = 2
-    in_estimators: ClassVar[dict[str, str]] = {
+    estimator_names: ClassVar[dict[str, str]] = {
         "beta1": "beta_1",
         "beta2": "beta_2",
         "epsilon": "epsilon",
@@ -213,7 +213,7 @@ class RMSprop(Optimizer):
     kernel: ClassVar[Any] = kernels.rmsprop
     buffers: ClassVar[int] = 1
     command_rate: ClassVar[float] = 0.005
-    in_estimators: ClassVar[dict[str, str]] = {"rho": "beta_2", "epsilon": "epsilon"}
+    estimator_names: ClassVar[dict[str, str]] = {"rho": "beta_2", "epsilon": "epsilon"}
 
     def __post_init__(self) -> None:
         super().__post_init__()
@@ -248,7 +248,7 @@ class Adagrad(Optimizer):
     kernel: ClassVar[Any] = kernels.adagrad
     buffers: ClassVar[int] = 1
     command_rate: ClassVar[float] = 0.05
-    in_estimators: ClassVar[dict[str, str]] = {"epsilon": "epsilon"}
+    estimator_names: ClassVar[dict[str, str]] = {"epsilon": "epsilon"}
 
     def __post_init__(self) -> None:
         super().__post_init__()

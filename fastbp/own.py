@@ -1,8 +1,8 @@
 """Users' own activations, losses and optimizers: functions compiled by ``@numba.njit``.
 
 They can be used wherever the name of a built-in one can. For each function a kernel that calls it
-is compiled (``kernels.activations``, ``kernels.losses``, ``kernels.optimizers``). A function that
-kernels cannot call raises one error that names it, before anything runs.
+is compiled (``kernels.activations``, ``kernels.losses``, ``kernels.optimizers``). If kernels cannot
+call a function, one error that names it is raised before anything runs.
 """
 
 import inspect
@@ -35,7 +35,7 @@ class _Form(NamedTuple):
 
     kind: str  # activation, loss or optimizer
     arguments: tuple[str, ...]
-    ndim: int  # of all arguments: 0, a number, or 1, a vector; the rate is always a number
+    ndim: int  # of every argument: 0 for a number, 1 for a vector; the rate is always a number
     meaning: str
 
     @property
@@ -88,7 +88,7 @@ class OwnActivation:
     value: Any
     derivative: Any
     name: str = ""
-    rectifies: bool = False
+    uses_he_init: bool = False
 
     def __post_init__(self) -> None:
         _name(self, self.value, "activation", ACTIVATIONS)
@@ -101,9 +101,11 @@ class OwnActivation:
     @property
     def row(self) -> Activation:
         """A row like those of the table ``choices.activations``."""
-        forward = activations.with_slopes(self.value, self.derivative, self.name)
+        forward = activations.own_activation(self.value, self.derivative, self.name)
         backward = activations.multiply_slopes
-        return Activation(self.name, forward, backward, self.rectifies, keeps_slope=True, own=self)
+        return Activation(
+            self.name, forward, backward, self.uses_he_init, keeps_slope=True, own=self
+        )
 
     @property
     def functions(self) -> tuple[Any, ...]:
@@ -153,8 +155,10 @@ class OwnLoss:
     @property
     def row(self) -> Loss:
         """A row like those of the table ``choices.losses``."""
-        kernel = losses.of_rows(self.function, self.name)
-        row = Loss(self.name, None, kernel, "values", "loss", scratch=True, free_output=True)
+        kernel = losses.own_loss(self.function, self.name)
+        row = Loss(
+            self.name, None, kernel, "values", "loss", scratch=True, allows_output_activation=True
+        )
         return row._replace(c=None, onnx=None, own=self)
 
     @property
@@ -165,7 +169,7 @@ class OwnLoss:
     def compile(self, dtype: Any) -> None:
         """Compile it for a dtype; raise ValueError with the reason if it cannot be used."""
         dtypes = (*(np.dtype(dtype).name,) * 4, "float64")
-        _compile(self, self.row.of_targets, dtypes, (self.function, _LOSS))
+        _compile(self, self.row.target_kernel, dtypes, (self.function, _LOSS))
 
 
 @dataclass(frozen=True, repr=False)
@@ -216,7 +220,7 @@ class OwnOptimizer(Optimizer):
     @property
     def kernel(self) -> Any:
         """The kernel that calls the function."""
-        return kernels.of_function(self.function, self.states, self.name)
+        return kernels.own_optimizer(self.function, self.states, self.name)
 
     @property
     def buffers(self) -> int:  # type: ignore[override]
@@ -234,7 +238,7 @@ class OwnOptimizer(Optimizer):
         return super().state(size, dtype)
 
 
-Piece = OwnActivation | OwnLoss | OwnOptimizer
+OwnObject = OwnActivation | OwnLoss | OwnOptimizer
 
 
 # ---------------------------------------------------------------------- checks
@@ -248,7 +252,7 @@ def _signature(function: Any) -> str:
     return f"{plain.__name__}{inspect.signature(plain)}"
 
 
-def _name(piece: Piece, function: Any, kind: str, table: Iterable[str]) -> None:
+def _name(piece: OwnObject, function: Any, kind: str, table: Iterable[str]) -> None:
     """Set the name to that of the function if none is given, and check it."""
     plain = getattr(function, "py_func", function)
     name = piece.name if piece.name != "" else getattr(plain, "__name__", kind)
@@ -262,11 +266,11 @@ def _name(piece: Piece, function: Any, kind: str, table: Iterable[str]) -> None:
     object.__setattr__(piece, "name", name)
 
 
-def _message(piece: Piece, function: Any, form: _Form, reason: str) -> str:
+def _message(piece: OwnObject, function: Any, form: _Form, reason: str) -> str:
     return f"{_signature(function)} cannot be used for {piece!r}: {reason}. It must be {form}"
 
 
-def _check_function(piece: Piece, function: Any, form: _Form) -> None:
+def _check_function(piece: OwnObject, function: Any, form: _Form) -> None:
     """Check that a function is compiled by Numba and takes the required number of arguments."""
     if not callable(function):
         raise TypeError(_message(piece, function, form, "it is not a function"))
@@ -284,7 +288,7 @@ def _check_function(piece: Piece, function: Any, form: _Form) -> None:
         raise TypeError(_message(piece, function, form, reason)) from None
 
 
-def _compile(piece: Piece, kernel: Kernel, dtypes: tuple[str, ...], *parts: Any) -> None:
+def _compile(piece: OwnObject, kernel: Kernel, dtypes: tuple[str, ...], *parts: Any) -> None:
     """Compile each of the functions, then the kernel that calls them.
 
     Raises
@@ -320,11 +324,13 @@ def _compile(piece: Piece, kernel: Kernel, dtypes: tuple[str, ...], *parts: Any)
 
 
 def _is_unusable(function: Any, dtypes: tuple[str, ...]) -> bool:
-    """Whether this one of an activation's two functions cannot be used."""
+    """Whether this function, one of the two of an activation, cannot be used."""
     from fastbp.compiler import compiling
 
     try:
-        compiling.object_code(activations.with_slopes(function, function, "alone"), dtypes, "alone")
+        compiling.object_code(
+            activations.own_activation(function, function, "alone"), dtypes, "alone"
+        )
     except UnusableCodeError:
         return True
     return False
@@ -345,7 +351,7 @@ def _first_lines(error: Exception) -> str:
 
 
 def code_of(pieces: Iterable[Any]) -> dict[str, str]:
-    """Return a hash of the code of each own piece, by name."""
+    """Return a hash of the code of each user-defined activation, loss or optimizer, by name."""
     return {
         piece.name: code_hash(*piece.functions)
         for piece in pieces
@@ -353,7 +359,7 @@ def code_of(pieces: Iterable[Any]) -> dict[str, str]:
     }
 
 
-def fill_in(description: dict[str, Any], own: Iterable[Any], path: Any) -> None:
+def resolve_names(description: dict[str, Any], own: Iterable[Any], path: Any) -> None:
     """Replace names in the description of a network with the user-defined functions of these names.
 
     Raises

@@ -24,10 +24,10 @@ class NewerVersionError(ValueError):
     """A file was written in a format of a newer version of fastbp."""
 
 
-def write_whole(path: str | PathLike[str], write: Callable[[IO[bytes]], object]) -> None:
+def write_atomically(path: str | PathLike[str], write: Callable[[IO[bytes]], object]) -> None:
     """Call ``write`` with a temporary file beside ``path``, then rename it to ``path``.
 
-    At any time ``path`` has either its old content or the whole new one.
+    At any time ``path`` has either its old content or all of the new content.
     """
     path = Path(path)
     if not path.parent.is_dir():
@@ -51,7 +51,7 @@ def write_whole(path: str | PathLike[str], write: Callable[[IO[bytes]], object])
 
 
 def clean(folder: str | PathLike[str], names: Iterable[str]) -> None:
-    """Remove temporary files of ``write_whole`` for these names, left by a killed process."""
+    """Remove temporary files of ``write_atomically`` for these names, left by a killed process."""
     for name in names:
         for path in Path(folder).glob(f".{glob.escape(name)}.????????"):
             with contextlib.suppress(OSError):
@@ -85,7 +85,7 @@ def write_tensors(
     # One key, because safetensors writes several in no fixed order, and the bytes would differ.
     metadata = {FORMAT: json.dumps({"version": version, kind: description})}
     data = save(tensors, metadata=metadata)
-    write_whole(path, lambda file: file.write(data))
+    write_atomically(path, lambda file: file.write(data))
 
 
 def read_tensors(
@@ -143,7 +143,7 @@ def read_tensors(
 
 
 def kind_of(path: str | PathLike[str]) -> str:
-    """Return the kind of object in a file; ``network`` for files that are not of fastbp."""
+    """Return the kind of object in a file; ``network`` for files that fastbp did not write."""
     from safetensors import SafetensorError, safe_open
 
     try:

@@ -45,13 +45,13 @@ class Schedule:
         shape = self.shape(after / per_epoch, after / max(total - warmup, 1))
         return np.where(steps < warmup, (steps + 1) / max(warmup, 1), 1.0) * shape
 
-    def shape(self, epoch: Array, share: Array) -> Array:
+    def shape(self, epoch: Array, progress: Array) -> Array:
         """Return the factors after warm-up.
 
-        ``epoch`` is the number of epochs since the end of warm-up; ``share`` is the fraction of the
-        remaining run that has passed.
+        ``epoch`` is the number of epochs since the end of warm-up; ``progress`` is the fraction of
+        the remaining run that has passed.
         """
-        return np.ones_like(share)
+        return np.ones_like(progress)
 
 
 class ConstantSchedule(Schedule):
@@ -70,7 +70,7 @@ class StepSchedule(Schedule):
         checks.whole("every", self.every, 1)
         checks.real("gamma", self.gamma, 0.0, 1.0, open_ends="low")
 
-    def shape(self, epoch: Array, share: Array) -> Array:
+    def shape(self, epoch: Array, progress: Array) -> Array:
         """Return gamma^(number of finished periods)."""
         return np.asarray(self.gamma ** np.floor(epoch / self.every))
 
@@ -85,7 +85,7 @@ class ExponentialSchedule(Schedule):
         super().__post_init__()
         checks.real("gamma", self.gamma, 0.0, 1.0, open_ends="low")
 
-    def shape(self, epoch: Array, share: Array) -> Array:
+    def shape(self, epoch: Array, progress: Array) -> Array:
         """Return gamma^(number of finished epochs)."""
         return np.asarray(self.gamma ** np.floor(epoch))
 
@@ -100,9 +100,9 @@ class CosineSchedule(Schedule):
         super().__post_init__()
         checks.real("final", self.final, 0.0, 1.0)
 
-    def shape(self, epoch: Array, share: Array) -> Array:
+    def shape(self, epoch: Array, progress: Array) -> Array:
         """Return final + (1 - final) (1 + cos(pi share)) / 2."""
-        return _cosine(1.0, self.final, share)
+        return _cosine(1.0, self.final, progress)
 
 
 @dataclass(frozen=True)
@@ -122,15 +122,15 @@ class OneCycleSchedule(Schedule):
         checks.real("start", self.start, 0.0, 1.0)
         checks.real("final", self.final, 0.0, 1.0)
 
-    def shape(self, epoch: Array, share: Array) -> Array:
+    def shape(self, epoch: Array, progress: Array) -> Array:
         """Return the rising half cosine, followed by the falling one."""
-        up = _cosine(self.start, 1.0, np.minimum(share / self.rise, 1.0))
-        down = _cosine(1.0, self.final, np.maximum(share - self.rise, 0.0) / (1.0 - self.rise))
-        return np.where(share < self.rise, up, down)
+        up = _cosine(self.start, 1.0, np.minimum(progress / self.rise, 1.0))
+        down = _cosine(1.0, self.final, np.maximum(progress - self.rise, 0.0) / (1.0 - self.rise))
+        return np.where(progress < self.rise, up, down)
 
 
-def _cosine(first: float, last: float, share: Array) -> Array:
-    return np.asarray(last + (first - last) * 0.5 * (1.0 + np.cos(np.pi * share)))
+def _cosine(first: float, last: float, progress: Array) -> Array:
+    return np.asarray(last + (first - last) * 0.5 * (1.0 + np.cos(np.pi * progress)))
 
 
 SCHEDULES: dict[str, type[Schedule]] = {

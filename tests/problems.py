@@ -127,7 +127,7 @@ def layout_of(net, dtype):
 class Run:
     """Steps of a plan, for the network, the loss and the data given.
 
-    ``narrow``, ``transposes``, ``tiles`` and ``block`` are choices, by default all but tiles.
+    ``narrow``, ``uses_transpose``, ``tiles`` and ``block`` are choices, by default all but tiles.
     """
 
     def __init__(self, net, X, y, *, batch, optimizer="sgd", clip=0.0, shuffled=True, **more):
@@ -139,7 +139,7 @@ class Run:
         chosen = choice.Choices(
             block=more.pop("block", batch),
             narrow=more.pop("narrow", True) and choice.has_narrow_layers(self.layout),
-            transposes=more.pop("transposes", True),
+            uses_transpose=more.pop("uses_transpose", True),
             tiles=more.pop("tiles", False),
         )
         seed, threads = more.pop("seed", 1), more.pop("threads", 1)

@@ -3,7 +3,7 @@
 import numpy as np
 
 from fastbp.plan.operand import Operand
-from fastbp.plan.plan import Plan, once
+from fastbp.plan.plan import Plan, list_runner
 
 
 def call(kernel, *arguments):
@@ -18,4 +18,4 @@ def call(kernel, *arguments):
         ),
     )
     plan.finish()
-    return once(plan, "call")()
+    return list_runner(plan, "call")()

@@ -151,7 +151,9 @@ class Signs(optimizers.Optimizer):
 @pytest.fixture
 def rows(monkeypatch):
     halved = activations.Activation("halved", bias_halved, halved_backward, c="z / 2")
-    power = losses.Loss("fourth_power", None, fourth_power, "values", "r2", free_output=True)
+    power = losses.Loss(
+        "fourth_power", None, fourth_power, "values", "r2", allows_output_activation=True
+    )
     monkeypatch.setitem(activations.ACTIVATIONS, "halved", halved)
     monkeypatch.setitem(losses.LOSSES, "fourth_power", power)
     monkeypatch.setitem(optimizers.OPTIMIZERS, "signs", Signs)

@@ -16,11 +16,13 @@ class Activation(NamedTuple):
     name: str
     forward: Any  # kernel a = f(z + b), in place
     backward: Any  # kernel delta *= f'(z), in place; None: f' = 1
-    rectifies: bool = False  # whether weights are initialised after He; otherwise after Glorot
+    uses_he_init: bool = (
+        False  # whether weights are initialised by He's method; otherwise by Glorot's
+    )
     keeps_slope: bool = False  # whether f'(z) is stored, because it cannot be computed from f(z)
     c: str | None = None  # f(z) in C, with $f for the suffix of float32; None: it has no form in C
     onnx: Any = None  # function that adds its nodes to an ONNX graph, or None
-    sklearn: str = ""  # scikit-learn's name, if it is another
+    sklearn: str = ""  # scikit-learn's name, if it differs
     sklearn_factor: float = 6.0  # initial weights are at most sqrt(factor / (fan-in + fan-out))
     own: Any = None  # the ``OwnActivation`` of this row; None: built in
 
@@ -37,7 +39,7 @@ _TABLE = (
         "relu",
         forward=activations.bias_relu,
         backward=activations.relu_backward,
-        rectifies=True,
+        uses_he_init=True,
         c="z > 0 ? z : 0",
         onnx=onnx_nodes.relu,
     ),
@@ -45,7 +47,7 @@ _TABLE = (
         "leaky_relu",
         forward=activations.bias_leaky_relu,
         backward=activations.leaky_relu_backward,
-        rectifies=True,
+        uses_he_init=True,
         c="z > 0 ? z : z / 100",
         onnx=onnx_nodes.leaky_relu,
     ),
@@ -53,7 +55,7 @@ _TABLE = (
         "elu",
         forward=activations.bias_elu,
         backward=activations.elu_backward,
-        rectifies=True,
+        uses_he_init=True,
         c="z > 0 ? z : expm1$f(z)",
         onnx=onnx_nodes.elu,
     ),
@@ -77,7 +79,7 @@ _TABLE = (
         "softplus",
         forward=activations.bias_softplus,
         backward=activations.softplus_backward,
-        rectifies=True,
+        uses_he_init=True,
         c="(z > 0 ? z : 0) + log1p$f(exp$f(-fabs$f(z)))",
         onnx=onnx_nodes.softplus,
     ),
@@ -85,7 +87,7 @@ _TABLE = (
         "gelu",
         forward=activations.bias_gelu,
         backward=activations.multiply_slopes,
-        rectifies=True,
+        uses_he_init=True,
         keeps_slope=True,
         c="z * erfc$f(-z * 0x1.6a09e667f3bcdp-1$f) / 2",  # the square root of 1/2
         onnx=onnx_nodes.gelu,
@@ -94,7 +96,7 @@ _TABLE = (
         "silu",
         forward=activations.bias_silu,
         backward=activations.multiply_slopes,
-        rectifies=True,
+        uses_he_init=True,
         keeps_slope=True,
         c="z / (1 + exp$f(-z))",
         onnx=onnx_nodes.silu,

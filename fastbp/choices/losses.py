@@ -14,8 +14,8 @@ class Loss(NamedTuple):
     """One row of ``LOSSES``."""
 
     name: str
-    of_labels: Any  # kernel for class indices; None: the loss has none
-    of_targets: Any  # kernel for probabilities or values
+    label_kernel: Any  # kernel for class indices; None: the loss has none
+    target_kernel: Any  # kernel for probabilities or values
     output: str  # kind of the network's predictions: "probabilities" or "values"
     metric: str  # "accuracy", "r2", or "loss": the loss itself
     formula: str = "loss, delta"  # shown in the table of a plan
@@ -24,8 +24,8 @@ class Loss(NamedTuple):
     link: Any = None  # kernel that computes predictions from z, in place; None: z are predictions
     low: float = -float("inf")  # the smallest target
     high: float = float("inf")  # the largest target
-    pull_back: Any = losses.given_gradient  # kernel: dLoss/dz from dLoss/dpredictions
-    free_output: bool = False  # whether the last layer may have an activation
+    link_backward: Any = losses.identity_link_backward  # kernel: dLoss/dz from dLoss/dpredictions
+    allows_output_activation: bool = False  # whether the last layer may have an activation
     # The link in C: its name and f(z); for the softmax only the name. None: it has no form in C.
     c: tuple[str, str] | None = ("identity", "z")
     onnx: Any = onnx_nodes.same  # function that adds the link's nodes to an ONNX graph, or None
@@ -43,22 +43,22 @@ _CROSS_ENTROPY = ("smoothing", "max_label_loss")
 _TABLE = (
     Loss(
         "softmax_cross_entropy",
-        of_labels=losses.softmax_cross_entropy,
-        of_targets=losses.softmax_cross_entropy_of_probabilities,
+        label_kernel=losses.softmax_cross_entropy,
+        target_kernel=losses.softmax_cross_entropy_of_probabilities,
         output="probabilities",
         metric="accuracy",
         formula="loss, delta = softmax(z) - y",
         numbers=_CROSS_ENTROPY,
         scratch=True,
         link=rows.softmax,
-        pull_back=losses.through_softmax,
+        link_backward=losses.softmax_link_backward,
         c=("softmax", ""),
         onnx=onnx_nodes.softmax,
     ),
     Loss(
         "sigmoid_cross_entropy",
-        of_labels=None,
-        of_targets=losses.sigmoid_cross_entropy,
+        label_kernel=None,
+        target_kernel=losses.sigmoid_cross_entropy,
         output="probabilities",
         metric="accuracy",
         formula="loss, delta = sigmoid(z) - y",
@@ -69,40 +69,40 @@ _TABLE = (
         high=1.0,
         c=("sigmoid", "1 / (1 + exp$f(-z))"),
         onnx=onnx_nodes.sigmoid,
-        pull_back=losses.through_sigmoid,
+        link_backward=losses.sigmoid_link_backward,
     ),
     Loss(
         "squared_error",
-        of_labels=None,
-        of_targets=losses.squared_error,
+        label_kernel=None,
+        target_kernel=losses.squared_error,
         output="values",
         metric="r2",
         formula="loss, delta = z - y",
-        free_output=True,
+        allows_output_activation=True,
     ),
     Loss(
         "absolute_error",
-        of_labels=None,
-        of_targets=losses.absolute_error,
+        label_kernel=None,
+        target_kernel=losses.absolute_error,
         output="values",
         metric="r2",
         formula="loss, delta = sign(z - y)",
-        free_output=True,
+        allows_output_activation=True,
     ),
     Loss(
         "huber",
-        of_labels=None,
-        of_targets=losses.huber,
+        label_kernel=None,
+        target_kernel=losses.huber,
         output="values",
         metric="r2",
         formula="loss, delta = clip(z - y)",
         numbers=("transition",),
-        free_output=True,
+        allows_output_activation=True,
     ),
     Loss(
         "poisson",
-        of_labels=None,
-        of_targets=losses.poisson,
+        label_kernel=None,
+        target_kernel=losses.poisson,
         output="values",
         metric="r2",
         formula="loss, delta = e^z - y",
@@ -110,11 +110,13 @@ _TABLE = (
         low=0.0,
         c=("exp", "exp$f(z)"),
         onnx=onnx_nodes.exp,
-        pull_back=losses.through_exp,
+        link_backward=losses.exp_link_backward,
     ),
 )
 LOSSES: dict[str, Loss] = {row.name: row for row in _TABLE}
 
 # Losses of values, and losses with which the last layer may have an activation.
 VALUE_LOSSES = tuple(name for name, loss in LOSSES.items() if loss.output == "values")
-FREE_OUTPUTS = tuple(name for name, loss in LOSSES.items() if loss.free_output)
+OUTPUT_ACTIVATION_LOSSES = tuple(
+    name for name, loss in LOSSES.items() if loss.allows_output_activation
+)

@@ -1,7 +1,7 @@
 """Activations and links in ONNX: functions that add their nodes to a graph.
 
 Each function takes the graph (``export.onnx``) and the name of z and returns the name of its last
-node. ``graph.wide`` is True for float64, for which onnxruntime lacks some operators.
+node. ``graph.is_float64`` is True for float64, for which onnxruntime lacks some operators.
 """
 
 from typing import Any
@@ -55,7 +55,7 @@ def leaky_relu(graph: Graph, z: str) -> Any:
 
 def elu(graph: Graph, z: str) -> Any:
     """Add z above 0, else e^z - 1."""
-    if not graph.wide:
+    if not graph.is_float64:
         return graph("Elu", z)
     one, zero = graph.constant(1.0), graph.constant(0.0)
     below = graph("Sub", graph("Exp", graph("Min", z, zero)), one)
@@ -64,7 +64,7 @@ def elu(graph: Graph, z: str) -> Any:
 
 def softplus(graph: Graph, z: str) -> Any:
     """Add ln(1 + e^z), without overflow."""
-    if not graph.wide:
+    if not graph.is_float64:
         return graph("Softplus", z)
     small = graph("Exp", graph("Neg", graph("Abs", z)))
     rest = graph("Log", graph("Add", small, graph.constant(1.0)))
@@ -73,7 +73,7 @@ def softplus(graph: Graph, z: str) -> Any:
 
 def gelu(graph: Graph, z: str) -> Any:
     """Add z Phi(z)."""
-    if graph.wide:
+    if graph.is_float64:
         return graph("Sub", graph("Relu", z), _tail_moment(graph, graph("Abs", z)))
     twice = graph("Erf", graph("Div", z, graph.constant(np.sqrt(2.0))))
     twice = graph("Add", twice, graph.constant(1.0))
@@ -109,5 +109,5 @@ def _tail_polynomial() -> Array:
 
 def silu(graph: Graph, z: str) -> Any:
     """Add z sigmoid(z)."""
-    # As z / (1 + e^-z), because onnxruntime's float32 sigmoid is never below 1e-8.
+    # Computed as z / (1 + e^-z), because onnxruntime's float32 sigmoid is never below 1e-8.
     return graph("Div", z, graph("Add", graph("Exp", graph("Neg", z)), graph.constant(1.0)))

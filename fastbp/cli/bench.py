@@ -121,7 +121,7 @@ def numpy_step_seconds(sizes: tuple[int, ...], batch: int, seconds: float) -> fl
 
 
 def _measured(take: Callable[[int], object], steps: int, seconds: float) -> float:
-    """Return the seconds of one step; a call takes ``steps`` of them."""
+    """Return the seconds per step; ``take(count)`` takes ``count * steps`` steps."""
     take(1)
     count, taken = 1, 0.0
     while True:  # the number of calls of a round

@@ -13,7 +13,7 @@ from fastbp.cli.options import Parser, make_parser
 from fastbp.cli.output import (
     FAILED,
     INTERRUPTED,
-    WRONG_USE,
+    USAGE_ERROR,
     discard_output,
     escape_unencodable_output,
     print_error,
@@ -49,7 +49,7 @@ def main(argv: Sequence[str] | None = None) -> int:
             sys.stdout.flush()
     except WrongUseError as error:
         print_error(str(error))
-        return WRONG_USE
+        return USAGE_ERROR
     except BrokenPipeError:
         discard_output()
         return FAILED
@@ -79,8 +79,8 @@ def _execute(argv: Sequence[str] | None) -> int:
         raise WrongUseError(f"unexpected argument {' '.join(rest)!r} (see fastbp --help)")
     if options.command is None:
         parser.print_help(sys.stderr)
-        return WRONG_USE
-    with compile_helper.started():
+        return USAGE_ERROR
+    with compile_helper.running_helper():
         code: int = options.execute(options)
     return code
 

@@ -26,9 +26,9 @@ from fastbp.data.targets import missing_targets
 from fastbp.models import Model
 from fastbp.network import Network
 from fastbp.optional import MissingOnnxError, require
-from fastbp.persistence import write_whole
+from fastbp.persistence import write_atomically
 from fastbp.plotting.runs import confusion_matrix
-from fastbp.runs.data import WrongUseError, wrong_use
+from fastbp.runs.data import WrongUseError, errors_as_usage_error
 from fastbp.runs.description import read_description
 from fastbp.runs.files import DESCRIPTION, MODEL, number, shape_of
 from fastbp.runs.fit import scores
@@ -59,31 +59,31 @@ def _model(text: str) -> Model:
 @contextlib.contextmanager
 def _model_errors_as_wrong_use() -> Iterator[None]:
     """Raise errors of a model's file as WrongUseError."""
-    with wrong_use():
+    with errors_as_usage_error():
         try:
             yield
         except (ValueError, TypeError) as error:
             raise WrongUseError(str(error)) from None
 
 
-def _examples(model: Model, options: argparse.Namespace, *, learns: bool) -> Examples:
+def _examples(model: Model, options: argparse.Namespace, *, requires_targets: bool) -> Examples:
     """Read data for a model."""
     columns, target = model.preparation.columns, model.preparation.target
     given, categories = getattr(options, "target", None), []
     if is_table(options.data):
         given = given or target.names
         categories = [] if columns is None else list(columns.categories)
-    with wrong_use():
+    with errors_as_usage_error():
         return sources.read_examples(
             options.data,
             given or (),
-            learns=learns,
+            requires_targets=requires_targets,
             categories=categories,
             missing=model.preparation.missing,
         )
 
 
-def _can_be_written(path: Path) -> None:
+def _check_writable(path: Path) -> None:
     """Raise WrongUseError if a file cannot be written, before anything is computed."""
     if not path.parent.is_dir():
         raise WrongUseError(f"there is no folder {path.parent} to write {path.name} to")
@@ -99,13 +99,13 @@ def _can_be_written(path: Path) -> None:
 def evaluate(options: argparse.Namespace) -> int:
     """Execute ``fastbp evaluate``."""
     model = _model(options.model)
-    examples = _examples(model, options, learns=True)
+    examples = _examples(model, options, requires_targets=True)
     target = model.preparation.target
     with _model_errors_as_wrong_use():
         task = "regression" if target.classes is None else "classification"
         gaps = missing_targets(examples.y, examples.target_names, task)
         if gaps.all():
-            raise WrongUseError(f"{options.data}has no targets to compare with")
+            raise WrongUseError(f"{options.data} has no targets to compare with")
         if gaps.any():
             examples = examples.rows(~gaps)
         y = target.encode(examples.y)
@@ -115,7 +115,7 @@ def evaluate(options: argparse.Namespace) -> int:
     measured = {"loss": loss, **scores(model, outputs, y)}
     if options.json:
         known = {name: v if math.isfinite(v) else None for name, v in measured.items()}
-        print(json.dumps(known))  # which has no NaN
+        print(json.dumps(known))  # JSON has no NaN
         return 0
     left_out = f", {int(gaps.sum()):,} without a target omitted" if gaps.any() else ""
     print(f"{'rows':<18} {len(y):,}{left_out}")
@@ -144,7 +144,7 @@ def predict(options: argparse.Namespace) -> int:
     if out is not None and out.suffix.lower() not in PREDICTIONS:
         raise WrongUseError(f"--out must end in {', '.join(PREDICTIONS)}, not {out.name!r}")
     if out is not None:
-        _can_be_written(out)
+        _check_writable(out)
     model = _model(options.model)
     target = model.preparation.target
     if out is not None and out.suffix.lower() == ".npy" and (options.keep or options.probabilities):
@@ -153,7 +153,7 @@ def predict(options: argparse.Namespace) -> int:
         )
     if options.probabilities and target.classes is None:
         raise WrongUseError("--probabilities requires a classifier; this model is a regressor")
-    examples = _examples(model, options, learns=False)
+    examples = _examples(model, options, requires_targets=False)
     with _model_errors_as_wrong_use():
         outputs = model.outputs(examples.X)
     predicted = target.decode(outputs)
@@ -161,7 +161,7 @@ def predict(options: argparse.Namespace) -> int:
     for name in options.keep:
         if name.startswith(("prediction", "probability_")):
             raise WrongUseError(f"--keep {name}: the predictions already have this column")
-        columns[name] = _kept(options.data, name)
+        columns[name] = _kept_column(options.data, name)
     if target.classes is not None:
         columns["prediction"] = predicted
     else:
@@ -175,11 +175,11 @@ def predict(options: argparse.Namespace) -> int:
     return 0
 
 
-def _kept(data: str, name: str) -> list[Any]:
+def _kept_column(data: str, name: str) -> list[Any]:
     """Read a column for ``--keep``, unchanged."""
-    with wrong_use():
+    with errors_as_usage_error():
         if kind_of(data) != "table":
-            raise UnusableDataError(f"--keep {name}needs a table; {data} is not a table")
+            raise UnusableDataError(f"--keep {name} needs a table; {data} is not a table")
         frame = read_table(data, texts=[name], missing=())
         if name not in frame.columns:
             raise UnusableDataError(f"there is no column {name!r} in {data}")
@@ -196,17 +196,17 @@ def _write_predictions(columns: dict[str, Any], out: Path | None) -> None:
     if kind == ".csv":
         text = io.StringIO()
         _write_csv(columns, text)
-        write_whole(out, lambda file: file.write(text.getvalue().encode()))
+        write_atomically(out, lambda file: file.write(text.getvalue().encode()))
     elif kind == ".parquet":
-        with wrong_use():
+        with errors_as_usage_error():
             require("polars")
         import polars as pl
 
-        write_whole(out, lambda file: pl.DataFrame(columns).write_parquet(file))
+        write_atomically(out, lambda file: pl.DataFrame(columns).write_parquet(file))
     else:
         arrays = [np.asarray(column) for column in columns.values()]
         table = arrays[0] if len(arrays) == 1 else np.column_stack(arrays)
-        write_whole(out, lambda file: np.save(file, table, allow_pickle=False))
+        write_atomically(out, lambda file: np.save(file, table, allow_pickle=False))
 
 
 def _write_csv(columns: dict[str, Any], file: Any) -> None:
@@ -228,12 +228,12 @@ def info(options: argparse.Namespace) -> int:
             return 0
         net, described = Network.load_with_preparation(path)
         preparation = None if described is None else Preparation.from_description(described)
-    facts = {
+    metadata = {
         "file": f"{path}, {path.stat().st_size:,} bytes",
         "network": f"{shape_of(net)}, {net.params.size:,} parameters, {net.dtype.name}",
         "loss": net.loss,
     }
-    for name, fact in facts.items():
+    for name, fact in metadata.items():
         print(f"{name:<18} {fact}")
     if preparation is None:
         return 0
@@ -245,7 +245,7 @@ def info(options: argparse.Namespace) -> int:
     if preparation.image_shape is not None:
         print(f"{'images':<18} {' x '.join(map(str, preparation.image_shape))}")
     if columns is None:
-        print(f"{'takes':<18} {net.sizes[0]:,}numbers without preparation")
+        print(f"{'takes':<18} {net.sizes[0]:,} numbers without preparation")
         return 0
     rows = zip(columns.numbers, columns.means, columns.scales, strict=True)
     for k, (name, mean, scale) in enumerate(rows):
@@ -261,15 +261,15 @@ def info(options: argparse.Namespace) -> int:
 
 
 def _print_checkpoint(path: Path) -> None:
-    tensors, facts = persistence.read_tensors(path, "checkpoint")
+    tensors, metadata = persistence.read_tensors(path, "checkpoint")
     _, epochs, steps, _ = (int(count) for count in tensors["counts"])
     print(f"{'file':<18} {path}, {path.stat().st_size:,} bytes")
     print(f"{'checkpoint':<18} after {epochs:,} epochs, {steps:,} steps")
-    print(f"{'the run':<18} {'has ended' if facts['ended'] else 'has not ended'}")
-    print(f"{'seconds':<18} {float(facts['seconds']):.1f}")
-    for name, value in facts["settings"].items():
+    print(f"{'the run':<18} {'has ended' if metadata['ended'] else 'has not ended'}")
+    print(f"{'seconds':<18} {float(metadata['seconds']):.1f}")
+    for name, value in metadata["settings"].items():
         print(f"{name:<18} {value}")
-    print(f"{'versions':<18} {', '.join(f'{k} {v}' for k, v in facts['versions'].items())}")
+    print(f"{'versions':<18} {', '.join(f'{k} {v}' for k, v in metadata['versions'].items())}")
 
 
 def export(options: argparse.Namespace) -> int:
@@ -281,7 +281,7 @@ def export(options: argparse.Namespace) -> int:
         raise WrongUseError("give a file to write: --onnx FILE, --c FILE, or both")
     for name in (options.onnx, options.c):
         if name is not None:
-            _can_be_written(Path(name))
+            _check_writable(Path(name))
     path = _file_of(options.model)
     with _model_errors_as_wrong_use():
         net, described = Network.load_with_preparation(path)
@@ -299,7 +299,7 @@ def export(options: argparse.Namespace) -> int:
 
 
 def plan(options: argparse.Namespace) -> int:
-    """Print the operations of a training step of a model's network, measured."""
+    """Execute ``fastbp plan``: print the operations of a training step, with measured times."""
     model = _model(options.model)
     description = Path(options.model) / DESCRIPTION
     with _model_errors_as_wrong_use():
@@ -317,7 +317,7 @@ def plan(options: argparse.Namespace) -> int:
 
 def bench(options: argparse.Namespace) -> int:
     """Execute ``fastbp bench``."""
-    from fastbp.cli import bench as benching  # likewise
+    from fastbp.cli import bench as benching  # its imports are not needed by other commands
 
     for line in benching.lines(options.seconds):
         print(line, flush=True)

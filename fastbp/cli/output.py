@@ -10,11 +10,11 @@ from typing import Any
 
 from fastbp.training.checkpoints import CheckpointWarning, DamagedCheckpointWarning
 
-DONE, FAILED, WRONG_USE, INTERRUPTED, TERMINATED = 0, 1, 2, 130, 143
+DONE, FAILED, USAGE_ERROR, INTERRUPTED, TERMINATED = 0, 1, 2, 130, 143
 
 
 def escape_unencodable_output() -> None:
-    """Print letters that the terminal cannot encode as escape sequences."""
+    """Print characters as escape sequences if the terminal cannot encode them."""
     for stream in (sys.stdout, sys.stderr):
         if isinstance(stream, io.TextIOWrapper):
             stream.reconfigure(errors="backslashreplace")

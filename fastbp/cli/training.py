@@ -9,7 +9,7 @@ from typing import Any
 
 from fastbp.cli.output import INTERRUPTED, TERMINATED, print_error, print_fact
 from fastbp.runs.combinations import parse_sweep
-from fastbp.runs.data import WrongUseError, wrong_use
+from fastbp.runs.data import WrongUseError, errors_as_usage_error
 from fastbp.runs.description import read_description
 from fastbp.runs.fields import fields_of
 from fastbp.runs.settings import Settings
@@ -45,7 +45,7 @@ def settings_of(options: argparse.Namespace) -> Settings:
         check_swallowed_arguments(settings)
     with _as_wrong_use():
         if settings.get("data", "").endswith(".toml"):
-            with wrong_use():
+            with errors_as_usage_error():
                 settings = {**read_description(settings.pop("data")), **settings}
         if isinstance(settings.get("sweep"), list):
             settings["sweep"] = parse_sweep(settings["sweep"])
@@ -53,7 +53,7 @@ def settings_of(options: argparse.Namespace) -> Settings:
 
 
 def check_swallowed_arguments(settings: dict[str, Any]) -> None:
-    """Raise WrongUseError if an option with several names has taken the file of data too."""
+    """Raise WrongUseError if an option that takes several names has also taken the data file."""
     for name, values in settings.items():
         last = values[-1] if isinstance(values, list) and len(values) > 1 else None
         if isinstance(last, str) and Path(last).is_file():

@@ -3,8 +3,9 @@
 The name of the folder is a hash of everything that the machine code depends on: every file of
 ``compiler/``, ``kernels/`` and ``plan/``, ``arrays.py``, the versions of Python, NumPy, Numba and
 llvmlite, NUMBA_OPT, and the processor. Code compiled from other sources is therefore never found.
-Each file is the code of one kernel for one choice of dtypes, after a checksum; a damaged file is
-compiled again. Numba keeps the forms of kernels that Python calls in the subfolder ``numba``.
+Each file holds a checksum and the code of one kernel for one combination of dtypes; if it is
+damaged, the code is compiled again. Numba keeps the forms of kernels that Python calls in the
+subfolder ``numba``.
 """
 
 import contextlib
@@ -22,7 +23,7 @@ from llvmlite import binding
 
 PACKAGE = Path(__file__).parents[1]
 SOURCES = ("arrays.py", "compiler/*.py", "kernels/*.py", "plan/*.py")
-# Folders of other states are removed if they were not used for this long.
+# Folders of other states are removed if they have not been used for this long.
 UNUSED_DAYS = 30
 _CHECKSUM_BYTES = 16
 
@@ -52,7 +53,7 @@ def processor() -> tuple[str, str]:
 
 
 def _candidates() -> list[Path]:
-    """Folders for compiled code, in the order of preference."""
+    """Folders for compiled code, in order of preference."""
     if chosen := os.environ.get("NUMBA_CACHE_DIR"):
         return [Path(chosen)]
     if sys.platform == "win32":
@@ -110,7 +111,7 @@ def read_code(name: str) -> bytes | None:
 
 
 def read_checked(path: Path) -> bytes | None:
-    """Return the content of a file after its checksum.
+    """Check a file's checksum and return the content that follows it.
 
     If it is damaged, warn, remove the file and return None.
     """
@@ -132,7 +133,7 @@ def read_checked(path: Path) -> bytes | None:
 
 
 def with_checksum(code: bytes) -> bytes:
-    """Return code as it is stored, after its checksum."""
+    """Return the content of a stored file: the checksum of ``code``, then ``code``."""
     return _checksum(code) + code
 
 

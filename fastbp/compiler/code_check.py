@@ -1,4 +1,4 @@
-"""Checks of the compiled code of a user's own functions, before it becomes an operation."""
+"""Checks of users' own functions in compiled form, before a plan calls them."""
 
 from typing import Any
 

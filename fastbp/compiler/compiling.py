@@ -42,14 +42,14 @@ from fastbp.compiler.internals import (
 from fastbp.compiler.numba_cache import store_checked
 from fastbp.compiler.source import Kind, Source
 
-# Not "nnan" and "ninf", with which isnan and isfinite would be wrong; "reassoc" is needed to
-# vectorise sums.
+# "nnan" and "ninf" are omitted: with them, isnan and isfinite would be wrong. "reassoc" is needed
+# to vectorise sums.
 RELAXED = {"nsz", "arcp", "contract", "afn", "reassoc"}
 EXACT = {"contract"}
 
 # ``nogil`` allows fits in parallel threads; ``error_model="numpy"`` removes the check for division
-# by zero, which prevents vectorising. Without Numba's runtime (``_nrt``) references to arrays are
-# not counted; kernels then cannot allocate memory or return arrays.
+# by zero, because the check prevents vectorising. Without Numba's runtime (``_nrt``) references to
+# arrays are not counted; kernels then cannot allocate memory or return arrays.
 _OPTIONS: dict[str, Any] = {
     "nogil": True,
     "error_model": "numpy",
@@ -141,7 +141,7 @@ def without_garbage_collection() -> Iterator[None]:
             gc.enable()
 
 
-def for_python(kernel: Source) -> Any:
+def python_dispatcher(kernel: Source) -> Any:
     """Return the form that Python calls; Numba stores it on disk, in the folder of ``cache``."""
     options = _OPTIONS | ({"fastmath": EXACT} if kernel.exact else {})
     place = cache.folder()
@@ -159,7 +159,7 @@ def for_python(kernel: Source) -> Any:
     return dispatcher
 
 
-def for_callers(kernel: Source) -> types.Type:
+def kernel_type(kernel: Source) -> types.Type:
     """Return Numba's type of the form that compiled code calls."""
     options = _OPTIONS | {"no_cpython_wrapper": True, "pipeline_class": _Compiler}
     if kernel.exact:
@@ -239,7 +239,7 @@ def _flags(kernel: Source) -> compiler.Flags:
         "no_cpython_wrapper": True,
         "no_cfunc_wrapper": True,
         "no_compile": True,
-        "noalias": kernel.apart,
+        "noalias": kernel.noalias,
         "boundscheck": False,
         "enable_pyobject": False,
         "enable_looplift": False,
@@ -287,17 +287,17 @@ def prepare() -> None:
 
 def object_code(kernel: Source, dtypes: tuple[str, ...], name: str) -> bytes:
     """Compile the entry ``name`` of a kernel; return an object file."""
-    module = optimised(kernel, dtypes, name)
+    module = optimised_module(kernel, dtypes, name)
     return bytes(target_machine().emit_object(module))
 
 
 def assembly(kernel: Source, dtypes: tuple[str, ...]) -> str:
-    """Return the assembly of an entry, for a reader."""
-    return str(target_machine().emit_assembly(optimised(kernel, dtypes, "entry")))
+    """Return the assembly of an entry as text."""
+    return str(target_machine().emit_assembly(optimised_module(kernel, dtypes, "entry")))
 
 
 @global_compiler_lock  # type: ignore[untyped-decorator]
-def optimised(kernel: Source, dtypes: tuple[str, ...], name: str) -> Any:
+def optimised_module(kernel: Source, dtypes: tuple[str, ...], name: str) -> Any:
     """Return the optimised LLVM module with the entry ``name`` of a kernel."""
     with without_garbage_collection():
         arguments = tuple(

@@ -84,7 +84,7 @@ class Kernel(Source):
     def __init__(self, function: Callable[..., Any], **options: Any) -> None:
         super().__init__(function, **options)
         functools.update_wrapper(self, function)
-        # For the dtypes of the arguments: the address of the entry, added by ``plan.operation``.
+        # The address of the entry for each tuple of argument dtypes, added by ``plan.operation``.
         self.entries: dict[tuple[str, ...], int] = {}
 
     @functools.cached_property
@@ -92,16 +92,16 @@ class Kernel(Source):
         """The form that Python calls."""
         if interpreted():
             return self.function
-        return _compiling().for_python(self)
+        return _compiling().python_dispatcher(self)
 
     def __call__(self, *arguments: Any) -> Any:
-        """Call the form that Python calls."""
+        """Call the function from Python."""
         return self.compiled(*arguments)
 
     @functools.cached_property
     def _numba_type_(self) -> Any:
         """Numba's type of this object in compiled code."""
-        return _compiling().for_callers(self)
+        return _compiling().kernel_type(self)
 
     def __reduce__(self) -> str | tuple[Any, ...]:
         return self.origin or str(self.__name__)
@@ -159,7 +159,7 @@ class Instruction:
 
 
 def inlined(function: Any) -> Any:
-    """Return a user's own function as kernels call it: inlined, unchecked for division by 0."""
+    """Return the form of a user's own function that kernels call: inlined, no division check."""
     if interpreted():
         return function
     return _compiling().inlined(function)
@@ -172,13 +172,14 @@ def kernel(function: Function) -> Function:
 
 def loop(function: Function) -> Function:
     """Declare a loop over operations, which may change the arrays that the loop reads."""
-    return Kernel(function, apart=False)  # type: ignore[return-value]
+    return Kernel(function, noalias=False)  # type: ignore[return-value]
 
 
 def scalar(function: Function) -> Function:
     """Declare a function of numbers: always inlined, so that loops that call it vectorise.
 
-    Its additions keep their order, because fast-math would undo the splitting of its argument.
+    Its additions keep their order, because reordering them would undo the splitting of its argument
+    into parts.
     """
     return Kernel(function, exact=True)  # type: ignore[return-value]
 

@@ -1,7 +1,7 @@
 """Instructions that Numba cannot express, emitted as LLVM IR.
 
 Each is defined by the Python function of the same name in ``memory``, ``products``, ``threads`` or
-``plan.run``. Only ``compiler`` imports this module.
+``plan.run``. Only ``compiling`` imports this module.
 """
 
 from llvmlite import ir
@@ -114,7 +114,7 @@ def prefetch(typingctx, a, i):  # type: ignore[no-untyped-def]
     return types.void(a, types.intp), generate
 
 
-# ---- The bits of a number; Numba's ``view`` compiles a function for each
+# ---- The bits of a number, without Numba's ``view``, which compiles a function for each use
 
 
 def _same_bits(target):  # type: ignore[no-untyped-def]
@@ -199,15 +199,15 @@ def product_tile(typingctx, x, W, X, order, next_start, out, i):  # type: ignore
         row = builder.mul(arguments[6], depth)
         starts = [builder.add(row, builder.mul(depth, WHOLE(r))) for r in range(TILE)]
         last = builder.sub(visited.nitems, WHOLE(1))
-        fetched = []
+        prefetch_addresses = []
         for r in range(TILE):
             k = builder.add(arguments[4], WHOLE(r))
             k = builder.select(builder.icmp_signed("<", k, last), k, last)
             number = builder.load(builder.gep(visited.data, [k]))
-            fetched.append(builder.gep(rows.data, [builder.mul(number, depth)]))
+            prefetch_addresses.append(builder.gep(rows.data, [builder.mul(number, depth)]))
         out_start = builder.mul(arguments[6], N)
         operands = (a.data, starts, WHOLE(1), b.data, result.data, out_start, N, depth)
-        Tile(builder, Operands(*operands), kinds[1].dtype.bitwidth // 8).emit(fetched)
+        Tile(builder, Operands(*operands), kinds[1].dtype.bitwidth // 8).emit(prefetch_addresses)
         return context.get_dummy_value()
 
     n = types.intp
@@ -243,7 +243,7 @@ def arrive(typingctx, gate):  # type: ignore[no-untyped-def]
 
 
 @intrinsic
-def look(typingctx, gate, i):  # type: ignore[no-untyped-def]
+def read_gate(typingctx, gate, i):  # type: ignore[no-untyped-def]
     def generate(context, builder, signature, arguments):  # type: ignore[no-untyped-def]
         data = make_array(gate)(context, builder, arguments[0]).data
         return builder.load_atomic(builder.gep(data, [arguments[1]]), "acquire", 8)

@@ -24,7 +24,7 @@ PACKAGE = "scipy_openblas32"
 SGEMM, DGEMM, YIELD = "fastbp_sgemm", "fastbp_dgemm", "fastbp_yield"
 # The number of the monotonic clock for ``clock_gettime``.
 MONOTONIC = 6 if sys.platform == "darwin" else 1
-# CBLAS's codes of the order of a matrix and of its use, plain or transposed.
+# CBLAS's codes for row-major order, and for a matrix used plain or transposed.
 ROW_MAJOR, PLAIN, TRANSPOSED = 101, 111, 112
 _lock = threading.Lock()
 
@@ -76,7 +76,7 @@ def register() -> None:
         llvmlite.binding.add_symbol(name, address)
 
 
-def one_thread() -> None:
+def set_one_thread() -> None:
     """Set fastbp's OpenBLAS to one thread again; ``threadpool_limits`` may have changed it.
 
     ``threadpool_limits`` sets every OpenBLAS in the process: a fit of 64-100-10 on two threads took
@@ -93,6 +93,6 @@ def core() -> str:
     return str(get_corename().decode())
 
 
-def small_products() -> bool:
+def has_small_product_kernels() -> bool:
     """Whether OpenBLAS uses kernels for small products, which do not pack the matrices first."""
     return core() in ("SkylakeX", "Cooperlake", "SapphireRapids")

@@ -43,7 +43,7 @@ class Source:
         during a call.
     origin : tuple or None
         The function that made this kernel from a user's own functions, and its arguments, for
-        pickling; None for a global name of its module.
+        pickling; None if the kernel is a global variable of its module.
     """
 
     def __init__(
@@ -52,10 +52,10 @@ class Source:
         *,
         exact: bool = False,
         stored: bool = True,
-        apart: bool = True,
+        noalias: bool = True,
         origin: tuple[Callable[..., Any], tuple[Any, ...]] | None = None,
     ) -> None:
-        self.function, self.exact, self.stored, self.apart = function, exact, stored, apart
+        self.function, self.exact, self.stored, self.noalias = function, exact, stored, noalias
         self.origin = origin
         self.inlined = exact  # whether functions that call it always include its code
 

@@ -25,7 +25,7 @@ def fetch(builder: Any, place: Any) -> None:
 
 
 class Operands(NamedTuple):
-    """The operands of a tile as LLVM values; positions count elements."""
+    """The operands of a tile as LLVM values; positions and distances are in elements."""
 
     a: Any  # address of a
     starts: list[Any]  # the position in a of each row of the tile
@@ -58,11 +58,11 @@ class Tile:
         # If N is less than two vectors, the second overlaps the first.
         self.vectors = WHOLE(0), builder.sub(operands.N, WHOLE(self.lanes))
 
-    def emit(self, fetched: list[Any]) -> None:
-        """Emit the loops, which prefetch the rows that begin at the addresses ``fetched``.
+    def emit(self, prefetch_addresses: list[Any]) -> None:
+        """Emit the loops, which prefetch the rows that begin at ``prefetch_addresses``.
 
         The outer loop divides the depth into chunks of one cache line; at the start of each chunk,
-        the same chunk of the rows ``fetched`` is prefetched.
+        the same chunk of the rows ``prefetch_addresses`` is prefetched.
         """
         builder, depth, entry = self.builder, self.of.depth, self.builder.block
         chunk, inner, after, end = (builder.append_basic_block(f"tile_{k}") for k in range(4))
@@ -73,7 +73,7 @@ class Tile:
         sums = [builder.phi(self.lane) for _ in range(2 * TILE)]
         for total in sums:
             total.add_incoming(ir.Constant(self.lane, None), entry)
-        for place in fetched:
+        for place in prefetch_addresses:
             fetch(builder, builder.gep(place, [begin]))
         full = builder.add(begin, WHOLE(LINE // self.size))
         stop = builder.select(builder.icmp_signed("<", full, depth), full, depth)

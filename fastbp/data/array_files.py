@@ -15,7 +15,7 @@ import numpy as np
 
 from fastbp.arrays import Array
 from fastbp.data.errors import UnusableDataError
-from fastbp.data.files import IDX_TYPES, existing, opened, sound
+from fastbp.data.files import IDX_TYPES, damage_as_unusable, existing_path, open_bytes
 
 MAX_DIMENSIONS = 32  # NumPy allows 64
 
@@ -30,8 +30,8 @@ def read_npy(path: str | PathLike[str]) -> Array:
     UnusableDataError
         If it is not a NPY file, or holds Python objects, which are never loaded.
     """
-    path = existing(path)
-    with sound(path), path.open("rb") as file:
+    path = existing_path(path)
+    with damage_as_unusable(path), path.open("rb") as file:
         return _map(path, file, str(path), path.stat().st_size)
 
 
@@ -45,8 +45,8 @@ def read_npz(path: str | PathLike[str]) -> dict[str, Array]:
     UnusableDataError
         If it is not a NPZ file, or holds Python objects, which are never loaded.
     """
-    path = existing(path)
-    with sound(path), path.open("rb") as file:
+    path = existing_path(path)
+    with damage_as_unusable(path), path.open("rb") as file:
         if not zipfile.is_zipfile(file):
             raise UnusableDataError(f"{path} is not a NPZ file")
         with zipfile.ZipFile(file) as archive:
@@ -59,7 +59,8 @@ def read_npz(path: str | PathLike[str]) -> dict[str, Array]:
 def _member(path: Path, archive: zipfile.ZipFile, member: zipfile.ZipInfo) -> Array:
     """Map an uncompressed array of an archive, or unpack a compressed one."""
     name = f"{path}, array {member.filename.removesuffix('.npy')!r},"
-    # Opening compares the archive's two descriptions of the member, also if it is mapped.
+    # Opening checks that the archive's two headers of the member agree; this is done even if the
+    # array is mapped.
     with archive.open(member) as packed:
         if member.compress_type == zipfile.ZIP_STORED:
             with path.open("rb") as file:
@@ -74,7 +75,7 @@ def _member(path: Path, archive: zipfile.ZipFile, member: zipfile.ZipInfo) -> Ar
 
 
 def _map(path: Path, file: IO[bytes], name: str, end: int) -> Array:
-    """Map the array from its header, at the position of ``file``, to the byte ``end``."""
+    """Map the array whose header is at the position of ``file``, up to byte ``end``."""
     shape, fortran, dtype, size = _npy_header(file, name)
     _check_bytes(name, end - file.tell(), size)
     order: Literal["C", "F"] = "F" if fortran else "C"
@@ -100,7 +101,7 @@ def _npy_header(file: IO[bytes], name: str) -> tuple[tuple[int, ...], bool, np.d
 
 
 def _check_bytes(name: str, found: int, size: int) -> None:
-    """Raise UnusableDataError if the data have another size than their header says."""
+    """Raise UnusableDataError if the size of the data differs from the size in their header."""
     if found != size:
         raise UnusableDataError(
             f"{name} is damaged: it holds {found:,} bytes, but its header says {size:,}"
@@ -117,8 +118,8 @@ def read_idx(path: str | PathLike[str]) -> Array:
     UnusableDataError
         If it is not an IDX file, or its size does not match its header.
     """
-    path = existing(path)
-    with sound(path), opened(path) as file:
+    path = existing_path(path)
+    with damage_as_unusable(path), open_bytes(path) as file:
         start = file.read(4)
         if len(start) < 4 or start[:2] != b"\0\0" or start[2] not in IDX_TYPES:
             raise UnusableDataError(f"{path} is not an IDX file: it begins with {start.hex(' ')!r}")

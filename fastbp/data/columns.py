@@ -27,7 +27,7 @@ from fastbp.data.statistics import check_spread, is_constant, moments
 if TYPE_CHECKING:
     import polars as pl
 
-# Arrays are prepared in blocks of so many rows.
+# Arrays are prepared in blocks of this many rows.
 BLOCK_ROWS = 8192
 
 

@@ -88,7 +88,7 @@ def _bundled_digits() -> Array | None:
 
 
 def _digits_from_sklearn() -> Array:
-    """Return the same (1797, 65) from scikit-learn's public function, which is slow."""
+    """Return the same table (1797, 65) from scikit-learn's public function, which is slow."""
     from sklearn.datasets import load_digits
 
     X, y = load_digits(return_X_y=True)
@@ -199,7 +199,7 @@ def split(dataset: Dataset, test_fraction: float = 0.2, seed: int = 0) -> tuple[
 
 
 def _normal(seed: int | None) -> Callable[[int], Array]:
-    """Return the random state: the global one of ``np.random``, or a new one for a seed."""
+    """Return a function that draws normal numbers: ``np.random.randn``, or a new one for a seed."""
     if seed is None:
         return np.random.randn
     checks.whole("seed", seed, 0, (1 << 32) - 1)

@@ -1,4 +1,4 @@
-"""Data files: whether they exist, of which kind they are, and whether they are damaged."""
+"""Data files: their existence, their kind, and errors for damaged files."""
 
 import contextlib
 import gzip
@@ -46,7 +46,7 @@ def kind_of(path: str | PathLike[str]) -> str:
         )
     if ending in ARRAYS:
         return ending[1:]
-    with sound(path), opened(path) as file:
+    with damage_as_unusable(path), open_bytes(path) as file:
         start = file.read(4)
     if len(start) == 4 and start[:2] == b"\0\0" and start[2] in IDX_TYPES:
         return "idx"
@@ -72,7 +72,7 @@ def is_file(path: str | PathLike[str]) -> bool:
 
 
 def is_table(path: str | PathLike[str]) -> bool:
-    """Whether the suffix of a file's name is one of a table."""
+    """Whether the suffix of a file's name is that of a table."""
     return suffix_of(Path(path))[0] in TABLES
 
 
@@ -82,7 +82,7 @@ def suffix_of(path: Path) -> tuple[str, bool]:
     return Path(name.removesuffix(".gz")).suffix, name.endswith(".gz")
 
 
-def opened(path: Path) -> Any:
+def open_bytes(path: Path) -> Any:
     """Open a file to read bytes, decompressed if it is gzipped."""
     with path.open("rb") as file:
         compressed = file.read(2) == b"\x1f\x8b"
@@ -108,8 +108,8 @@ _DAMAGE = (
 
 
 @contextlib.contextmanager
-def sound(path: Path) -> Iterator[None]:
-    """Turn a library's exception for a damaged file into UnusableDataError with its name."""
+def damage_as_unusable(path: Path) -> Iterator[None]:
+    """Turn a library's exception for a damaged file into UnusableDataError with the file's name."""
     try:
         yield
     except (UnusableDataError, FileNotFoundError, PermissionError):
@@ -120,7 +120,7 @@ def sound(path: Path) -> Iterator[None]:
         raise UnusableDataError(f"{path} is damaged: {first_line(error)}") from None
 
 
-def existing(path: str | PathLike[str]) -> Path:
+def existing_path(path: str | PathLike[str]) -> Path:
     """Return the path of a file or folder; raise FileNotFoundError if it does not exist."""
     if not exists(path):
         raise FileNotFoundError(f"there is no file {path}")

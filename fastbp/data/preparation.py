@@ -45,7 +45,7 @@ class Preparation:
             If the network was trained on bytes and the array holds other numbers above 1.
         """
         if not self.bytes:
-            # Networks scale bytes to 0 to 1; these are ordinary numbers.
+            # Networks scale bytes to 0 to 1, but these bytes are ordinary numbers.
             return X.astype(dtype) if X.dtype == np.uint8 else X
         if X.dtype != np.uint8 and X.size and (X.dtype.kind in "iu" or X.max() > 1.0):
             raise UnusableDataError(

@@ -12,10 +12,10 @@ from fastbp.data.errors import UnusableDataError
 if TYPE_CHECKING:
     import polars as pl
 
-# The largest number of categories of a column that become inputs; rarer ones are all 0.
+# Maximum number of a column's categories that become inputs; rarer categories are encoded as all 0.
 MAX_CATEGORIES = 100
-# Text of which more than this fraction are numbers is meant to be numbers.
-MEANT_AS_NUMBERS = 0.5
+# A text column is meant to hold numbers if more than this fraction of its values are numbers.
+NUMERIC_FRACTION = 0.5
 
 
 def check_frame(data: Any) -> None:
@@ -137,7 +137,7 @@ def _is_numbers(column: "pl.Series") -> bool:
     wrong = given & ~numbers
     if not wrong.any():
         return bool(given.any())
-    if int(numbers.sum()) > MEANT_AS_NUMBERS * int(given.sum()):
+    if int(numbers.sum()) > NUMERIC_FRACTION * int(given.sum()):
         row = int(wrong.arg_max() or 0)
         raise UnusableDataError(
             f"row {row + 1}, column {column.name!r}: {bare[row]!r} is not a number, but most "
@@ -151,8 +151,8 @@ def most_frequent(texts: "pl.Series", rows: Array | slice) -> tuple[tuple[str, .
     """Return the most frequent categories, and the number of the others."""
     import polars as pl
 
-    learnt = texts.gather(np.arange(len(texts))[rows]).alias("text")
-    counts = learnt.value_counts(name="count").sort(
+    training = texts.gather(np.arange(len(texts))[rows]).alias("text")
+    counts = training.value_counts(name="count").sort(
         [pl.col("count"), pl.col("text")], descending=[True, False]
     )
     names = counts["text"].to_list()

@@ -83,7 +83,7 @@ def read_examples(
     data: str | PathLike[str],
     target: Sequence[str] = (),
     *,
-    learns: bool = True,
+    requires_targets: bool = True,
     ignore: Sequence[str] = (),
     categories: Sequence[str] = (),
     weight: str | None = None,
@@ -118,22 +118,24 @@ def read_examples(
     if not text:
         raise UnusableDataError("the name of the data is empty")
     if text in datasets.DATASETS and not is_file(text):
-        _no_use(text, target=target, ignore=ignore, categories=categories, weight=weight)
+        _refuse_table_options(
+            text, target=target, ignore=ignore, categories=categories, weight=weight
+        )
         return _bundled(text)
     if not exists(text) and Path(text).suffix == "" and Path(text).name == text:
         error = unknown("data set", text, datasets.DATASETS)
         raise FileNotFoundError(f"{error}. There is no file of that name either")
     kind = kind_of(text)
     if kind == "table":
-        return _table(text, target, learns, ignore, categories, weight, missing)
-    _no_use(text, ignore=ignore, categories=categories, weight=weight)
+        return _table(text, target, requires_targets, ignore, categories, weight, missing)
+    _refuse_table_options(text, ignore=ignore, categories=categories, weight=weight)
     if kind == "npz":
-        return _archive(text, target, learns)
+        return _archive(text, target, requires_targets)
     X = read_npy(text) if kind == "npy" else read_idx(text)
-    if not learns:
+    if not requires_targets:
         target = [name for name in target if is_file(name)]
     if not target:
-        if learns:
+        if requires_targets:
             raise UnusableDataError(
                 f"{text} contains inputs but no targets; "
                 "give the file that contains the targets (--target FILE)"
@@ -150,7 +152,7 @@ def read_examples(
     return _arrays(text, X, y, (_stem(target[0]),))
 
 
-def _no_use(data: str, **options: Any) -> None:
+def _refuse_table_options(data: str, **options: Any) -> None:
     """Raise UnusableDataError for options of tables if the data are not a table."""
     for name, value in options.items():
         if value:
@@ -180,7 +182,7 @@ def _bundled(name: str) -> Examples:
     )
 
 
-def _archive(path: str, target: Sequence[str], learns: bool) -> Examples:
+def _archive(path: str, target: Sequence[str], requires_targets: bool) -> Examples:
     """Read a NPZ file."""
     arrays = read_npz(path)
     found = [name for name in INPUT_NAMES if name in arrays]
@@ -193,13 +195,13 @@ def _archive(path: str, target: Sequence[str], learns: bool) -> Examples:
             f"the target of {path} must be one array, not {' and '.join(target)}"
         )
     targets = list(target) or [name for name in TARGET_NAMES if name in arrays][:1]
-    if not learns:
+    if not requires_targets:
         targets = [name for name in targets if name in arrays]
     for name in targets:
         if name not in arrays:
             raise UnusableDataError(str(unknown("array", name, arrays)))
     if not targets:
-        if learns:
+        if requires_targets:
             raise UnusableDataError(
                 f"{path} has no array {' or '.join(TARGET_NAMES)}; name the target (--target "
                 f"NAME), one of {', '.join(arrays)}"
@@ -209,7 +211,7 @@ def _archive(path: str, target: Sequence[str], learns: bool) -> Examples:
 
 
 def _arrays(path: str, X: Array, y: Array | None, names: tuple[str, ...]) -> Examples:
-    """Make examples from arrays; examples of three dimensions are images."""
+    """Make examples from arrays; an array of three dimensions holds images."""
     if X.dtype.kind not in "fiub":
         raise UnusableDataError(f"{path} holds {X.dtype}, not numbers")
     if X.ndim < 2 or 0 in X.shape:
@@ -233,7 +235,7 @@ def _arrays(path: str, X: Array, y: Array | None, names: tuple[str, ...]) -> Exa
 def _table(
     path: str,
     target: Sequence[str],
-    learns: bool,
+    requires_targets: bool,
     ignore: Sequence[str],
     categories: Sequence[str],
     weight: str | None,
@@ -242,11 +244,17 @@ def _table(
     """Read a table."""
     _check_used_once(target, weight)
     frame = read_table(path, texts=categories, missing=missing)
-    if learns and not target:
+    if requires_targets and not target:
         raise UnusableDataError(
-            f"name the target column of {path} (--target NAME); it has {_some(frame.columns)}"
+            f"name the target column of {path} (--target NAME); it has "
+            f"{_shortened_list(frame.columns)}"
         )
-    for name in [*ignore, *categories, *([weight] if weight else []), *(target if learns else ())]:
+    for name in [
+        *ignore,
+        *categories,
+        *([weight] if weight else []),
+        *(target if requires_targets else ()),
+    ]:
         if name not in frame.columns:
             message = str(unknown("column", name, frame.columns))
             if frame.width == 1 and ";" in frame.columns[0]:
@@ -282,6 +290,6 @@ def _check_used_once(target: Sequence[str], weight: str | None) -> None:
             raise UnusableDataError(f"column {name!r} cannot be both the target and the weight")
 
 
-def _some(names: Sequence[str], most: int = 12) -> str:
+def _shortened_list(names: Sequence[str], most: int = 12) -> str:
     more = f" and {len(names) - most} more" if len(names) > most else ""
     return ", ".join(names[:most]) + more

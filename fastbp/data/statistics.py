@@ -7,7 +7,7 @@ import numpy as np
 from fastbp.arrays import Array
 from fastbp.data.errors import UnusableDataError
 
-# A deviation below this fraction of the mean is rounding.
+# A deviation below this fraction of the mean is rounding error.
 ROUNDING = 1e-14
 
 
@@ -28,8 +28,8 @@ def moments(name: str, values: Array) -> tuple[float, float]:
         return low, 1.0
     with np.errstate(over="ignore", invalid="ignore"):
         mean, scale = float(values.mean()), float(values.std())
-        most = max(high - mean, mean - low)
-    check_spread(name, mean, scale, most)
+        max_distance = max(high - mean, mean - low)
+    check_spread(name, mean, scale, max_distance)
     return mean, 1.0 if is_constant(np.array(mean), np.array(scale)) else scale
 
 
@@ -38,16 +38,16 @@ def is_constant(mean: Array, scale: Array) -> Array:
     return np.asarray(scale <= ROUNDING * np.abs(mean))
 
 
-def check_spread(name: str, mean: float, scale: float, most: float) -> None:
+def check_spread(name: str, mean: float, scale: float, max_distance: float) -> None:
     """Raise UnusableDataError if squared deviations overflow or underflow.
 
-    ``most`` is the largest distance of a number from the mean.
+    ``max_distance`` is the largest distance of a number from the mean.
     """
     if not (math.isfinite(mean) and math.isfinite(scale)):
         raise UnusableDataError(
             f"the values in column {name!r} are too large to compute a standard deviation"
         )
-    if scale == 0.0 and most > ROUNDING * abs(mean):
+    if scale == 0.0 and max_distance > ROUNDING * abs(mean):
         raise UnusableDataError(
             f"the values in column {name!r} are too small to compute a standard deviation"
         )

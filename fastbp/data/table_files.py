@@ -9,13 +9,13 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from fastbp.data.errors import UnusableDataError
-from fastbp.data.files import MISSING, existing, first_line, opened, suffix_of
+from fastbp.data.files import MISSING, existing_path, first_line, open_bytes, suffix_of
 from fastbp.optional import require
 
 if TYPE_CHECKING:
     import polars as pl
 
-# The types of a CSV file's columns are inferred from so many rows at first.
+# The types of a CSV file's columns are first inferred from this many rows.
 INFERRED_ROWS = 10_000
 
 
@@ -49,7 +49,7 @@ def read_table(
     require("polars")
     import polars as pl
 
-    path = existing(path)
+    path = existing_path(path)
     if path.is_dir():
         raise UnusableDataError(f"{path} is a folder, not a data file")
     try:
@@ -94,7 +94,7 @@ def _read_csv(path: Path, texts: Sequence[str], missing: Sequence[str]) -> "pl.D
                 _refuse_long_rows(path, separator, len(names))
                 raise
     return frame.with_columns(
-        _typed(column, marks, reads=column.name not in texts)
+        _typed(column, marks, infers_type=column.name not in texts)
         for column in frame.iter_columns()
         if column.dtype == pl.String
     )
@@ -114,7 +114,7 @@ def _check_names(path: Path, names: Sequence[str]) -> None:
             )
 
 
-def _typed(column: "pl.Series", marks: Sequence[str], *, reads: bool) -> "pl.Series":
+def _typed(column: "pl.Series", marks: Sequence[str], *, infers_type: bool) -> "pl.Series":
     """Convert stripped text to booleans, integers or numbers if all values are of this type."""
     import polars as pl
 
@@ -126,7 +126,7 @@ def _typed(column: "pl.Series", marks: Sequence[str], *, reads: bool) -> "pl.Ser
             for text in (column, bare)
         )
     bare = bare.replace("", None)
-    if not reads or bare.null_count() == len(bare):
+    if not infers_type or bare.null_count() == len(bare):
         return column
     if bare.str.to_lowercase().is_in(["true", "false"]).all():
         return bare.str.to_lowercase() == "true"
@@ -139,7 +139,7 @@ def _typed(column: "pl.Series", marks: Sequence[str], *, reads: bool) -> "pl.Ser
 
 def _refuse_long_rows(path: Path, separator: str, columns: int) -> None:
     """Raise UnusableDataError for the first row that has more values than there are columns."""
-    with contextlib.suppress(UnicodeDecodeError, csv.Error), opened(path) as file:
+    with contextlib.suppress(UnicodeDecodeError, csv.Error), open_bytes(path) as file:
         text = io.TextIOWrapper(file, encoding="utf-8-sig", newline="")
         for row, values in enumerate(csv.reader(text, delimiter=separator)):
             if len(values) > columns:

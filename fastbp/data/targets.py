@@ -12,9 +12,9 @@ from fastbp.data.series import check_columns, codes_of, is_categories, numbers_o
 from fastbp.data.statistics import moments
 
 TASKS = ("classification", "regression")
-# Integers with at most so many different values are classes.
+# Integers with at most this many different values are classes.
 MAX_CLASSES = 20
-# Integers from this on, or below its negative, do not fit into 64 bits.
+# Integers of at least this value, or below its negative, do not fit into 64 bits.
 LARGEST = 1 << 63
 # Types of Polars that NumPy does not know.
 _WIDE = ("Int128", "UInt128")

@@ -1,4 +1,4 @@
-"""The estimators' common base: ``fit``, and the order of its checks and its training."""
+"""The estimators' base class: ``fit``, which checks its arguments, then trains."""
 
 import contextlib
 from collections.abc import Callable, Iterator
@@ -23,7 +23,7 @@ def partial_fit_is_available(estimator: Any) -> bool:
 class BasePerceptron(StochasticFit, LBFGSFit):
     """A multi-layer perceptron with the interface of scikit-learn."""
 
-    def _set_classes_of_first_part(self, y: Any, classes: Any) -> None:
+    def _set_classes_at_first_call(self, y: Any, classes: Any) -> None:
         """Set what only the first call of ``partial_fit`` specifies."""
 
     def fit(
@@ -95,7 +95,7 @@ class BasePerceptron(StochasticFit, LBFGSFit):
         """
         self._validate_params()
         with self._unchanged_on_error():
-            self._checked(X, y, None, incremental=False, reset=True)
+            self._check_arguments(X, y, None, incremental=False, reset=True)
         return self
 
     def __sklearn_is_fitted__(self) -> bool:
@@ -120,8 +120,8 @@ class BasePerceptron(StochasticFit, LBFGSFit):
         self._validate_params()
         with self._unchanged_on_error():
             if incremental:
-                self._set_classes_of_first_part(y, classes)
-            train = self._prepared(X, y, sample_weight, validation_data, incremental)
+                self._set_classes_at_first_call(y, classes)
+            train = self._prepare_training(X, y, sample_weight, validation_data, incremental)
         train()
         if not np.isfinite(self._net.params).all():
             raise ValueError(NOT_FINITE)
@@ -137,12 +137,12 @@ class BasePerceptron(StochasticFit, LBFGSFit):
             vars(self).update(before)  # type: ignore[attr-defined]
             raise
 
-    def _prepared(
+    def _prepare_training(
         self, X: Any, y: Any, sample_weight: Any, validation_data: Any, incremental: bool
     ) -> Callable[[], None]:
         """Check everything and prepare the training; return the function that runs it."""
         continues = "_net" in vars(self) and (self.warm_start or incremental)
-        data, weights = self._checked(
+        data, weights = self._check_arguments(
             X, y, sample_weight, incremental=incremental, reset=not continues
         )
         held = self._validation_data(validation_data)
@@ -157,11 +157,13 @@ class BasePerceptron(StochasticFit, LBFGSFit):
                 raise ValueError(
                     "partial_fit does not support early_stopping=True without validation_data"
                 )
-            if not self._in_parts:  # an earlier fit that stopped does not stop partial_fit
+            if (
+                not self._last_fit_was_partial
+            ):  # an earlier fit that stopped does not stop partial_fit
                 self.stopped_, self._no_improvement_count = False, 0
             if self.stopped_:
                 return lambda: None
-        self._in_parts = incremental
+        self._last_fit_was_partial = incremental
         if self.early_stopping and held is None:
             data, held = self._split(data, weights, X, y)
         self._check_scoring(held)

@@ -129,7 +129,8 @@ class MLPClassifier(ClassifierMixin, BasePerceptron):  # type: ignore[misc]
         for name in MLPClassifier._get_param_names():
             setattr(self, name, given[name])
 
-    # ------------------------------------------------------------------ what the base asks for
+    # ------------------------------------------------------------------ methods that the base class
+    # requires
 
     @property
     def _loss(self) -> str:  # type: ignore[override]
@@ -169,7 +170,7 @@ class MLPClassifier(ClassifierMixin, BasePerceptron):  # type: ignore[misc]
         return np.asarray((indices == 1)[:, None])
 
     def _set_classes(self, y: Any, kind: str) -> None:
-        """Take the classes that ``y``, which is of a ``kind``, holds, and the number of outputs."""
+        """Set the classes and the number of outputs from ``y``, a target of type ``kind``."""
         if kind.startswith("multilabel"):
             self._kind, self._labels, self._sparse_labels = MULTILABEL, np.shape(y)[1], issparse(y)
             self.classes_ = np.arange(self._labels)
@@ -211,12 +212,12 @@ class MLPClassifier(ClassifierMixin, BasePerceptron):  # type: ignore[misc]
         return np.asarray(weights if sample_weight is None else weights * sample_weight)
 
     def _strata(self, targets: Array) -> Array | None:
-        # scikit-learn stratifies where there is one output; the rows held out are to be the same.
+        # scikit-learn stratifies if there is one output; the same rows must be held out here.
         return targets.astype(bool) if self._kind == BINARY else None
 
     def _decide(self, z: Array) -> Array:
         """Choose from the outputs z (n, K): class indices (n,), or 0 and 1 (n, K)."""
-        if self._kind == BINARY:  # of one class alone all are
+        if self._kind == BINARY:  # with a single class, every row belongs to it
             return np.asarray((z[:, 0] > 0) & (len(self.classes_) > 1))
         return z > 0 if self._kind == MULTILABEL else z.argmax(axis=1)
 
@@ -232,7 +233,7 @@ class MLPClassifier(ClassifierMixin, BasePerceptron):  # type: ignore[misc]
             right.mean() if held.weights is None else np.average(right, weights=held.weights)
         )
 
-    # ------------------------------------------------------------------ what users call
+    # ------------------------------------------------------------------ public methods
 
     @available_if(partial_fit_is_available)  # type: ignore[untyped-decorator]
     def partial_fit(
@@ -265,7 +266,7 @@ class MLPClassifier(ClassifierMixin, BasePerceptron):  # type: ignore[misc]
         self._fit(X, y, sample_weight, validation_data, classes, incremental=True)
         return self
 
-    def _set_classes_of_first_part(self, y: Any, classes: Any) -> None:
+    def _set_classes_at_first_call(self, y: Any, classes: Any) -> None:
         """Set the classes at the first call of ``partial_fit``."""
         if isinstance(self.class_weight, str):
             raise ValueError(
@@ -284,8 +285,8 @@ class MLPClassifier(ClassifierMixin, BasePerceptron):  # type: ignore[misc]
     def predict(self, X: Any) -> Array:
         """Predict the classes of ``X`` (n, M): (n,), or 0 and 1 (n, K) for several labels."""
         check_is_fitted(self)
-        z = self._infer(X, linked=False)
-        checks.decidable(z)
+        z = self._infer(X, apply_link=False)
+        checks.check_decidable(z)
         decided = self._decide(z)
         if self._kind == MULTILABEL:
             labels = decided.astype(int)
@@ -306,9 +307,9 @@ class MLPClassifier(ClassifierMixin, BasePerceptron):  # type: ignore[misc]
         """Compute the logarithms of the probabilities, finite where those would round to 0."""
         check_is_fitted(self)
         if self._kind == MULTICLASS:
-            return np.asarray(log_softmax(self._infer(X, linked=False), axis=1))
+            return np.asarray(log_softmax(self._infer(X, apply_link=False), axis=1))
         if self._kind == BINARY and len(self.classes_) > 1:
-            z = self._infer(X, linked=False)
+            z = self._infer(X, apply_link=False)
             return np.asarray(-np.logaddexp(0, np.hstack([z, -z])))
         with np.errstate(divide="ignore"):
             return np.asarray(np.log(self.predict_proba(X)))

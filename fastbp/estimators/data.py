@@ -26,7 +26,7 @@ class HeldOut(NamedTuple):
 
 
 class PerceptronData(PerceptronNetwork):
-    """Checks of what ``fit`` and ``predict`` are given."""
+    """Checks of the arguments of ``fit`` and ``predict``."""
 
     _numeric: ClassVar[bool]  # whether targets are numbers
 
@@ -46,7 +46,7 @@ class PerceptronData(PerceptronNetwork):
         """Return the classes that keep their proportions in the held-out rows; None: no classes."""
         return None
 
-    def _checked(
+    def _check_arguments(
         self, X: Any, y: Any, sample_weight: Any, *, incremental: bool, reset: bool
     ) -> tuple[Data, Array | None]:
         """Check the arguments of a fit; if ``reset``, also make the network.
@@ -55,7 +55,7 @@ class PerceptronData(PerceptronNetwork):
         -------
         data : Data
         sample_weight : (n,) array or None
-            The weights of the rows, without those of the classes.
+            The weights of the rows, without the class weights.
         """
         sizes = self._hidden_sizes()
         X, y = self._arrays(X, y, reset=reset)
@@ -107,13 +107,13 @@ class PerceptronData(PerceptronNetwork):
         weights = _check_sample_weight(more[0], checked_X) if more else None
         targets = self._targets(checked_y, incremental=True, reset=False)
         held = self._data(checked_X, targets, weights)
-        checks.total_weight("held-out", held.weights)
+        checks.check_total_weight("held-out", held.weights)
         return HeldOut(held, X, y)
 
     def _split(self, data: Data, weights: Array | None, X: Any, y: Any) -> tuple[Data, HeldOut]:
         """Hold out ``validation_fraction`` of the rows, the same rows as scikit-learn.
 
-        Their score uses ``weights``, which do not include the weights of the classes.
+        The score of the held-out rows uses ``weights``, which do not include the class weights.
         """
         kept, held = train_test_split(
             np.arange(row_count(data.X)),
@@ -129,7 +129,7 @@ class PerceptronData(PerceptronNetwork):
         columns = self._net.sizes[0]
         own_weights = None if weights is None else weights[held].astype(self._net.dtype)
         held_data = rows_of(data, held, columns)._replace(weights=own_weights)
-        checks.total_weight("held-out", own_weights)
+        checks.check_total_weight("held-out", own_weights)
         given = X, y
         if self.scoring not in (None, "loss"):  # scorers take the data as given
             given = tuple(
@@ -137,11 +137,11 @@ class PerceptronData(PerceptronNetwork):
                 for part in given
             )
         kept_data = rows_of(data, kept, columns)
-        checks.total_weight("training", kept_data.weights)
+        checks.check_total_weight("training", kept_data.weights)
         return kept_data, HeldOut(held_data, *given)
 
-    def _infer(self, X: Any, *, linked: bool = True) -> Array:
-        """Compute the outputs (n, K) of the network for ``X``; if not ``linked``, z."""
+    def _infer(self, X: Any, *, apply_link: bool = True) -> Array:
+        """Compute the outputs (n, K) of the network for ``X``; if not ``apply_link``, z."""
         check_is_fitted(self)
         X = validate_data(self, X, accept_sparse="csr", dtype=FLOATS, order="C", reset=False)
         if X.shape[1] != self._net.sizes[0]:  # n_features_in_ was changed
@@ -149,7 +149,7 @@ class PerceptronData(PerceptronNetwork):
                 f"X has {X.shape[1]} features, but the weights of {type(self).__name__} expect "
                 f"{self._net.sizes[0]}"
             )
-        link = self._net.link if linked else None
+        link = self._net.link if apply_link else None
         return self._net.infer_checked(for_kernels(X, self._net.dtype), link)
 
 
@@ -170,7 +170,7 @@ def for_kernels(X: Any, dtype: Any) -> Array | Sparse:
     """
     if not sparse.issparse(X):
         return checks.for_kernels(np.asarray(X, dtype))
-    X = X.copy()  # which no other thread changes after the check
+    X = X.copy()  # a copy that no other thread can change after the check
     X.check_format(full_check=True)
     return Sparse(
         checks.for_kernels(np.asarray(X.data, dtype)),

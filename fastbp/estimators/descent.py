@@ -11,7 +11,7 @@ from fastbp.schedules import Schedule
 
 # When training no longer improves, the learning rate is divided by PLATEAU_FACTOR; training stops
 # if it is at most LEAST_RATE.
-LEAST_RATE, PLATEAU_FACTOR = 1e-6, 5.0
+MIN_RATE, PLATEAU_FACTOR = 1e-6, 5.0
 
 
 class Descent:
@@ -70,10 +70,10 @@ class Descent:
             return self.optimizer.learning_rate * factors
         rates = np.full(epochs, self.learning_rate, np.float64)
         if self.power is not None:
-            rates[1:] = self._after(seen + rows * np.arange(1, epochs))
+            rates[1:] = self._rate_after(seen + rows * np.arange(1, epochs))
         return np.repeat(rates, per_epoch)
 
-    def _after(self, seen: Any) -> Any:
+    def _rate_after(self, seen: Any) -> Any:
         """Return the learning rate after ``seen`` rows."""
         assert self.power is not None
         return self.optimizer.learning_rate / (seen + 1.0) ** self.power
@@ -81,11 +81,11 @@ class Descent:
     def end_epochs(self, seen: int) -> None:
         """Set the learning rate after ``seen`` rows."""
         if self.power is not None:
-            self.learning_rate = float(self._after(seen))
+            self.learning_rate = float(self._rate_after(seen))
 
     def reduce_rate(self) -> bool:
         """Divide the learning rate; return False if it is already at its minimum."""
-        if self.learning_rate <= LEAST_RATE:
+        if self.learning_rate <= MIN_RATE:
             return False
         self.learning_rate /= PLATEAU_FACTOR
         return True

@@ -15,7 +15,7 @@ from fastbp.plan.buffers import Problem
 from fastbp.plan.problem import Data
 from fastbp.plan.steps import CHUNK_SECONDS, Steps
 
-# Orders are drawn ahead for at most so many rows in total, and at most so many epochs.
+# Row orders are drawn ahead for at most ROWS_AHEAD rows in total and at most EPOCHS_AHEAD epochs.
 ROWS_AHEAD, EPOCHS_AHEAD = 1 << 18, 64
 
 
@@ -67,7 +67,7 @@ class Epochs:
     def __exit__(self, *error: Any) -> None:
         self.steps.__exit__(*error)
 
-    def take(self, count: int, rates: Array, pressed: threading.Event) -> tuple[Array, bool]:
+    def take(self, count: int, rates: Array, interrupted: threading.Event) -> tuple[Array, bool]:
         """Run ``count`` epochs with the learning rates ``rates`` (count * per_epoch,).
 
         Returns
@@ -82,7 +82,7 @@ class Epochs:
             for k in range(count):
                 self.steps.orders[(begun + k) % len(self.steps.orders)] = self.order()
         found, finite, start = [np.empty((0, 2))], True, 0
-        while start < len(rates) and finite and not pressed.is_set():
+        while start < len(rates) and finite and not interrupted.is_set():
             stop = min(start + self._steps_per_call(), len(rates))
             before = time.perf_counter()
             taken, means = self.steps.take(rates[start:stop])

@@ -18,7 +18,7 @@ from fastbp.plan.buffers import Problem
 from fastbp.plan.gradient import NO_UPDATE
 from fastbp.plan.problem import Batches, Data, Objective
 from fastbp.plan.steps import Steps
-from fastbp.training.interruption import interrupts
+from fastbp.training.interruption import catch_interrupts
 from fastbp.training.stopping import stop_requested
 
 
@@ -51,7 +51,7 @@ class LBFGSFit(PerceptronData):
         objective: Objective,
         callbacks: list[Callable[[Any], object]],
     ) -> None:
-        """Train ``net``, and copy its weights."""
+        """Train ``net``, and copy its weights to the estimator's network."""
 
         def record(iteration: int, loss: float) -> bool:
             self.n_iter_, self.loss_ = iteration, loss
@@ -59,16 +59,18 @@ class LBFGSFit(PerceptronData):
             if self.verbose:
                 print(f"Iteration {iteration}, loss = {loss:.8f}")
             if not callbacks:
-                return pressed.is_set()
+                return interrupted.is_set()
             self._net.params[:] = net.params
-            return stop_requested([callback(self) for callback in callbacks]) or pressed.is_set()
+            return (
+                stop_requested([callback(self) for callback in callbacks]) or interrupted.is_set()
+            )
 
         limits = Limits(self.max_iter, self.max_fun, self.tol, self.n_threads)
-        with interrupts() as pressed:
+        with catch_interrupts() as interrupted:
             result, self.loss_ = minimise(net, data, objective, limits, record)
         self._net.params[:] = net.params
         self.n_iter_ = min(int(result.nit), self.max_iter)
-        if pressed.is_set():
+        if interrupted.is_set():
             warnings.warn("Training interrupted by user.", stacklevel=4)
         elif result.status not in (0, 99):  # 99: stopped by a callback
             more = ""
@@ -106,7 +108,7 @@ def minimise(
     -------
     result : scipy.optimize.OptimizeResult
     loss : float
-        The loss at its end, as scikit-learn reports it.
+        The loss at the end of the search, as scikit-learn reports it.
     """
     rate, constant, iteration = np.zeros(1, np.float64), poisson_constant(net, data), 0
     fixed = 0.0 if constant is None else float(np.average(constant, weights=data.weights))
@@ -127,7 +129,7 @@ def minimise(
             nonlocal reported
             net.params[:] = params
             _, means = steps.take(rate)
-            if not len(means):  # the line search went too far and will return
+            if not len(means):  # the line search went too far; it will step back
                 return np.inf, np.zeros_like(params)
             loss, score = means[0]
             reported = float(loss - 0.5 * score * shared) + fixed

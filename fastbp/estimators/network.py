@@ -56,7 +56,7 @@ class PerceptronNetwork(PerceptronParameters):
         if reset:
             self._net = Network(sizes, dtype=dtype, **options)
             self._draw_weights()
-            self._begin()
+            self._reset_fit_state()
         elif tuple(sizes) != self._net.sizes:
             raise ValueError(
                 f"the layer sizes are now {sizes}, but the current weights have layer sizes "
@@ -80,8 +80,8 @@ class PerceptronNetwork(PerceptronParameters):
             W[:] = self._random_state.uniform(-bound, bound, W.shape)
             b[:] = self._random_state.uniform(-bound, bound, b.shape)
 
-    def _begin(self) -> None:
-        """Initialise what is counted over all fits that continue from each other."""
+    def _reset_fit_state(self) -> None:
+        """Initialise the attributes that accumulate over a fit and the fits that continue it."""
         self.n_iter_ = self.t_ = 0
         self.n_layers_ = len(self._net.sizes)
         self.loss_curve_: list[float] = []
@@ -89,13 +89,13 @@ class PerceptronNetwork(PerceptronParameters):
         self.validation_scores_: list[float] | None = None
         self.best_validation_score_: float | None = None
         self.best_loss_: float | None = np.inf
-        self.stopped_ = self._in_parts = False
+        self.stopped_ = self._last_fit_was_partial = False
         self._no_improvement_count = 0
         self._best_params = self._net.params.copy()
         self._optimizer: Descent | None = None
 
     def _objective(self, dtype: Any) -> Objective:
-        """Return what is minimised, computed in ``dtype``."""
+        """Return the objective of training in ``dtype``."""
         dropout = self.dropout if np.ndim(self.dropout) else float(self.dropout)
         if self._net.sizes[1:-1] == () and not np.ndim(dropout):
             dropout = 0.0

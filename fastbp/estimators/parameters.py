@@ -18,7 +18,7 @@ from fastbp.optimizers import OPTIMIZERS, SGD, Adam, Optimizer
 from fastbp.schedules import SCHEDULES, Schedule, as_schedule
 from fastbp.training.stopping import as_callbacks
 
-# Names of activations that differ in scikit-learn, with those of fastbp.
+# scikit-learn's names of activations that differ from fastbp's, with fastbp's names.
 SKLEARN_NAMES = {row.sklearn: name for name, row in ACTIVATIONS.items() if row.sklearn}
 ACTIVATION_NAMES = {*ACTIVATIONS, *SKLEARN_NAMES}
 PLAIN_RATES = {"constant", "invscaling", "adaptive", "plateau"}  # learning_rate without a schedule
@@ -111,7 +111,7 @@ class PerceptronParameters(BaseEstimator):  # type: ignore[misc]
             optimizer = UncorrectedAdam(rate, self.beta_1, self.beta_2, self.epsilon)
         else:
             kind = OPTIMIZERS[self.solver]
-            more = {field: getattr(self, name) for field, name in kind.in_estimators.items()}
+            more = {field: getattr(self, name) for field, name in kind.estimator_names.items()}
             optimizer = kind(rate, **more)
         if not (isinstance(self.learning_rate, str) and self.learning_rate in PLAIN_RATES):
             schedule = as_schedule(self.learning_rate)

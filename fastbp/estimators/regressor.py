@@ -148,21 +148,21 @@ class MLPRegressor(RegressorMixin, BasePerceptron):  # type: ignore[misc]
         return np.asarray(y)
 
     def _score_of(self, z: Array, held: Data) -> float:
-        """R^2, averaged over the outputs, as ``score`` has it; NaN for predictions that are not."""
+        """Return R^2 averaged over the outputs; NaN if a prediction is not finite."""
         predicted = np.exp(z) if self.loss == "poisson" else z
         if not np.isfinite(predicted.sum()):
             return float("nan")
         y = held.y.astype(np.float64)
         left, spread = _mean((y - predicted) ** 2, held), _mean((y - _mean(y, held)) ** 2, held)
         same = spread == 0
-        shares = np.where(same, left != 0, left / np.where(same, 1, spread))
-        return float(1.0 - shares.mean())
+        unexplained_fractions = np.where(same, left != 0, left / np.where(same, 1, spread))
+        return float(1.0 - unexplained_fractions.mean())
 
     @available_if(partial_fit_is_available)  # type: ignore[untyped-decorator]
     def partial_fit(
         self, X: Any, y: Any, sample_weight: Any = None, *, validation_data: Any = None
     ) -> "MLPRegressor":
-        """Go once through the given rows, from the weights and the optimizer's state as they are.
+        """Train for one epoch, starting from the current weights and optimizer state.
 
         Parameters
         ----------
@@ -170,9 +170,9 @@ class MLPRegressor(RegressorMixin, BasePerceptron):  # type: ignore[misc]
         y : array-like of shape (n_samples,) or (n_samples, n_outputs)
         sample_weight : array-like of shape (n_samples,), optional
         validation_data : tuple, optional
-            As for ``fit``. With ``early_stopping=True``, when its score has not become better for
-            more than ``n_iter_no_change`` calls, the best weights are restored, ``stopped_``
-            becomes True, and later calls learn nothing.
+            As for ``fit``. With ``early_stopping=True``, if its score has not improved for more
+            than ``n_iter_no_change`` calls, the best weights are restored, ``stopped_`` is set to
+            True, and later calls do not change the weights.
 
         Returns
         -------

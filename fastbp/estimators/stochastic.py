@@ -16,7 +16,7 @@ from fastbp.estimators.losses import validation_loss
 from fastbp.network.evaluation import row_count
 from fastbp.plan.buffers import Problem
 from fastbp.plan.problem import Batches, Data
-from fastbp.training.interruption import interrupts
+from fastbp.training.interruption import catch_interrupts
 from fastbp.training.stopping import stop_requested
 
 NOT_FINITE = (
@@ -84,19 +84,19 @@ class StochasticFit(PerceptronData):
         descent, total = epochs.descent, self.max_iter * epochs.per_epoch
         rows = epochs.steps.examples
         self.n_iter_, stopped = 0, False
-        with epochs, interrupts() as pressed:
+        with epochs, catch_interrupts() as interrupted:
             while self.n_iter_ < limit and not stopped:
-                # Training cannot end within so many epochs: too few can be without improvement.
-                certain = self.n_iter_no_change + 1 - self._no_improvement_count
-                count = int(max(1, min(epochs.ahead, limit - self.n_iter_, certain)))
+                # A lack of improvement cannot end training before this many more epochs.
+                epochs_before_stop = self.n_iter_no_change + 1 - self._no_improvement_count
+                count = int(max(1, min(epochs.ahead, limit - self.n_iter_, epochs_before_stop)))
                 rates = descent.rates(count, rows, self.t_, epochs.per_epoch, total)
-                losses, finite = epochs.take(count, rates, pressed)
+                losses, finite = epochs.take(count, rates, interrupted)
                 for loss in losses:
                     self._record_epoch(float(loss), rows)
                 descent.end_epochs(self.t_)
                 if not finite:
                     stopped = self._diverged()
-                elif pressed.is_set():
+                elif interrupted.is_set():
                     warnings.warn("Training interrupted by user.", stacklevel=4)
                     stopped = True
                 else:
@@ -215,7 +215,7 @@ class StochasticFit(PerceptronData):
         ------
         ValueError
             If a scorer of scikit-learn is undefined on these rows. A user's own function may be
-            undefined for an untrained network only.
+            undefined only for an untrained network, and is accepted.
         """
         if held is None or self.scoring in (None, "loss") or self.validation_scores_ is not None:
             return

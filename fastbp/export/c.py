@@ -9,7 +9,7 @@ from fastbp.data.preparation import Preparation
 from fastbp.export.c_source import Source
 from fastbp.export.forms import check_forms
 from fastbp.network import Network
-from fastbp.persistence import write_whole
+from fastbp.persistence import write_atomically
 
 
 def export_c(
@@ -69,4 +69,4 @@ def export_c(
         raise ValueError("the network has parameters that are not finite, which C cannot express")
     # All lines are made, and all texts checked, before the file is opened.
     lines = [line.encode("ascii") + b"\n" for line in Source(net, preparation, name).lines()]
-    write_whole(path, lambda file: file.writelines(lines))
+    write_atomically(path, lambda file: file.writelines(lines))

@@ -16,13 +16,13 @@ from fastbp.data.targets import Target
 from fastbp.export.forms import check_forms
 from fastbp.network import Network
 from fastbp.optional import require
-from fastbp.persistence import FORMAT, write_whole
+from fastbp.persistence import FORMAT, write_atomically
 from fastbp.version import __version__
 
 # Operator sets of late 2020; older ones lack softmax along an axis and logarithms of float64.
 OPSETS = {"": 13, "ai.onnx.ml": 2}
 IR_VERSION = 7
-# The limit of protocol buffers, less room for everything but the parameters.
+# The size limit of protocol buffers, minus a reserve for everything but the parameters.
 MAX_BYTES = (1 << 31) - (1 << 24)
 
 
@@ -68,7 +68,7 @@ def export_onnx(
         If the folder does not exist.
     ValueError
         If the preparation does not fit the network, the parameters have 2 GB or more, or an
-        activation or the loss has no form in ONNX, as the user's own have none.
+        activation or the loss has no form in ONNX, as is the case for user-defined ones.
     """
     check_forms("onnx", "ONNX", *net.layer_activations, net.loss_row)
     graph = _Graph(net.dtype)
@@ -91,19 +91,19 @@ def export_onnx(
     if preparation is not None:
         description["preparation"] = preparation.description()
     data = graph.model(description).SerializeToString(deterministic=True)
-    write_whole(path, lambda file: file.write(data))
+    write_atomically(path, lambda file: file.write(data))
 
 
 class _Graph:
     """A graph under construction: ``graph("Add", a, b)`` adds a node and returns its output's name.
 
-    ``wide`` is True for a float64 network, for which onnxruntime lacks some operators.
+    ``is_float64`` is True for a float64 network, for which onnxruntime lacks some operators.
     """
 
     def __init__(self, dtype: np.dtype[Any]) -> None:
         self.onnx = require("onnx")
         self.dtype = dtype
-        self.wide = dtype == np.float64
+        self.is_float64 = dtype == np.float64
         self.nodes: list[Any] = []
         self.constants: list[Any] = []
         self.inputs: list[Any] = []
@@ -190,14 +190,14 @@ def _columns(graph: _Graph, columns: Columns) -> str:
 def _one_hot(graph: _Graph, texts: str, values: tuple[str, ...]) -> str:
     """Add a column for each value, (N, len(values)); other texts give only zeros."""
     hot = graph("OneHotEncoder", texts, domain="ai.onnx.ml", cats_strings=values, zeros=1)
-    return graph.cast(hot, graph.dtype) if graph.wide else hot
+    return graph.cast(hot, graph.dtype) if graph.is_float64 else hot
 
 
 def _target(graph: _Graph, target: Target, outputs: str) -> None:
     """Add the outputs of prepared data and the operations of ``Target.decode``."""
     if target.classes is None:
-        wide = graph.cast(outputs, np.float64)
-        scaled = graph("Mul", wide, graph.constant(target.scales, np.float64))
+        is_float64 = graph.cast(outputs, np.float64)
+        scaled = graph("Mul", is_float64, graph.constant(target.scales, np.float64))
         graph("Add", scaled, graph.constant(target.means, np.float64))
         graph.output("values", np.float64, target.outputs)
         return

@@ -12,7 +12,7 @@ from fastbp.functional.arguments import output, rows_of
 
 
 def activate_in_place(z: Array, b: Array, activation: Activation) -> Array:
-    """Replace ``z`` (B, N) by f(z + b); return the argument of the activation's ``backward``."""
+    """Replace ``z`` (B, N) by f(z + b); return the array that ``backward`` needs."""
     if not activation.keeps_slope:
         activation.forward(z, b)
         return z

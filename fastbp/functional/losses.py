@@ -22,18 +22,18 @@ def _loss(
     out: Array | None,
     *numbers: float,
 ) -> Losses:
-    """Return a loss of the table and its gradient; ``numbers`` go to its kernel."""
+    """Return the loss ``name`` and its gradient; ``numbers`` are passed to the kernel."""
     loss = LOSSES[name]
     z = checks.floats("z", z, 2)
     check_columns("z", z)
     B, K = z.shape
     if B == 0:
         raise ValueError(f"z must have at least one row; its shape is {z.shape}")
-    if loss.of_labels is not None:
+    if loss.label_kernel is not None:
         target = checks.class_targets(y, B, K, z.dtype)
     else:
         target = checks.values(y, B, K, z.dtype, loss.low, loss.high)
-    kernel = loss.of_labels if target.ndim == 1 else loss.of_targets
+    kernel = loss.label_kernel if target.ndim == 1 else loss.target_kernel
     weights = checks.weights(sample_weight, B, z.dtype)
     row_weights = checks.row_weights(weights, B, z.dtype)
     result = output(out, z, z.shape)

@@ -29,8 +29,8 @@ Legend, for every array::
     z = x W + b (B, N)
     a = f(z) (B, N)   delta = dLoss/dz (B, N)               dW, db, dX: dLoss/dW, ...
 
-"Seed 000" to "seed 004" are the five source notes that this project implements, with their equation
-numbers; seed 000 writes everything transposed, features first.
+"Seed 000" to "seed 004" are the five source notes that this project implements, cited by equation
+number. Seed 000 writes all matrices transposed, features first.
 
 Kernels write into the arrays named as outputs, or in place where the docstring says so. They never
 check their input, print or allocate; callers check. They can be called from Python and from a
@@ -71,7 +71,7 @@ from fastbp.kernels.batches import (
     not_finite,
     record_outputs,
     row_weights,
-    slide,
+    set_row_address,
 )
 from fastbp.kernels.clock import (
     end_epoch,
@@ -267,6 +267,7 @@ __all__ = [
     "relu_to",
     "rmsprop",
     "row_weights",
+    "set_row_address",
     "sgd",
     "sgd_momentum",
     "sgd_nesterov",
@@ -278,7 +279,6 @@ __all__ = [
     "sigmoid_of",
     "sigmoid_to",
     "skip_draws",
-    "slide",
     "softmax",
     "softmax_backward",
     "softmax_cross_entropy",

@@ -53,7 +53,7 @@ def bias_relu(z: Matrix, b: Vector) -> None:
 
 @kernel
 def relu_backward(delta: Vector, a: Vector) -> None:
-    """``delta`` = 0 where the ReLU's output, or input, ``a`` is not above 0 (seed 001)."""
+    """``delta`` = 0 where ``a``, the ReLU's output or its input, is not above 0 (seed 001)."""
     delta, a = flat(delta), flat(a)
     for k in range(delta.shape[0]):
         delta[k] = delta[k] if a[k] > ZERO else ZERO
@@ -67,7 +67,7 @@ def relu(z: Vector) -> None:
         z[k] = ZERO if z[k] <= ZERO else z[k]
 
 
-# The next four write to ``out``, which must not overlap the other arrays.
+# The next four kernels write to ``out``, which must not overlap the other arrays.
 
 
 @kernel
@@ -80,7 +80,7 @@ def relu_to(z: Vector, out: Vector) -> None:
 
 @kernel
 def relu_backward_to(delta: Vector, a: Vector, out: Vector) -> None:
-    """``out`` = ``delta`` where the ReLU's output, or input, ``a`` is above 0, else 0."""
+    """``out`` = ``delta`` where ``a``, the ReLU's output or its input, is above 0, else 0."""
     delta, a, out = flat(delta), flat(a), flat(out)
     for k in range(delta.shape[0]):
         out[k] = delta[k] if a[k] > ZERO else ZERO
@@ -236,11 +236,13 @@ def multiply_slopes(delta: Vector, slopes: Vector) -> None:
         delta[k] *= slopes[k]
 
 
-# ---- An activation of the user's own
+# ---- User-defined activations
 
 
 @functools.cache
-def with_slopes(value: Callable[[Any], Any], derivative: Callable[[Any], Any], name: str) -> Kernel:
+def own_activation(
+    value: Callable[[Any], Any], derivative: Callable[[Any], Any], name: str
+) -> Kernel:
     """Make the kernel a = value(z + b), slopes = derivative(z + b) from two compiled functions."""
     own_value, own_derivative = inlined(value), inlined(derivative)
 
@@ -253,4 +255,4 @@ def with_slopes(value: Callable[[Any], Any], derivative: Callable[[Any], Any], n
                 z[i, j] = own_value(t)
 
     forward.__name__ = forward.__qualname__ = name
-    return Kernel(forward, stored=False, origin=(with_slopes, (value, derivative, name)))
+    return Kernel(forward, stored=False, origin=(own_activation, (value, derivative, name)))

@@ -12,27 +12,28 @@ from fastbp.compiler.declare import Labels, Matrix, Number, Numbers, Vector, Who
 from fastbp.kernels.memory import flat, prefetch
 from fastbp.kernels.scalar import ZERO
 
-# Bytes that are prefetched ahead of the row that is copied.
+# Prefetch distance: bytes ahead of the row that is being copied.
 PREFETCH_BYTES = 4096
 # Rows of at most this many numbers are not prefetched, because several share a cache line.
 SHORT = 3
 
 
 @part
-def brightness(X: Array, out: Array) -> Any:
+def input_scale(X: Array, out: Array) -> Any:
     """The scale from ``X`` to ``out``: 1/255 for numbers of one byte, else 1."""
     return out.dtype.type(1.0 / 255.0 if X.itemsize == 1 else 1.0)
 
 
 @kernel
 def gather(X: Matrix, order: Labels, start: Whole, out: Matrix) -> None:
-    """Copy the batch's rows of ``X`` (n, M) into ``out`` (B, M), in its precision.
+    """Copy the batch's rows of ``X`` (n, M) into ``out`` (B, M), converted to the dtype of ``out``.
 
-    One-byte numbers are brightnesses from 0 to 255 and are scaled to 0 to 1. Prefetching the next
-    rows lets several cache misses overlap: 9.6 us → 3.1 us for 200 rows of 64 out of 20,000.
+    One-byte numbers are pixel values from 0 to 255 and are scaled to the range 0 to 1. Prefetching
+    the next rows lets several cache misses overlap: 9.6 us → 3.1 us for 200 rows of 64 out of
+    20,000.
     """
     B, M = out.shape
-    unit = brightness(X, out)
+    unit = input_scale(X, out)
     line = LINE // X.itemsize
     ahead = PREFETCH_BYTES // (M * X.itemsize)
     for i in range(B):
@@ -49,7 +50,7 @@ def gather(X: Matrix, order: Labels, start: Whole, out: Matrix) -> None:
 @kernel
 def as_numbers(X: Matrix, out: Matrix) -> None:
     """Copy ``X`` (B, M) into ``out`` (B, M), converted as in ``gather``."""
-    unit = brightness(X, out)
+    unit = input_scale(X, out)
     for i in range(out.shape[0]):
         for j in range(out.shape[1]):
             out[i, j] = out.dtype.type(X[i, j]) * unit
@@ -105,8 +106,8 @@ def not_finite(a: Vector) -> bool:
 
 
 @kernel
-def slide(place: Labels, base: Whole, row: Whole, row_bytes: Whole) -> None:
-    """Set the address at ``place[0]`` to that of row ``row`` of the array at address ``base``."""
+def set_row_address(place: Labels, base: Whole, row: Whole, row_bytes: Whole) -> None:
+    """Set ``place[0]`` to the address of row ``row`` of the array at address ``base``."""
     place[0] = base + row * row_bytes
 
 

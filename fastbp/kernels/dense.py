@@ -116,7 +116,8 @@ def dense_backward(X: Matrix, W: Matrix, delta: Matrix, dW: Matrix, db: Vector, 
 
 # ---- Narrow layers
 
-# Scopes (see ``memory.load``): one for each array, or row of an array, in tens by kernel.
+# Alias scopes (see ``memory.load``): one per array or row of an array; the tens digit stands for
+# the kernel.
 _RELU_W, _RELU_B, _RELU_EVEN, _RELU_ODD = 1, 2, 3, 4
 _BACK_W, _BACK_A, _BACK_DELTA, _BACK_DB = 11, 12, 13, 14
 _BACK_FIRST, _BACK_SECOND, _BACK_THIRD = 15, 16, 17
@@ -134,7 +135,8 @@ def entry(a: Array, i: int, k: int) -> Any:
 def narrow_relu(X: Matrix, W: Matrix, b: Vector, out: Matrix) -> None:
     """``out`` (B, N) = max(0, X W + b), in one pass; ``X`` (B, M), M at most NARROW."""
     B, N = out.shape
-    # Offsets of the second and third row of W; with fewer rows, of an existing row, times x = 0.
+    # Offsets of the second and third row of W. A missing row is replaced by an existing one,
+    # multiplied by x = 0.
     second, third = min(1, W.shape[0] - 1) * N, min(2, W.shape[0] - 1) * N
     for i in range(0, B - 1, 2):
         x0, x1, x2 = X[i, 0], entry(X, i, 1), entry(X, i, 2)
@@ -204,7 +206,7 @@ def narrow_relu_backward(
 
     From ``z`` (K, B), the last layer's delta, ``W`` (N, K) and ``a`` (B, N), the ReLU's outputs:
     ``dW`` (N, K) += a^T z^T, ``delta`` (B, N) = z^T W^T where a > 0, else 0, and ``db`` (N,) +=
-    the sum of the rows of ``delta``. ``scratch`` (2 NARROW, N) is overwritten: W^T and dW^T.
+    the sum of the rows of ``delta``. ``scratch`` (2 NARROW, N) is overwritten with W^T and dW^T.
     """
     B, N = a.shape
     K = z.shape[0]

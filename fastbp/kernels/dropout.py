@@ -14,8 +14,8 @@ from fastbp.kernels.random import random_bits
 def dropout(a: Matrix, rate: Number, random: Bits, offset: Whole) -> None:
     """Set the fraction ``rate`` of ``a`` (B, N) to 0 and the rest to a / keep, in place.
 
-    keep = 1 - rate. Element (i, j) uses draw ``offset + i N + j`` after the counter, which
-    ``clock.end_step`` advances.
+    keep = 1 - rate. Element (i, j) uses draw number counter + ``offset + i N + j``;
+    ``clock.end_step`` advances the counter.
     """
     keep = a.dtype.type(1.0 - rate)
     limit = np.uint64((1.0 - rate) * 4294967296.0)
@@ -32,8 +32,8 @@ def dropout(a: Matrix, rate: Number, random: Bits, offset: Whole) -> None:
 def dropout_backward(delta: Matrix, a: Matrix, rate: Number, random: Bits, offset: Whole) -> None:
     """Backpropagate ``delta`` (B, N) through ``dropout``, in place.
 
-    ``a`` (B, N) is scaled back to the activation's output, from which f'(z) is computed next (where
-    it was dropped, delta is 0).
+    ``a`` (B, N) is scaled back to the activation's output, from which f'(z) is computed next.
+    Dropped outputs stay 0, but their delta is 0 anyway.
     """
     keep = a.dtype.type(1.0 - rate)
     limit = np.uint64((1.0 - rate) * 4294967296.0)
@@ -49,7 +49,7 @@ def dropout_backward(delta: Matrix, a: Matrix, rate: Number, random: Bits, offse
 
 @kernel
 def dropout_scale(a: Vector, rate: Number) -> None:
-    """Scale ``a`` as in ``dropout`` again, for a dW that is computed after the backward pass."""
+    """Divide ``a`` by keep again, for a dW that is computed after the backward pass."""
     keep = a.dtype.type(1.0 - rate)
     a = flat(a)
     for k in range(a.shape[0]):

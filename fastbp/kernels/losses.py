@@ -2,12 +2,12 @@
 
 The outputs, targets and deltas of the last layer are stored features first, (K, B), as in seed
 000. A batch has many rows and few classes: a loop over rows vectorises, a loop over three classes
-does not. This saves a third of the step of a 2-64-3 network. Each loss overwrites ``z`` (K, B) with
-delta = dLoss/dz and adds to ``found``:
+does not. Storing features first saves a third of the step time of a 2-64-3 network. Each loss
+overwrites ``z`` (K, B) with delta = dLoss/dz and adds to ``found``:
 
-    found[0]   the loss of the batch, sum_i w_i loss_i
-    found[1]   the score from which the metric is computed, sum_i w_i score_i; score_i is 1 for a
-               correctly classified row and 0 for others, or a regression's squared residuals
+    found[0]   the loss of the batch, sum_i w_i loss_i found[1]   the score from which the metric is
+    computed, sum_i w_i score_i; score_i is 1 for a correctly classified row and 0 for others; in
+    regression, the sum of squared residuals
 
 ``row_weights`` (B,) holds w_i: 1/B, or the row's weight divided by the sum of weights.
 """
@@ -33,7 +33,7 @@ from fastbp.compiler.declare import (
 from fastbp.kernels.memory import flat, vector
 from fastbp.kernels.scalar import HALF, ONE, ZERO, exp, log, sigmoid, softplus
 
-# Numbers of scratch memory: for each row of a batch; for each output of a user's own loss.
+# Length of the scratch memory: per row of a batch, and per output of a user's own loss.
 SCRATCH = 4
 OWN_SCRATCH = 3
 
@@ -282,12 +282,12 @@ def exp_of(z: Vector) -> None:
         z[k] = exp(z[k])
 
 
-# ---- Instead of a loss: from the gradient of the predictions, ``d`` (K, B), to that of z
+# ---- Used instead of a loss: dLoss/dz from the gradient of the predictions, ``d`` (K, B)
 
 
 @kernel
-def given_gradient(z: Matrix, d: Matrix, row_weights: Vector, found: Numbers) -> None:
-    """``z`` (K, B) = d, where z are the predictions."""
+def identity_link_backward(z: Matrix, d: Matrix, row_weights: Vector, found: Numbers) -> None:
+    """``z`` (K, B) = d, for the identity link, where z are the predictions."""
     K, B = z.shape
     for k in range(K):
         for i in range(B):
@@ -295,7 +295,7 @@ def given_gradient(z: Matrix, d: Matrix, row_weights: Vector, found: Numbers) ->
 
 
 @kernel
-def through_softmax(z: Matrix, d: Matrix, row_weights: Vector, found: Numbers) -> None:
+def softmax_link_backward(z: Matrix, d: Matrix, row_weights: Vector, found: Numbers) -> None:
     """``z`` (K, B) = p (d - <p, d>) by columns, p = softmax(z)  (seed 001; seed 000, eq. 13)."""
     K, B = z.shape
     for i in range(B):
@@ -313,7 +313,7 @@ def through_softmax(z: Matrix, d: Matrix, row_weights: Vector, found: Numbers) -
 
 
 @kernel
-def through_sigmoid(z: Matrix, d: Matrix, row_weights: Vector, found: Numbers) -> None:
+def sigmoid_link_backward(z: Matrix, d: Matrix, row_weights: Vector, found: Numbers) -> None:
     """``z`` (K, B) = d p (1 - p), p = sigmoid(z)  (seed 002)."""
     K, B = z.shape
     for k in range(K):
@@ -323,7 +323,7 @@ def through_sigmoid(z: Matrix, d: Matrix, row_weights: Vector, found: Numbers) -
 
 
 @kernel
-def through_exp(z: Matrix, d: Matrix, row_weights: Vector, found: Numbers) -> None:
+def exp_link_backward(z: Matrix, d: Matrix, row_weights: Vector, found: Numbers) -> None:
     """``z`` (K, B) = d e^z."""
     K, B = z.shape
     for k in range(K):
@@ -331,11 +331,11 @@ def through_exp(z: Matrix, d: Matrix, row_weights: Vector, found: Numbers) -> No
             z[k, i] = d[k, i] * exp(z[k, i])
 
 
-# ---- A loss of the user's own
+# ---- User-defined losses
 
 
 @functools.cache
-def of_rows(row_loss: Callable[[Any, Any, Any], Any], name: str) -> Kernel:
+def own_loss(row_loss: Callable[[Any, Any, Any], Any], name: str) -> Kernel:
     """Make a loss from a compiled function of one row.
 
     ``row_loss(outputs, target, gradient)`` takes vectors (K,), returns the row's loss and writes
@@ -364,4 +364,4 @@ def of_rows(row_loss: Callable[[Any, Any, Any], Any], name: str) -> Kernel:
         found[1] += total
 
     loss.__name__ = loss.__qualname__ = name
-    return Kernel(loss, stored=False, origin=(of_rows, (row_loss, name)))
+    return Kernel(loss, stored=False, origin=(own_loss, (row_loss, name)))

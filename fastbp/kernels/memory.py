@@ -14,8 +14,8 @@ __all__ = ["LINE", "Array", "flat", "load", "matrix", "prefetch", "store", "vect
 def vector(buffer: Array, start: int, size: int) -> Array:
     """View ``size`` elements of a C-ordered array from element ``start``.
 
-    In compiled code a slice would count references, and a reshape would call C: 31 ns → 2 ns. The
-    view must not outlive its buffer.
+    In compiled code a slice would update a reference count, and a reshape would call a C function:
+    31 ns → 2 ns. The view must not outlive its buffer.
     """
     return buffer.reshape(-1)[start : start + size]
 
@@ -42,7 +42,7 @@ def load(a: Array, i: int, scope: int) -> Any:
     """Read element ``i`` of a C-ordered array.
 
     ``scope`` is a constant. Scopes with the same tens digit belong to one kernel, which never
-    accesses an element in two of them.
+    accesses the same element through two scopes.
     """
     return a.reshape(-1)[i]
 

@@ -68,11 +68,11 @@ def add_square_sum(grads: Vector, found: Numbers) -> None:
 
 @kernel
 def stop_if_not_finite(found: Table, totals: Numbers) -> bool:
-    """Add up the threads' sums; True, which stops training, if loss or norm is not finite.
+    """Add up the threads' sums; return True, which stops training, if loss or norm is not finite.
 
     ``found`` (threads, 8): loss, score, squared gradient. ``totals`` (4,) receives their sums and
-    the norm of the gradient. If the threads have not added up their gradients yet, it is the norm
-    of the threads' concatenated gradients.
+    the norm of the gradient. If the threads' gradients have not been added up yet, this is the norm
+    of all of them concatenated.
     """
     loss = score = square = 0.0
     for rank in range(found.shape[0]):
@@ -228,13 +228,13 @@ def adagrad(params: Vector, grads: Vector, total: Vector, rate: Number, hyper: N
         params[k] -= step * g / (T(math.sqrt(s)) + epsilon)
 
 
-# ---- An optimizer of the user's own
+# ---- User-defined optimizers
 
 OWN_STATES = 3  # largest number of state buffers
 
 
 @functools.cache
-def of_function(update: Callable[..., Any], states: int, name: str) -> Kernel:
+def own_optimizer(update: Callable[..., Any], states: int, name: str) -> Kernel:
     """Make an optimizer from a compiled function ``update(params, grads, state_1, ..., rate)``.
 
     ``states`` is from 0 to OWN_STATES. The rate has the dtype of the parameters.
@@ -265,4 +265,4 @@ def of_function(update: Callable[..., Any], states: int, name: str) -> Kernel:
 
     function = (with_none, with_one, with_two, with_three)[states]
     function.__name__ = function.__qualname__ = name
-    return Kernel(function, stored=False, origin=(of_function, (update, states, name)))
+    return Kernel(function, stored=False, origin=(own_optimizer, (update, states, name)))

@@ -20,8 +20,8 @@ def arrive(gate: Array) -> int:
 
 
 @instruction
-def look(gate: Array, i: int) -> int:
-    """Read ``gate[i]`` from memory, where other threads write it."""
+def read_gate(gate: Array, i: int) -> int:
+    """Read ``gate[i]`` from memory, because other threads write to it."""
     return int(gate[i])
 
 
@@ -48,8 +48,8 @@ def barrier(gate: Labels, size: Whole) -> bool:
     """Wait until all ``size`` threads have arrived; True if they must leave instead."""
     target = (arrive(gate) // size + 1) * size
     tries = 0
-    while look(gate, 0) < target:
-        if look(gate, 8) != 0:
+    while read_gate(gate, 0) < target:
+        if read_gate(gate, 8) != 0:
             return True
         tries += 1
         if tries > SPINS:

@@ -1,4 +1,4 @@
-"""Networks: their structure, what is computed from them, and how they are checked."""
+"""Networks: structure, inference, gradients, and the gradient check."""
 
 from fastbp.network.arguments import DTYPES
 from fastbp.network.finite_differences import gradient_check

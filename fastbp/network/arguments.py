@@ -8,7 +8,7 @@ import numpy as np
 from fastbp import checks
 from fastbp.checks import choose
 from fastbp.choices.activations import ACTIVATIONS, Activation
-from fastbp.choices.losses import FREE_OUTPUTS, LOSSES, Loss
+from fastbp.choices.losses import LOSSES, OUTPUT_ACTIVATION_LOSSES, Loss
 from fastbp.own import OwnActivation, OwnLoss
 
 DTYPES = ("float32", "float64")
@@ -36,7 +36,7 @@ def float_dtype(dtype: Any) -> np.dtype[Any]:
 
 
 def loss_row(loss: Any) -> Loss:
-    """Return the row of a loss, given by name or as the user's own."""
+    """Return the row of a loss, given by name or as an ``OwnLoss``."""
     if isinstance(loss, OwnLoss):
         return loss.row
     row: Loss = _table_row("loss", loss, LOSSES)
@@ -61,16 +61,16 @@ def last_activation(given: Any, loss: Loss) -> Activation | None:
     if given in (None, "identity"):
         return None
     row = activation_row("out_activation", given)
-    if not loss.free_output:
+    if not loss.allows_output_activation:
         raise ValueError(
-            f"out_activation={given!r} can be used with {', '.join(FREE_OUTPUTS)}, not with "
-            f"{loss.name}, which determines the activation of the last layer"
+            f"out_activation={given!r} can be used with {', '.join(OUTPUT_ACTIVATION_LOSSES)}, not "
+            f"with {loss.name}, which determines the activation of the last layer"
         )
     return row
 
 
 def activation_row(kind: str, given: Any) -> Activation:
-    """Return the row of an activation, given by name or as the user's own."""
+    """Return the row of an activation, given by name or as an ``OwnActivation``."""
     if isinstance(given, OwnActivation):
         return given.row
     row: Activation = _table_row(kind, given, ACTIVATIONS)

@@ -24,7 +24,7 @@ def evaluate(
         y, weights = y[rows], None if weights is None else weights[rows]
     if math.isnan(loss):  # all weights are 0
         return loss, loss
-    return loss, metric_of(net.metric, score, spread(y, weights))
+    return loss, metric_of(net.metric, score, total_variance(y, weights))
 
 
 def loss_and_score(
@@ -54,7 +54,7 @@ def loss_and_score(
 
 
 def metric_of(metric: str, score: float, variance: float) -> float:
-    """Return the metric for the mean score of the kernels; ``variance`` is ``spread(y)``."""
+    """Return the metric for the mean score of the kernels; ``variance`` is the total variance."""
     if metric == "accuracy":
         return min(float(score), 1.0)
     if metric == "loss":
@@ -68,14 +68,14 @@ def row_count(X: Array | Sparse) -> int:
 
 
 def rows_of(X: Array | Sparse, part: slice | Array) -> Array | Sparse:
-    """Return some rows; of sparse examples a slice, without copying their values."""
+    """Return the rows ``part``; for sparse X it must be a slice, and the values are not copied."""
     if isinstance(X, Sparse):
         first, stop, _ = part.indices(row_count(X))  # type: ignore[union-attr]
         return X._replace(starts=X.starts[first : stop + 1])
     return X[part]
 
 
-def spread(y: Array, weights: Array | None) -> float:
+def total_variance(y: Array, weights: Array | None) -> float:
     """Return the weighted mean of ``y``'s squared distances from its mean; 0 for class indices."""
     if y.ndim == 1:
         return 0.0

@@ -12,7 +12,7 @@ from fastbp.plan.gradient import NO_UPDATE, Gradients
 from fastbp.plan.problem import Batches, Data, Layout, Objective
 from fastbp.plan.steps import Steps, random_key
 
-# Larger examples are not copied into a plan that is kept: their plan is made for one call.
+# Examples of more bytes are not copied into a plan that is kept; they get a plan for one call.
 MAX_COPIED_BYTES = 1 << 20
 
 
@@ -24,7 +24,7 @@ class BatchGradients:
         self.plans = Gradients(layout)
         self._objectives: dict[bool, Objective] = {}
 
-    def of_loss(
+    def loss_and_gradient(
         self,
         params: Array,
         X: Array,
@@ -53,10 +53,10 @@ class BatchGradients:
         self.plans.put_back(key, plan)
         return loss if finite else float("nan"), gradient
 
-    def of_outputs(
+    def output_gradient(
         self, params: Array, X: Array, d: Array, loss_row: Loss, *, inputs: bool, logits: bool
     ) -> tuple[Array, Array | None, bool]:
-        """Return the gradient (P,) for d = dLoss/doutputs, dX if wanted, and whether it is finite.
+        """Return the gradient (P,) for d = dLoss/doutputs, dX or None, and whether all is finite.
 
         With ``logits``, d is dLoss/dz of the last layer.
         """
@@ -72,10 +72,12 @@ class BatchGradients:
         return gradient, dX, finite
 
     def _given_gradient(self, loss_row: Loss, logits: bool) -> Objective:
-        """Return an objective whose delta follows from a given gradient, in place of targets."""
+        """Return an objective that takes the gradient of the predictions in place of targets."""
         objective = self._objectives.get(logits)
         if objective is None:
-            kernel: Any = losses.given_gradient if logits else loss_row.pull_back
-            row = loss_row._replace(of_labels=None, of_targets=kernel, numbers=(), scratch=False)
+            kernel: Any = losses.identity_link_backward if logits else loss_row.link_backward
+            row = loss_row._replace(
+                label_kernel=None, target_kernel=kernel, numbers=(), scratch=False
+            )
             objective = self._objectives[logits] = Objective(row)
         return objective

@@ -93,7 +93,7 @@ class Network(Structure):
         dropout: float | Sequence[float] = 0.0,
         label_smoothing: float = 0.0,
     ) -> Objective:
-        """Return the loss with its penalties, which are checked, for a plan."""
+        """Check the penalties; return the loss with its penalties for a plan."""
         hidden = len(self.sizes) - 2
         rates = [dropout] * hidden if np.ndim(dropout) == 0 else list(dropout)  # type: ignore[arg-type]
         if len(rates) != hidden:
@@ -116,27 +116,27 @@ class Network(Structure):
         )
 
     @property
-    def _rows_together(self) -> int:
+    def _block_rows(self) -> int:
         """Rows of a block, whose outputs fit into the cache."""
         row_bytes: int = self.layout.outputs * self.dtype.itemsize
         return max(16, BLOCK_BYTES // row_bytes)
 
     def infer_checked(self, X: Array | Sparse, link: Any) -> Array:
-        """Compute the outputs for ``X`` (n, M), which is checked except that it is finite.
+        """Compute the outputs for ``X`` (n, M), which was checked for all but finite numbers.
 
         ``link`` is the kernel that maps z to predictions; if it is None, return z.
         """
         n = row_count(X)
         if n <= FEW_ROWS and n and not isinstance(X, Sparse):
-            few = self._inference.few(self.params, X, link)
-            if few is None:
+            few_rows = self._inference.few_rows(self.params, X, link)
+            if few_rows is None:
                 self.inputs(X)  # raises for a number that is not finite
             else:
-                return few
+                return few_rows
         out = np.empty((n, self.sizes[-1]), self.dtype)
         if n == 0:
             return out
-        rows = self._rows_together
+        rows = self._block_rows
         work = float(n) * self.layout.params
         threads = min(own_processors(), n // rows) if work >= MIN_THREADED_WORK else 1
         if threads <= 1:
@@ -154,12 +154,12 @@ class Network(Structure):
         return out
 
     def expect_inference(self, n: int, link: Any) -> None:
-        """Compile the kernels of ``infer_checked`` for ``n`` dense rows with the next plan."""
+        """Note that ``n`` dense rows will be inferred; the next plan compiles the kernels."""
         if n > FEW_ROWS:
-            self._inference.expect(self.params, min(n, self._rows_together), self.dtype, link)
+            self._inference.expect(self.params, min(n, self._block_rows), self.dtype, link)
 
-    def _table(self, X: Any) -> Array:
-        """Convert ``X`` for kernels, without the check for finite numbers."""
+    def _kernel_inputs(self, X: Any) -> Array:
+        """Convert ``X`` for kernels; check for finite numbers only in a conversion."""
         ready = type(X) is np.ndarray and X.dtype is self.dtype and X.ndim == 2 and X.flags.carray
         ready = ready and X.shape[1] == self.sizes[0] and not self.learned_bytes
         return X if ready else self.inputs(X)
@@ -174,7 +174,7 @@ class Network(Structure):
         ValueError, TypeError
             If ``X`` has the wrong shape or contains anything but finite numbers.
         """
-        return self.infer_checked(self._table(X), self.loss_row.link)
+        return self.infer_checked(self._kernel_inputs(X), self.loss_row.link)
 
     def predict(self, X: Any) -> Array:
         """Predict for ``X`` (n, M): class indices (n,), or values (n, K).
@@ -183,8 +183,8 @@ class Network(Structure):
         """
         if self.loss_row.output == "values":
             return self.forward(X)
-        z = self.infer_checked(self._table(X), None)
-        checks.decidable(z)
+        z = self.infer_checked(self._kernel_inputs(X), None)
+        checks.check_decidable(z)
         predicted = z.argmax(axis=1) if self.loss == "softmax_cross_entropy" else z > 0
         return predicted.astype(np.int64)
 
@@ -258,7 +258,7 @@ class Network(Structure):
             raise ValueError(f"X has no rows; its shape is {X.shape}")
         weights = checks.weights(sample_weight, len(X), self.dtype)
         objective = self.objective(l1, l2, dropout, label_smoothing)
-        return self._gradients.of_loss(self.params, X, y, weights, objective, seed)
+        return self._gradients.loss_and_gradient(self.params, X, y, weights, objective, seed)
 
     def backward(
         self, X: Any, d_outputs: Any, *, inputs: bool = False, logits: bool = False
@@ -298,14 +298,14 @@ class Network(Structure):
         -----
         Seed 000, eq. 13 and 15 to 20. The forward pass is computed again.
         """
-        X = self._table(X)
+        X = self._kernel_inputs(X)
         if X.dtype != self.dtype:
             unit = 1.0 / 255.0 if X.itemsize == 1 else 1.0
             X = (X * unit).astype(self.dtype)
         if len(X) == 0:
             raise ValueError(f"X has no rows; its shape is {X.shape}")
         d = checks.alike("d_outputs", d_outputs, X, (len(X), self.sizes[-1]))
-        gradient, dX, finite = self._gradients.of_outputs(
+        gradient, dX, finite = self._gradients.output_gradient(
             self.params, X, d, self.loss_row, inputs=inputs, logits=logits
         )
         if not finite:

@@ -13,7 +13,7 @@ from fastbp.plan.problem import Batches, Data
 from fastbp.plan.processors import MAX_THREADS
 from fastbp.plan.steps import Steps
 
-# Number of batches of the random data of a printed plan.
+# Number of batches in the random data for a printed plan.
 BATCHES = 4
 
 
@@ -38,7 +38,7 @@ def step_plan(
     net, random = given.copy(), np.random.default_rng(0)
     rows, K = BATCHES * batch_size, net.sizes[-1]
     X = random.uniform(0.0, 1.0, (rows, net.sizes[0])).astype(net.dtype)
-    if net.loss_row.of_labels is not None:
+    if net.loss_row.label_kernel is not None:
         y: Array = random.integers(0, K, rows)
     else:
         y = random.uniform(0.0, 1.0, (rows, K)).astype(net.dtype)

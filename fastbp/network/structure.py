@@ -12,7 +12,7 @@ from fastbp.choices.activations import ACTIVATIONS, Activation
 from fastbp.choices.losses import Loss
 from fastbp.network import arguments
 from fastbp.network.views import Views
-from fastbp.own import OwnActivation, OwnLoss, fill_in
+from fastbp.own import OwnActivation, OwnLoss, resolve_names
 from fastbp.plan.problem import Layout
 
 # Attributes that are set once; another value would not fit the parameters.
@@ -61,10 +61,10 @@ class Structure:
         """Create the attributes of a subclass that are not saved or pickled."""
 
     def _draw_weights(self, random: np.random.Generator) -> None:
-        """Draw the initial weights: after He if the activation rectifies, else after Glorot."""
+        """Draw the initial weights: He's method if the activation rectifies, else Glorot's."""
         rows = [*self.layout.activations, self.layout.out_activation]
         for W, row in zip(self.weights, rows, strict=True):
-            if row is not None and row.rectifies:
+            if row is not None and row.uses_he_init:
                 W[:] = random.normal(0.0, np.sqrt(2.0 / W.shape[0]), W.shape)
             else:
                 bound = np.sqrt(6.0 / sum(W.shape))
@@ -326,7 +326,7 @@ class Structure:
         tensors, description = persistence.read_tensors(path)
         preparation = description.pop("preparation", None)
         learned_bytes = description.pop("learned_bytes", False) is True
-        fill_in(description, own, path)
+        resolve_names(description, own, path)
         try:
             net = cls(**description)
             net.load_state_dict(tensors)

@@ -45,7 +45,8 @@ class Views(list[Array]):
             checks.alike(f"{self.name}[{i}]", array, self[i], self[i].shape)
             for i, array in zip(numbers, arrays, strict=True)
         ]
-        # All are checked before the first is copied, and one may be a view of another.
+        # All values are checked and copied before the first is written: one may be a view of
+        # another array.
         for i, array in zip(numbers, [array.copy() for array in checked], strict=True):
             self[i][...] = array
 

@@ -1,7 +1,7 @@
 """Lowering of backpropagation for a block of rows, as seeds 000 and 003 derive it.
 
-After the forward pass, the loss overwrites the last layer's z with its delta. From it, the deltas
-and gradients of all layers are computed, layer by layer downwards.
+After the forward pass, the loss overwrites the last layer's z with its delta. The deltas and
+gradients of all layers are computed from it, from the last layer to the first.
 """
 
 from fastbp.choices.activations import Activation
@@ -19,7 +19,7 @@ class BlockLowering(ForwardLowering):
     def loss(self) -> None:
         """Overwrite z with its delta; add up loss and score (seed 000, eq. 14; seeds 002, 003)."""
         loss, objective, last = self.objective.loss, self.objective, self.last
-        kernel = loss.of_labels if self.problem.labels else loss.of_targets
+        kernel = loss.label_kernel if self.problem.labels else loss.target_kernel
         assert kernel is not None
         arguments: list[Operand | float] = [self.z, self.y, self.row_weights]
         arguments += [getattr(objective, name) for name in loss.numbers]
@@ -42,7 +42,7 @@ class BlockLowering(ForwardLowering):
             self.plan.add(activation.backward, delta, saved, layer=layer)
 
     def backward(self) -> None:
-        """Gradients, layer by layer downwards (seed 000, eq. 15 to 20; delta includes 1/B).
+        """Gradients, from the last layer to the first (seed 000, eq. 15 to 20; delta includes 1/B).
 
         dW = a^T delta, db = the sum of delta's rows, and the delta of the layer below is
         (delta W^T) * f'(z). Eq. 19 has DZ2 where DZ1 is correct.
@@ -62,10 +62,10 @@ class BlockLowering(ForwardLowering):
             layer -= 1
 
     def set_last_delta(self) -> None:
-        """Use z^T as the last layer's delta or, where its products are unsafe, a copy of it."""
+        """Use z^T as the last layer's delta, or a copy where products with z^T are unsafe."""
         M, K = self.layout.sizes[-2:]
         if not choice.allows_two_transposes(self.layout, self.count * M * K):
-            self.last_delta = self.layer_rows(self.shared.outputs, self.last)  # no longer needed
+            self.last_delta = self.layer_rows(self.shared.outputs, self.last)  # reuses their memory
             copy = products.transpose, self.z, self.last_delta
             self.plan.add(*copy, layer=self.last, formula="delta, rows first")
 

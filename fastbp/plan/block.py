@@ -4,7 +4,7 @@ from fastbp.compiler.native import PLAIN, TRANSPOSED
 from fastbp.kernels import batches, dense, products
 from fastbp.plan import choice
 from fastbp.plan.buffers import ThreadBuffers
-from fastbp.plan.operand import Operand, Place, Transposed
+from fastbp.plan.operand import DescriptionOf, Operand, Transposed
 from fastbp.plan.plan import Plan
 
 
@@ -20,7 +20,7 @@ def add_product(
 ) -> None:
     """Add ``out`` = left right, or ``out`` += left right with ``accumulate``.
 
-    ``formula`` is what the product computes, in the words of the derivation.
+    ``formula`` is what the product computes, in the notation of the derivation.
     """
     form_left, form_right = PLAIN, PLAIN
     if isinstance(left, Transposed):
@@ -42,12 +42,12 @@ def add_product(
     )
 
 
-def add_slide(plan: Plan, thread: ThreadBuffers, x: Operand) -> None:
-    """Set ``x``, a view of rows of X, to the rows of the batch at the start of each step."""
+def add_row_address(plan: Plan, thread: ThreadBuffers, x: Operand) -> None:
+    """At the start of each step, set ``x``, a view of rows of X, to the rows of the batch."""
     problem, progress = thread.problem, thread.progress
     if problem.batch_size < progress.examples:
         row_bytes = problem.layout.sizes[0] * x.itemsize
-        plan.add(batches.slide, Place(x), x.address, progress.row, row_bytes)
+        plan.add(batches.set_row_address, DescriptionOf(x), x.address, progress.row, row_bytes)
 
 
 class Block:
@@ -63,7 +63,8 @@ class Block:
     first, count : int
         The block's first row in the batch, and its number of rows.
     is_first : bool
-        Whether this is the thread's first block, which sets the gradients; later blocks add.
+        Whether this is the thread's first block, which sets the gradients; later blocks add to
+        them.
     factor : Operand or float
         The scale of a row's loss, apart from the row's weight.
     """
@@ -106,7 +107,7 @@ class Block:
         return order.part(self.first, order.shape[0] - self.first)
 
     def layer_rows(self, buffer: Operand, layer: int) -> Operand:
-        """The part (count, N) of a buffer of all layers' outputs for a layer and this block."""
+        """A layer's outputs (count, N) of this block, a part of the buffer of all layers."""
         N = self.layout.sizes[layer + 1]
         start = self.layout.output_starts[layer] * self.B + self.first * N
         return buffer.part(start, self.count, N)
@@ -140,10 +141,10 @@ class Block:
     def allows_transpose(self, layer: int) -> bool:
         """Whether the shape of W allows products with W^T."""
         M, N = self.layout.sizes[layer : layer + 2]
-        return self.problem.choices.transposes and choice.transposes(M, N)
+        return self.problem.choices.uses_transpose and choice.uses_transpose(M, N)
 
     def uses_transpose(self, layer: int) -> bool:
-        """Whether a W is computed as the transpose of W^T a^T."""
+        """Whether the product ``a W`` is computed as the transpose of W^T a^T."""
         N = self.layout.sizes[layer + 1]
         return self.allows_transpose(layer) and choice.product_by_transpose(self.count, N)
 

@@ -20,7 +20,7 @@ FOUND = 8
 
 
 def portion(count: int, rank: int, size: int) -> tuple[int, int]:
-    """Start and length of part ``rank`` if ``count`` are divided into ``size`` parts."""
+    """Start and length of part ``rank`` if ``count`` items are divided into ``size`` parts."""
     first = count * rank // size
     return first, count * (rank + 1) // size - first
 
@@ -159,7 +159,7 @@ class Progress:
         self.hyper = new("hyper", 6)
         self.rate = new("rate", 1)
         self.totals = new("totals", 4)
-        self.weight = new("weight", 2)  # of the batch; the loss's scale divided by it
+        self.weight = new("weight", 2)  # weight of the batch, and the loss's scale divided by it
         self.means = memory.new("means", (MEANS, 2), np.float64)
         self.row, self.begin = self.clock.part(clock.ROW), self.clock.part(clock.BEGIN)
         self.examples = n
@@ -199,10 +199,10 @@ class ThreadBuffers:
         self.found = shared.found.part(rank * FOUND, FOUND, name="found")
         narrow = 2 * dense.NARROW * max(layout.sizes[1:]) if choices.narrow else 0
         self.narrow = shared.memory.new("narrow", (narrow,), layout.dtype)
-        transposed = P if choices.transposes else 0
+        transposed = P if choices.uses_transpose else 0
         self.transposed = shared.memory.new("W^T", (transposed,), layout.dtype)
         self.divided = [
-            choice.divides(layout, layer, problem.threads, sparse=problem.is_sparse)
+            choice.divides_gradient(layout, layer, problem.threads, sparse=problem.is_sparse)
             and not interpreted()  # NumPy allows no view that extends past its array
             for layer in range(layout.layers)
         ]

@@ -1,8 +1,8 @@
 """Choice of kernels for products, and of fused kernels, by shape, precision and processor.
 
 Every choice between the kernels of a plan is in this file, with the measurement behind it. The
-exception is ``NARROW`` in ``kernels.dense``, for which kernels are unrolled: the most inputs or
-outputs of a layer whose products are loops instead of BLAS.
+exception is ``NARROW`` in ``kernels.dense``, the largest number of inputs or outputs of a layer
+whose products are loops instead of BLAS, because kernels are unrolled for it.
 """
 
 from typing import NamedTuple
@@ -23,7 +23,7 @@ FEW_ROWS = 3
 SMALL_PRODUCT = 1_000_000
 # In smaller blocks, the work that is done once per block outweighs the gain.
 MIN_BLOCK_ROWS = 40
-# First layers of fewer inputs gain nothing from tiles.
+# A first layer with fewer inputs gains nothing from tiles.
 MIN_TILED_INPUTS = 48
 # From this many weights on, threads divide dW by the rows of W: one more barrier takes less time
 # than adding up one dW per thread.
@@ -35,17 +35,17 @@ class Choices(NamedTuple):
 
     block: int  # rows that a thread sends through the layers at a time
     narrow: bool  # whether layers of few inputs or outputs use the kernels for them
-    transposes: bool  # whether W^T is computed for layers of few outputs
+    uses_transpose: bool  # whether W^T is computed for layers of few outputs
     tiles: bool  # whether the first layer's products are computed in tiles
 
 
 def for_training(layout: Layout, rows: int, *, sparse: bool) -> Choices:
     """Choose the kernels for steps of ``rows`` rows."""
-    small = native.small_products()
+    small = native.has_small_product_kernels()
     return Choices(
         block=_block(layout, rows, small),
         narrow=not sparse and has_narrow_layers(layout),
-        transposes=small and not sparse,
+        uses_transpose=small and not sparse,
         tiles=not (small or sparse) and _tiles(layout),
     )
 
@@ -80,7 +80,7 @@ def enough_for_a_tile(rows: int) -> bool:
     return rows >= TILE
 
 
-def transposes(M: int, N: int) -> bool:
+def uses_transpose(M: int, N: int) -> bool:
     """Whether products with a layer's W (M, N) use W^T."""
     return M >= TRANSPOSED_ROW and N <= TRANSPOSED_COLUMNS
 
@@ -89,10 +89,10 @@ def allows_two_transposes(layout: Layout, multiplications: int) -> bool:
     """Whether OpenBLAS may compute a product of two transposed matrices.
 
     Its AVX-512 kernels for small float32 products of this form (0.3.33 and 0.3.34) are not
-    thread-safe: while two threads call them, they write wrong results, and also write outside the
-    output array.
+    thread-safe: if two threads call them at the same time, they write wrong results and write
+    outside the output array.
     """
-    small = native.small_products() and multiplications <= SMALL_PRODUCT
+    small = native.has_small_product_kernels() and multiplications <= SMALL_PRODUCT
     return not (small and layout.dtype.name == "float32")
 
 
@@ -101,7 +101,7 @@ def product_by_transpose(rows: int, N: int) -> bool:
     return rows * N <= TRANSPOSED_PRODUCT
 
 
-def divides(layout: Layout, layer: int, threads: int, *, sparse: bool) -> bool:
+def divides_gradient(layout: Layout, layer: int, threads: int, *, sparse: bool) -> bool:
     """Whether threads divide one layer's dW by the rows of W, rather than by the batch's rows."""
     large = layout.sizes[layer] * layout.sizes[layer + 1] >= LARGE_MATRIX
     # The first layer's gradient from sparse rows is added up like those of small layers.

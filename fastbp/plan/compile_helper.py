@@ -36,7 +36,7 @@ _expected: list[Entry] = []
 
 
 @contextlib.contextmanager
-def started() -> Iterator[None]:
+def running_helper() -> Iterator[None]:
     """Run a helper in the context if the cache is empty and there is a second processor."""
     place = cache.folder()
     can_fork = sys.platform == "linux" and allowed_processors() > 1
@@ -54,18 +54,18 @@ def started() -> Iterator[None]:
 
 
 def expect(entries: Sequence[Entry]) -> None:
-    """Compile entries that are needed later together with those of the next plan."""
+    """Note entries needed later; the next plan's compilation includes them."""
     _expected.extend(entries)
 
 
 def compile_together(entries: Sequence[Entry]) -> None:
-    """Compile the given and the expected entries that the cache can store and lacks."""
+    """Compile those given and expected entries that the cache could store but does not have."""
     wanted = [*entries, *_expected]
     if not wanted:
         return
     _expected.clear()
     missing = [each for each in dict.fromkeys(wanted) if _is_missing(each)]
-    # The longest first, so that no process waits long for the other in the end.
+    # The slowest first, so that neither process waits long for the other at the end.
     missing.sort(key=_work, reverse=True)
     if _helpers:
         _helpers[0].compile_with(missing)
@@ -106,14 +106,14 @@ class Helper:
     Parameters
     ----------
     claims : Path
-        An empty folder; a file in it claims the entry of this name.
+        An empty folder; a file in it claims the entry of the same name.
     """
 
     def __init__(self, claims: Path) -> None:
         self.claims, self._lock = claims, threading.Lock()
         reading, writing = os.pipe()
         with warnings.catch_warnings():
-            # Python warns of a fork while there are threads, but those of OpenBLAS allow it.
+            # Python warns when a process with threads forks, but OpenBLAS's threads allow it.
             warnings.simplefilter("ignore", DeprecationWarning)
             self.process = os.fork()
         if self.process == 0:
@@ -141,7 +141,7 @@ class Helper:
                 else:
                     others.append(each)
             if others:
-                with operation.notified():
+                with operation.notify_listeners():
                     self._wait_for(others)
 
     def _send(self, entries: Sequence[Entry]) -> bool:

@@ -13,10 +13,10 @@ from fastbp.compiler import native
 from fastbp.compiler.declare import interpreted
 from fastbp.kernels import clock, threads
 from fastbp.plan.operand import Operand
-from fastbp.plan.plan import Operation, once
+from fastbp.plan.plan import Operation, list_runner
 from fastbp.plan.steps import Steps
 
-# The least number of steps, and the default duration, of a measurement.
+# Minimum number of steps of a measurement, and its default duration in seconds.
 MIN_STEPS, SECONDS = 50, 0.5
 FORMULA_WIDTH = 30  # characters of the longest formula
 BAR_WIDTH = 12  # characters of the longest bar
@@ -258,7 +258,7 @@ def _shapes(arrays: list[Operand]) -> str:
 
 
 def _bytes(operation: Operation, arrays: list[Operand]) -> int:
-    """Return the bytes that an operation reads and writes; in gathered arrays the batch's rows."""
+    """Return the bytes that an operation reads and writes; of X, only the batch's rows count."""
     if operation.kernel.function.__module__.endswith(".batches"):
         return 2 * arrays[-1].nbytes if arrays else 0
     return sum(each.nbytes for each in arrays)
@@ -278,7 +278,7 @@ def _formula(kernel: Any, arrays: list[Operand]) -> str:
 
 def _measured(steps: Steps, seconds: float) -> tuple[list[float], float]:
     """Measure the microseconds of every operation of a step, and of the whole step."""
-    native.one_thread()
+    native.set_one_thread()
     plan, counts = steps.plans[0], steps.clock
     operations = plan.lists["step"]
     clock_times = Operand.new("times", (len(operations) + 2,), np.int64)
@@ -289,7 +289,7 @@ def _measured(steps: Steps, seconds: float) -> tuple[list[float], float]:
     for k in (0, 1):  # twice: the difference is the time of reading the clock
         plan.add(threads.note_time, clock_times, len(operations) + k)
     plan.finish()
-    timed, whole, times = once(plan, "timed"), once(plan, "step"), clock_times.array()
+    timed, whole, times = list_runner(plan, "timed"), list_runner(plan, "step"), clock_times.array()
     batches = max(1, int(counts[clock.ROWS]) // steps.rows)
 
     def step(number: int, run: Any) -> None:
@@ -320,7 +320,7 @@ def _call_seconds(steps: Steps) -> float:
     plan = steps.plans[0]
     plan.begin("empty")
     plan.finish()
-    run_empty = once(plan, "empty")
+    run_empty = list_runner(plan, "empty")
     best = 1.0
     for _ in range(200):
         start = time.perf_counter()

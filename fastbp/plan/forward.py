@@ -3,7 +3,7 @@
 from fastbp.choices.activations import Activation
 from fastbp.kernels import batches, dense, products, sparse
 from fastbp.kernels.dropout import dropout
-from fastbp.plan.block import Block, add_product, add_slide
+from fastbp.plan.block import Block, add_product, add_row_address
 from fastbp.plan.operand import Operand
 
 
@@ -14,7 +14,7 @@ class ForwardLowering(Block):
         """Copy the block's rows: examples, targets and weights."""
         shared, begin = self.shared, self.progress.begin
         if self.problem.in_place:
-            add_slide(self.plan, self.thread, self.x)
+            add_row_address(self.plan, self.thread, self.x)
         elif not self.problem.is_sparse:
             self.plan.add(batches.gather, shared.X, self.order, begin, self.x)
         gather = batches.gather_labels if self.problem.labels else batches.gather_targets
@@ -106,7 +106,7 @@ class ForwardLowering(Block):
             self.plan.add(activation.forward, z, b, layer=layer)
 
     def drop(self, layer: int, out: Operand) -> None:
-        """Drop some of a layer's outputs (Srivastava and others 2014)."""
+        """Drop some of a layer's outputs (Srivastava et al. 2014)."""
         rate = self.dropout_rate(layer)
         if rate > 0.0:
             state, offset = self.progress.random, self.first_draw(layer)

@@ -9,7 +9,7 @@ from fastbp.compiler import native
 from fastbp.plan import choice
 from fastbp.plan.buffers import Problem, Progress, Shared, ThreadBuffers
 from fastbp.plan.lowering import lower_gradient
-from fastbp.plan.plan import once
+from fastbp.plan.plan import list_runner
 from fastbp.plan.problem import Batches, Data, Layout, Objective, Rule
 
 # A rule without an update.
@@ -31,7 +31,7 @@ class GradientPlan:
     weighted : bool
         Whether rows have weights.
     inputs : bool
-        Whether the gradient of the rows is computed, too.
+        Whether the gradient with respect to the rows, dX, is computed too.
 
     Attributes
     ----------
@@ -73,7 +73,7 @@ class GradientPlan:
         progress = Progress(shared.memory, NO_UPDATE, np.uint64(0), rows, 1, rows)
         buffers = ThreadBuffers(problem, shared, progress, 0)
         plan, dX = lower_gradient(buffers, inputs=inputs)
-        self._run = once(plan, "gradient")
+        self._run = list_runner(plan, "gradient")
         self.random = progress.random.array()
         self.gradient = shared.grads.array()[: params.size]
         self.dX = None if dX is None else dX.array()
@@ -81,7 +81,7 @@ class GradientPlan:
 
     def run(self) -> bool:
         """Compute the results; return False if the loss or the gradient is not finite."""
-        native.one_thread()
+        native.set_one_thread()
         return not self._run()
 
 

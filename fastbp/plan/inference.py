@@ -14,7 +14,7 @@ from fastbp.compiler.native import PLAIN
 from fastbp.kernels import batches, dense, products, sparse
 from fastbp.plan import choice, compile_helper
 from fastbp.plan.operand import Operand
-from fastbp.plan.plan import Plan, once
+from fastbp.plan.plan import Plan, list_runner
 from fastbp.plan.problem import Layout, Objective, Sparse
 
 
@@ -141,7 +141,7 @@ class Inference:
                     self.layout, params, X, out[begin : min(begin + block, last)], begin, link
                 )
             return True
-        native.one_thread()
+        native.set_one_thread()
         for begin in range(first, last, block):
             stop = min(begin + block, last)
             if not self._block(params, X[begin:stop], out[begin:stop], link):
@@ -149,11 +149,11 @@ class Inference:
         return True
 
     def expect(self, params: Array, count: int, dtype: Any, link: Any) -> None:
-        """Compile the entries that ``count`` rows need together with those of the next plan."""
+        """Note the entries that ``count`` rows need; the next plan's compilation includes them."""
         rows = _Rows(self.layout, params, count, np.dtype(dtype), link)
-        compile_helper.expect(rows.plan.lacking)
+        compile_helper.expect(rows.plan.missing_entries)
 
-    def few(self, params: Array, X: Array, link: Any) -> Array | None:
+    def few_rows(self, params: Array, X: Array, link: Any) -> Array | None:
         """Return the outputs (B, K) of up to FEW_ROWS rows; None if a number is not finite.
 
         Fast for services, which predict row by row: 2 us for a row of 64-100-10.
@@ -210,7 +210,7 @@ class _Rows:
     def run(self) -> Callable[[], int]:
         """Run the plan; 1 if a number in ``X`` is not finite."""
         self.plan.finish()
-        return once(self.plan, "rows")
+        return list_runner(self.plan, "rows")
 
     def serves(self, count: int) -> bool:
         """Whether the plan has memory for ``count`` rows."""
@@ -239,7 +239,7 @@ def _sparse_rows(
 ) -> None:
     """Fill ``out`` for rows of ``X`` from ``begin`` on."""
     layout.check(params)
-    native.one_thread()
+    native.set_one_thread()
     operands = tuple(
         Operand.of(name, array)
         for name, array in zip(("values", "columns", "starts"), X, strict=True)
@@ -248,7 +248,7 @@ def _sparse_rows(
     output = Operand.of("out", out)
     plan = InferenceLowering(layout, params, operands, None, output, link, order).lower()
     plan.finish()
-    once(plan, "rows")()
+    list_runner(plan, "rows")()
 
 
 class LossOfOutputs:
@@ -300,9 +300,11 @@ class _Loss:
         numbers = (getattr(objective, name) for name in loss.numbers)
         plan = Plan()
         plan.begin("loss")
-        plan.add(loss.of_labels if self.labels else loss.of_targets, *operands, *numbers, *more)
+        plan.add(
+            loss.label_kernel if self.labels else loss.target_kernel, *operands, *numbers, *more
+        )
         plan.finish()
-        self.run = once(plan, "loss")
+        self.run = list_runner(plan, "loss")
         self.z, self.targets, self.weights = (operand.array() for operand in operands)
         self.found = found.array()
 

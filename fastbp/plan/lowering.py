@@ -9,7 +9,7 @@ batch; the threads synchronise before one reads what another has written.
 from fastbp.kernels import batches, clock, optimizers, products, random, threads
 from fastbp.plan import run
 from fastbp.plan.backpropagation import BlockLowering
-from fastbp.plan.block import add_product, add_slide
+from fastbp.plan.block import add_product, add_row_address
 from fastbp.plan.buffers import ThreadBuffers, portion
 from fastbp.plan.operand import Operand
 from fastbp.plan.plan import Plan
@@ -50,7 +50,7 @@ def lower_gradient(thread: ThreadBuffers, *, inputs: bool) -> tuple[Plan, Operan
 
 
 def _begin_epoch(plan: Plan, thread: ThreadBuffers) -> None:
-    """Shuffle the order of the rows, in one thread for all of them."""
+    """Shuffle the order of the rows; one thread does it for all threads."""
     plan.phase = "epoch"
     if thread.rank == 0:
         plan.add(random.shuffle, thread.shared.order, thread.progress.random)
@@ -74,7 +74,9 @@ class StepLowering:
         self.layout, self.rule = self.problem.layout, self.problem.rule
         self.objective = self.problem.objective
         # Whether the threads' gradients are added up before their norm is computed.
-        self.sums_first = self.problem.threads > 1 and (self.rule.clip > 0.0 or any(thread.divided))
+        self.sums_before_norm = self.problem.threads > 1 and (
+            self.rule.clip > 0.0 or any(thread.divided)
+        )
         # Of the whole batch: the sum of the rows' weights, and the loss's scale divided by it.
         self.weight: Operand | float = float(B)
         self.factor: Operand | float = self.objective.scale / B
@@ -102,7 +104,7 @@ class StepLowering:
             block.loss()
             self.plan.phase = "backward"
             block.backward()
-        if self.sums_first:
+        if self.sums_before_norm:
             self.barrier()  # all deltas are computed
             self.add_up()
         self.penalties()
@@ -172,7 +174,7 @@ class StepLowering:
             return [(0, self.layout.params)]
         return [(start, size) for *_, start, size in self.pieces() if size > 0]
 
-    def summed(self, start: int, size: int) -> Operand:
+    def total_gradient(self, start: int, size: int) -> Operand:
         """A piece of the gradient of all rows, which is added up in the first thread's buffer."""
         return self.shared.grads.part(start, size, name="grads")
 
@@ -186,7 +188,9 @@ class StepLowering:
             if size > 0:
                 for rank in range(1, self.problem.threads):
                     other = self.shared.grads.part(rank * self.shared.grads_row + start, size)
-                    self.plan.add(products.add, other, self.summed(start, size), layer=layer)
+                    self.plan.add(
+                        products.add, other, self.total_gradient(start, size), layer=layer
+                    )
 
     def divided_gradient(self, layer: int, first: int, count: int) -> None:
         """Compute rows ``first`` to ``first + count`` of a large dW from the whole batch."""
@@ -201,7 +205,7 @@ class StepLowering:
             columns = self.shared.outputs.part(start + first, self.B, M)
         elif self.problem.in_place:
             columns = self.shared.X.part(first, self.B, M, name="x")
-            add_slide(self.plan, self.thread, columns)
+            add_row_address(self.plan, self.thread, columns)
         else:
             columns = self.shared.x.part(first, self.B, M)
         formula = "dW = a^T delta"
@@ -212,10 +216,10 @@ class StepLowering:
     @property
     def own_gradient(self) -> Operand:
         """The buffer (P,) of the gradient that this thread adds penalties to."""
-        return self.shared.grads if self.sums_first else self.thread.grads
+        return self.shared.grads if self.sums_before_norm else self.thread.grads
 
     def penalties(self) -> None:
-        """Add the gradients of L1 and L2 to those of this thread's parameters (seed 004)."""
+        """Add the gradients of the L1 and L2 penalties of this thread's parameters (seed 004)."""
         if self.objective.penalties is None:
             return
         is_last = self.thread.rank == self.problem.threads - 1
@@ -247,7 +251,7 @@ class StepLowering:
     def stop_if_not_finite(self) -> None:
         """Stop before the update if the loss or the gradient's norm is not finite."""
         whole = [(0, self.layout.params)]
-        for start, size in self.updated_ranges() if self.sums_first else whole:
+        for start, size in self.updated_ranges() if self.sums_before_norm else whole:
             part = self.own_gradient.part(start, size, name="grads")
             self.plan.add(optimizers.add_square_sum, part, self.thread.found)
         self.barrier()  # all gradients are computed
@@ -257,12 +261,12 @@ class StepLowering:
         """Update this thread's parameters by the optimizer."""
         if self.rule.powers:
             self.plan.add(optimizers.advance_powers, self.progress.hyper)
-        if self.problem.threads > 1 and not self.sums_first:
+        if self.problem.threads > 1 and not self.sums_before_norm:
             self.add_up()
         if self.rule.kernel is None:
             return
         for start, size in self.updated_ranges():
-            grads = self.summed(start, size)
+            grads = self.total_gradient(start, size)
             if self.rule.clip > 0.0:
                 norm = self.progress.totals.part(3)
                 self.plan.add(optimizers.clip_by_norm, grads, norm, self.rule.clip)

@@ -8,7 +8,7 @@ import numpy as np
 from fastbp.arrays import LINE, Array, aligned
 
 BLOCK_BYTES = 1 << 14
-# Names of dtypes: NumPy builds the string at every access.
+# Names of dtypes, cached because NumPy builds the string at every access.
 _names: dict[Any, str] = {}
 
 
@@ -130,7 +130,7 @@ class Memory:
         return Operand(name, self._block, address, shape, dtype, kind.itemsize)
 
 
-class Place:
+class DescriptionOf:
     """A kernel argument that refers to an operand's entry in the plan; ``slide`` changes it."""
 
     __slots__ = ("operand",)
@@ -139,4 +139,4 @@ class Place:
         self.operand = operand
 
 
-Argument = Operand | Place | int | float
+Argument = Operand | DescriptionOf | int | float

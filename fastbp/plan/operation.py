@@ -96,22 +96,22 @@ def _load(kernel: Kernel, dtypes: tuple[str, ...]) -> int:
 
 
 def _compile(kernel: Kernel, dtypes: tuple[str, ...], symbol: str) -> bytes:
-    with notified():
+    with notify_listeners():
         from fastbp.compiler import compiling  # imports Numba
 
         return compiling.object_code(kernel, dtypes, symbol)
 
 
 @contextlib.contextmanager
-def notified() -> Iterator[None]:
+def notify_listeners() -> Iterator[None]:
     """Notify the listeners of a compilation inside the context."""
-    notified, start = list(listeners), time.perf_counter()
-    for listener in notified:
+    notify_listeners, start = list(listeners), time.perf_counter()
+    for listener in notify_listeners:
         listener.begin()
     try:
         yield
     finally:
-        for listener in notified:
+        for listener in notify_listeners:
             listener.end(time.perf_counter() - start)
 
 

@@ -10,7 +10,7 @@ import numpy as np
 from fastbp.arrays import Array
 from fastbp.compiler.declare import Kernel, Kind, interpreted
 from fastbp.plan import compile_helper, operation, run
-from fastbp.plan.operand import Argument, Operand, Place
+from fastbp.plan.operand import Argument, DescriptionOf, Operand
 from fastbp.plan.operation import Entry
 
 DESCRIPTION = 4  # words that describe an array: its address, size, rows and columns
@@ -36,8 +36,8 @@ class _Words:
     def __init__(self) -> None:
         self.chunks: list[Array] = []
         self.starts: list[int] = []
-        self.used = CHUNK  # words of the last chunk
-        self.new: list[int] = []  # the last of them, which are not written yet
+        self.used = CHUNK  # number of words used in the last chunk
+        self.new: list[int] = []  # the words added last, not yet written to the chunk
 
     def add(self, words: tuple[int, ...]) -> int:
         """Add words; return the address of the first."""
@@ -81,14 +81,15 @@ class Plan:
     def __init__(self, loop: Any = run.run_once) -> None:
         self._lists: dict[str, list[Any]] = {}  # tuples of the fields of ``Operation``
         self._list: list[Any] = []
-        self.phase = ""  # of the operations that are added
+        self.phase = ""  # phase of the operations that ``add`` appends
         self._tables: dict[str, list[int]] = {}
         self._table: list[int] = []
         self._memory = _Words()
         self._described: dict[Operand, int] = {}  # addresses of descriptions
         self._constants: dict[tuple[Kind, Any], int] = {}
         self._shared: dict[str, tuple[str, int]] = {}
-        # Operations whose entries are not loaded yet: the table and the place in it.
+        # For each operation whose entry is not loaded yet: its table, its position there, and the
+        # entry.
         self._lacking: list[tuple[list[int], int, Entry]] = []
         self._compiled = not interpreted()
         self._loop: Entry = loop, tuple(kind.dtype or "float64" for kind in loop.kinds)
@@ -139,7 +140,7 @@ class Plan:
                     words[k] = argument.address
                 else:
                     words[k] = self._described.get(argument) or self._describe(argument)
-            elif type(argument) is Place:
+            elif type(argument) is DescriptionOf:
                 words[k] = self._place(argument)
                 dtypes.append("int64")
             elif ndim == 0:
@@ -176,7 +177,7 @@ class Plan:
         address = self._described[operand] = self._memory.add(words)
         return address
 
-    def _place(self, place: Place) -> int:
+    def _place(self, place: DescriptionOf) -> int:
         """Add a description of an operand's description; return its address."""
         target = self._described.get(place.operand) or self._describe(place.operand)
         return self._memory.add((target, DESCRIPTION, DESCRIPTION, 1))
@@ -191,7 +192,7 @@ class Plan:
         """Compile or load the missing entries, and make the table of all lists."""
         if not self._compiled:
             return
-        compile_helper.compile_together(self.lacking)
+        compile_helper.compile_together(self.missing_entries)
         for table, k, (kernel, dtypes) in self._lacking:
             table[k] = operation.entry(kernel, dtypes)
         self._lacking.clear()
@@ -207,7 +208,7 @@ class Plan:
             self.starts[name] = (self.starts[whole][0], count)
 
     @property
-    def lacking(self) -> list[Entry]:
+    def missing_entries(self) -> list[Entry]:
         """The entries that are not loaded yet."""
         loop = [] if self._loop[1] in self._loop[0].entries else [self._loop]
         return list(dict.fromkeys([*loop, *(entry for *_, entry in self._lacking)]))
@@ -267,7 +268,7 @@ def _runner(kernel: Kernel, dtypes: tuple[str, ...]) -> Any:
     return operation.function(kernel, dtypes)
 
 
-def once(plan: Plan, name: str) -> Callable[[], int]:
+def list_runner(plan: Plan, name: str) -> Callable[[], int]:
     """Return a function that runs a list; it returns 1 if an operation stopped the run."""
     if interpreted():
         return functools.partial(plan.interpret, name)

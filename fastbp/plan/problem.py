@@ -69,7 +69,7 @@ class Layout(NamedTuple):
         return self.bias_starts[layer], self.sizes[layer + 1]
 
     def check(self, params: Array, *, writes: bool = False) -> None:
-        """Raise ValueError if compiled code cannot read, or with ``writes`` write, ``params``."""
+        """Raise ValueError if compiled code cannot read (with ``writes``: write) ``params``."""
         if not isinstance(params, np.ndarray) or params.shape != (self.params,):
             shape = getattr(params, "shape", type(params).__name__)
             raise ValueError(f"net.params must have the shape ({self.params},); it is {shape}")
@@ -109,7 +109,7 @@ class Sparse(NamedTuple):
 class Data(NamedTuple):
     """The examples to learn from."""
 
-    X: Array | Sparse  # (n, M) of any real dtype; one-byte numbers are brightnesses from 0 to 255
+    X: Array | Sparse  # (n, M) of any real dtype; one-byte numbers are pixel values from 0 to 255
     y: Array  # (n,) int64 class indices, or (n, K) probabilities or values of the network's dtype
     weights: Array | None = None  # (n,) sample weights; None: all 1
 

@@ -4,7 +4,8 @@ import itertools
 import os
 import threading
 
-# OpenBLAS has memory for a few more calling threads than this, and aborts the process beyond.
+# OpenBLAS has memory for a few more calling threads than this, and aborts the process if there are
+# more.
 MAX_THREADS = 256
 # Multiplications of a step, about 60 us, below which waiting costs more time than threads save.
 THREADED_WORK = 3e6
@@ -45,8 +46,8 @@ def suitable_threads(
 ) -> int:
     """Choose the number of threads for steps of ``rows`` rows in a network of ``sizes``.
 
-    Numbers of 8 bytes (``itemsize``) take twice the time of 4 bytes. Threads do not pay for a call
-    of few steps; ``steps_per_call`` None means many.
+    Numbers of 8 bytes (``itemsize``) take twice the time of 4 bytes. Threads do not pay off in a
+    call of few steps; ``steps_per_call`` None means many.
     """
     weights = float(sum(M * N for M, N in itertools.pairwise(sizes)))
     work = 3.0 * rows * (weights + ELEMENTWISE_WORK * float(sum(sizes))) * itemsize / 4

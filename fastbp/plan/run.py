@@ -26,7 +26,7 @@ def walk(first: int, count: int) -> bool:
 
 @loop
 def run_once(first: Whole, count: Whole) -> bool:
-    """Call a list of operations; True if one of them stopped."""
+    """Call a list of operations; True if one of them stopped the run."""
     return walk(first, count)
 
 

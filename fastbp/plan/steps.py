@@ -56,7 +56,7 @@ class Steps:
         seed: int | None = 0,
         record: Array | None = None,
     ) -> None:
-        native.one_thread()
+        native.set_one_thread()
         layout, rule, batches = problem.layout, problem.rule, problem.batches
         self._writes = rule.kernel is not None
         layout.check(params, writes=self._writes)
@@ -131,7 +131,7 @@ class Steps:
         """Continue at ``row`` of the epoch, with Adam's ``powers`` beta1^t and beta2^t."""
         for progress in self._progress:
             progress.counts[clock.ROW] = row
-            _begin(progress.counts)
+            _set_next_batch(progress.counts)
             progress.numbers[4:] = powers
 
     def snapshot(self) -> dict[str, Array]:
@@ -180,7 +180,7 @@ class Steps:
         for progress in self._progress:
             progress.random.array()[:] = arrays["random"]
             progress.counts[: clock.ROWS + 1] = arrays["counts"]
-            _begin(progress.counts)
+            _set_next_batch(progress.counts)
             progress.sums.array()[:] = arrays["sums"]
             progress.numbers[4:] = arrays["powers"]
 
@@ -224,7 +224,7 @@ class Steps:
             raise
 
 
-def _begin(counts: Array) -> None:
+def _set_next_batch(counts: Array) -> None:
     """Compute the position of the next batch in the orders of rows."""
     epoch = counts[clock.ROWS] * (counts[clock.EPOCHS] % counts[clock.ORDERS])
     counts[clock.BEGIN] = epoch + counts[clock.ROW]

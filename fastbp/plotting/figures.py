@@ -10,7 +10,7 @@ from fastbp import checks
 from fastbp.arrays import Array
 from fastbp.checks import unknown
 from fastbp.optional import require
-from fastbp.persistence import write_whole
+from fastbp.persistence import write_atomically
 
 Target = str | PathLike[str] | IO[bytes]
 
@@ -25,8 +25,8 @@ DATES: dict[str, dict[str, None]] = {
 SETTINGS: Any = {"svg.hashsalt": "fastbp", "svg.image_inline": True}
 # Names are shortened to this many letters.
 LONGEST_NAME = 28
-# Maximum length of a title.
-LETTERS_AN_INCH = 9
+# Maximum number of letters in a line of a title, per inch of the figure's width.
+LETTERS_PER_INCH = 9
 # Matplotlib cannot draw an axis of larger numbers, whose squares overflow.
 LARGEST = 1e150
 
@@ -62,7 +62,7 @@ def new_figure(width: float, height: float, title: str = "", layout: Any = "cons
     figure = figure_class(figsize=(width, height), layout=layout)
     canvas_class(figure)
     if title:
-        lines = [short(line, int(width * LETTERS_AN_INCH)) for line in title.splitlines()]
+        lines = [short(line, int(width * LETTERS_PER_INCH)) for line in title.splitlines()]
         figure.suptitle("\n".join(lines))
     return figure
 
@@ -78,7 +78,7 @@ def write_figure(figure: Any, target: Target) -> None:
             figure.savefig(file, format=kind, dpi=120, metadata=DATES[kind])
 
     if isinstance(target, str | PathLike):
-        write_whole(target, write)
+        write_atomically(target, write)
     else:
         write(target)
 
@@ -113,7 +113,7 @@ def drawable(name: str, values: Any) -> Array:
     return array
 
 
-def ends(values: Array) -> tuple[float, float]:
+def axis_limits(values: Array) -> tuple[float, float]:
     """Return the limits of an axis for ``values``, with a margin."""
     low, high = float(values.min()), float(values.max())
     margin = 0.05 * (high - low)

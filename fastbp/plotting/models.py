@@ -10,9 +10,9 @@ from fastbp import checks
 from fastbp.arrays import Array
 from fastbp.plotting.figures import (
     Target,
+    axis_limits,
     counted,
     drawable,
-    ends,
     format_of,
     new_figure,
     short,
@@ -22,13 +22,13 @@ from fastbp.plotting.figures import (
 # Grid points along each side: finer than the markers.
 GRID = 200
 # More points would hide the regions.
-MOST_POINTS = 1000
-# A shape and a hatch for each class; more of them nobody would tell apart. Hatches are of lines:
-# dots make an SVG ten times as large.
+MAX_POINTS = 1000
+# A shape and a hatch for each class; more would be hard to tell apart. Hatches consist of lines,
+# because dots make an SVG ten times as large.
 SHAPES = "os^DvPX*<>"
 HATCHES = ("", "////", "----", "\\\\\\\\", "||||", "xxxx", "++++", "//", "\\\\", "||")
-MOST_IMAGES = 64
-# Images with a larger ratio of length to width are drawn compressed.
+MAX_IMAGES = 64
+# Images whose sides differ by more than this factor are drawn compressed.
 LONGEST_SIDE = 4.0
 
 
@@ -72,10 +72,10 @@ def decision_regions(
     format_of(path)
     K = len(class_names)
     X, y = _checked_examples(X, y, K, feature_names)
-    spans = ends(X[:, 0]), ends(X[:, 1])
+    spans = axis_limits(X[:, 0]), axis_limits(X[:, 1])
     given = len(X)
-    if given > MOST_POINTS:
-        rows = np.random.default_rng(0).choice(given, MOST_POINTS, replace=False)
+    if given > MAX_POINTS:
+        rows = np.random.default_rng(0).choice(given, MAX_POINTS, replace=False)
         X, y = X[rows], y[rows]
     regions, decided = _decide(decide, spans, X, K)
     figure = new_figure(7.6, 5.2, title)
@@ -131,7 +131,7 @@ def _decide(
 
 
 def _fills(classes: int) -> Array:
-    """Return (K, 4) pale colours of different lightness, which differ in grey, too."""
+    """Return pale colours (K, 4) whose lightness differs, also when printed in grey."""
     from matplotlib import colormaps
 
     colours = colormaps["cividis"](np.linspace(1.0, 0.25, classes))
@@ -184,7 +184,7 @@ def _draw_examples(axes: Any, X: Array, y: Array, wrong: Array) -> None:
 
 
 def _legend(figure: Any, class_names: Sequence[str]) -> None:
-    """Draw the legend right of the axes: fill, hatch, marker and name of each class."""
+    """Draw the legend to the right of the axes: fill, hatch, marker and name of each class."""
     from matplotlib.lines import Line2D
     from matplotlib.patches import Patch
 
@@ -226,7 +226,7 @@ def weight_images(path: Target, W: Any, image_shape: tuple[int, int], *, title: 
     """
     format_of(path)
     images = _checked_images(W, image_shape)  # (N, rows, columns)
-    shown = images[:MOST_IMAGES]
+    shown = images[:MAX_IMAGES]
     ratio = min(max(images.shape[1] / images.shape[2], 1 / LONGEST_SIDE), LONGEST_SIDE)
     columns = min(len(shown), math.ceil(math.sqrt(len(shown) * ratio)))
     rows = math.ceil(len(shown) / columns)
@@ -272,7 +272,7 @@ def _draw_tiles(axes: Any, images: Array, columns: int) -> Any:
     for k, image in enumerate(images):
         row, column = divmod(k, columns)
         left, right, top, bottom = column + 0.04, column + 0.96, row + 0.04, row + 0.96
-        # Grey keeps its order in print, which colours from blue to red do not.
+        # Shades of grey keep their order in print; colours from blue to red do not.
         drawn = axes.imshow(
             image,
             cmap="gray",

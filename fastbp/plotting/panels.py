@@ -6,13 +6,14 @@ from typing import Any
 import numpy as np
 
 from fastbp.arrays import Array
-from fastbp.plotting.figures import drawable, ends, short
+from fastbp.plotting.figures import axis_limits, drawable, short
 
 # Up to this many classes, the counts fit into the cells of a confusion matrix.
 LEGIBLE_CLASSES = 24
 # Maximum length of class names beside a matrix, and of all of them together below it.
 SHORT_NAME, LETTERS_ABREAST = 3, 45
-# Maximum length of names; with more classes than this, they are shorter and smaller.
+# Names have at most ROOMY_NAME letters for up to ROOMY_CLASSES classes. For more classes they have
+# at most CROWDED_NAME letters, in the type size CROWDED_TYPE.
 ROOMY_CLASSES, ROOMY_NAME = 12, 20
 CROWDED_NAME, CROWDED_TYPE = 12, 7.0
 # More points than this are drawn as cells, darker the more points they contain.
@@ -39,11 +40,11 @@ def checked_matrix(matrix: Any, names: Sequence[str] | None) -> tuple[Array, lis
 
 
 def draw_matrix(axes: Any, matrix: Array, names: Sequence[str]) -> None:
-    """Draw counts (K, K); a cell is darker the larger its fraction of its row."""
+    """Draw counts (K, K); the larger a cell's fraction of its row, the darker the cell."""
     K, total = len(matrix), int(matrix.sum())
-    share = matrix / np.maximum(matrix.sum(axis=1, keepdims=True), 1)
+    row_fractions = matrix / np.maximum(matrix.sum(axis=1, keepdims=True), 1)
     # The square root makes single mistakes visible.
-    shade = np.sqrt(share)
+    shade = np.sqrt(row_fractions)
     axes.imshow(shade, cmap="Blues", vmin=0.0, vmax=1.3)
     if K <= LEGIBLE_CLASSES:
         size = min(10.0, 130.0 / K)
@@ -106,11 +107,11 @@ def score(true: Array, predicted: Array) -> list[str]:
 def draw_predictions(
     figure: Any, axes: Any, true: Array, predicted: Array, *, scale: bool = True
 ) -> None:
-    """Draw predicted over true values (n,), with the diagonal on which they are equal.
+    """Draw predicted against true values (n,), with the diagonal on which they are equal.
 
     With ``scale`` false, cells are drawn without a colour scale.
     """
-    low, high = ends(np.concatenate([true, predicted]))
+    low, high = axis_limits(np.concatenate([true, predicted]))
     if len(true) > MANY_POINTS:
         cells = _draw_cells(axes, true, predicted, (low, high))
         if scale:

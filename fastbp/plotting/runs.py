@@ -37,7 +37,7 @@ __all__ = [
 ]
 
 METRIC_LABELS = {"accuracy": "accuracy", "r2": "R²"}
-# The right end of the axes as a fraction of the figure, by the number of columns.
+# The edges of the axes as fractions of the figure, by the number of columns.
 MARGINS = {
     1: {"left": 0.12, "right": 0.97, "bottom": 0.1, "top": 0.92},
     2: {"left": 0.07, "right": 0.99, "bottom": 0.1, "top": 0.88},
@@ -141,7 +141,7 @@ def training_picture(
         draw_matrix(figure.add_subplot(grid[:, 1]), matrix, names)
     if pairs is not None:
         columns = math.ceil(shown / 2)
-        _draw_outputs(figure, grid[:, 1], pairs, shown, columns, whose="Held out")
+        _draw_outputs(figure, grid[:, 1], pairs, shown, columns, rows_label="Held out")
     write_figure(figure, path)
 
 
@@ -205,7 +205,7 @@ def _draw_outputs(
     shown: int,
     columns: int,
     name: str | Sequence[str] = "",
-    whose: str = "",
+    rows_label: str = "",
 ) -> None:
     """Draw a panel for each of the first outputs of ``pairs`` (n, K) into the cells of a grid."""
     K = pairs[0].shape[1]
@@ -217,7 +217,7 @@ def _draw_outputs(
         of = short(name if isinstance(name, str) else name[k])
         axes.set_xlabel(f"true {of}".rstrip())
         axes.set_ylabel(f"predicted {of}".rstrip())
-        heading = ", ".join(filter(None, [whose, f"output {k}" if K > 1 else ""]))
+        heading = ", ".join(filter(None, [rows_label, f"output {k}" if K > 1 else ""]))
         lines = [heading, *score(true, predicted)] if heading else score(true, predicted)
         axes.set_title("\n".join(lines), fontsize=10 if K == 1 else 9)
 

@@ -1,7 +1,7 @@
 """Losses: functions that return (loss, delta).
 
-The loss is sum_i w_i loss_i; delta (B, K) is its derivative by z (B, K). ``row_weights`` (B,) are
-the w_i; None means 1/B each. Targets are (B, K).
+The loss is sum_i w_i loss_i; delta (B, K) is its derivative with respect to z (B, K).
+``row_weights`` (B,) are the w_i; None means 1/B each. Targets are (B, K).
 """
 
 from collections.abc import Callable
@@ -107,7 +107,7 @@ def huber(
 ) -> tuple[float, Array]:
     """loss_i = sum_k r^2 / 2 where |r| <= d, else d |r| - d^2 / 2;  r = z_ik - t_ik, d transition.
 
-    delta_ik = w_i r, r held between -d and d.
+    delta_ik = w_i r, with r clipped to [-d, d].
     """
     w = _column(z, row_weights)
     d = transition

@@ -89,7 +89,7 @@ def adam(
 def adam_uncorrected(
     w: Array, g: Array, first: Array, second: Array, lr: float, settings: AdamSettings, t: int
 ) -> tuple[Array, Array, Array]:
-    """Return the same with the denominator (sqrt(v) + epsilon) / sqrt(1 - beta2^t)."""
+    """Return ``adam`` with the denominator (sqrt(v) + epsilon) / sqrt(1 - beta2^t)."""
     epsilon = settings.epsilon / np.sqrt(1 - settings.beta2**t)
     return adam(w, g, first, second, lr, settings._replace(epsilon=epsilon), t)
 

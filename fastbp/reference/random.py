@@ -1,4 +1,4 @@
-"""Random numbers, in Python's integers."""
+"""Random numbers, computed with Python's integers."""
 
 import numpy as np
 

@@ -29,10 +29,10 @@ def one_hot(labels: Array, K: int, dtype: Any) -> Array:
 
 
 def cross_entropy_backward(p: Array, labels: Array) -> Array:
-    """Return the derivative of the mean cross-entropy by the probabilities, -y / p / B.
+    """Return the derivative of the mean cross-entropy with respect to p, -y / p / B.
 
     ``p`` (B, K), ``labels`` (B,) or one-hot (B, K)  (seed 000, eq. 12; seed 001, "Derivative of
-    Loss"). A probability that underflows to 0 is a division by 0, as in the notes.
+    Loss"). A probability that underflows to 0 causes a division by 0, as in the notes.
     """
     B, K = p.shape
     return np.asarray(-one_hot(labels, K, p.dtype) / p / B)

@@ -123,7 +123,7 @@ class Activation_Linear:
 
 
 class Loss:
-    """The mean of what ``forward`` gives for each row."""
+    """The mean of the row losses that ``forward`` returns."""
 
     def forward(self, y_pred: Array, y_true: Array) -> Array:
         raise NotImplementedError
@@ -265,8 +265,8 @@ class Optimizer_SGD(_Optimizer):
         layer.biases += layer.bias_momentums
 
 
-def _caches(layer: Any) -> None:
-    """Give ``layer`` its averages of squares, all 0, if it has none."""
+def _create_caches(layer: Any) -> None:
+    """Create the sums or averages of the layer's squared gradients, all 0, if it has none."""
     if not hasattr(layer, "weight_cache"):
         layer.weight_cache = np.zeros_like(layer.weights)
         layer.bias_cache = np.zeros_like(layer.biases)
@@ -282,7 +282,7 @@ class Optimizer_Adagrad(_Optimizer):
         self.epsilon = epsilon
 
     def update_params(self, layer: Any) -> None:
-        _caches(layer)
+        _create_caches(layer)
         layer.weight_cache += layer.dweights**2
         layer.bias_cache += layer.dbiases**2
         rate = -self.current_learning_rate
@@ -304,7 +304,7 @@ class Optimizer_RMSprop(_Optimizer):
         self.epsilon, self.rho = epsilon, rho
 
     def update_params(self, layer: Any) -> None:
-        _caches(layer)
+        _create_caches(layer)
         layer.weight_cache = self.rho * layer.weight_cache + (1 - self.rho) * layer.dweights**2
         layer.bias_cache = self.rho * layer.bias_cache + (1 - self.rho) * layer.dbiases**2
         rate = -self.current_learning_rate
@@ -313,7 +313,7 @@ class Optimizer_RMSprop(_Optimizer):
 
 
 class Optimizer_Adam(_Optimizer):
-    """w -= lr m' / (sqrt(v') + epsilon), averages m of g and v of g^2, corrected at the start."""
+    """w -= lr m' / (sqrt(v') + epsilon), m' and v' the bias-corrected averages of g and g^2."""
 
     def __init__(
         self,
@@ -330,7 +330,7 @@ class Optimizer_Adam(_Optimizer):
         if not hasattr(layer, "weight_cache"):
             layer.weight_momentums = np.zeros_like(layer.weights)
             layer.bias_momentums = np.zeros_like(layer.biases)
-        _caches(layer)
+        _create_caches(layer)
         b1, b2 = self.beta_1, self.beta_2
         layer.weight_momentums = b1 * layer.weight_momentums + (1 - b1) * layer.dweights
         layer.bias_momentums = b1 * layer.bias_momentums + (1 - b1) * layer.dbiases

@@ -45,7 +45,7 @@ class Clock:
             self._running = ""
             self.spent[what] = self.spent.get(what, 0.0) + time.perf_counter() - start
 
-    def set_apart(self, what: str, seconds: float) -> None:
+    def move_time(self, what: str, seconds: float) -> None:
         """Move ``seconds`` from the part that is being timed to the part ``what``."""
         if self._running:
             self.spent[self._running] = self.spent.get(self._running, 0.0) - seconds
@@ -82,8 +82,8 @@ class Prepared:
     X: Array
     y: Array
     weights: Array | None
-    learnt: Array
-    held: Array
+    training_rows: Array
+    held_out_rows: Array
     preparation: Preparation
     examples: Examples
     test: tuple[Array, Array] | None
@@ -91,7 +91,7 @@ class Prepared:
 
 
 @contextlib.contextmanager
-def wrong_use() -> Iterator[None]:
+def errors_as_usage_error() -> Iterator[None]:
     """Context that raises errors of files and data as WrongUseError."""
     try:
         yield
@@ -110,7 +110,7 @@ def prepare(settings: Settings, clock: Clock | None = None) -> Prepared:
         If a file is missing, or its data cannot be used.
     """
     clock = clock or Clock()
-    with wrong_use():
+    with errors_as_usage_error():
         with clock.on("reading"):
             examples = _read(settings, settings.data, settings.target, settings.categories)
         with clock.on("preparing"):
@@ -147,23 +147,29 @@ def _read_test(settings: Settings, test: str, preparation: Preparation) -> Examp
         )
     columns = preparation.columns
     # A column of text in the training data is text here too, even if it looks like numbers.
-    learnt = [] if columns is None else [*columns.categories]
-    known = learnt if is_table(test) else settings.categories
+    categorical = [] if columns is None else [*columns.categories]
+    known = categorical if is_table(test) else settings.categories
     return _read(settings, test, target, known)
+
+
+def _task(settings: Settings, examples: Examples, notes: list[str]) -> str:
+    """Return the task that is set, or infer it from the targets and add a note."""
+    if settings.task is not None:
+        return settings.task
+    if set(examples.target_names) & set(settings.categories):
+        return "classification"
+    task, reason = infer_task(examples.y)
+    if settings.data not in DATASETS:
+        name = " ".join(examples.target_names)
+        notes.append(f"task of target {name!r}: {task} ({reason}); --task overrides")
+    return task
 
 
 def _prepare(settings: Settings, examples: Examples) -> Prepared:
     """Fit and apply the preparation."""
-    notes = []
-    task = settings.task
-    if task is None and set(examples.target_names) & set(settings.categories):
-        task = "classification"
-    if task is None:
-        task, reason = infer_task(examples.y)
-        if settings.data not in DATASETS:
-            name = " ".join(examples.target_names)
-            notes.append(f"task of target {name!r}: {task} ({reason}); --task overrides")
-    # Rows are omitted only after the checks, so that errors count the rows of the file.
+    notes: list[str] = []
+    task = _task(settings, examples, notes)
+    # Rows are omitted only after the checks, so that row numbers in errors are those of the file.
     X, rows = examples.X, np.arange(len(examples))
     gaps = missing_targets(examples.y, examples.target_names, task)
     if gaps.any():
@@ -176,12 +182,12 @@ def _prepare(settings: Settings, examples: Examples) -> Prepared:
     names = examples.target_names
     target = fit_target(examples.y, names, task, scaled=False)
     y = target.encode(examples.y)
-    learnt, held = _split(examples, y, settings)
-    _check_weights(examples.weights, learnt, held)
+    training_rows, held_out_rows = _split(examples, y, settings)
+    _check_weights(examples.weights, training_rows, held_out_rows)
     if settings.loss == "poisson":
         _check_counts(y, names)
     if task == "regression" and settings.loss != "poisson":
-        target = fit_target(examples.y, names, task, learnt, scaled=True)
+        target = fit_target(examples.y, names, task, training_rows, scaled=True)
         y = target.encode(examples.y)
     columns = None
     if isinstance(examples.X, np.ndarray) and (settings.as_is or examples.scaled):
@@ -190,7 +196,7 @@ def _prepare(settings: Settings, examples: Examples) -> Prepared:
         known = () if isinstance(X, np.ndarray) else X.columns
         categories = [name for name in settings.categories if name in known]
         columns, more = fit_columns(
-            X, rows[learnt], categories=categories, names=examples.feature_names
+            X, rows[training_rows], categories=categories, names=examples.feature_names
         )
         notes += more
         inputs = columns.apply(X, settings.dtype)
@@ -204,7 +210,16 @@ def _prepare(settings: Settings, examples: Examples) -> Prepared:
         columns is None and inputs.dtype == np.uint8,
     )
     return Prepared(
-        examples.name, inputs, y, examples.weights, learnt, held, preparation, examples, None, notes
+        examples.name,
+        inputs,
+        y,
+        examples.weights,
+        training_rows,
+        held_out_rows,
+        preparation,
+        examples,
+        None,
+        notes,
     )
 
 
@@ -220,9 +235,9 @@ def _check_counts(y: Array, names: Sequence[str]) -> None:
         )
 
 
-def _check_weights(weights: Array | None, learnt: Array, held: Array) -> None:
+def _check_weights(weights: Array | None, training_rows: Array, held_out_rows: Array) -> None:
     """Raise UnusableDataError if all training rows, or all held-out rows, have weight 0."""
-    for kind, rows in (("training", learnt), ("held-out", held)):
+    for kind, rows in (("training", training_rows), ("held-out", held_out_rows)):
         if weights is not None and len(rows) and not weights[rows].any():
             raise UnusableDataError(f"every {kind} row has weight 0")
 

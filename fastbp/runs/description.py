@@ -8,7 +8,7 @@ from typing import Any
 
 from fastbp.checks import unknown
 from fastbp.data.files import is_file, is_table
-from fastbp.persistence import write_whole
+from fastbp.persistence import write_atomically
 from fastbp.runs.fields import fields_of
 from fastbp.runs.settings import Settings
 
@@ -38,13 +38,13 @@ def write_description(
             str(Path(name).resolve()) if is_file(name) else name for name in settings.target
         ]
     content["versions"] = versions
-    write_whole(path, lambda file: tomli_w.dump(content, file))
+    write_atomically(path, lambda file: tomli_w.dump(content, file))
 
 
 def read_description(path: str | PathLike[str], cls: type = Settings) -> dict[str, Any]:
     """Read a TOML description of a run; return its settings by name.
 
-    Relative paths in it are relative to its own folder.
+    Relative paths in the file start from the folder that contains it.
 
     Raises
     ------
@@ -100,7 +100,7 @@ def _path_of_file(folder: Path, name: str) -> str:
 
 
 def _data_path(folder: Path, name: str) -> str:
-    """Return the path of a file in a folder; the name of a bundled set stays."""
+    """Return the path of a file in a folder, or unchanged the name of a bundled set."""
     path = folder / name
     is_name = Path(name).name == name and Path(name).suffix == "" and not is_file(path)
     return name if is_name else str(path)

@@ -40,7 +40,9 @@ def folder_of(settings: Settings, name: str) -> Path:
 
 
 @contextlib.contextmanager
-def taken(path: Path, settings: Settings, *, resume: bool, overwrite: bool) -> Iterator[None]:
+def locked_run_folder(
+    path: Path, settings: Settings, *, resume: bool, overwrite: bool
+) -> Iterator[None]:
     """Context that locks the folder of a run, after a check that results can be written to it.
 
     Only temporary files of killed processes are removed.
@@ -89,7 +91,7 @@ def refuse_unfinished(path: Path) -> None:
     with warnings.catch_warnings():
         warnings.simplefilter("ignore", DamagedCheckpointWarning)  # ``train`` warns of them
         newest = Checkpoints(path / CHECKPOINTS).newest()
-    if newest is not None and not newest.facts.get("ended"):
+    if newest is not None and not newest.metadata.get("ended"):
         raise WrongUseError(
             f"{path} contains an unfinished run: --resume continues it, --overwrite discards it, "
             "--out names another folder"
@@ -97,7 +99,7 @@ def refuse_unfinished(path: Path) -> None:
 
 
 @contextlib.contextmanager
-def described(folder: Path, settings: Settings) -> Iterator[None]:
+def run_description(folder: Path, settings: Settings) -> Iterator[None]:
     """Context that writes the settings of a run; WrongUseError inside it restores the old file."""
     path = folder / DESCRIPTION
     before = path.read_bytes() if path.is_file() else None
@@ -108,7 +110,7 @@ def described(folder: Path, settings: Settings) -> Iterator[None]:
         if before is None:
             path.unlink()
         else:
-            persistence.write_whole(path, lambda file: file.write(before))
+            persistence.write_atomically(path, lambda file: file.write(before))
         raise
 
 
@@ -185,7 +187,7 @@ def write_pictures(
         path = folder / f"{name}.{settings.picture}"
         try:
             draw(path)
-        except ValueError as error:  # of numbers that are too large to be drawn, for one
+        except ValueError as error:  # for example, numbers are too large to be drawn
             say("no picture", f"{path.name}: {error}")
         else:
             drawn.append((caption, path))
@@ -201,9 +203,9 @@ def _pictures(
     smooth = smoothing(settings, net) > 0.0
     beside: dict[str, Any] = {}
     caption = "Loss and metric of each epoch"
-    if len(data.held):
-        outputs = outputs_of(net, data.X, data.held)
-        truth = data.y[data.held]
+    if len(data.held_out_rows):
+        outputs = outputs_of(net, data.X, data.held_out_rows)
+        truth = data.y[data.held_out_rows]
         if target.classes is not None:
             matrix = plotting.confusion_matrix(truth, outputs.argmax(axis=1), target.outputs)
             beside = {"matrix": matrix, "class_names": target.classes}
@@ -227,7 +229,7 @@ def _pictures(
     columns = data.preparation.columns
     plane = columns is None or not (columns.flagged or columns.categories)
     if data.X.shape[1] == 2 and plane and target.classes is not None and target.outputs <= 10:
-        rows = data.held if len(data.held) else data.learnt
+        rows = data.held_out_rows if len(data.held_out_rows) else data.training_rows
         points = np.asarray(data.X[rows], np.float64)
         names: Sequence[str] = data.examples.feature_names or ("x0", "x1")
         if columns is not None:
@@ -278,8 +280,8 @@ def write_report(
             "Data",
             [
                 ("name", data.name),
-                ("training rows", f"{len(data.learnt):,}"),
-                ("held-out rows", f"{len(data.held):,}"),
+                ("training rows", f"{len(data.training_rows):,}"),
+                ("held-out rows", f"{len(data.held_out_rows):,}"),
                 ("inputs", f"{net.sizes[0]:,}"),
                 ("target", ", ".join(data.preparation.target.names)),
                 *[("note", note) for note in data.notes],

@@ -29,7 +29,7 @@ from fastbp.training.stopping import Callback, EarlyStopping
 from fastbp.training.train_network import train
 
 CHECKPOINTS = "checkpoints"
-# Rows whose outputs are computed at a time.
+# Number of rows whose outputs are computed at a time.
 BLOCK_ROWS = 1 << 16
 
 
@@ -85,7 +85,7 @@ def batch_size(settings: Settings, data: Prepared) -> int:
     """Return the number of rows of a step."""
     if settings.batch_size is not None:
         return settings.batch_size
-    return SMALL_BATCH if len(data.learnt) < MANY_ROWS else LARGE_BATCH
+    return SMALL_BATCH if len(data.training_rows) < MANY_ROWS else LARGE_BATCH
 
 
 def smoothing(settings: Settings, net: Network) -> float:
@@ -137,7 +137,7 @@ def fit(
     """
     clock = clock or Clock()
     net = network(settings, data)
-    net.expect_inference(min(len(data.held), BLOCK_ROWS), net.link)
+    net.expect_inference(min(len(data.held_out_rows), BLOCK_ROWS), net.link)
     patience = settings.early_stopping
     failure = None
     try:
@@ -150,7 +150,7 @@ def fit(
                 schedule=SCHEDULES[settings.schedule](),
                 epochs=settings.epochs,
                 batch_size=batch_size(settings, data),
-                validation_rows=data.held if len(data.held) else None,
+                validation_rows=data.held_out_rows if len(data.held_out_rows) else None,
                 sample_weight=data.weights,
                 early_stopping=None
                 if patience is None
@@ -173,14 +173,14 @@ def fit(
         history, failure = error.history, str(error)
     except ValueError as error:
         raise WrongUseError(str(error)) from None
-    best = None if history.best_params is None else _with(net, history.best_params)
+    best = None if history.best_params is None else _with_params(net, history.best_params)
     model = Model(net if patience is None or best is None else best, data.preparation)
     with clock.on("evaluating"):
         metrics = evaluate(model, data)
     return Result(model, net, best, history, metrics, failure)
 
 
-def _with(net: Network, params: Array) -> Network:
+def _with_params(net: Network, params: Array) -> Network:
     """Return a copy of a network with other parameters."""
     copy = net.copy()
     copy.params[:] = params
@@ -199,11 +199,11 @@ def outputs_of(net: Network, X: Array, rows: Array) -> Array:
 def evaluate(model: Model, data: Prepared) -> dict[str, float]:
     """Return the scores on the held-out rows and on the test rows."""
     metrics: dict[str, float] = {}
-    if len(data.held):
-        outputs = outputs_of(model.net, data.X, data.held)
+    if len(data.held_out_rows):
+        outputs = outputs_of(model.net, data.X, data.held_out_rows)
         metrics |= {
             f"held-out {name}": score
-            for name, score in scores(model, outputs, data.y[data.held]).items()
+            for name, score in scores(model, outputs, data.y[data.held_out_rows]).items()
         }
     if data.test is not None:
         X, y = data.test

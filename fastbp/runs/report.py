@@ -11,12 +11,12 @@ from typing import Any
 import numpy as np
 
 from fastbp.checks import choose
-from fastbp.persistence import write_whole
+from fastbp.persistence import write_atomically
 from fastbp.training.history import History
 
 Rows = Sequence[tuple[str, object]]
 
-# At most so many epochs are listed.
+# At most this many epochs are listed.
 MAX_EPOCHS = 50
 # For each kind of picture: its media type, and a mark in its first bytes.
 PICTURES = {
@@ -154,7 +154,7 @@ def write_report_page(
     parts += [_section(heading, rows) for heading, rows in sections]
     parts.append(_history(history))
     page = PAGE.format(title=_text(title), style=STYLE, parts="\n".join(parts))
-    write_whole(path, lambda file: file.write(page.encode()))
+    write_atomically(path, lambda file: file.write(page.encode()))
 
 
 def _text(value: object) -> str:

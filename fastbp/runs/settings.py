@@ -33,7 +33,7 @@ from fastbp.schedules import SCHEDULES
 
 LEARNING_RATES = {name: kind.command_rate for name, kind in OPTIMIZERS.items()}
 LABEL_SMOOTHING = 0.1
-# The default batch size is SMALL_BATCH below MANY_ROWS training rows, LARGE_BATCH from there on.
+# The default batch size is SMALL_BATCH below MANY_ROWS training rows, else LARGE_BATCH.
 SMALL_BATCH, LARGE_BATCH, MANY_ROWS = 32, 128, 20_000
 PICTURES = ("png", "svg", "none")
 DATA, NETWORK, TRAINING, RUN, SWEEP = "data", "network", "training", "the run", "several runs"
@@ -333,10 +333,10 @@ class Settings:
         if self.early_stopping is not None and self.hold_out == 0.0:
             raise ValueError("early_stopping needs held-out rows, but hold_out is 0")
         for name, alternative in OPTIMIZER_SETTINGS.items():
-            takers = optimizers_with(name)
-            if getattr(self, name) is not None and self.optimizer not in takers.split(" or "):
+            supporting = optimizers_with(name)
+            if getattr(self, name) is not None and self.optimizer not in supporting.split(" or "):
                 raise ValueError(
-                    f"{name} requires optimizer {takers}, not {self.optimizer}{alternative}"
+                    f"{name} requires optimizer {supporting}, not {self.optimizer}{alternative}"
                 )
 
     def replace(self, **changes: Any) -> "Settings":
@@ -353,7 +353,7 @@ def parameter_list(cls: type) -> str:
 
 
 def markdown_table(cls: type) -> str:
-    """Return a Markdown table of all settings, with the defaults that no meaning names."""
+    """Return a Markdown table of all settings; defaults stated in a meaning are not repeated."""
     lines = ["| setting | accepts | default | swept | meaning |", "| --- | --- | --- | --- | --- |"]
     for name, field in fields_of(cls).items():
         swept = "yes" if field.swept else ""

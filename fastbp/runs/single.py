@@ -16,11 +16,11 @@ from fastbp.runs.event_files import EventFiles
 from fastbp.runs.files import (
     DESCRIPTION,
     Say,
-    described,
     folder_of,
+    locked_run_folder,
     number,
+    run_description,
     shape_of,
-    taken,
     write_histories,
     write_models,
     write_pictures,
@@ -94,8 +94,8 @@ def run(
     folder = folder_of(settings, data.name)
     callbacks: list[Callback] = [_HistoryWriter(folder)]
     with contextlib.ExitStack() as stack:
-        stack.enter_context(taken(folder, settings, resume=resume, overwrite=overwrite))
-        stack.enter_context(described(folder, resolved(settings, data, net)))
+        stack.enter_context(locked_run_folder(folder, settings, resume=resume, overwrite=overwrite))
+        stack.enter_context(run_description(folder, resolved(settings, data, net)))
         announce(settings, data, net, say)
         if resume:
             _print_progress_so_far(folder, settings, say)
@@ -105,7 +105,8 @@ def run(
             callbacks.append(events)
         stack.enter_context(Compiling(say, clock))
         if settings.picture != "none":
-            # Imported now because, in a first run, the helper process is still importing Numba.
+            # Imported now to use the time in which, in a first run, the helper process imports
+            # Numba.
             with contextlib.suppress(MissingMatplotlibError):
                 import_matplotlib()
         result = fit(
@@ -156,7 +157,8 @@ def finish(
 
 def announce(settings: Settings, data: Prepared, net: Network, say: Say) -> None:
     """Print the data, the network and the training settings."""
-    say("data", f"{data.name}: {len(data.learnt):,} training rows, {len(data.held):,} held out")
+    training, held_out = len(data.training_rows), len(data.held_out_rows)
+    say("data", f"{data.name}: {training:,} training rows, {held_out:,} held out")
     for note in data.notes:
         say("", note)
     columns = data.preparation.columns
@@ -188,12 +190,12 @@ def _print_progress_so_far(folder: Path, settings: Settings, say: Say) -> None:
         try:
             newest = checkpoints(settings, folder).newest()
             done = 0 if newest is None else len(newest.tensors["history.loss"])
-            ended = newest is not None and bool(newest.facts["ended"])
+            ended = newest is not None and bool(newest.metadata["ended"])
         except (KeyError, ValueError):
             return  # ``train`` raises an error
     if newest is None:
         return
-    stopped = newest.facts.get("stopped")
+    stopped = newest.metadata.get("stopped")
     if ended and (stopped or done >= settings.epochs):
         why = f" by {stopped}" if stopped else ""
         say("resumed", f"the run ended{why} after {done:,} epochs: nothing is left to train")
@@ -239,7 +241,7 @@ def _check_event_files(settings: Settings) -> bool:
 
 
 class Compiling(operation.Listener):
-    """Context that prints once that kernels are being compiled, and counts the seconds."""
+    """Context that prints one line when kernels are compiled, and counts the seconds."""
 
     def __init__(self, say: Say, clock: Clock) -> None:
         self._say, self._clock, self._printed = say, clock, False
@@ -259,7 +261,7 @@ class Compiling(operation.Listener):
 
     def end(self, seconds: float) -> None:
         """Count the seconds as compiling instead of training."""
-        self._clock.set_apart("compiling", seconds)
+        self._clock.move_time("compiling", seconds)
 
 
 class _HistoryWriter:

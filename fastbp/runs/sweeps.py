@@ -12,24 +12,24 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from fastbp.persistence import write_whole
+from fastbp.persistence import write_atomically
 from fastbp.plan.processors import processors
 from fastbp.runs.combinations import combinations
 from fastbp.runs.data import Clock, Prepared, WrongUseError, prepare
 from fastbp.runs.files import (
     Say,
-    described,
     folder_of,
+    locked_run_folder,
     make_folder,
     number,
-    taken,
+    run_description,
     write_histories,
     write_models,
 )
 from fastbp.runs.fit import Result, checkpoints, fit, network, resolved
 from fastbp.runs.settings import Settings
 from fastbp.runs.single import Compiling, announce, finish
-from fastbp.training.interruption import REASONS, Interruption, interrupts
+from fastbp.training.interruption import REASONS, Interruption, catch_interrupts
 
 TRIALS, RANKING = "trials", "sweep.csv"
 PRINTED_TRIALS = 20
@@ -115,8 +115,8 @@ def run_sweep(settings: Settings, *, resume: bool, overwrite: bool, say: Say) ->
     Returns
     -------
     str
-        ``"interrupt"`` or ``"terminate"`` if the sweep was stopped; why even the best trial failed;
-        otherwise the empty string.
+        ``"interrupt"`` or ``"terminate"`` if the sweep was stopped; the reason if even the best
+        trial failed; otherwise the empty string.
 
     Raises
     ------
@@ -147,15 +147,15 @@ def run_sweep(settings: Settings, *, resume: bool, overwrite: bool, say: Say) ->
         network(trial.settings, data[_data_key(trial.settings)])  # raises if it is invalid
     jobs = min(settings.jobs or processors(), len(trials))
     with contextlib.ExitStack() as stack:
-        stack.enter_context(taken(folder, settings, resume=resume, overwrite=overwrite))
+        stack.enter_context(locked_run_folder(folder, settings, resume=resume, overwrite=overwrite))
         if not resume:
             _remove_earlier_trials(folder, overwrite)
-        stack.enter_context(described(folder, settings))
+        stack.enter_context(run_description(folder, settings))
         for trial in trials:
             make_folder(trial.folder, trial.settings)
         announce(each[0], first, network(each[0], first), say)
         say("sweep", f"{len(trials)} runs of {', '.join(settings.sweep)}, {jobs} at a time")
-        event = stack.enter_context(interrupts(terminates=True))
+        event = stack.enter_context(catch_interrupts(catch_sigterm=True))
         stack.enter_context(Compiling(say, clock))
         sweep = _Sweep(trials, data, resume, event, say)
         with clock.on("training"):
@@ -238,7 +238,7 @@ class _Sweep:
         if self.event.is_set():
             return None
         settings, data = trial.settings, self.data[_data_key(trial.settings)]
-        with described(trial.folder, resolved(settings, data, network(settings, data))):
+        with run_description(trial.folder, resolved(settings, data, network(settings, data))):
             result = fit(
                 settings,
                 data,
@@ -254,7 +254,7 @@ class _Sweep:
 
 
 def _outcome(result: Result) -> Outcome:
-    """Return what the ranking needs of a result; its networks are on disk and may be large."""
+    """Return what the ranking needs of a result, without its networks, which may be large."""
     history = result.history
     loss = math.inf
     if history.validation_loss:
@@ -288,4 +288,4 @@ def _write_ranking(ranking: Sequence[Trial], outcomes: dict[int, Outcome], folde
         chosen = [_text(trial.chosen[name]) for name in names]
         path = os.path.relpath(trial.folder, folder)
         writer.writerow([place, *chosen, *outcome.metrics.values(), *measured, path])
-    write_whole(folder / RANKING, lambda file: file.write(text.getvalue().encode()))
+    write_atomically(folder / RANKING, lambda file: file.write(text.getvalue().encode()))

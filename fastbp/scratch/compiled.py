@@ -79,7 +79,7 @@ def _loss_scale(loss: Any, outputs: int) -> float:
 
 
 def _has_kernel_arrays(layer: Layer_Dense, shape: tuple[int, int], dtype: Any) -> bool:
-    """Return whether the weights are of ``shape``, and all parameters writeable ``dtype``."""
+    """Return whether all parameters are writable arrays of ``dtype``, the weights of ``shape``."""
     layer.kernel_parameters(dtype)  # converts initial weights
     weights, biases = layer.get_parameters()
     return (

@@ -120,7 +120,7 @@ def _restore(description: dict[str, Any], table: dict[type, tuple[str, ...]]) ->
 def write_model(path: str | PathLike[str], model: Any) -> None:
     """Write a model whose parts are all classes of ``fastbp.scratch``."""
     description: dict[str, Any] = {"layers": [_describe(layer, LAYERS) for layer in model.layers]}
-    # The dense layers whose initial weights the first inputs will convert to their type.
+    # The dense layers whose initial weights will be converted to the type of the first inputs.
     description["fresh"] = [
         i for i, layer in enumerate(model.layers) if getattr(layer, "has_initial_weights", False)
     ]

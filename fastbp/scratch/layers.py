@@ -120,7 +120,7 @@ class Layer_Dense:
 
     @property
     def has_initial_weights(self) -> bool:
-        """Whether the first inputs are still to determine the type of the initial weights."""
+        """Whether the first inputs have yet to determine the type of the initial weights."""
         return self._initial_weights is not None and self._initial_weights is self.weights
 
     def kernel_parameters(self, dtype: Any) -> tuple[Array, Array]:
@@ -252,8 +252,8 @@ class Layer_Dropout:
     rate : float
         Probability that an input is kept: 1 minus the argument.
     binary_mask : array with the shape of inputs
-        0 or 1 / rate, ``rate`` being the attribute: the numbers of
-        ``np.random.binomial(1, rate) / rate`` from the same state of ``np.random``, drawn faster.
+        0 or 1 / rate, where ``rate`` is the attribute. The numbers equal ``np.random.binomial(1,
+        rate) / rate`` for the same state of ``np.random``, but are drawn faster.
     """
 
     def __init__(self, rate: float) -> None:

@@ -19,10 +19,10 @@ def class_indices(y_true: Any, rows: int, classes: int) -> Array:
     Raises
     ------
     ValueError, TypeError
-        If their number is not ``rows``, or one is not a class; the first invalid one is quoted.
+        If there are not ``rows`` indices, or one is not a class; the first invalid one is quoted.
     """
     if isinstance(y_true, np.ndarray) and y_true.dtype.kind in "iu" and y_true.shape == (rows,):
-        indices = y_true.astype(np.int64)  # a copy, which no other thread changes after the check
+        indices = y_true.astype(np.int64)  # a copy that no other thread can change after the check
         if kernels.first_outside(indices, classes) == rows:
             return indices
     return checks.class_labels(y_true, rows, classes)  # raises a specific error

@@ -98,7 +98,7 @@ class Model:
             self.softmax_classifier_output = Activation_Softmax_Loss_CategoricalCrossentropy()
 
     def _require(self, *names: str) -> None:
-        """Raise an error unless the named parts are set and the layers are those finalized."""
+        """Raise an error if a named part is not set, or the layers changed after ``finalize``."""
         for name in names:
             if getattr(self, name) is None:
                 call = "finalize()" if name == "input_layer" else f"set({name}=...)"
@@ -354,7 +354,7 @@ def _checked_data(X: Any, y: Any) -> tuple[Array, Array]:
     X, y = checks.floats("X", X), np.asarray(y)
     if X.ndim == 0 or y.ndim == 0:
         raise ValueError(f"X and y must have rows; their shapes are {X.shape} and {y.shape}")
-    checks.rows_match("y", len(y), len(X))
+    checks.check_row_count("y", len(y), len(X))
     if len(X) == 0:
         raise ValueError(f"X has no rows; its shape is {X.shape}")
     return X, y

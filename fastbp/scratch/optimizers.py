@@ -46,7 +46,7 @@ class Optimizer:
         return Rule(self.kernel, self.hyperparameters(), len(self.state_names()) // 2)
 
     def state_names(self) -> tuple[str, ...]:
-        """Return the attributes of a layer that hold states, of weights and biases in turn."""
+        """Return the names of a layer's attributes that hold states, weights and biases in turn."""
         raise NotImplementedError
 
     def beta_powers(self) -> tuple[float, float]:

@@ -13,7 +13,7 @@ _MODULES = {"DivergedError": "loop", "EarlyStopping": "stopping", "train": "trai
 
 
 def __getattr__(name: str) -> Any:
-    # Importing the history does not load the kernels, which training needs.
+    # Importing ``training.history`` must not load the kernels, which only training needs.
     if name in _MODULES:
         return getattr(importlib.import_module(f"fastbp.training.{_MODULES[name]}"), name)
     raise AttributeError(f"module {__name__!r} has no attribute {name!r}")

@@ -74,7 +74,7 @@ class Checkpoints:
                 path.parent.mkdir(parents=True)
                 persistence.sync_folder(path.parent.parent)
             persistence.write_tensors(
-                path, snapshot.tensors, snapshot.facts, "checkpoint", version=2
+                path, snapshot.tensors, snapshot.metadata, "checkpoint", version=2
             )
         except OSError as error:
             warnings.warn(
@@ -121,10 +121,10 @@ class Checkpoints:
 
 @dataclass(frozen=True)
 class Snapshot:
-    """The content of a checkpoint: arrays, and facts in JSON."""
+    """The content of a checkpoint: arrays, and metadata as JSON."""
 
     tensors: dict[str, Array]
-    facts: dict[str, Any]
+    metadata: dict[str, Any]
 
 
 def paths(folder: str | PathLike[str]) -> Iterator[Path]:

@@ -11,7 +11,7 @@ from pathlib import Path
 from typing import Any
 
 from fastbp.arrays import Array
-from fastbp.persistence import write_whole
+from fastbp.persistence import write_atomically
 
 
 @dataclass
@@ -92,4 +92,4 @@ class History:
             writer = csv.writer(text, lineterminator="\n")
             writer.writerow(self.columns())
             writer.writerows(row.values() for row in self.rows())
-        write_whole(path, lambda file: file.write(text.getvalue().encode()))
+        write_atomically(path, lambda file: file.write(text.getvalue().encode()))

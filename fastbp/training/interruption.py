@@ -28,8 +28,8 @@ class Interruption(threading.Event):
 
 
 @contextlib.contextmanager
-def interrupts(
-    *, terminates: bool = False, event: Interruption | None = None
+def catch_interrupts(
+    *, catch_sigterm: bool = False, event: Interruption | None = None
 ) -> Iterator[Interruption]:
     """Set an event at the first Ctrl-C; a second one raises KeyboardInterrupt as usual.
 
@@ -44,7 +44,7 @@ def interrupts(
     if threading.current_thread() is not threading.main_thread():
         yield interruption  # only the main thread receives signals
         return
-    handled = [signal.SIGINT, *([signal.SIGTERM] if terminates else [])]
+    handled = [signal.SIGINT, *([signal.SIGTERM] if catch_sigterm else [])]
     before: dict[signal.Signals, Any] = {number: signal.getsignal(number) for number in handled}
 
     def handle(number: int, frame: FrameType | None) -> None:

@@ -11,13 +11,13 @@ from fastbp import checks, own
 from fastbp.arrays import Array
 from fastbp.data.splitting import split
 from fastbp.network import Network, evaluation
-from fastbp.network.evaluation import metric_of, spread
+from fastbp.network.evaluation import metric_of, total_variance
 from fastbp.plan.buffers import Problem
 from fastbp.plan.problem import Batches, Data, Objective
 from fastbp.plan.steps import CHUNK_SECONDS, Steps
 from fastbp.training import resuming
 from fastbp.training.history import History
-from fastbp.training.interruption import interrupts
+from fastbp.training.interruption import catch_interrupts
 from fastbp.training.options import Options
 from fastbp.training.stopping import Best, stop_requested
 
@@ -94,7 +94,7 @@ class Fit:
         targets, weights = data.y, data.weights
         if kept is not None:
             targets, weights = targets[kept], None if weights is None else weights[kept]
-        self.variance = spread(targets, weights)
+        self.variance = total_variance(targets, weights)
 
     def run(self) -> History:
         """Train to the end, or until training is stopped."""
@@ -103,7 +103,9 @@ class Fit:
             self.steps, history, best, self._description(), options.epochs
         )
         self.net.learned_bytes = self.learned_bytes
-        signals = interrupts(terminates=options.checkpoints is not None, event=options.interruption)
+        signals = catch_interrupts(
+            catch_sigterm=options.checkpoints is not None, event=options.interruption
+        )
         reporter = _reporter(options.verbose, self.total, self.steps.per_epoch)
         with self.steps, reporter, signals as interrupted:
             self._loop(time.perf_counter() - before, reporter, interrupted)
@@ -120,7 +122,7 @@ class Fit:
         return history
 
     def _loop(self, begin: float, reporter: Any, interrupted: Any) -> None:
-        """Run all steps. ``begin`` is the present time minus the run's training time so far."""
+        """Run all steps. ``begin`` is the current time minus the run's training time so far."""
         steps, history = self.steps, self.history
         chunk = 1
         while steps.taken < self.total and history.stopped is None:
@@ -141,12 +143,13 @@ class Fit:
             if interrupted.is_set() and history.stopped is None and not done:
                 history.stopped = interrupted.reason
             self.checkpoints.write_if_due(steps, history, self.best, begin, done=done)
-            # A call lasts about CHUNK_SECONDS, but has at most eight times the steps of the last.
+            # A call lasts about CHUNK_SECONDS, but has at most eight times the steps of the
+            # previous call.
             seconds_per_step = max(now - start, 1e-9) / count
             chunk = max(1, min(8 * chunk, int(CHUNK_SECONDS / seconds_per_step)))
 
     def _steps_to_pause(self) -> int:
-        """Return the steps left in the epoch, if Python acts after each epoch, or in the run."""
+        """Return the steps left: in the epoch if Python acts after each epoch, else in the run."""
         options, steps = self.options, self.steps
         checkpoints = options.checkpoints
         each_epoch = bool(options.callbacks) or self.held_out is not None
@@ -265,21 +268,21 @@ def _held_out(
         return HeldOut(X, net.targets(given[1], len(X)), None, None), None
     assert isinstance(data.X, np.ndarray)
     if options.validation_rows is not None:
-        kept, held = _divide(options.validation_rows, len(data.X))
+        kept, held = _split_rows(options.validation_rows, len(data.X))
     elif fraction:
         checks.real("validation_fraction", fraction, 0.0, 1.0, open_ends="low high")
         kept, held = split(data.X, data.y, fraction, seed)
     else:
         return None, None
     if data.weights is not None:
-        checks.total_weight("held-out", data.weights[held])
-        checks.total_weight("training", data.weights[kept])
+        checks.check_total_weight("held-out", data.weights[held])
+        checks.check_total_weight("training", data.weights[kept])
     # X is not split, because a copy might not fit into memory.
     return HeldOut(data.X, data.y, data.weights, held), kept
 
 
-def _divide(rows: Any, n: int) -> tuple[Array, Array]:
-    """Return the indices of the training rows and, checked, of the held-out ``rows``."""
+def _split_rows(rows: Any, n: int) -> tuple[Array, Array]:
+    """Check the held-out ``rows``; return the indices of the training and the held-out rows."""
     held = np.array(rows)
     if held.ndim != 1 or held.dtype.kind not in "iu":
         raise TypeError(

@@ -19,12 +19,12 @@ from fastbp.training.interruption import REASONS
 from fastbp.training.stopping import Best
 from fastbp.version import __version__
 
-# Arrays larger than this many bytes are compared by this many rows, evenly spaced.
+# Arrays of more than WHOLE_BYTES bytes are compared by FINGERPRINT_ROWS evenly spaced rows.
 WHOLE_BYTES, FINGERPRINT_ROWS = 1 << 28, 1 << 16
 CURVES = tuple(field.name for field in dataclasses.fields(History) if field.default_factory is list)
 
-# The facts in every checkpoint.
-FACTS = ("settings", "threads", "drawn", "seconds", "ended", "stopped")
+# Names of the metadata in every checkpoint.
+METADATA_NAMES = ("settings", "threads", "drawn", "seconds", "ended", "stopped")
 
 
 def fingerprint(*arrays: Array | None) -> str:
@@ -74,20 +74,20 @@ class RunCheckpoints:
             raise ValueError("resume=True needs checkpoints")
         self.checkpoints = checkpoints
         self.saved: Snapshot | None = None
-        self.drawn: int | None = None
+        self.drawn_seed: int | None = None
         self.settings: dict[str, Any] = {}
         if checkpoints is None:
             return
         saved = checkpoints.newest()
-        for name in FACTS:
-            if saved is not None and name not in saved.facts:
+        for name in METADATA_NAMES:
+            if saved is not None and name not in saved.metadata:
                 raise ValueError(
                     f"the newest checkpoint in {checkpoints.folder} is damaged: it has no {name!r}"
                 )
         self.replaces = not resume
         if resume:
             self.saved = saved
-        elif saved is not None and not (saved.facts["ended"] or checkpoints.overwrite):
+        elif saved is not None and not (saved.metadata["ended"] or checkpoints.overwrite):
             raise ValueError(
                 f"{checkpoints.folder} contains checkpoints of an unfinished run: resume it "
                 "(resume=True), remove them, or use another folder"
@@ -98,16 +98,16 @@ class RunCheckpoints:
         """Return the seed: the given one, that of the checkpoint, or a new one."""
         if given is not None:
             return given
-        self.drawn = int(np.random.default_rng().integers(1 << 63))
+        self.drawn_seed = int(np.random.default_rng().integers(1 << 63))
         if self.saved is not None:
-            self.drawn = checks.whole("the checkpoint's seed", self.saved.facts["drawn"], 0)
-        return self.drawn
+            self.drawn_seed = checks.whole("the checkpoint's seed", self.saved.metadata["drawn"], 0)
+        return self.drawn_seed
 
     def threads(self, given: int | None) -> int | None:
         """Return the number of threads: the given one, or that of the checkpoint."""
         if given is not None or self.saved is None:
             return given
-        return checks.whole("the checkpoint's threads", self.saved.facts["threads"], 1)
+        return checks.whole("the checkpoint's threads", self.saved.metadata["threads"], 1)
 
     def begin(
         self,
@@ -136,8 +136,8 @@ class RunCheckpoints:
         if self.saved is not None and self.checkpoints is not None:
             place = self.checkpoints.folder
             try:
-                _same_settings(self.saved.facts["settings"], settings, place)
-                seconds = float(self.saved.facts["seconds"])
+                _check_settings(self.saved.metadata["settings"], settings, place)
+                seconds = float(self.saved.metadata["seconds"])
                 done = len(self.saved.tensors["history.loss"])
                 if epochs < done:
                     raise ValueError(f"epochs={epochs}, but {done} epochs are already done")
@@ -147,7 +147,8 @@ class RunCheckpoints:
             except ValueError as error:
                 raise ValueError(f"cannot resume the run in {place}: {error}") from None
         if self.checkpoints is not None and self.replaces:
-            # Otherwise they would be mistaken for this run's if it stops before its first one.
+            # Otherwise the old checkpoints would be taken for this run's if it stops before it
+            # writes one.
             self.checkpoints.clear()
         self.last = time.perf_counter(), run.epochs_done
         return seconds
@@ -178,10 +179,10 @@ class RunCheckpoints:
         tensors = run.snapshot()
         for name in CURVES:
             tensors[f"history.{name}"] = np.array(getattr(history, name), np.float64)
-        facts: dict[str, Any] = {
+        metadata: dict[str, Any] = {
             "settings": self.settings,
             "threads": run.threads,
-            "drawn": self.drawn,
+            "drawn": self.drawn_seed,
             "seconds": seconds,
             "ended": ended,
             "stopped": history.stopped if ended else None,
@@ -190,25 +191,25 @@ class RunCheckpoints:
         if best is not None:
             tensors["best.params"] = best.params
             # JSON has no infinity, which is the loss before the first epoch.
-            facts["best"] = {"epoch": best.epoch, "loss": best.loss if best.epoch else None}
-        return Snapshot(tensors, facts)
+            metadata["best"] = {"epoch": best.epoch, "loss": best.loss if best.epoch else None}
+        return Snapshot(tensors, metadata)
 
 
-def _same_settings(before: dict[str, Any], now: dict[str, Any], place: Any) -> None:
+def _check_settings(before: dict[str, Any], now: dict[str, Any], place: Any) -> None:
     """Check that the settings of a run have not changed."""
     for name in {**before, **now}:
         if before.get(name) != now.get(name):
             if name == "data":
                 raise ValueError("its data have changed")
-            if name == "code":  # of the user's own pieces, whose names are the same
+            if name == "code":  # the code of user-defined functions, whose names are the same
                 raise ValueError(f"the code of {_changed(before, now)} has changed")
             if isinstance(before.get(name), dict) and isinstance(now.get(name), dict):
-                _same_settings(before[name], now[name], place)
+                _check_settings(before[name], now[name], place)
             raise ValueError(f"its {name} was {before.get(name)!r}, but is now {now.get(name)!r}")
 
 
 def _changed(before: dict[str, Any], now: dict[str, Any]) -> str:
-    """Return the names of the own pieces whose code has changed."""
+    """Return the names of the user-defined functions whose code has changed."""
     old, new = before.get("code") or {}, now.get("code") or {}
     return ", ".join(repr(name) for name in {**old, **new} if old.get(name) != new.get(name))
 
@@ -220,7 +221,7 @@ def _restore(snapshot: Snapshot, run: Steps, history: History, best: Best | None
     if any(len(curve) not in (0, epochs) for curve in curves.values()):
         raise ValueError("the columns of its history differ in length")
     if best is not None:
-        stored, params = snapshot.facts["best"], snapshot.tensors["best.params"]
+        stored, params = snapshot.metadata["best"], snapshot.tensors["best.params"]
         if params.shape != best.params.shape:
             raise ValueError("its best weights have another shape")
         epoch = int(stored["epoch"])
@@ -231,4 +232,4 @@ def _restore(snapshot: Snapshot, run: Steps, history: History, best: Best | None
         best.params[:] = params
     for name, curve in curves.items():
         setattr(history, name, curve)
-    history.stopped = snapshot.facts["stopped"]
+    history.stopped = snapshot.metadata["stopped"]

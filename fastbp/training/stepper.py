@@ -11,7 +11,7 @@ from fastbp.kernels import optimizers as kernels
 from fastbp.network import Network
 from fastbp.optimizers import Optimizer, as_optimizer
 from fastbp.plan.operand import Memory, Operand
-from fastbp.plan.plan import Plan, once
+from fastbp.plan.plan import Plan, list_runner
 from fastbp.schedules import Schedule, as_schedule
 from fastbp.training.history import History
 from fastbp.training.loop import DivergedError
@@ -114,8 +114,8 @@ class Stepper:
         updated = Operand.of("params", params), self._gradient
         plan.add(rule.kernel, *updated, *state, self._rate.part(0), self._hyper)
         plan.finish()
-        self._run = once(plan, "step")
-        self._given, self._rate_now = self._gradient.array(), self._rate.array()
+        self._run = list_runner(plan, "step")
+        self._gradient_array, self._rate_array = self._gradient.array(), self._rate.array()
 
     @property
     def learning_rate(self) -> float:
@@ -148,14 +148,14 @@ class Stepper:
         params = self.net.params
         if not params.flags.writeable:
             self.net.layout.check(params, writes=True)
-        ready = type(gradient) is np.ndarray and gradient.dtype == self._given.dtype
-        if not ready or gradient.shape != self._given.shape:
+        ready = type(gradient) is np.ndarray and gradient.dtype == self._gradient_array.dtype
+        if not ready or gradient.shape != self._gradient_array.shape:
             gradient = checks.alike("gradient", gradient, params, params.shape)
-        self._given[...] = gradient
+        self._gradient_array[...] = gradient
         rate = self.learning_rate
         if learning_rate is not None:
             rate = checks.real("learning_rate", learning_rate, 0.0, open_ends="low")
-        self._rate_now[0] = rate
+        self._rate_array[0] = rate
         self._found[0, 2] = 0.0
         if self._run():
             raise DivergedError(
@@ -208,8 +208,8 @@ class Stepper:
 
     def save(self, path: str | PathLike[str]) -> None:
         """Write the optimizer's state to a safetensors file, without the network."""
-        facts = {"optimizer": repr(self.optimizer)}
-        persistence.write_tensors(path, self.state_dict(), facts, "optimizer state")
+        metadata = {"optimizer": repr(self.optimizer)}
+        persistence.write_tensors(path, self.state_dict(), metadata, "optimizer state")
 
     def load(self, path: str | PathLike[str]) -> None:
         """Restore the state from a file that ``save`` wrote.
@@ -221,9 +221,9 @@ class Stepper:
         ValueError
             If the file was not written by ``save``, is damaged, or is of another optimizer.
         """
-        tensors, facts = persistence.read_tensors(path, "optimizer state")
-        if facts.get("optimizer") != repr(self.optimizer):
+        tensors, metadata = persistence.read_tensors(path, "optimizer state")
+        if metadata.get("optimizer") != repr(self.optimizer):
             raise ValueError(
-                f"{path} is the state of {facts.get('optimizer')}, not of {self.optimizer!r}"
+                f"{path} is the state of {metadata.get('optimizer')}, not of {self.optimizer!r}"
             )
         self.load_state_dict(tensors)

@@ -44,10 +44,10 @@ def test_a_table_is_taken_apart(tmp_path: Path) -> None:
 
 
 def test_nothing_has_to_be_predicted_from_a_table_without_target(tmp_path: Path) -> None:
-    got = read_examples(csv(tmp_path, "a,b\n1,2\n"), ["y"], learns=False)
+    got = read_examples(csv(tmp_path, "a,b\n1,2\n"), ["y"], requires_targets=False)
     assert got.y is None
     assert got.X.columns == ["a", "b"]
-    assert read_examples(csv(tmp_path, TABLE), ["y"], learns=False).y is not None
+    assert read_examples(csv(tmp_path, TABLE), ["y"], requires_targets=False).y is not None
 
 
 @pytest.mark.parametrize(
@@ -104,7 +104,7 @@ def test_a_file_goes_before_a_bundled_set_and_a_folder_does_not(
     assert len(read_examples("iris")) == 150
     (tmp_path / "iris").rmdir()
     (tmp_path / "iris").write_bytes(bytes([0, 0, 8, 2]) + struct.pack(">2I", 2, 1) + b"ab")
-    assert len(read_examples("iris", learns=False)) == 2
+    assert len(read_examples("iris", requires_targets=False)) == 2
 
 
 @pytest.mark.parametrize(
@@ -132,7 +132,7 @@ def test_options_of_columns_need_a_table(option: str, tmp_path: Path) -> None:
     if option != "target":
         np.save(tmp_path / "a.npy", np.zeros((2, 2)))
         with pytest.raises(UnusableDataError, match=f"{option} 'a' is only for tables"):
-            read_examples(tmp_path / "a.npy", learns=False, **{option: value})
+            read_examples(tmp_path / "a.npy", requires_targets=False, **{option: value})
 
 
 def test_pictures_are_read_as_rows(tmp_path: Path) -> None:
@@ -203,7 +203,7 @@ def test_nothing_has_to_be_predicted_from_arrays_without_target(tmp_path: Path) 
     np.save(tmp_path / "X.npy", np.zeros((2, 2)))
     np.savez(tmp_path / "X.npz", X=np.zeros((2, 2)))
     for name in ("X.npy", "X.npz"):
-        got = read_examples(tmp_path / name, ["labels"], learns=False)
+        got = read_examples(tmp_path / name, ["labels"], requires_targets=False)
         assert (len(got), got.y) == (2, None)
 
 
@@ -234,8 +234,8 @@ def test_rows_are_held_out_as_train_does(target: str, seed: int, tmp_path: Path)
     frame, path = large(tmp_path)
     got = prepared(path, target=target, seed=seed, dtype="float64")
     kept, held = split(got.X, got.y, 0.2, seed)
-    np.testing.assert_array_equal(got.learnt, kept)
-    np.testing.assert_array_equal(got.held, held)
+    np.testing.assert_array_equal(got.training_rows, kept)
+    np.testing.assert_array_equal(got.held_out_rows, held)
     columns = got.preparation.columns
     assert columns is not None
     np.testing.assert_array_equal(columns.means[0], frame["a"].to_numpy()[kept].mean())
@@ -248,7 +248,7 @@ def test_rows_are_held_out_as_train_does(target: str, seed: int, tmp_path: Path)
 def test_rows_held_out_change_nothing(target: str, tmp_path: Path) -> None:
     frame, path = large(tmp_path)
     first = prepared(path, target=target)
-    others = pl.Series(np.isin(np.arange(60), first.held))
+    others = pl.Series(np.isin(np.arange(60), first.held_out_rows))
     _, path = large(
         tmp_path,
         {
@@ -260,8 +260,8 @@ def test_rows_held_out_change_nothing(target: str, tmp_path: Path) -> None:
     again = prepared(path, target=target, ignore=["v"] if target == "y" else ["y"])
     first = prepared(large(tmp_path)[1], target=target, ignore=["v"] if target == "y" else ["y"])
     assert again.preparation.description() == first.preparation.description()
-    np.testing.assert_array_equal(again.X[again.learnt], first.X[first.learnt])
-    np.testing.assert_array_equal(again.learnt, first.learnt)
+    np.testing.assert_array_equal(again.X[again.training_rows], first.X[first.training_rows])
+    np.testing.assert_array_equal(again.training_rows, first.training_rows)
 
 
 @pytest.mark.parametrize("target", ["y", "v"])
@@ -273,7 +273,7 @@ def test_rows_without_a_target_are_left_out(target: str, tmp_path: Path) -> None
     frame.filter(~gaps).write_csv(tmp_path / "rest.csv")
     want = prepared(str(tmp_path / "rest.csv"), target=target, weight="w")
     assert "3 rows with a missing target are omitted" in got.notes
-    for name in ("X", "y", "weights", "learnt", "held"):
+    for name in ("X", "y", "weights", "training_rows", "held_out_rows"):
         np.testing.assert_array_equal(getattr(got, name), getattr(want, name))
     assert len(got.examples) == 57
     assert got.preparation.description() == want.preparation.description()
@@ -353,7 +353,7 @@ def test_arrays_are_used_unchanged_or_standardised(as_is: bool, tmp_path: Path) 
 
 def test_a_row_that_counts_must_be_on_both_sides(tmp_path: Path) -> None:
     _, path = large(tmp_path)
-    held = prepared(path, target="y").held
+    held = prepared(path, target="y").held_out_rows
     for rows, kind in ((held, "held-out"), (np.setdiff1d(np.arange(60), held), "training")):
         weights = np.ones(60, int)
         weights[rows] = 0

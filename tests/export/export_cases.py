@@ -10,7 +10,7 @@ import polars as pl
 
 from fastbp import Network, reference
 from fastbp.choices.activations import ACTIVATIONS
-from fastbp.choices.losses import FREE_OUTPUTS, LOSSES
+from fastbp.choices.losses import LOSSES, OUTPUT_ACTIVATION_LOSSES
 from fastbp.data.columns import Columns
 from fastbp.data.preparation import Preparation
 from fastbp.data.targets import Target
@@ -23,7 +23,7 @@ TOLERANCES = {"float32": 1e-6, "float64": 1e-12}
 # Every activation as a hidden layer's and as the last one's, and every loss.
 KINDS = [
     *((name, "squared_error", None) for name in ACTIVATIONS),
-    *(("tanh", FREE_OUTPUTS[k % 3], name) for k, name in enumerate(ACTIVATIONS)),
+    *(("tanh", OUTPUT_ACTIVATION_LOSSES[k % 3], name) for k, name in enumerate(ACTIVATIONS)),
     *(("relu", loss, None) for loss in LOSSES if loss != "squared_error"),
 ]
 ODD_NAMES = (

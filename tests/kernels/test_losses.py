@@ -39,7 +39,7 @@ def test_softmax_cross_entropy(shape, dtype, smoothing, kind, max_label_loss):
     y = {"indices": labels, "one-hot": np.eye(K, dtype=dtype)[labels], "soft": soft}[kind]
     columns, scratch = z.T.copy(), np.full(4 * B, np.nan, dtype)
     row, got = LOSS_ROWS["softmax_cross_entropy"], np.zeros(2)
-    kernel = row.of_labels if kind == "indices" else row.of_targets
+    kernel = row.label_kernel if kind == "indices" else row.target_kernel
     call(kernel, columns, y.T.copy(), shares, smoothing, max_label_loss, scratch, got)
     y = y if kind == "indices" else wide(y)
     want = reference.softmax_cross_entropy(wide(z), y, wide(shares), smoothing, max_label_loss)
@@ -59,7 +59,7 @@ def test_loss_of_values(shape, dtype, name):
     columns = z.T.copy()
     got = np.zeros(2)
     numbers = (more[key] for key in LOSSES[name])
-    call(LOSS_ROWS[name].of_targets, columns, targets.T.copy(), shares, *numbers, got)
+    call(LOSS_ROWS[name].target_kernel, columns, targets.T.copy(), shares, *numbers, got)
     zw, tw, sw = wide(z, targets, shares)
     mine = {key: hyper[key] for key in LOSSES[name] if key in hyper}
     want = reference.LOSSES[name](zw, tw, sw, **mine)
@@ -84,7 +84,7 @@ def test_softmax_cross_entropy_holds_for_large_logits(z, smoothing, seed):
     def run(y, smoothing):
         columns, scratch = z.T.copy(), np.empty(4 * B, dtype)
         row, found = LOSS_ROWS["softmax_cross_entropy"], np.zeros(2)
-        kernel = row.of_labels if y.ndim == 1 else row.of_targets
+        kernel = row.label_kernel if y.ndim == 1 else row.target_kernel
         call(kernel, columns, y, shares, smoothing, np.inf, scratch, found)
         return found[0], columns.T
 

@@ -237,6 +237,6 @@ def test_functions_of_one_name_are_not_mistaken_for_one_another():
 def test_own_functions_are_inlined_vectorised_and_not_stored():
     kernel = RELU.row.forward
     assert not kernel.stored
-    module = str(compiling.optimised(kernel, ("float32",) * 3, "entry"))
+    module = str(compiling.optimised_module(kernel, ("float32",) * 3, "entry"))
     assert "x float>" in module
     assert module.count("define ") == 1

@@ -28,13 +28,13 @@ SOFTMAX = """if True:
     from fastbp.kernels import rows
     from fastbp.plan import operation
     from fastbp.plan.operand import Operand
-    from fastbp.plan.plan import Plan, once
+    from fastbp.plan.plan import Plan, list_runner
     z = np.zeros((1, 4), np.float32)
     plan = Plan()
     plan.begin("list")
     plan.add(rows.softmax, Operand.of("z", z))
     plan.finish()
-    once(plan, "list")()
+    list_runner(plan, "list")()
     print(z.sum(), len(operation.compiled), "numba" in sys.modules)
 """
 
@@ -211,7 +211,7 @@ def test_a_child_that_is_forked_while_another_thread_compiles_does_not_hang(tmp_
 
 
 def test_code_for_python_survives_a_full_disk(monkeypatch):
-    compiled, attempts = compiling.for_python(kernels.relu), []
+    compiled, attempts = compiling.python_dispatcher(kernels.relu), []
 
     def full(*what):
         attempts.append(what)

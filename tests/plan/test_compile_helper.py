@@ -75,7 +75,7 @@ SCRIPT = """if True:
     compile_helper.allowed_processors = lambda: 2
     X = np.random.default_rng(0).standard_normal((40, 3)).astype("f4")
     net = fastbp.Network([3, 4, 2], seed=0)
-    with compile_helper.started():
+    with compile_helper.running_helper():
         helpers = len(compile_helper._helpers)
         fastbp.train(net, X, np.arange(40) % 2, epochs=2, validation_fraction=0.25, n_threads=1)
     files = {path.name for path in cache.folder().iterdir() if path.is_file()}
@@ -139,18 +139,18 @@ def test_conditions_without_a_helper(reason, folder, monkeypatch):
         monkeypatch.setattr(cache, "folder", lambda: None)
     else:
         monkeypatch.setattr(compile_helper, "interpreted", lambda: True)
-    with compile_helper.started():
+    with compile_helper.running_helper():
         assert not compile_helper._helpers
 
 
 def test_a_helper_starts_no_other_helper(folder):
-    with compile_helper.started(), compile_helper.started():
+    with compile_helper.running_helper(), compile_helper.running_helper():
         assert len(compile_helper._helpers) == 1
 
 
 def test_work_of_a_killed_helper_is_compiled_by_the_process(folder, entries, monkeypatch):
     monkeypatch.setattr(compile_helper, "_serve", claims_all)
-    with compile_helper.started():
+    with compile_helper.running_helper():
         (helper,) = compile_helper._helpers
         wait_for(helper.claims / "ready")
         os.kill(helper.process, signal.SIGKILL)
@@ -173,7 +173,7 @@ def test_a_helper_that_hangs_is_waited_for_no_longer_than_its_time(folder, entri
     monkeypatch.setattr(operation, "listeners", [listener])
     monkeypatch.setattr(compile_helper, "_serve", claims_all)
     monkeypatch.setattr(compile_helper, "PATIENCE", 0.05)
-    with compile_helper.started():
+    with compile_helper.running_helper():
         wait_for(compile_helper._helpers[0].claims / "ready")
         compile_helper.compile_together(entries)
     assert stored(folder) == ["products.clear.f4", "products.clear.f8"]
@@ -182,7 +182,7 @@ def test_a_helper_that_hangs_is_waited_for_no_longer_than_its_time(folder, entri
 
 def test_a_failing_helper_loses_nothing(folder, entries, monkeypatch):
     monkeypatch.setattr(compile_helper, "_serve", lambda lines, claims: 1 / 0)
-    with compile_helper.started():
+    with compile_helper.running_helper():
         compile_helper.compile_together(entries)
     assert stored(folder) == ["products.clear.f4", "products.clear.f8"]
 
@@ -191,7 +191,7 @@ def test_a_helper_that_cannot_store_ends(folder, monkeypatch):
     monkeypatch.setattr(cache, "write_code", lambda name, code: None)
     fresh = Kernel(products.clear.function)
     monkeypatch.setattr(products, "clear", fresh)
-    with compile_helper.started():
+    with compile_helper.running_helper():
         (helper,) = compile_helper._helpers
         helper._send([(fresh, ("float32",))])
         end = time.monotonic() + 60
@@ -210,7 +210,7 @@ def test_claims_that_cannot_be_written_are_both_processes(folder, entries):
 
 def test_a_child_of_the_process_leaves_the_helper_alone(folder, entries, monkeypatch):
     monkeypatch.setattr(compile_helper, "_serve", lambda lines, claims: time.sleep(60))
-    with compile_helper.started():
+    with compile_helper.running_helper():
         (helper,) = compile_helper._helpers
         monkeypatch.setattr(helper, "_owner", helper._owner + 1)
         compile_helper.compile_together(entries)

@@ -15,7 +15,7 @@ from fastbp.compiler import compiling, internals
 from fastbp.compiler.declare import Matrix, Number, Vector, Whole, kernel, part
 from fastbp.plan import operation
 from fastbp.plan.operand import Operand
-from fastbp.plan.plan import Plan, once
+from fastbp.plan.plan import Plan, list_runner
 
 pytestmark = pytest.mark.skipif(numba.config.DISABLE_JIT, reason="is about the compiler")
 pytestmark = pytest.mark.skipif(numba.config.DISABLE_JIT, reason="is about the compiler")
@@ -80,7 +80,7 @@ def test_an_operation_that_stops_keeps_those_after_it_from_being_called():
     for factor in (7.0, 3.0):
         plan.add(scaled, operand, factor, 0)
     plan.finish()
-    assert once(plan, "list")() == 1
+    assert list_runner(plan, "list")() == 1
     np.testing.assert_array_equal(a, [[7.0]])
 
 
@@ -92,7 +92,7 @@ def test_an_operand_that_moves_before_its_plan_is_finished_stays_where_it_moved_
     plan.add(scaled, operand, 3.0, 0)
     plan.move(operand, second.ctypes.data)
     plan.finish()
-    once(plan, "list")()
+    list_runner(plan, "list")()
     assert (first[0, 0], second[0, 0]) == (1.0, 3.0)
 
 

@@ -15,7 +15,7 @@ from fastbp import persistence
 from fastbp.datasets import spiral_data
 from fastbp.training import loop
 from fastbp.training.checkpoints import CheckpointWarning, DamagedCheckpointWarning, paths
-from fastbp.training.interruption import Interruption, interrupts
+from fastbp.training.interruption import Interruption, catch_interrupts
 from fastbp.training.resuming import CURVES
 
 X, Y = spiral_data(40, 3, seed=0)
@@ -170,9 +170,9 @@ def test_another_thread_ends_a_run_in_the_middle_of_an_epoch(tmp_path: Path) -> 
 
 def test_without_checkpoints_sigterm_is_not_caught() -> None:
     before = signal.getsignal(signal.SIGTERM)
-    with interrupts():
+    with catch_interrupts():
         assert signal.getsignal(signal.SIGTERM) is before
-    with interrupts(terminates=True):
+    with catch_interrupts(catch_sigterm=True):
         assert signal.getsignal(signal.SIGTERM) is not before
     assert signal.getsignal(signal.SIGTERM) is before
 
@@ -285,9 +285,9 @@ def test_a_checkpoint_that_was_tampered_with_is_refused(
 ) -> None:
     train(network(), tmp_path, epochs=2)
     (path,) = paths(tmp_path)
-    tensors, facts = persistence.read_tensors(path, "checkpoint")
+    tensors, metadata = persistence.read_tensors(path, "checkpoint")
     tensors[name] = value(tensors[name])
-    persistence.write_tensors(path, tensors, facts, "checkpoint", version=2)
+    persistence.write_tensors(path, tensors, metadata, "checkpoint", version=2)
     net = network(seed=2)
     before = net.params.copy()
     with pytest.raises(ValueError, match="cannot resume the run in"):
@@ -299,9 +299,9 @@ def test_a_checkpoint_that_was_tampered_with_is_refused(
 def test_a_checkpoint_without_its_facts_is_refused(fact: str, tmp_path: Path) -> None:
     train(network(), tmp_path, epochs=2)
     (path,) = paths(tmp_path)
-    tensors, facts = persistence.read_tensors(path, "checkpoint")
-    del facts[fact]
-    persistence.write_tensors(path, tensors, facts, "checkpoint", version=2)
+    tensors, metadata = persistence.read_tensors(path, "checkpoint")
+    del metadata[fact]
+    persistence.write_tensors(path, tensors, metadata, "checkpoint", version=2)
     with pytest.raises(ValueError, match=f"damaged: it has no '{fact}'"):
         train(network(), tmp_path, resume=True, epochs=3)
 
