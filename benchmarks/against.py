@@ -4,9 +4,10 @@
 
 OLD_PYTHON is the interpreter of an environment with the earlier version. The script measures steps
 of the grid on one thread and on two, ``forward``, fits of the estimators, and the start of a new
-process: ``T0``, which imports Numba and compiles ``x + 1``; the first training ever; another kind
-of network after it; the first again, from the cache; the command on the digits, first and again.
-The versions alternate. The results are minima, for processes medians.
+process: ``T0``, which imports Numba and compiles ``x + 1``; the first training with an empty cache;
+then a network of another kind; the first training again, from the cache; the command on the digits,
+with an empty cache and again. The versions alternate. The results are minima, except for processes,
+where they are medians.
 """
 
 import argparse

@@ -154,8 +154,8 @@ def timed(function: Callable[..., Any], *arguments: Any) -> float:
 def apart(case: Case, way: Any, naive: Any) -> float:
     """Return the distance of a path's parameters from the naive ones, relative to their change.
 
-    Adam divides by the size of the gradient, which amplifies rounding where the gradient is
-    nearly 0; so the distance is compared with that of the result from the start.
+    Adam divides by the size of the gradient, which amplifies rounding where the gradient is nearly
+    0; so the distance is divided by the distance of the naive parameters from the start weights.
     """
     distance = np.linalg.norm(way.params - naive.params)
     return float(distance / np.linalg.norm(naive.params - case.net.params))

@@ -20,7 +20,7 @@ from measurements import (
     thread_count,
 )
 
-# The networks of the README's table: small to large, and the row on which another is nearest.
+# The networks of the README's table: small to large, and the row where another library is nearest.
 SHORT_ROWS = (
     (1, "2-64-3", 300),
     (1, "64-100-10", 200),
@@ -43,7 +43,7 @@ def short(results: Results) -> str:
 
 
 def short_row(threads: int, row: Results) -> list[str]:
-    """Return each library's time, and for others than fastbp the ratio to fastbp's."""
+    """Return each library's time; for the other libraries also the ratio to fastbp's time."""
     times = row["step_us"]
     torch = min(filter(None, (times.get(TORCH), times.get(TORCH_COMPILED))), default=None)
     cells = [digits(times[FASTBP])]
@@ -61,13 +61,13 @@ def peers(results: Results) -> str:
 
 
 def peer_table(threads: int, rows: list[Results]) -> str:
-    """Compare all libraries with fastbp on each network, and on their geometric mean."""
+    """Compare all libraries with fastbp on each network and by the geometric mean."""
     floors = [row["floor_us"] for row in rows]
     times = {name: [row["step_us"].get(path) for row in rows] for path, name in PEERS.items()}
     own = times[FASTBP]
     columns = {"floor": floors, **times, "fastbp / floor": ratios_of(own, floors)}
     columns |= {f"{name} / fastbp": ratios_of(times[name], own) for name in times if name != FASTBP}
-    if threads > 1:  # the floor is that of one thread
+    if threads > 1:  # the floor was measured on one thread
         columns = {head: column for head, column in columns.items() if "floor" not in head}
     names = [f"{row['network']}, {row['batch']}" for row in rows] + ["geometric mean"]
     written = [

@@ -24,7 +24,7 @@ collect_ignore_glob = ["test_*.py"] if numba.config.DISABLE_JIT else []
 
 
 def pytest_xdist_auto_num_workers(config: pytest.Config) -> int | None:
-    """Refuse to time while other tests run in parallel."""
+    """Use parallel workers only for the whole suite without timing."""
     timed = config.option.benchmark_only or config.option.benchmark_enable
     whole = config.args_source is pytest.Config.ArgsSource.TESTPATHS
     return None if whole and not timed else 0
@@ -52,7 +52,7 @@ def one_thread() -> Any:
 
 @pytest.fixture
 def blas_threads() -> Any:
-    """Return a context in which every BLAS has this many threads."""
+    """Return a function of a number of threads: a context that limits every BLAS to it."""
     return lambda threads: threadpools().limit(limits=threads, user_api="blas")
 
 
@@ -109,7 +109,7 @@ def pytest_benchmark_update_machine_info(
 
 
 def pytest_benchmark_update_commit_info(config: pytest.Config, commit_info: dict[str, Any]) -> None:
-    """Keep what names the commit."""
+    """Keep only the fields that identify the commit."""
     kept = {key: commit_info.get(key) for key in ("id", "time", "dirty")}
     commit_info.clear()
     commit_info.update(kept)

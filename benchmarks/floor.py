@@ -16,12 +16,12 @@ from fastbp.kernels.products import product
 from fastbp.plan.operand import Operand
 from fastbp.plan.plan import Plan, list_runner
 
-# Steps of one call, so that the time of the call is negligible.
+# Steps per call, so many that the overhead of the call is negligible.
 TOGETHER = 64
 
 
 class Floor:
-    """A plan for one network and one batch, which is used for all steps and stays in the cache."""
+    """A plan for one network; all steps use the same batch, which therefore stays in the cache."""
 
     def __init__(self, net: fastbp.Network, x: Any) -> None:
         self.net, self.x = net, x

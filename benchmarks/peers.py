@@ -1,4 +1,4 @@
-"""Times the same training in other libraries and in fastbp, one after the other.
+"""Time the same training in other libraries and in fastbp, one after the other.
 
 Every adapter gets the same float32 data, start weights, order of the rows and Adam. Work that a
 library does once, such as compiling, is not timed. ``test_peers.py`` runs this file in a separate
@@ -23,7 +23,7 @@ from floor import Floor
 from measurements import FASTBP, FLOOR, JAX, NUMPY, SCIKIT_LEARN, TORCH, TORCH_COMPILED
 
 CHECK = Row((5, 9, 7, 4), 6, CHECKED * 6)  # on which the adapters are compared with the naive path
-EPOCH_WORK = 6.2e9  # multiplications of an epoch, or the largest networks would take minutes
+EPOCH_WORK = 6.2e9  # limit on the multiplications of an epoch
 MIN_STEPS = 8
 REST_SECONDS = 0.03  # the time for which idle threads keep spinning after their work
 
@@ -51,7 +51,7 @@ PATHS: dict[str, tuple[str, str, str]] = {
     JAX: ("jax", "adapters.in_jax", "InJax"),
 }
 # scikit-learn clips the loss it reports at 16 for each example, and untrained large networks have
-# larger ones.
+# larger losses.
 LOSS_TOLERANCE = {SCIKIT_LEARN: 0.05}
 
 
@@ -112,7 +112,7 @@ def epoch_time(way: Any) -> float:
 
 
 def measure(row: Row, threads: int, seconds: float, rounds: int) -> dict[str, Any]:
-    """Time all paths in rounds of at least ``seconds`` each; return the medians, µs a step.
+    """Time all paths in rounds of at least ``seconds`` each; return the medians in µs per step.
 
     Each round times every path once, for one epoch or several from the start weights. The first
     epoch compiles and is not timed. With one thread, the floor is timed too.

@@ -51,7 +51,7 @@ def fill_files(paths: list[Path], tables: dict[str, str]) -> None:
     Raises
     ------
     ValueError
-        If a file has an error, or a table has a place in none of the files.
+        If a file has an error, or none of the files has markers for a table.
     """
     texts, missing = {}, set(tables)
     for path in paths:

@@ -78,13 +78,14 @@ def draw_bars(axes: Any, times: list[dict[str, float | None]]) -> None:
             )
     floors = [(i + BAR, t) for i, row in enumerate(times) if (t := row[FLOOR])]
     heights, values = [h for h, _ in floors], [t for _, t in floors]
-    # White below black, so that the mark is visible on the bar and beside it.
+    # A white mark below the black one, so that it is visible on the bar and beside it.
     for color, width, label in (("white", 4, None), ("black", 2, "floor: its matrix products")):
         look = {"color": color, "linewidths": width, "label": label}
         axes.scatter(values, heights, 200, marker="|", zorder=3, **look)
 
 
-# Distinguished by shape, so that they are readable in black and white; top to bottom in a row.
+# Markers differ in shape, so that they can be told apart in black and white. Within a row, they are
+# drawn from top to bottom in this order.
 MARKERS = {
     NUMPY: {"marker": "s", "s": 30, "facecolor": "white", "edgecolor": "black"},
     SCIKIT_LEARN: {"marker": "D", "s": 28, "facecolor": "white", "edgecolor": "black"},

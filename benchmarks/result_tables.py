@@ -289,7 +289,7 @@ def machine(results: Results) -> str:
     )
 
 
-# Each table by the name in its pair of markers.
+# The tables, by the name in their markers.
 TABLES: dict[str, Callable[[Results], str]] = {
     "short": short,
     "fused": fused,

@@ -78,7 +78,7 @@ def cache(tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 @pytest.fixture(scope="module")
 def losses() -> list[float]:
-    """Return a set for the losses of the trainings in this file."""
+    """Return an empty list for the losses of the training runs in this file."""
     return []
 
 

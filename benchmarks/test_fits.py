@@ -1,4 +1,4 @@
-"""The estimators against scikit-learn's: its bundled data sets, ten seeds; and searches in threads.
+"""fastbp's estimators against scikit-learn's on ten seeds, and parameter searches in threads.
 
 Both have the same parameters, rows and seed, and their fits alternate. An earlier fit has compiled
 the kernels.
@@ -33,8 +33,9 @@ DATA = {
     "digits": datasets.load_digits,
 }
 SEEDS = 10
-# Threads of scikit-learn's BLAS keep spinning for a while after a call and slow down others:
-# digits took 0.16 s on two threads right after it, 0.10 a tenth of a second later.
+# Threads of scikit-learn's BLAS keep spinning for a while after a call and slow down other threads:
+# fastbp's fit of digits on two threads took 0.16 s directly after scikit-learn's, and 0.10 s after
+# a pause of 0.1 s.
 PAUSE = 0.1
 THREADS = sorted({1, processors()})
 WAYS = {SCIKIT_LEARN: {}, FASTBP: {"dtype": "auto"}, FLOAT32: {"dtype": "float32"}}

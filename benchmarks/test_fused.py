@@ -1,8 +1,8 @@
 """The backward pass of softmax and cross-entropy, in two steps and in one.
 
-The source notes measured the ratio of the times of the gradient with the Jacobian of every row and
-of the combined formula (p - y) / B, on three rows of three classes. This file measures that case
-and larger ones, in NumPy as in the notes and in fastbp.
+The source notes compared the time of the gradient with the Jacobian of every row with that of the
+combined formula (p - y) / B, on three rows of three classes. This file measures that case and
+larger ones, in NumPy as in the notes and in fastbp.
 """
 
 import functools
@@ -59,7 +59,7 @@ def fused_as_noted(p: Array, labels: Array) -> Array:
 
 
 def fused_in_place(p: Array, labels: Array) -> Callable[[], Array]:
-    """Compute the same in place, in an array that is allocated before."""
+    """Compute the same in place, in an array that is allocated beforehand."""
     B = len(p)
     rows, out, share = np.arange(B), np.empty_like(p), p.dtype.type(1 / B)
 

@@ -34,12 +34,12 @@ import fastbp
 pytestmark = pytest.mark.benchmark(disable_gc=True)
 
 LEAST = {NAIVE: 2, NUMPY: 5, FASTBP: 5}  # epochs timed on each path
-ROUND_SECONDS = 0.025  # rounds of the floor and of steps, where they alternate
+ROUND_SECONDS = 0.025  # duration of a round where floor and steps alternate
 
 
 @pytest.fixture(scope="module", params=GRID, ids=[f"{row}x{row.batch}" for row in GRID])
 def case(request: pytest.FixtureRequest) -> Case:
-    """Return the data of one row of the grid; of a few steps where nothing is timed."""
+    """Return the data of one row of the grid; only a few steps if nothing is timed."""
     row, option = request.param, request.config.option
     timed = option.benchmark_only or option.benchmark_enable
     return Case(row, row.rows if timed else CHECKED * row.batch)

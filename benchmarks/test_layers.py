@@ -1,10 +1,10 @@
 """The parts of a step: dense forward and backward, ReLU mask, softmax, Adam.
 
 Each is timed on three paths. Naive NumPy creates a new array in every operation, as ``reference``
-and the notes do. Vectorised NumPy writes into arrays that are allocated before. fastbp is the
+and the notes do. Vectorised NumPy writes into arrays that are allocated beforehand. fastbp is the
 kernel, called from Python. All have the same float32 input and one thread. The ReLU mask, the
-softmax and Adam work in place, so each round continues with the result of the last, which takes the
-same time, because none of them branches on a value.
+softmax and Adam work in place, so each round starts from the result of the previous one. This does
+not change the time, because none of them branches on a value.
 """
 
 from collections.abc import Callable

@@ -1,6 +1,6 @@
 """A custom training loop, compared with PyTorch: forward, a loss in NumPy, backward, step.
 
-The overhead of the loop is the time of a round minus that of its three plans.
+The overhead of the loop is the time of a round minus the times of its three plans and the loss.
 """
 
 import itertools
@@ -90,7 +90,7 @@ def test_own_loop(benchmark: Any) -> None:
 
 
 def test_own_loop_of_pytorch(benchmark: Any) -> None:
-    """Time the same round of PyTorch, eager."""
+    """Time the same round in PyTorch's eager mode."""
     once = torch_round()
     benchmark.extra_info.update(subject="own loop", path="PyTorch", precision="float32")
     benchmark.pedantic(once, rounds=20 if benchmark.enabled else 1, iterations=REPEATS // 10)

@@ -145,13 +145,13 @@ SIZES = 2, 3, 2
 
 
 def samples() -> tuple[Array, Array]:
-    """Return inputs in the unit square and targets of the notes, divided by 100."""
+    """Return inputs in the unit square, and the targets of the notes divided by 100."""
     X = np.random.default_rng(0).random((ROWS, 2))
     return X, 3 * np.exp(np.sin(X))
 
 
 def loops(params: list[Array], X: Array, T: Array) -> float:
-    """Train on the samples as the notes do: products for a column, loops for each gradient.
+    """Train on the samples as the notes do: products with one column, loops for each gradient.
 
     Return the mean loss, as every path does.
     """

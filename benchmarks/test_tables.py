@@ -1,6 +1,6 @@
 """The time of ``fastbp train`` on a large table, by its parts.
 
-The command runs in a shell, and the seconds that it prints are recorded. An earlier run has
+The command runs in a new process, and the seconds that it prints are recorded. An earlier run has
 compiled the kernels.
 """
 
@@ -25,7 +25,7 @@ PARTS = ("reading", "preparing", "evaluating", "writing", "drawing")
 
 
 def write(path: Path, rows: int) -> None:
-    """Write a table of numbers, whole numbers, categories and two classes."""
+    """Write a table of floats, integers and categories, and a target of two classes."""
     polars = pytest.importorskip("polars")
     random = np.random.default_rng(0)
     columns: dict[str, Any] = {

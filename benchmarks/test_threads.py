@@ -1,4 +1,4 @@
-"""Steps on one thread and on all, and the rate of the largest ones compared with a large product.
+"""Steps on one thread and on all, and the FLOP rate of the largest steps and of a large product.
 
 Paths alternate in one process, and the minima of their rounds are compared, because threads that
 wait for each other in every step are delayed whenever another process uses one of their processors.
@@ -59,7 +59,7 @@ def test_threads(benchmark: Any, row: Row) -> None:
 
 @numba.njit(nogil=True)
 def multiply(a: Any, b: Any, out: Any) -> None:
-    """Call the product that steps call."""
+    """Call the matrix product that training steps use."""
     kernels.product(a, PLAIN, b, PLAIN, 0.0, out)
 
 

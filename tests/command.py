@@ -5,7 +5,7 @@ import subprocess
 import sys
 from pathlib import Path
 
-# What a run leaves of digits, which are pictures of classes.
+# The files that a run on digits writes; digits are images with class labels.
 FILES = [
     "best.safetensors",
     "checkpoints",

@@ -9,13 +9,13 @@ import pytest
 
 
 def pytest_xdist_auto_num_workers(config: pytest.Config) -> int | None:
-    """Give the whole suite, which mostly compiles, every processor; parts of it one."""
+    """Run the whole suite, which mostly compiles, on every processor, and parts of it on one."""
     return None if config.args_source is pytest.Config.ArgsSource.TESTPATHS else 0
 
 
 @pytest.fixture(autouse=True)
 def _overflow_is_silent_without_the_compiler() -> Iterator[None]:
-    """Kernels run by Python count modulo 2^64 and overflow to inf, of which NumPy would warn."""
+    """In uncompiled kernels, integers wrap modulo 2^64 and floats overflow; NumPy would warn."""
     if numba.config.DISABLE_JIT:
         with np.errstate(all="ignore"):
             yield

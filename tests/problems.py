@@ -45,7 +45,7 @@ OPTIMIZERS = {  # name: (kernel, buffers, hyperparameters as the kernel takes th
     "adagrad": (kernels.adagrad, 1, (1e-6,), lambda lr: reference.Adagrad(lr, 1e-6)),
 }
 
-LOSSES = {  # name: what its kernel takes after the weights of rows
+LOSSES = {  # name: arguments of its kernel after the row weights
     "sigmoid_cross_entropy": ("smoothing", "max_label_loss", "scratch"),
     "squared_error": (),
     "absolute_error": (),
@@ -60,7 +60,7 @@ def some_shares(B, dtype, seed=5):
 
 
 def rows_of(shape, dtype, loss):
-    """Return z (B, K), targets that the loss can take, and shares."""
+    """Return z (B, K), targets that the loss accepts, and row weights (B,)."""
     random = np.random.default_rng(4)
     if loss == "softmax_cross_entropy":
         targets = random.dirichlet(np.ones(shape[1]), shape[0])
@@ -109,7 +109,7 @@ def pack(weights, biases):
 
 
 def unpack(flat, sizes):
-    """Return the lists of weights and biases that ``pack`` made into ``flat``."""
+    """Return the lists of weights and biases that ``pack`` has packed into ``flat``."""
     weights, biases = [], []
     for M, N in itertools.pairwise(sizes):
         W, b, flat = np.split(flat, [M * N, M * N + N])
@@ -179,9 +179,8 @@ class Run:
 def loss_and_gradients(net, X, y, shares, **how):
     """Return loss and score of one batch of all rows, and the gradient.
 
-    It is a step that moves nothing. The rows' shares of the loss are made of weights: these are
-    the same up to rounding.
-    """
+    Takes a step with a learning rate of 0. ``row_weights`` are passed as sample weights with a
+    scale, which gives the same row weights up to rounding."""
     scale = float(shares.sum(dtype=np.float64))
     run = Run(net, X, y, batch=len(X), weights=shares, scale=scale, shuffled=False, **how)
     assert run.train(1, lr=0.0) == 1

@@ -1,4 +1,4 @@
-"""What tests that count roundings share: numbers, their precision, and the comparison."""
+"""Shared by tests that count rounding errors: numbers, their precision, and the comparison."""
 
 import numpy as np
 
@@ -18,7 +18,7 @@ def wide(*arrays):
 
 
 def assert_within(got, want, bound):
-    """Assert |got - want| <= bound, element by element; says by how much it is missed."""
+    """Assert |got - want| <= bound for every element; the message says how far it is off."""
     got, want = np.asarray(got), np.asarray(want)
     assert got.shape == want.shape
     if got.size:

@@ -7,7 +7,7 @@ from fastbp.plan.plan import Plan, list_runner
 
 
 def call(kernel, *arguments):
-    """Call a kernel's entry, once; returns what it returns as a whole number."""
+    """Call a kernel's entry once; return its result as an integer."""
     plan = Plan()
     plan.begin("call")
     plan.add(

@@ -22,7 +22,7 @@ PYTHON = {
     for page, text in PAGES.items()
     for i, code in enumerate(re.findall(r"```python\n(.*?)```", text, flags=re.DOTALL))
 }
-# Commands that install are run in a new environment by .ci/run; measuring takes many minutes.
+# Commands for installing are run in a new environment by .ci/run; benchmarks take many minutes.
 NOT_RUN = (".github/CONTRIBUTING.md", "benchmarks/README.md")
 SHELL = {
     page: [

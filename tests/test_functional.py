@@ -63,7 +63,7 @@ def test_relu_and_its_mask_work_in_place():
 @pytest.mark.parametrize("shape", [(1, 1), (1, 5), (4, 3), (2, 3, 10), (0, 3), (6, 257)])
 def test_softmax_and_logsumexp(shape, dtype):
     z = np.random.default_rng(1).normal(scale=20, size=shape).astype(dtype)
-    # A rounding of z - max is one of the exponent: it grows with the range of the row.
+    # A rounding error of z - max is a relative error of e^(z - max); it grows with the row's range.
     near = np.finfo(dtype).eps * (4 + (np.ptp(z) if z.size else 0))
     tiny = np.finfo(dtype).tiny
     np.testing.assert_allclose(F.softmax(z), special.softmax(z.astype(float), -1), near, tiny)

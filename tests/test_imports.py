@@ -1,4 +1,4 @@
-"""Imports point one way: a module imports only from its own folder and from those below it."""
+"""Imports point one way: a module imports only from its own folder and from lower layers."""
 
 import ast
 import subprocess
@@ -27,7 +27,7 @@ LAYERS = (
     ("runs", "warming"),
     ("cli",),
 )
-# Names of the package itself, which import what they stand for.
+# Public entry points of the package, which may import from every layer.
 FACADES = {"__init__", "__main__", "datasets", "plotting_models"}
 RANKS = {name: rank for rank, names in enumerate(LAYERS) for name in names}
 

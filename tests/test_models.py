@@ -104,7 +104,7 @@ for _ in range(200):
     DEEP = [DEEP]
 
 CHANGES = [
-    changed("columns", to=None),  # six inputs are then taken as they are: that is sound
+    changed("columns", to=None),  # six inputs are then used unprepared, which is valid
     *(changed("columns", to=value) for value in (3, [], "x", {}, True)),
     *(changed("target", to=value) for value in (None, 3, [], "x", {})),
     *(

@@ -62,7 +62,7 @@ ROWS = [(table, name) for table, (names, _) in TABLES.items() for name in sorted
 
 
 def names_in(path):
-    """Every name and every string of a source file, but for docstrings."""
+    """Every name and every string of a source file, except docstrings."""
     tree = ast.parse(path.read_text())
     documents = {
         id(node.body[0].value)
@@ -85,7 +85,7 @@ def names_in(path):
 
 @functools.cache
 def words_of_files():
-    """The words of all names and strings of each file but those of kernels and their twins."""
+    """The words of all names and strings of each file, except kernels and their twins."""
     return {
         path.relative_to(PACKAGE).as_posix(): {
             word for text in names_in(path) for word in re.findall(r"\w+", text)

@@ -1,4 +1,4 @@
-"""Weights of rows of any size give the same means: only their ratios matter."""
+"""Row weights of any magnitude give the same means: only their ratios matter."""
 
 import numpy as np
 import pytest
@@ -21,7 +21,7 @@ RATIOS = np.array([1, 1, 0.5, 1, 0, 1, 0.25, 1])
 
 @pytest.mark.parametrize(("dtype", "size"), SIZES)
 def test_the_size_of_weights_does_not_matter(dtype, size):
-    exact = size if size > 1e-40 else size * 64  # of subnormal numbers, ratios need some bits
+    exact = size if size > 1e-40 else size * 64  # ratios of subnormal numbers need some bits
     weights, rows = RATIOS * exact, X.astype(dtype)
     tolerance = 1e-6 if dtype == "float32" else 1e-14
     net = fastbp.Network([3, 4, 2], dtype=dtype)

@@ -20,7 +20,8 @@ class InNumpy:
             split_layers(case, self.params),
             split_layers(case, self.grads),
         )
-        # The inputs of each layer and the logits; and the gradients of the loss by them.
+        # The inputs of each layer and the logits, and the gradients of the loss with respect to
+        # them.
         self.values = [np.empty((case.batch, size), np.float32) for size in case.row.sizes]
         self.deltas = [np.empty_like(value) for value in self.values]
         self.rows = np.arange(case.batch)

@@ -17,7 +17,7 @@ class FixedOrder(np.random.RandomState):
         self.order, self.shuffle_time = order, 0.0
 
     def shuffle(self, x: Array) -> None:
-        """Copy the order into ``x`` (n,), and note the time, at which the steps begin."""
+        """Copy the order into ``x`` (n,), and record the time: the steps begin now."""
         self.shuffle_time = time.perf_counter()
         x[:] = self.order
 
@@ -25,9 +25,10 @@ class FixedOrder(np.random.RandomState):
 class InScikitLearn:
     """scikit-learn's ``MLPClassifier`` through its public API: an epoch is a ``fit``.
 
-    With ``warm_start``, ``fit`` continues from the weights, which ``reset`` overwrites. Its random
-    state returns the order of the benchmark, so that its own loop gathers the same batches. The
-    time of ``fit`` before its first step, spent once for any number of epochs, is not counted.
+    With ``warm_start``, ``fit`` continues from the weights, which ``reset`` overwrites. The model's
+    random state returns the benchmark's order, so that scikit-learn's own loop gathers the same
+    batches. The set-up time of ``fit`` before the first step does not depend on the number of
+    epochs and is not counted.
     """
 
     def __init__(self, case: Case) -> None:

@@ -1,4 +1,4 @@
-"""Parameters as layers and as one flat array, and the optimizer of every adapter."""
+"""Convert parameters between layers and one flat array; the optimizer of every adapter."""
 
 from collections.abc import Sequence
 from typing import Any

@@ -29,7 +29,7 @@ COLUMNS = [
     "seconds",
     "samples_per_second",
 ]
-# Where pip puts the command beside the interpreter; pytest may run without that on the path.
+# The command that pip installs beside the interpreter; this folder may not be on PATH.
 SCRIPT = shutil.which("fastbp", path=str(Path(sys.executable).parent))
 
 
@@ -41,7 +41,7 @@ def accuracy(output: str) -> float:
 
 @pytest.fixture(scope="module")
 def home(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """Where the main job, with nothing said, was run."""
+    """The folder in which ``fastbp train`` was run without options."""
     return tmp_path_factory.mktemp("home")
 
 
@@ -57,7 +57,7 @@ def test_main_job_learns_the_digits(main_job: subprocess.CompletedProcess[str], 
     assert re.search(r"^training time +\d+\.\d\d s for 30 epochs$", main_job.stdout, re.MULTILINE)
     assert re.search(r"^speed +[\d,]+ examples/s", main_job.stdout, re.MULTILINE)
     assert "epoch 30/30" in main_job.stderr
-    # Kernels are compiled before the first epoch begins, and are not taken from its time again.
+    # Kernels are compiled before the first epoch begins, so no compile time is subtracted from it.
     took = float((home / "runs" / "digits" / "history.csv").read_text().split()[-1].split(",")[-2])
     assert f"\ntraining time      {took:.2f} s for 30 epochs\n" in main_job.stdout
     assert "\x1b" not in main_job.stdout + main_job.stderr
@@ -75,7 +75,7 @@ def test_the_plan_of_a_model_is_printed_and_measured(
     assert "A whole step takes" in done.stdout
     assert max(map(len, done.stdout.splitlines())) <= 132
     both = run("plan", "runs/digits/model.safetensors", "--threads", "2", cwd=home)
-    assert both.stdout.splitlines()[0].count(", 128 rows") == 1  # a file says nothing of a run
+    assert both.stdout.splitlines()[0].count(", 128 rows") == 1  # not the run's 32
     assert "wait for the other threads" in both.stdout
     assert "A whole step takes" not in both.stdout
     for wrong, words in (

@@ -83,7 +83,7 @@ def test_divergence_fails_and_keeps_finite_weights(tmp_path: Path) -> None:
     assert result.returncode == 1
     assert "with learning rate" in result.stderr.splitlines()[-1]
     assert "Traceback" not in result.stderr
-    # Not an epoch was done: there is no best one.
+    # No epoch was completed, so there is no best one.
     assert left_in(tmp_path / "run") == sorted({*FILES} - {"best.safetensors", "checkpoints"})
     net = fastbp.load(tmp_path / "run" / "model.safetensors")
     assert np.isfinite(net.params).all()

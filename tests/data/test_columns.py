@@ -1,4 +1,4 @@
-"""Columns against scikit-learn's transformers, and what they make of odd data."""
+"""Columns compared with scikit-learn's transformers, and columns of unusual data."""
 
 import datetime
 from decimal import Decimal
@@ -22,7 +22,7 @@ ODD = ["a,b", 'say "so"', "two\nlines", "nan", "ß", "日本", "0", "x = y", "a"
 
 
 def frame_of(seed: int) -> tuple[pl.DataFrame, np.ndarray]:
-    """Draw a table of up to 4 columns of numbers and 3 of text, and rows of it to learn from."""
+    """Draw a table of up to 4 columns of numbers and 3 of text, and choose its training rows."""
     random = np.random.default_rng(seed)
     n = int(random.integers(3, 40))
     data: dict[str, Any] = {}
@@ -51,7 +51,7 @@ def by_sklearn(frame: pl.DataFrame, rows: np.ndarray) -> np.ndarray:
         imputer = SimpleImputer(strategy="mean", add_indicator=True)
         imputer.set_params().fit(X[rows])
         filled = imputer.transform(X) if _no_new_gaps(X, rows) else _transform(imputer, X)
-        scaler = StandardScaler().fit(X[rows])  # it leaves out what is missing
+        scaler = StandardScaler().fit(X[rows])  # it ignores missing values
         parts += [scaler.transform(filled[:, : len(numbers)]), filled[:, len(numbers) :]]
     for name in texts:
         column = frame[name].str.strip_chars().fill_null("").to_numpy()[:, None]
@@ -65,7 +65,7 @@ def _no_new_gaps(X: np.ndarray, rows: np.ndarray) -> bool:
 
 
 def _transform(imputer: SimpleImputer, X: np.ndarray) -> np.ndarray:
-    """Impute where gaps come up in columns that had none, which the indicator refuses."""
+    """Impute gaps in columns that had none in the training rows; the indicator refuses them."""
     had = imputer.indicator_.features_
     filled = np.where(np.isnan(X), imputer.statistics_, X)
     return np.hstack([filled, np.isnan(X[:, had]).astype(float)])

@@ -1,4 +1,4 @@
-"""Data that is used as it lies: images of one byte, memory maps, rows that are held out."""
+"""Data that is used without a copy: images of bytes, memory maps, held-out rows."""
 
 import subprocess
 import sys
@@ -98,8 +98,8 @@ def test_peak_memory_of_a_fit(sizes, kind, threads):
     peak = tracemalloc.get_traced_memory()[1]
     tracemalloc.stop()
     activations = batch * sum(sizes) * 4
-    order = n * 8  # one number for each row, which stays below a hundredth of rows of 784
-    small = 200_000  # labels and shares of a batch, the loss's scratch, and what Python has about
+    order = n * 8  # one index per row, about 1 % of the data or less
+    small = 200_000  # labels and row weights of a batch, the loss's scratch, Python objects
     assert peak < 4 * net.params.nbytes * threads + 2 * activations + order + small
 
 
@@ -118,7 +118,7 @@ def test_memory_maps_train_like_arrays(kind, tmp_path):
     X, y = images()
     X = (X % 7).astype(kind)
     there = mapped(tmp_path, X)
-    # In memory, bytes are brightnesses and whole numbers are numbers, as in the map.
+    # An array is read like the map: bytes as brightness from 0 to 1, integers as numbers.
     nets = network("float64"), network("float64")
     for net, data in zip(nets, (there, X), strict=True):
         fastbp.train(net, data, y, **HOW, shuffle=kind != "uint8")
@@ -190,7 +190,7 @@ def test_a_map_larger_than_the_memory_left_is_trained_on(tmp_path):
     X[:] = np.arange(100)
     X.flush()
     del X
-    # It has 200 MB, and as float32 it would have 400.
+    # The map has 200 MB; a copy in float32 would have 400 MB.
     command = [sys.executable, "-c", TRAIN_IN_LITTLE_MEMORY, tmp_path / "X.npy", str(200 << 20)]
     result = subprocess.run(
         command,

@@ -1,4 +1,4 @@
-"""The bundled data, and what is held out of it."""
+"""The bundled data sets, and splitting them."""
 
 import gzip
 import sys
@@ -122,7 +122,7 @@ def test_spirals_follow_their_formula(samples: int, classes: int) -> None:
             r = i / (samples - 1)
             t = 4 * c + 4 * i / (samples - 1) + 0.2 * noise[i]
             want = r * np.sin(2.5 * t), r * np.cos(2.5 * t)
-            # An angle of up to 2.5 t is good to so many roundings, and so is its sine.
+            # The rounding error of the angle 2.5 t grows with t, and so does that of its sine.
             near = 8 * np.finfo(float).eps * (1 + 2.5 * abs(t))
             np.testing.assert_allclose(X[c * samples + i], want, rtol=0, atol=near)
     assert (X.shape, X.dtype) == ((samples * classes, 2), np.float64)
@@ -176,7 +176,7 @@ def test_a_seed_gives_the_points_of_np_random_seed_without_changing_it(
     np.random.seed(seed)
     want = make(50, 3)
     again = make(50, 3)
-    assert not np.array_equal(again[0], want[0])  # without a seed it goes on
+    assert not np.array_equal(again[0], want[0])  # without a seed, the global state advances
     np.random.seed(99)
     got = make(50, 3, seed=seed)
     after = np.random.random_sample(5)

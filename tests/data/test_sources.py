@@ -1,4 +1,4 @@
-"""What users name as data, and how a run prepares it."""
+"""Data sources that users name, and how a run prepares the data."""
 
 import gzip
 import struct

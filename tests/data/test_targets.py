@@ -1,4 +1,4 @@
-"""Targets: told apart, encoded and decoded."""
+"""Targets: inferring the task, encoding and decoding."""
 
 import datetime
 from decimal import Decimal

@@ -33,7 +33,7 @@ def pair(kind, **how):
 
 
 def assert_alike(their, ours, X, rtol=1e-9):
-    """Hold everything against each other that two fitted estimators show."""
+    """Compare the public attributes and predictions of two fitted estimators."""
     assert ours.n_iter_ == their.n_iter_
     assert ours.t_ == their.t_
     assert ours.n_layers_ == their.n_layers_

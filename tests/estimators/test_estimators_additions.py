@@ -1,4 +1,4 @@
-"""What the estimators have beyond scikit-learn."""
+"""Features of the estimators that scikit-learn does not have."""
 
 from concurrent.futures import ThreadPoolExecutor
 
@@ -193,7 +193,7 @@ def test_a_plateau_slows_adam_down():
     assert net._optimizer.learning_rate < 1e-6
     assert net.stopped_
     there = fastbp.MLPClassifier((5,), learning_rate="adaptive", **how).fit(IRIS_X, IRIS_Y)
-    assert there._optimizer.learning_rate == 1e-3  # as in scikit-learn: not with Adam
+    assert there._optimizer.learning_rate == 1e-3  # as in scikit-learn, no effect on Adam
 
 
 def test_dropout_smoothing_and_clipping_are_those_of_train():

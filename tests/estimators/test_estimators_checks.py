@@ -1,4 +1,4 @@
-"""What scikit-learn asks of every estimator, and its own tests of its perceptrons, on ours."""
+"""scikit-learn's checks of estimators and its tests of its MLPs, run on fastbp's estimators."""
 
 import importlib
 import inspect
@@ -25,14 +25,14 @@ APART = {
 }
 
 
-# These take long to compile. The regressor's are slow, and the classifier's where data of the kind
-# are met by other tests.
+# These take long to compile. They are marked slow for the regressor, and the heaviest also for the
+# classifier, because other tests cover such data.
 HEAVY = {"check_sample_weight_equivalence_on_sparse_data", "check_estimators_dtypes"}
 HEAVIEST = "check_sample_weight_equivalence_on_sparse_data"
 
 
 def their_checks():
-    """Give scikit-learn's checks of both estimators; the heavy ones of the regressor are slow."""
+    """Yield scikit-learn's checks of both estimators; the heavy ones are marked slow."""
     parametrize = parametrize_with_checks([fastbp.MLPClassifier(), fastbp.MLPRegressor()])
     name = parametrize.kwargs["ids"]
     for estimator, check in parametrize.args[1]:
@@ -49,7 +49,7 @@ def test_scikit_learns_checks(estimator, check):
 
 
 def their_tests():
-    """Give scikit-learn's tests with every combination of their parameters."""
+    """Yield scikit-learn's tests with every combination of their parameters."""
     for name, test in inspect.getmembers(THEIRS, inspect.isfunction):
         if not name.startswith("test_") or name in PRIVATE:
             continue

@@ -141,7 +141,7 @@ def test_copies_predict_and_continue_identically(name, tmp_path):
     joblib.dump(net, tmp_path / "net.joblib")
     for twin in (pickle.loads(pickle.dumps(net)), joblib.load(tmp_path / "net.joblib")):
         np.testing.assert_array_equal(twin.predict(X), net.predict(X))
-        kept, twin.coefs_[0][0, 0] = net._net.params[0], 9.0  # its own, and still a view
+        kept, twin.coefs_[0][0, 0] = net._net.params[0], 9.0  # own memory, still a view
         assert twin._net.params[0] == 9.0
         assert net._net.params[0] == kept
         twin.coefs_[0][0, 0] = kept

@@ -20,7 +20,7 @@ def test_unscaled_data_end_as_in_scikit_learn(load):
     X, y = getattr(sklearn.datasets, f"load_{load}")(return_X_y=True)
     their, ours = (each.fit(X, y) for each in pair("three classes", max_iter=60))
     assert ours.n_iter_ == their.n_iter_
-    # Where z is about 30, 1 - sigmoid(z) of theirs has few digits left.
+    # Where z is about 30, scikit-learn's 1 - sigmoid(z) has few significant digits left.
     np.testing.assert_allclose(ours.loss_curve_, their.loss_curve_, rtol=1e-3)
     narrow = [each.fit(X.astype("f"), y) for each in pair("three classes", max_iter=3)]
     np.testing.assert_allclose(narrow[1].loss_curve_, narrow[0].loss_curve_, rtol=2e-3)

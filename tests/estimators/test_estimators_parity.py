@@ -47,7 +47,7 @@ SOLVERS = {
     },
 }
 KINDS = ["three classes", "two classes", "labels", "one output", "two outputs"]
-# A compilation for each number of averages that a solver keeps and each type of targets.
+# One compilation for each number of moving averages of a solver and each type of target.
 SOLVED = [
     *(("sgd", kind) for kind in KINDS[1:]),
     *((s, "three classes") for s in ("momentum", "nesterov", "invscaling", "adaptive")),
@@ -60,7 +60,7 @@ def test_solvers_give_the_weights_of_scikit_learn(solver, kind):
     X, y = data(kind)
     how = SOLVERS[solver]
     if solver == "invscaling" and "output" in kind:
-        how = how | {"learning_rate_init": 0.05}  # more overflows, there as here
+        how = how | {"learning_rate_init": 0.05}  # a larger rate overflows, also in scikit-learn
     their, ours = (each.fit(X, y) for each in pair(kind, **how))
     assert_alike(their, ours, X)
 
@@ -147,7 +147,7 @@ def test_lbfgs_reaches_the_same_loss(kind):
     X, y = data(kind)
     how = {"solver": "lbfgs", "alpha": 0.1, "max_iter": 3000, "tol": 1e-6, "activation": "tanh"}
     their, ours = (each.fit(X, y) for each in pair(kind, **how, hidden_layer_sizes=(3,)))
-    # Two lines of search part by rounding, and may end in different valleys.
+    # The two searches diverge by rounding, and may end in different local minima.
     assert ours.loss_ <= their.loss_ * 1.02
     first = [each.fit(X, y) for each in pair(kind, **how | {"max_iter": 6})]
     assert_alike(*first, X, rtol=1e-6)

@@ -1,4 +1,4 @@
-"""Scores and losses of held-out rows that are undefined, and weights of classes in parts."""
+"""Undefined scores and losses of held-out rows, and class weights in ``partial_fit``."""
 
 import warnings
 
@@ -113,7 +113,7 @@ def test_weights_of_classes_in_parts_do_not_depend_on_the_part():
     ones = np.flatnonzero(Y == 1)
     whole.partial_fit(X[ones], Y[ones], classes=[0, 1])
     part.partial_fit(X[ones], Y[ones], classes=[0, 1])
-    assert whole.loss_ == pytest.approx(part.loss_, rel=1e-4)  # a mean: one class alone is neutral
+    assert whole.loss_ == pytest.approx(part.loss_, rel=1e-4)  # one class's weight cancels
     whole.partial_fit(X, Y)
     weighted = fastbp.MLPClassifier(**options)
     weighted.partial_fit(X[ones], Y[ones], classes=[0, 1])

@@ -1,7 +1,7 @@
-"""What the tests of both exports share: networks, preparations, rows, and what must come out.
+"""Shared by the tests of both exports: networks, preparations, rows and expected outputs.
 
-Networks of many kinds are computed by the NumPy twins: kernels would be compiled for each kind.
-"""
+Expected outputs are computed by the NumPy twins: kernels would be compiled for each kind of
+network."""
 
 import itertools
 
@@ -17,10 +17,10 @@ from fastbp.data.targets import Target
 from fastbp.models import Model
 
 DTYPES = ("float32", "float64")
-# Of the largest output; float32 rounds to 6e-8, and a network does so more than once.
+# Relative to the largest output; float32 rounds to 6e-8, and a network rounds several times.
 TOLERANCES = {"float32": 1e-6, "float64": 1e-12}
 
-# Every activation as a hidden layer's and as the last one's, and every loss.
+# Every activation in a hidden layer and in the last layer, and every loss.
 KINDS = [
     *((name, "squared_error", None) for name in ACTIVATIONS),
     *(("tanh", OUTPUT_ACTIVATION_LOSSES[k % 3], name) for k, name in enumerate(ACTIVATIONS)),
@@ -39,7 +39,7 @@ ODD_NAMES = (
 
 
 def network(sizes, activation="relu", loss="softmax_cross_entropy", dtype="float32", **options):
-    """Make a network whose biases are not 0 either."""
+    """Make a network with non-zero biases."""
     net = Network(sizes, activation, loss, dtype, seed=1, **options)
     random = np.random.default_rng(2)
     for b in net.biases:
@@ -48,7 +48,7 @@ def network(sizes, activation="relu", loss="softmax_cross_entropy", dtype="float
 
 
 def twin(net, X):
-    """Compute what the network must give, in NumPy and in the network's precision."""
+    """Compute the expected outputs of a network in NumPy, in the network's precision."""
     a = X.astype(net.dtype)
     last = net.out_activation or "identity"
     for W, b, activation in zip(net.weights, net.biases, [*net.activations, last], strict=True):
@@ -96,7 +96,7 @@ def classes(count, whole=False):
 
 
 def values(count):
-    """Make a target of values in units of their own."""
+    """Make a target of values, each with its own mean and scale."""
     random = np.random.default_rng(5)
     return Target(
         ODD_NAMES[:count], None, False, random.normal(size=count) * 50, np.arange(1.0, count + 1)
@@ -104,7 +104,7 @@ def values(count):
 
 
 def model(sizes, columns, target, dtype="float32"):
-    """Make a model whose network fits both; ``sizes`` are the hidden layers'."""
+    """Make a model whose network fits columns and target; ``sizes`` are the hidden layers'."""
     loss = "squared_error" if target.classes is None else "softmax_cross_entropy"
     width = sizes[0] if columns is None else columns.width
     hidden = sizes[1:] if columns is None else sizes

@@ -1,4 +1,4 @@
-"""The C file compiles without a warning and gives what the network and the model give."""
+"""The C file compiles without warnings and gives the outputs of the network and the model."""
 
 import ctypes
 import re
@@ -55,7 +55,7 @@ def pointer(array):
 
 
 def predict_rows(function, X, K, dtype):
-    """Call ``predict`` for every row as it is."""
+    """Call ``predict`` with every row of an array."""
     out = np.full((len(X), K), np.nan, dtype)
     for x, outputs in zip(np.ascontiguousarray(X), out, strict=True):
         assert function(pointer(x), pointer(outputs)) == 0
@@ -189,7 +189,7 @@ def test_categories_alone_ignore_surrounding_blanks(tmp_path):
     m = model([], made, classes(2))
     _, texts, _ = table(made)
     library = exported(tmp_path, m.net, m.preparation)
-    # All that Unicode calls white space, and what looks like it but is not.
+    # All Unicode white space, and characters that look like white space but are not.
     blanks = [chr(c) for c in (*range(9, 14), 32, 0x85, 0xA0, 0x1680, *range(0x2000, 0x200B))]
     blanks += [chr(c) for c in (0x2028, 0x2029, 0x202F, 0x205F, 0x3000)]
     others = [chr(c) for c in (0x1C, 0x86, 0x180E, 0x200B, 0x2060, 0xFEFF)]
@@ -265,7 +265,7 @@ def test_parameters_come_back_to_the_last_bit(tmp_path):
         net.params[: len(special)] = special
         source = tmp_path / f"{dtype}.c"
         export_c(source, net, None, "f")
-        # The array is the file's own: it is let out for this.
+        # The array is static; this makes it visible to the test.
         source.write_text(source.read_text().replace("static const", "const"))
         real = {"float32": ctypes.c_float, "float64": ctypes.c_double}[dtype]
         array = (real * net.params.size).in_dll(compiled(source), "f_params")

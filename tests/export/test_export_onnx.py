@@ -1,4 +1,4 @@
-"""The ONNX file gives, in onnxruntime, what the network and the model give."""
+"""In onnxruntime, the ONNX file gives the outputs of the network and the model."""
 
 import json
 import sys
@@ -35,7 +35,7 @@ from fastbp.persistence import FORMAT  # noqa: E402
 
 
 def run(path, **inputs):
-    """Give what onnxruntime makes of the inputs, by the outputs' names."""
+    """Run a model in onnxruntime; return a dictionary of its outputs by name."""
     onnx.checker.check_model(str(path), full_check=True)
     options = onnxruntime.SessionOptions()
     options.intra_op_num_threads = 1

@@ -9,7 +9,7 @@ from hypothesis.extra import numpy as st_numpy
 
 needs_jit = pytest.mark.skipif(numba.config.DISABLE_JIT, reason="is about the compiled kernels")
 both = pytest.mark.parametrize("dtype", [np.float32, np.float64], ids=["float32", "float64"])
-# Rows that leave 0 to 3 over from blocks of four, down to a single one; columns likewise odd.
+# Row counts with remainders of 0 to 3 from blocks of four, down to one row; odd column counts, too.
 shapes = pytest.mark.parametrize(
     "shape",
     [(1, 1), (1, 257), (2, 10), (3, 3), (4, 2), (5, 10), (6, 257), (7, 3), (8, 1), (33, 10)],

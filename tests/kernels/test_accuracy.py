@@ -1,4 +1,4 @@
-"""exp, log, tanh and their kin over the whole of their ranges, against a wider precision."""
+"""exp, log, tanh and similar functions over their whole range, against a wider precision."""
 
 import numba
 import numpy as np
@@ -15,7 +15,7 @@ pytestmark = pytest.mark.skipif(
 # Largest relative error where the result is a normal number; where it is subnormal, the error in
 # its last place.
 LIMITS = {"float32": 4e-7, "float64": 1e-14}
-# Of the 2^32 numbers of float32, every so many; primes meet all kinds of them.
+# Steps through the 2^32 numbers of float32; prime steps reach all kinds of bit patterns.
 STRIDES = [1021, 61]
 BLOCK = 1 << 22
 
@@ -23,7 +23,7 @@ NAMES = ["exp", "expm1", "log", "log1p", "sigmoid", "tanh", "softplus"]
 
 
 def exactly(name, x):
-    """Compute in the precision of ``x``, which is wider than that of what is tested."""
+    """Compute in the precision of ``x``, which is wider than the tested one."""
     with np.errstate(all="ignore"):
         if name == "sigmoid":
             return np.exp(-np.logaddexp(x.dtype.type(0), -x))
@@ -33,7 +33,7 @@ def exactly(name, x):
 
 
 def domain(name, x):
-    """Keep the numbers that a kernel is for."""
+    """Keep the numbers in the domain of a kernel."""
     if name == "expm1":
         return x[~(x > 0)]
     return x[~(x < 0)] if name == "log1p" else x
@@ -52,7 +52,7 @@ def loop(name):
 
 
 def float32s(stride):
-    """Go through the numbers of float32, NaN and both infinities and zeros with them."""
+    """Yield blocks of float32 numbers, including NaN, both infinities and both zeros."""
     for start in range(0, 1 << 32, stride * BLOCK):
         bits = np.arange(start, min(start + stride * BLOCK, 1 << 32), stride, np.uint64)
         yield bits.astype(np.uint32).view(np.float32)
@@ -60,7 +60,7 @@ def float32s(stride):
 
 
 def float64s(stride):
-    """Draw numbers of float64 of every size, and many of the sizes that matter most."""
+    """Draw float64 numbers of every magnitude, and many of the magnitudes that matter most."""
     random = np.random.default_rng(0)
     few = (1 << 20) * STRIDES[-1] // stride
     yield random.integers(0, 1 << 64, few, np.uint64).view(np.float64)
@@ -87,12 +87,12 @@ def test_relative_error_over_the_whole_range(name, dtype, stride):
         x = domain(name, x)
         got = np.full_like(x, 7)
         run(x, got)
-        with np.errstate(all="ignore"):  # NaNs of every kind, and results beyond the largest
+        with np.errstate(all="ignore"):  # NaNs of every kind, and results that overflow
             want = exactly(name, x.astype(wider))
             rounded = want.astype(dtype)
             off = np.abs(got.astype(wider) - want)
             relative = off / np.abs(want)
-        # So near the largest number a result may round to infinity, or not.
+        # This close to the largest number, a result may or may not round to infinity.
         near_top = np.abs(np.abs(want) / wider(limits.max) - 1) < 4e-7
         special = ~np.isfinite(rounded) & ~near_top
         np.testing.assert_array_equal(got[special], rounded[special])

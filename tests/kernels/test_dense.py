@@ -257,7 +257,7 @@ def test_tiled_products_are_products(dtype, rows, inputs):
         x, W = normal((rows, inputs), dtype), normal((inputs, outputs), dtype, 1)
         delta = normal((rows, outputs), dtype, 2)
         X, order = normal((9, inputs), dtype, 3), np.arange(9)[::-1].copy()
-        # Rows asked for may be all that is left, or none.
+        # There may be fewer rows to prefetch than asked for, or none.
         for later in (0, 5, 9, 1000):
             out, dW = np.full((rows, outputs), np.nan, dtype), np.full(W.shape, np.nan, dtype)
             call(kernels.tiled_product, x, W, X, order, later, out)

@@ -15,11 +15,10 @@ from fastbp.choices.losses import LOSSES as LOSS_ROWS
 
 
 def check_loss(z, y, shares, got, columns, want, score, terms):
-    """Hold loss, score and delta of a kernel against those of its twin.
+    """Compare loss, score and delta of a kernel with those of its twin.
 
-    ``terms`` (B, K) are the sizes of what is added up for the loss; roundings of a sum of n terms
-    grow like sqrt(n), of K added up in a row at worst like K.
-    """
+    ``terms`` (B, K) are the magnitudes of the summands of the loss. Rounding errors of a sum of n
+    terms grow like sqrt(n), those of the K terms of a row at worst like K."""
     B, K = z.shape
     total = (wide(shares)[:, None] * terms).sum()
     assert_within(got[0], want[0], eps(z) * (16 + 2 * np.sqrt(B * K)) * total)
@@ -95,7 +94,7 @@ def test_softmax_cross_entropy_holds_for_large_logits(z, smoothing, seed):
     assert_within(wide(delta).sum(axis=1), np.zeros(B), 4 * K * eps(z) * shares)
 
     zw, own = wide(z), (1 - smoothing) * one_hot + smoothing / K
-    zw -= zw.max(axis=1, keepdims=True)  # changes nothing, but loses nothing to large numbers
+    zw -= zw.max(axis=1, keepdims=True)  # the same loss, with less rounding
     per_row = special.logsumexp(zw, axis=1) - (own * zw).sum(axis=1)
     spread = np.ptp(zw) + np.log(K) + 1
     bound = eps(z) * (8 + 2 * K + B) * spread

@@ -1,4 +1,4 @@
-"""What compiled code calls outside of itself: fastbp's own OpenBLAS."""
+"""The library that compiled code calls: fastbp's own OpenBLAS."""
 
 import json
 import os

@@ -19,7 +19,7 @@ from fastbp.kernels import losses
 
 @functools.cache
 def called(part):
-    """Make a function that Python can call out of a part, which compiled code alone can."""
+    """Wrap a part, which only compiled code can call, in a function that Python can call."""
 
     @numba.njit(error_model="numpy", fastmath=compiling.RELAXED)
     def caller(*arguments):
@@ -29,7 +29,7 @@ def called(part):
 
 
 def softmax_bound(z):
-    """Return the relative error of softmax: of e^(z - max), which has (z - max) eps, and a sum."""
+    """Bound the relative error of softmax: (z - max) eps of e^(z - max), and that of a sum."""
     spread = float(np.ptp(wide(z), axis=1).max(initial=0.0))
     return eps(z) * (8 + spread + z.shape[1] / 2)
 
@@ -77,7 +77,7 @@ def test_the_fused_gradient_is_that_of_the_two_steps_of_the_notes(shape, dtype):
 
     v = reference.cross_entropy_backward(p, labels)
     assert v.dtype == dtype
-    # Each row's v is -1 / p_y / B, and its product with s_y rounds in the sums of K terms.
+    # In each row, v is -1 / p_y / B, and its product with s_y is rounded in sums of K terms.
     assert_within(reference.softmax_backward(p, v), want, (4 + K) * eps(p) / B)
     one_hot = np.eye(K, dtype=dtype)[labels]
     np.testing.assert_array_equal(reference.cross_entropy_backward(p, one_hot), v)

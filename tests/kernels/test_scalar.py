@@ -1,4 +1,4 @@
-"""Scalar functions against exact ones."""
+"""Scalar functions compared with a wider precision."""
 
 import functools
 
@@ -30,7 +30,7 @@ def apply(scalar, x):
 
 
 def whole_range(dtype):
-    """Return positive numbers of every size, and closely those where functions are not flat."""
+    """Return positive numbers of every magnitude, closely spaced where functions are not flat."""
     info = np.finfo(dtype)
     count = 300 if numba.config.DISABLE_JIT else 20_011
     sizes = np.exp2(np.linspace(np.log2(float(info.tiny)) - info.nmant, info.maxexp, count)[:-1])
@@ -41,7 +41,7 @@ def whole_range(dtype):
     return np.concatenate([sizes.astype(dtype), near.astype(dtype), powers, halves, *edges])
 
 
-SCALARS = {  # name: (exact function, whether it takes negative, whether positive numbers)
+SCALARS = {  # name: (exact function, takes negative numbers, takes positive numbers)
     "exp": (np.exp, True, True),
     "expm1": (np.expm1, True, False),
     "log": (np.log, False, True),

@@ -54,7 +54,7 @@ def test_update(dtype, name, size):
     lr, t = 0.1, 5
     params, grads = normal(size, dtype, 1), normal(size, dtype, 2)
     grads[::5] = 0.0
-    # State as earlier gradients of the same signs leave it: nothing cancels.
+    # The state is as after earlier gradients of the same signs, so that nothing cancels.
     sign = {"sgd": -np.sign(grads), "adam": np.sign(grads)}.get(kernel.__name__[:4].strip("_"), 1)
     state = np.abs(normal((buffers, size), dtype, 3))
     state[:1] *= sign

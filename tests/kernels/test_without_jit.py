@@ -13,7 +13,7 @@ ROOT = Path(__file__).parents[2]
 
 
 KERNEL_TESTS = ("scalar", "random", "rows", "dense", "losses", "updates")
-# What takes longest without the compiler, and covers no line that the rest does not.
+# The slowest tests without the compiler; the other tests cover the same lines.
 LEFT_OUT = "finite_differences or whole_range or blocks_of_rows or narrow"
 
 
@@ -60,7 +60,7 @@ def test_kernels_without_the_compiler_are_covered(tmp_path: Path) -> None:
         "/".join(Path(name).parts[-2:]): entry["summary"]["percent_covered"]
         for name, entry in files.items()
     }
-    # What is left: calls of machine code, and what several threads do.
+    # Not covered: calls of machine code, and code that only several threads run.
     kernels = [
         "activations",
         "clock",

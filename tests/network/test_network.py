@@ -75,7 +75,7 @@ def test_forward_is_the_textbook_formula():
 @pytest.mark.parametrize("rows", [0, 1, 2, 333, 5000])
 @pytest.mark.parametrize("dtype", ["float32", "float64"])
 def test_many_rows_equal_single_rows(rows, dtype):
-    """Rows are worked on in blocks; 5,000 of them take several."""
+    """Rows are processed in blocks; 5,000 rows take several blocks."""
     rng = np.random.default_rng(rows)
     net = fastbp.Network([3, 50, 40, 4], ["gelu", "relu"], dtype=dtype)
     X = rng.normal(size=(rows, 3)).astype(dtype)
@@ -110,9 +110,9 @@ def test_input_of_any_layout_is_accepted_and_not_changed():
     np.testing.assert_array_equal(gradients, same)
 
 
-# Compiled apart: one layer or more; class indices or values as targets; relu, functions whose
-# derivatives follow from their values, and all functions, which a layer of gelu needs. Penalties
-# double that.
+# Compiled separately: one layer or several; class indices or values as targets; relu only,
+# activations whose derivative is computed from the output, or, if a layer is gelu, any activation.
+# Penalties double the number of cases.
 DIFFERENCES = [
     *itertools.product([[name, "gelu"] for name in ACTIVATIONS], list(LOSSES)[1:], [3]),
     ("relu", "softmax_cross_entropy", 2),
@@ -361,7 +361,7 @@ OUT = ["relu", "sigmoid", "softplus", "gelu"]
     [
         *(("silu", "huber", out) for out in OUT),
         ("tanh", "squared_error", "gelu"),
-        # Those with a derivative that follows from the value are compiled apart.
+        # Activations whose derivative is computed from the output are compiled separately.
         *(pytest.param("tanh", "squared_error", out, marks=pytest.mark.slow) for out in OUT[:3]),
     ],
 )

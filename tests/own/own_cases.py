@@ -9,7 +9,7 @@ import pytest
 import fastbp
 
 compiles = pytest.mark.skipif(numba.config.DISABLE_JIT, reason="is about the compiler")
-CONTRACTS = {"contract"}  # multiply and add in one, as kernels do: to the same bits
+CONTRACTS = {"contract"}  # fused multiply-add as in the kernels, for bit-identical results
 
 
 @numba.njit

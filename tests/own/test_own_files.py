@@ -1,4 +1,4 @@
-"""Own pieces in checkpoints, model files and exports."""
+"""Own activations, losses and optimizers in checkpoints, model files and exports."""
 
 import numba
 import numpy as np

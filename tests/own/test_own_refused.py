@@ -38,7 +38,7 @@ def raises(z):
 
 
 def finds_largest(outputs, target, gradient):
-    return outputs.max()  # raises an exception of an empty array
+    return outputs.max()  # raises an exception for an empty array
 
 
 def prints(z):

@@ -1,4 +1,4 @@
-"""A process of its own for a test, with a copy of the package."""
+"""Run a script in a separate process, with a copy of the package."""
 
 import os
 import subprocess
@@ -6,7 +6,7 @@ import sys
 
 
 def run_python(folder, script, **environment):
-    """Run ``script`` in a new process that imports fastbp from ``folder``; returns its output."""
+    """Run ``script`` in a new process that imports fastbp from ``folder``; return its output."""
     environment = os.environ | {"PYTHONPATH": str(folder)} | environment
     done = subprocess.run(
         [sys.executable, "-c", script],

@@ -17,7 +17,7 @@ pytestmark = pytest.mark.skipif(numba.config.DISABLE_JIT, reason="is about the c
 
 
 def copy_package(folder):
-    """Copy fastbp into ``folder``, without compiled code; returns the package's folder."""
+    """Copy fastbp into ``folder``, without compiled code; return the package's folder."""
     source = Path(fastbp.__file__).parent
     return shutil.copytree(source, folder / "fastbp", ignore=shutil.ignore_patterns("__pycache__"))
 
@@ -49,12 +49,12 @@ def test_a_changed_helper_an_option_or_a_plan_file_is_seen_in_a_new_process(tmp_
     assert outcome() == ["1.0", "2", "True"]
     assert outcome() == ["1.0", "0", "False"]  # loaded, without Numba
 
-    helper = package / "kernels" / "scalar.py"  # softmax, in another file, calls exp
+    helper = package / "kernels" / "scalar.py"  # has exp, which softmax in another file calls
     before = helper.read_text()
     line = "    y = (ONE + p) * u * v\n"
     assert line in before
     helper.write_text(before.replace(line, "    y = (ONE + p) * u * v * TWO\n"))
-    assert outcome() == ["1.0", "2", "True"]  # twice each number: the same shares, compiled anew
+    assert outcome() == ["1.0", "2", "True"]  # exp is doubled: the same result, compiled again
     helper.write_text(before.replace(line, "    y = NAN\n"))
     assert outcome() == ["nan", "2", "True"]
     helper.write_text(before)
@@ -153,7 +153,7 @@ def test_damaged_files_of_numba_are_compiled_again_with_one_warning(suffix, tmp_
 
 def test_without_a_folder_for_the_cache_there_is_one_warning_and_it_works(tmp_path):
     package = copy_package(tmp_path)
-    # A file where each folder should be: as root, no permission would keep anything out.
+    # A file in place of each folder: missing permissions would not stop root.
     blocked = package / "__pycache__"
     blocked.write_text("not a folder")
     script = """if True:

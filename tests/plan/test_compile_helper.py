@@ -42,7 +42,7 @@ def folder(tmp_path, monkeypatch):
 
 @pytest.fixture
 def entries():
-    """Two entries that take little to compile, of a kernel that has not been loaded."""
+    """Two entries, quick to compile, of a kernel that has not been loaded."""
     fresh = Kernel(products.clear.function)
     return [(fresh, dtypes) for dtypes in DTYPES]
 
@@ -52,7 +52,7 @@ def stored(folder):
 
 
 def claims_all(lines, claims):
-    """Be a helper that claims everything and delivers nothing."""
+    """Act as a helper that claims all entries and compiles none."""
     for dtypes in DTYPES:
         compile_helper._claim(claims, (products.clear, dtypes))
     (claims / "ready").touch()

@@ -80,7 +80,8 @@ def test_gradients_with_dropout_are_those_of_finite_differences(activation, loss
             ends.append(loss_of())
         numeric[k] = (ends[0] - ends[1]) / (2 * h)
         run.params[k] = start
-    # A difference of two losses of about 1 over 2 h is rounded by about eps / h.
+    # The losses are about 1, so their difference divided by 2 h has a rounding error of about eps /
+    # h.
     assert_within(analytic, numeric, 20 * eps(X) / h * max(1.0, np.abs(analytic).max()))
 
 
@@ -100,7 +101,7 @@ def test_ten_steps_are_those_of_the_reference(dtype, name):
         if start + size == n:
             means.append(run.epochs[0, 0])
     want = pack(twin.weights, twin.biases)
-    assert np.abs(want).max() < 2  # each step rounds by half an eps of that
+    assert np.abs(want).max() < 2  # each step then rounds by at most eps
     assert_within(run.params, want, 10 * eps(X))
     assert np.abs(want - pack(net.weights, net.biases)).max() > lr
     assert_within(means, [sum(losses[:4]) / n, sum(losses[4:8]) / n], 10 * eps(X))
@@ -133,7 +134,7 @@ def test_the_naive_epoch_takes_the_same_steps(dtype):
         [9, 8, 7, 1],
         [40, 6, 3],
         [33, 32, 16, 2],
-        [5, 33, 4],  # their products may be turned
+        [5, 33, 4],  # their products may be transposed
     ],
 )
 @pytest.mark.parametrize("plain", [False, True])
@@ -170,7 +171,7 @@ def test_infer_in_blocks(dtype, activation, link, kind):
         return inference.rows(params, X, out, kernel, 1, 10, most)
 
     assert run()
-    assert run()  # by the plans that were kept
+    assert run()  # with the cached plans
     scaled = wide(X) / (255 if kind is np.uint8 else 1)
     want = in_float64(net).forward(scaled)[1:10]
     got = out[1:10]

@@ -46,7 +46,7 @@ RIGHT = choice.for_training
 
 
 def choose(monkeypatch, **changed):
-    """Let plans be made with other choices than those for this processor."""
+    """Make plans use other choices than those for this processor."""
 
     def chosen(layout, rows, *, sparse):
         return RIGHT(layout, rows, sparse=sparse)._replace(**changed)
@@ -85,7 +85,7 @@ CASES = {
 }
 
 
-# Each of these is compiled for itself; the tests of kernels meet the same code with one thread.
+# Each of these is compiled separately; the tests of kernels run the same code on one thread.
 APART = {
     "dropout",
     "dropout of smooth activations",
@@ -162,7 +162,7 @@ def test_the_same_seed_and_threads_give_the_same_bits(threads):
 
 @pytest.mark.parametrize("sizes", [[20, 30, 10], [9, 40, 16, 7], [30, 5], [7, 33, 31]], ids=str)
 def test_small_products_are_thread_safe(sizes):
-    """OpenBLAS has kernels that are not; with them, one of ten of these runs was wrong."""
+    """Some kernels of OpenBLAS are not; with them, one in ten of these runs was wrong."""
     X, y = examples(300, sizes, "softmax_cross_entropy", "float32")
     results = []
     for _ in range(60):
@@ -256,7 +256,7 @@ def test_threads_are_chosen_by_the_work(monkeypatch):
     assert processors.suitable_threads([64, 100, 10], 64, itemsize=8) == 8
     assert processors.suitable_threads([64, 100, 10], 64, itemsize=8, steps_per_call=2) == 1
     assert processors.suitable_threads([64, 100, 10], 64, itemsize=8, steps_per_call=9) == 8
-    with ThreadPoolExecutor(1) as pool:  # where others are likely to run side by side
+    with ThreadPoolExecutor(1) as pool:  # where other fits are likely to run at the same time
         assert pool.submit(processors.suitable_threads, [784, 1024, 10], 256).result() == 1
 
 

@@ -1,4 +1,4 @@
-"""Pictures of a model: what they show of it, in grey too, and what they refuse."""
+"""Pictures of a model: what they show, also in grey, and which arguments they refuse."""
 
 import io
 import warnings
@@ -30,7 +30,7 @@ def lightness(colours: Array) -> Array:
 
 
 def test_regions_and_points_have_their_positions(tmp_path: Path, drawn: list[Any]) -> None:
-    y = np.array([0, 1, 0, 0])  # the last is predicted otherwise
+    y = np.array([0, 1, 0, 0])  # the last is predicted as the other class
     decision_regions(tmp_path / "a.png", halves, POINTS, y, NAMES, FEATURES, title="T")
     (axes,) = drawn[0].axes
     (image,) = axes.images
@@ -126,7 +126,7 @@ def test_classes_differ_without_colours(classes: int, drawn: list[Any]) -> None:
     markers = {line.get_marker() for line in axes.get_lines() if len(line.get_xdata())}
     assert len(markers) == classes
     greys = lightness(axes.images[0].cmap(np.arange(classes)))
-    # Neighbours differ by a step that is seen, and markers stand out against the darkest.
+    # Neighbouring greys differ visibly, and markers stand out against the darkest grey.
     assert (np.diff(greys) < -0.03).all()
     assert greys.min() > 0.4
     assert len(set(plotting_models.HATCHES[:classes])) == classes
@@ -235,7 +235,7 @@ def test_the_scale_reads_in_grey(drawn: list[Any]) -> None:
     (image,) = drawn[0].axes[0].images
     shades = lightness(image.to_rgba(np.linspace(-4, 4, 9)))
     assert (np.diff(shades) > 0.1).all()
-    assert shades[4] == pytest.approx(0.5, abs=0.01)  # nothing is halfway
+    assert shades[4] == pytest.approx(0.5, abs=0.01)  # weight 0 is halfway
 
 
 def test_images_are_upright_and_in_order(drawn: list[Any]) -> None:
@@ -245,7 +245,7 @@ def test_images_are_upright_and_in_order(drawn: list[Any]) -> None:
     places = []
     for image in axes.images:
         left, right, bottom, top = image.get_extent()
-        assert bottom > top  # as the axis runs: the first row of pixels is the upper one
+        assert bottom > top  # the y axis points down: the first row of pixels is at the top
         assert image.origin == "upper"
         places.append((int(top), int(left)))
         assert (int(right), int(bottom)) == (int(left), int(top))

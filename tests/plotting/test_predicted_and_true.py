@@ -49,7 +49,7 @@ def test_many_points_become_cells_that_count_them_all(tmp_path: Path, drawn: lis
     counts = axes.collections[0].get_array()
     assert counts.sum() == 50_000
     assert counts.min() == 1
-    # A single row is still darker than the white of none.
+    # A cell with a single row is still darker than the white of empty cells.
     assert axes.collections[0].to_rgba(1.0)[0] < 0.9
     assert scale.get_ylabel() == "rows in a cell"
     assert (tmp_path / "a.svg").stat().st_size < 500_000

@@ -1,4 +1,4 @@
-"""The picture of a training: curves and confusion matrix; the file."""
+"""The picture of a training run: curves, confusion matrix, and the file."""
 
 import io
 import os
@@ -80,7 +80,7 @@ def test_a_picture_shows_curves_and_matrix(tmp_path: Path, drawn: list[Any]) -> 
     )
     np.testing.assert_allclose(loss.get_lines()[1].get_ydata(), history(20).validation_loss)
     np.testing.assert_allclose(metric.get_lines()[0].get_ydata(), history(20).metric)
-    # Without colours too: by dashes, markers and the numbers in the cells.
+    # Readable without colours, too: by dashes, markers and the numbers in the cells.
     assert len({line.get_linestyle() for line in loss.get_lines()}) == 2
     assert len({line.get_marker() for line in loss.get_lines()}) == 2
     assert sorted(text.get_text() for text in cells.texts) == ["1", "2", "4", "5", "6"]
@@ -196,7 +196,7 @@ def test_very_long_names_leave_the_matrix_its_place(
         assert figure.bbox.x0 <= box.x0 < box.x1 <= figure.bbox.x1
     boxes = [label.get_window_extent() for label in cells.get_yticklabels()]
     assert all(above.y0 > below.y1 for above, below in pairwise(boxes))
-    # What tells the names apart stands at their end.
+    # The names differ only at the end, so their ends are kept.
     assert all(
         label.get_text().endswith(f"d {k}")
         for k, label in zip(cells.get_yticks(), cells.get_yticklabels(), strict=True)

@@ -1,4 +1,4 @@
-"""The tables made of benchmark results."""
+"""The tables made from benchmark results."""
 
 from typing import Any
 
@@ -183,7 +183,7 @@ def test_machine_names_openblas_coretype(results: dict[str, Any]) -> None:
     assert "OPENBLAS_CORETYPE not set" in result_tables.machine(results)
     results["machine_info"]["openblas_coretype"] = "Abacus"
     assert "OPENBLAS_CORETYPE Abacus" in result_tables.machine(results)
-    del results["machine_info"]["openblas_coretype"]  # results from before it was noted
+    del results["machine_info"]["openblas_coretype"]  # older results do not record it
     assert "OPENBLAS_CORETYPE" not in result_tables.machine(results)
 
 

@@ -28,7 +28,7 @@ def classes(home: Path) -> subprocess.CompletedProcess[str]:
 
 @pytest.fixture(scope="module")
 def wrong(home: Path, classes: object, tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """A folder with what is wrong."""
+    """A folder with invalid models, data and descriptions."""
     folder = tmp_path_factory.mktemp("wrong")
     shop().write_csv(folder / "shop.csv")
     model = (home / "buys" / "model.safetensors").read_bytes()

@@ -16,7 +16,7 @@ PLAIN = ("--picture", "none")
 
 
 def shop(count: int = 400) -> "polars.DataFrame":
-    """A table as users have them: numbers with gaps, categories with gaps, odd names."""
+    """A table like those of users: numbers with gaps, categories with gaps, unusual names."""
     random = np.random.default_rng(0)
     age = random.integers(18, 80, count)
     city = random.choice(["Rome", "Oslo", "Lima, Peru"], count)

@@ -1,9 +1,7 @@
 """kill -9 at random moments: every file loads, and the run goes on to the bits of one never killed.
 
-A process that has loaded everything starts the command over and over in children of its own, so
-that many runs take seconds each instead of minutes together; some more are started from the
-shell as users do.
-"""
+A process that has loaded everything runs the command in forked children, which saves the start of
+Python in every run. Some more runs are started from the shell, as users do."""
 
 import contextlib
 import csv
@@ -31,14 +29,14 @@ from fastbp.runs.files import BEST, LAST, MODEL
 pytestmark = pytest.mark.skipif(os.name == "nt", reason="Windows has neither fork nor kill -9")
 
 KILLS, FROM_THE_SHELL = (20, 200), 4
-# One run of so many is let go on to its end, and compared.
+# One run in this many is not killed, and its result is compared.
 SPARED = 10
 COMMAND = (
     "train spiral --hidden 32 --epochs 30 --dropout 0.1 --early-stopping 25 --checkpoint-epochs 1 "
     "--keep 2 --resume --out run"
 )
 TIMES = ("seconds", "samples_per_second")
-# Reads folders, one a line; in each it runs the command, in a child, whose number it prints.
+# Reads folders, one per line; runs the command in each, in a child process, and prints its id.
 NURSERY = f"""
 import os, sys
 from fastbp.cli import main
@@ -57,7 +55,7 @@ for folder in sys.stdin:
 
 @pytest.fixture(scope="module")
 def whole(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """The folder of a run that nobody killed."""
+    """The folder of a run that was not killed."""
     folder = tmp_path_factory.mktemp("whole")
     subprocess.run(
         [sys.executable, "-m", "fastbp", *COMMAND.split()],
@@ -103,7 +101,7 @@ def all_load(folder: Path) -> int:
     read = 0
     for path in folder.rglob("*"):
         if path.is_dir() or path.name.startswith("."):
-            continue  # what a killed write leaves is hidden, and removed by the next run
+            continue  # an interrupted write leaves a hidden file, which the next run removes
         read += 1
         if path.parent.name == "checkpoints":
             persistence.read_tensors(path, "checkpoint")
@@ -142,7 +140,7 @@ def test_kills_at_random(
         print(home, file=nursery.stdin, flush=True)
         child = int(nursery.stdout.readline())
         if attempt % SPARED:
-            # Most while it trains, some while it writes and draws, which takes longer.
+            # Most kills hit the training, some the writing and drawing, which take longer.
             time.sleep(draw.choice((0.07, 0.07, 0.07, 0.5)) * draw.random())
             with contextlib.suppress(ProcessLookupError):  # it has ended by itself
                 os.kill(child, signal.SIGKILL)
@@ -152,7 +150,7 @@ def test_kills_at_random(
         if code != 0:
             kills += 1
             continue
-        # Done in spite of all: compare, and begin again.
+        # The run has finished: compare it, and start again.
         assert result(home / "run") == expected
         assert hidden_in(home / "run") == []
         runs += 1

@@ -199,10 +199,10 @@ def test_a_description_is_kept_and_can_be_run_again(tmp_path: Path) -> None:
     assert done.returncode == 0, done.stderr
     folder = tmp_path / "runs" / "here"
     kept = tomllib.loads((folder / "run.toml").read_text())
-    assert kept["epochs"] == 4  # the command line says more than the file
+    assert kept["epochs"] == 4  # the command line takes precedence over the file
     assert kept["seed"] == 7
     assert kept["data"] == str(tmp_path / "shop.csv")
-    # What was chosen for what nobody said is kept as well.
+    # The values chosen for unset options are stored, too.
     assert (kept["task"], kept["loss"]) == ("classification", "softmax_cross_entropy")
     assert (kept["lr"], kept["batch_size"], kept["label_smoothing"]) == (0.02, 32, 0.1)
     assert kept["versions"].keys() == {"fastbp", "python", "numpy", "numba"}
@@ -245,7 +245,7 @@ def test_event_files_for_tensorboard(tmp_path: Path) -> None:
     assert done.returncode == 0, done.stderr
     (path,) = (tmp_path / "run" / "tensorboard").iterdir()
     data, found = path.read_bytes(), []
-    while data:  # records: length, its check, the event, its check
+    while data:  # records: length, its checksum, the event, its checksum
         length = int.from_bytes(data[:8], "little")
         event = Event.FromString(data[12 : 12 + length])
         found += [(event.step, v.tag, v.simple_value) for v in event.summary.value]

@@ -1,4 +1,4 @@
-"""The report of a run: whole, alone, and the same in a browser as in its text."""
+"""The report of a run: complete, self-contained, and displayed correctly by a browser."""
 
 import base64
 import io
@@ -25,7 +25,7 @@ CHROMIUM = shutil.which("chromium")
 
 
 class Page(HTMLParser):
-    """Elements of a page, with their attributes and texts; complains where tags do not match."""
+    """Elements of a page, with their attributes and texts; fails if tags do not match."""
 
     def __init__(self, text: str) -> None:
         super().__init__()
@@ -76,7 +76,7 @@ def history(epochs: int, held: bool = True) -> History:
     made.samples_per_second = [12345.6] * epochs
     if held:
         made.validation_loss = [1.1 * loss for loss in made.loss]
-        # Best in the middle, and nowhere twice.
+        # The best epoch is in the middle, and unique.
         made.validation_metric = [
             0.9 - abs(epoch - 0.6 * epochs) / epochs for epoch in range(1, epochs + 1)
         ]
@@ -171,7 +171,7 @@ def test_pictures_are_embedded_in_the_page(tmp_path: Path) -> None:
         head, _, data = str(image["src"]).partition(",")
         assert head == f"data:{kind};base64"
         assert base64.b64decode(data) == drawing
-    # Two SVGs have ids in common; as images they keep them to themselves.
+    # Two SVGs share ids, which do not clash, because each SVG is embedded as an image.
     assert b'id="figure_1"' in drawings[0]
     assert b'id="figure_1"' in drawings[1]
     assert not any("id" in attributes for _, attributes in page.elements)
@@ -255,7 +255,7 @@ def test_epochs_are_listed(epochs: int, held: bool, tmp_path: Path) -> None:
     numbers = [int(row[0].removeprefix("★ ").replace(",", "")) for row in rows]
     assert numbers == sorted(set(numbers))
     assert (numbers[0], numbers[-1]) == (1, epochs)
-    # One fewer where the best is among those evenly chosen.
+    # One fewer if the best epoch is among the evenly spaced ones.
     assert len(numbers) == epochs if epochs <= 50 else len(numbers) in (49, 50)
     gaps = np.diff(numbers)
     assert epochs < 100 or (gaps.max() <= 1.5 * epochs / 49 + 1)
@@ -366,7 +366,7 @@ def test_a_browser_shows_the_pictures_within_the_page(width: int, tmp_path: Path
     pictures = [("red", square(255, 0, 0), "png"), ("blue", drawing, "svg")]
     sections = [("Long", [("path", "x" * 500), ("y" * 500, "value")])]
     write(tmp_path / "a.html", pictures=pictures, sections=sections, history=history(2))
-    # A window has a least width; a frame has not.
+    # A window has a minimum width; a frame does not.
     (tmp_path / "frame.html").write_text(
         f'<body style="margin:0;background:#0f0"><iframe src="a.html" width="{width}" '
         'height="2000" style="border:0"></iframe>'
@@ -382,8 +382,8 @@ def test_a_browser_shows_the_pictures_within_the_page(width: int, tmp_path: Path
     assert across[0] > 10
     assert across[-1] < width - 10
     assert len(across) == pytest.approx(min(900, width - 32), abs=5)
-    # In proportion, though narrower.
+    # A narrower picture keeps its proportions.
     assert blue.any(axis=1).sum() == pytest.approx(len(across) / 3, abs=3)
-    # Nothing sticks out: the margin on the right stays white, and beyond it is the frame.
+    # Nothing overflows: the right margin stays white, and beyond it the background is visible.
     assert pixels[:, width - 10 : width].min() == 1.0
     assert frame[100, width + 20]

@@ -56,7 +56,7 @@ def test_a_run_stopped_by_a_signal_resumes_bit_identically(
 def test_overwrite_starts_again(tmp_path: Path) -> None:
     endless = "train --epochs 100000 --checkpoint-epochs 1 --picture none --out run"
     with started(tmp_path, *endless.split()) as process:
-        # Two in one folder would take each other's checkpoints.
+        # Two runs in one folder would use each other's checkpoints.
         second = run(*endless.split(), "--resume", cwd=tmp_path)
         assert (second.returncode, second.stdout) == (2, "")
         assert "another process is training in run" in second.stderr

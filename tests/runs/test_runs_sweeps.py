@@ -28,7 +28,7 @@ def test_a_sweep_that_was_killed_between_runs_is_not_replaced(tmp_path: Path) ->
     assert "run contains an unfinished sweep" in refused.stderr
     done = run(*text.split(), "--out", "run", "--resume", cwd=tmp_path)
     assert done.returncode == 0, done.stderr
-    # Other values than those of the sweep it replaces: nothing of that is left.
+    # A sweep of other values replaces the previous one completely.
     other = run(*text.replace("0,1,2,3", "4,5").split(), "--out", "run", cwd=tmp_path)
     assert other.returncode == 0, other.stderr
     assert left_in(tmp_path / "run" / "trials") == ["001", "002"]
@@ -64,7 +64,7 @@ def test_a_sweep_ranks_and_keeps_the_best(tmp_path: Path) -> None:
     assert [float(value) for _, value in printed] == pytest.approx(
         [100 * s for s in scores], abs=0.006
     )
-    # A run of the sweep is the run of its description.
+    # A run of the sweep equals a run of its description file.
     alone = run("train", f"run/{ranking[1]['folder']}/run.toml", "--out", "alone", cwd=tmp_path)
     assert alone.returncode == 0, alone.stderr
     assert (tmp_path / "alone" / "model.safetensors").read_bytes() == (

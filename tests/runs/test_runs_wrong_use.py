@@ -114,7 +114,7 @@ def test_wrong_use_of_the_real_command(command: str, wrong: Path) -> None:
     assert done.stderr.count("\n") == 1
 
 
-# Files may not grow beyond a size: the disk is full, as far as the command can tell.
+# Limits the size of files, which to the command looks like a full disk.
 LIMITED = """
 import resource, signal, sys
 signal.signal(signal.SIGXFSZ, signal.SIG_IGN)

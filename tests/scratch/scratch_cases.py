@@ -15,7 +15,7 @@ both = pytest.mark.parametrize("dtype", [np.float32, np.float64], ids=["float32"
 quick = settings(max_examples=40, deadline=None)
 seeds = st.integers(0, 2**32 - 1)
 dtypes = st.sampled_from([np.float32, np.float64])
-# Mostly small; beyond 8 and 512 lie the places where kernels change their ways.
+# Mostly small; above 8 and above 512, kernels switch to other algorithms.
 widths = st.one_of(st.integers(1, 12), st.sampled_from([31, 64, 257, 520]))
 ACTIVATIONS = ["Activation_ReLU", "Activation_Softmax", "Activation_Sigmoid", "Activation_Linear"]
 LOSSES = [
@@ -27,7 +27,7 @@ LOSSES = [
 REGULARIZERS = [
     f"{kind}_regularizer_{norm}" for kind in ("weight", "bias") for norm in ("l1", "l2")
 ]
-OPTIMIZERS = {  # name: the numbers of its own, each with a range to draw from
+OPTIMIZERS = {  # name: its own hyperparameters, each with a range to draw from
     "Optimizer_SGD": {"momentum": (0.0, 0.95)},
     "Optimizer_Adagrad": {"epsilon": (1e-7, 1e-3)},
     "Optimizer_RMSprop": {"epsilon": (1e-7, 1e-3), "rho": (0.5, 0.99)},
@@ -46,7 +46,7 @@ def dense_pair(M, N, dtype, seed, **regularizers):
 
 
 def outputs_and_targets(name, rows, K, dtype, seed):
-    """Draw what a network says and what it should say, of a kind that the loss takes."""
+    """Draw outputs of a network and targets, both of a kind that the loss accepts."""
     rng = np.random.default_rng(seed)
     if name == "Loss_CategoricalCrossentropy":
         return rng.dirichlet(np.ones(K), rows).astype(dtype), rng.integers(K, size=rows)

@@ -89,7 +89,7 @@ def build(pair="Loss_CategoricalCrossentropy", rule="Optimizer_SGD", **how):
 
 
 def plain_training(layers, loss, optimizer, X, y, epochs, batch_size=None):
-    """Train as code without a ``Model`` does, the loss and its activation one after the other."""
+    """Train as code without a ``Model`` does, with separate steps for loss and activation."""
     rows = batch_size or len(X)
     for _ in range(epochs):
         for start in range(0, len(X), rows):
@@ -117,7 +117,7 @@ def forward_plainly(layer, values):
 
 
 def assert_same_layers(ours, others, near, exact=False):
-    """Hold parameters and averages of trained layers against those of others."""
+    """Compare the parameters and moving averages of trained layers with those of others."""
     ours = [layer for layer in ours if hasattr(layer, "weights")]
     others = [layer for layer in others if hasattr(layer, "weights")]
     for layer, other in zip(ours, others, strict=True):
@@ -134,7 +134,7 @@ def assert_same_layers(ours, others, near, exact=False):
 
 
 def assert_same_models(one, other, near, exact=False):
-    """Hold all that training leaves behind against what it left behind elsewhere."""
+    """Compare all results of training of two models."""
     assert_same_layers(one.layers, other.layers, near, exact)
     close = functools.partial(pytest.approx, rel=0 if exact else near, abs=0 if exact else near)
     for mine, theirs in ((one.optimizer, other.optimizer),):
@@ -153,14 +153,14 @@ def assert_same_models(one, other, near, exact=False):
 
 
 def rounding(rule, steps, eps=EPS):
-    """Say how far apart two trainings may be, relative to what they are about."""
+    """Return the relative difference of two training runs that rounding may cause."""
     plain = rule in ("Optimizer_SGD", "momentum")
     return 30 * steps * eps * (4 if plain else 1e4 * OPTIMIZERS[rule]["learning_rate"])
 
 
 @contextlib.contextmanager
 def layer_by_layer():
-    """Take the compiled loop away for a while."""
+    """Disable the compiled loop in this context."""
     with pytest.MonkeyPatch.context() as patch:
         patch.setattr(CompiledSteps, "for_model", classmethod(lambda cls, *arguments: None))
         yield
@@ -173,13 +173,13 @@ def is_compiled(model, X, y, batch_size=None):
     )
 
 
-# A compilation for each type of targets, each number of averages that a rule keeps, relu alone or
-# others, and penalties or none.
+# Compiled separately: each type of targets, each number of moving averages of a rule, ReLU only or
+# other activations, with and without penalties.
 ONE_AVERAGE = ["momentum", "Optimizer_Adagrad", "Optimizer_RMSprop"]
 
 
 class PlainScale:
-    """A trained layer of one's own in plain NumPy."""
+    """A user-defined layer with parameters in plain NumPy."""
 
     def __init__(self):
         self.weights, self.biases = np.linspace(0.5, 1.5, 7).reshape(1, 7), np.zeros((1, 7))
@@ -217,7 +217,7 @@ class OwnLoss:
 
 
 class OwnOptimizer:
-    """Nothing of ours: the sign of each derivative, and a name for the rate."""
+    """An optimizer without a base class of fastbp: it uses only the sign of each derivative."""
 
     current_learning_rate = 0.01
 
@@ -233,7 +233,7 @@ class OwnOptimizer:
 
 
 class OwnAccuracy(scratch.Accuracy):
-    """Within one class of the right one."""
+    """Counts predictions that are at most one class away from the right one."""
 
     def init(self, y, reinit=False):
         self.seen = len(y)
@@ -292,7 +292,7 @@ def derived(module):
 
 
 def replace_method(thing, name, make):
-    """Put another method on one object, which calls the one that was there."""
+    """Replace a method of one object by one that calls the old one."""
     setattr(thing, name, make(getattr(thing, name)))
 
 
@@ -304,7 +304,7 @@ def doubled(backward):
 
 
 def own_parts(module, case):
-    """Make the layers, the loss and the optimizer of a case, of ours or of the twins."""
+    """Make the layers, the loss and the optimizer of a case, from the classes of ``module``."""
     own = derived(module)
     pair = {
         "own loss": "Loss_MeanSquaredError",

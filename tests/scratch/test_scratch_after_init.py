@@ -1,12 +1,11 @@
 """The library before and after the ``init()`` that much from-scratch code calls first.
 
 A well-known package replaces functions of NumPy by Python functions that return float32, for all
-code in the process. Numba looks NumPy's functions up by identity, so what is compiled after that
-must not need those that were replaced, and Python code must not count on their types. Each of the
-two orders (``init()`` before the import; import and float64 trainings before ``init()``, so that
-everything in float32 is compiled after it) has a process and an empty cache of its own, in which
-this file runs as a script.
-"""
+code in the process. Numba looks up NumPy's functions by identity, so code that is compiled
+afterwards must not need the replaced functions, and Python code must not rely on their types. This
+file runs as a script in a new process with an empty cache for each of two orders: ``init()`` before
+the import; import and float64 training before ``init()``, so that all float32 code is compiled
+after it."""
 
 import os
 import subprocess
@@ -46,7 +45,7 @@ def init():
 
 
 def by_hand(X, y, layers, loss, optimizer):
-    """Train in a loop of one's own; returns the losses and what the layers hold at the end."""
+    """Train in a hand-written loop; return the losses and the trained layers."""
     losses = []
     for _ in range(STEPS):
         values = X
@@ -102,7 +101,7 @@ def modelled(X, y, layers, loss, optimizer, accuracy):
 
 
 def first():
-    """Go through what most code uses; returns arrays by name, the losses of trainings as loss.*."""
+    """Run what most code uses; return arrays by name, with the losses of training as loss.*."""
     import fastbp
     from fastbp import scratch
     from fastbp.datasets import spiral_data
@@ -131,7 +130,7 @@ def first():
 
 
 def more():
-    """Go through other classes, optimizers and losses, and through the functions."""
+    """Run other classes, optimizers and losses, and the functions of ``fastbp.functional``."""
     from fastbp import functional, scratch
     from fastbp.datasets import vertical_data
 
@@ -188,7 +187,7 @@ def more():
 
 
 def doubles():
-    """Go through trainings whose numbers are all given as float64, or drawn by the library."""
+    """Train on numbers that are all given as float64, or drawn by the library."""
     import fastbp
     from fastbp import scratch
 
@@ -214,7 +213,7 @@ def doubles():
 
 
 def compiled():
-    """Count what has been compiled."""
+    """Count the functions that have been compiled."""
     from fastbp import kernels
     from fastbp.plan import operation
 
@@ -238,7 +237,7 @@ def main(order, path):
 
 @pytest.fixture(scope="module")
 def plain():
-    """What comes out in this process, in which nobody has called ``init()``."""
+    """The results in this process, in which ``init()`` has not been called."""
     state = np.random.get_state()
     try:
         return {f"doubles.{name}": value for name, value in doubles().items()} | first() | more()
@@ -275,8 +274,8 @@ def test_nothing_depends_on_the_functions_that_init_replaces(order, plain, tmp_p
         want = plain[name]
         dtype = np.float64 if name in doubled else np.float32
         assert got.dtype == dtype, name
-        # What is rounded in a step, sums of some 60 terms, lasts for all that follow, and Adam's
-        # quotients enlarge it; a function is a few roundings.
+        # Rounding errors of a step, which has sums of about 60 terms, remain in all later steps,
+        # and Adam's quotients enlarge them; a function has a few roundings.
         roundings = 16 if name.startswith("f.") or name in ("X", "hot") else 60 * 2 * STEPS
         bound = roundings * float(np.finfo(dtype).eps) * max(1.0, np.abs(want).max())
         np.testing.assert_allclose(got, want, rtol=0, atol=bound, err_msg=name)

@@ -1,4 +1,4 @@
-"""Types and layouts of arguments; what a call must not change."""
+"""Types and layouts of arguments, and data that a call must not change."""
 
 import contextlib
 import copy
@@ -36,7 +36,7 @@ CATEGORICAL = (
 
 
 def pass_through(layer, X, dvalues):
-    """Go through a layer and back; returns all that it left behind, by name."""
+    """Run a layer forward and backward; return the arrays that it has set, by name."""
     np.random.seed(11)
     layer.forward(X)
     layer.backward(dvalues)
@@ -45,7 +45,7 @@ def pass_through(layer, X, dvalues):
 
 
 def layouts(array):
-    """Give the same numbers in every form in which they are handed over."""
+    """Return the same numbers in every layout and type in which callers pass them."""
     strided = np.zeros((2 * len(array), *array.shape[1:]), array.dtype)[::2]
     strided[...] = array
     backwards = np.ascontiguousarray(array[::-1])[::-1]
@@ -142,7 +142,7 @@ def test_whole_numbers_count_as_float64():
 
 
 def test_kernels_get_arrays_of_the_one_form_that_they_are_compiled_for(monkeypatch):
-    """For read-only arrays, say, Numba compiles anew: a second of waiting for each kernel."""
+    """For other layouts, such as read-only arrays, Numba would compile each kernel again."""
 
     def use(X, y, targets):
         layer = scratch.Layer_Dense(3, 3)
@@ -246,7 +246,7 @@ def test_a_fresh_layer_takes_on_the_type_of_its_first_inputs():
     layer = scratch.Layer_Dense(4, 3)
     drawn = layer.weights
     assert drawn.dtype == np.float64
-    layer.weights *= 2  # in place: it is still what was drawn
+    layer.weights *= 2  # changed in place, they still count as drawn
     layer.forward(normal((5, 4), np.float32))
     layer.backward(normal((5, 3), np.float32))
     optimizer = scratch.Optimizer_Adam()
@@ -269,7 +269,7 @@ def test_weights_that_were_given_keep_their_type():
 
 
 def test_parameters_may_be_replaced_between_any_two_passes():
-    """By arrays of another type, order or shape, or changed in place."""
+    """They may be replaced by arrays of another type, order or shape, or changed in place."""
     layer, twin = dense_pair(4, 3, np.float64, 0)
     X, dvalues = normal((5, 4), seed=1), normal((5, 3), seed=2)
     for weights, biases in (
@@ -299,7 +299,7 @@ def test_parameters_may_be_replaced_between_any_two_passes():
 
 def test_parameters_that_were_got_can_be_set():
     layer = scratch.Layer_Dense(4, 3)
-    for biases in (np.ones((1, 3)), np.ones(3)):  # code of one's own has them either way
+    for biases in (np.ones((1, 3)), np.ones(3)):  # user code has them in either shape
         layer.biases = biases
         layer.forward(normal((5, 4)))
         layer.set_parameters(*layer.get_parameters())
@@ -317,7 +317,7 @@ def test_read_only_parameters_are_not_written_to(where):
         layer.weights, layer.biases = W, b
     layer.forward(normal((5, 4)))
     layer.backward(normal((5, 3)))
-    with contextlib.suppress(ValueError):  # either it works on a copy or it says why not
+    with contextlib.suppress(ValueError):  # it works on a copy or raises an error
         scratch.Optimizer_SGD().update_params(layer)
     np.testing.assert_array_equal(W, held)
     np.testing.assert_array_equal(b, np.zeros((1, 3)))

@@ -65,7 +65,7 @@ def test_optimizers_refuse_numbers_out_of_range(name, key, value):
     ("value", "error"), [(-0.5, ValueError), (np.nan, ValueError), ("strong", TypeError)]
 )
 def test_dense_layers_refuse_penalties_out_of_range(value, error):
-    """A negative one, or nan, would be left out without a word."""
+    """A negative penalty, or nan, would be ignored silently."""
     for key in REGULARIZERS:
         assert_refused(error, f"{key} .*, not {value!r}", scratch.Layer_Dense, 2, 3, **{key: value})
 

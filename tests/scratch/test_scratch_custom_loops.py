@@ -27,7 +27,7 @@ class PlainScale:
 
 
 class PlainLeak:
-    """An activation of one's own that works on what it is given, in place."""
+    """A user-defined activation that works in place, on copies of its arguments."""
 
     def forward(self, inputs):
         self.inputs = inputs
@@ -40,7 +40,7 @@ class PlainLeak:
 
 
 def subclasses(module):
-    """Derive classes as users do, from ours or from the twins."""
+    """Derive classes, as users do, from those of ``module``: fastbp's or the twins."""
 
     class HeDense(module.Layer_Dense):
         def __init__(self, n_inputs, n_neurons):
@@ -72,7 +72,7 @@ def subclasses(module):
 
 
 def hand_written(module, dtype, signs):
-    """Train a mixture of a module's classes, derived ones and plain ones; returns what came out."""
+    """Train a mix of a module's classes, derived and plain classes; return losses and layers."""
     rng = np.random.default_rng(1)
     X, y = rng.normal(size=(30, 2)).astype(dtype), rng.integers(3, size=30)
     HeDense, BoundedDense, Smoothed, Signs = subclasses(module)
@@ -111,14 +111,14 @@ def hand_written(module, dtype, signs):
     return np.array(losses), trained
 
 
-# The sign of a derivative near 0 is a matter of rounding: that optimizer only in float64.
+# The sign of a derivative near 0 depends on rounding, so that optimizer is used in float64 only.
 @pytest.mark.parametrize(
     ("dtype", "signs"), [(np.float64, False), (np.float64, True), (np.float32, False)]
 )
 def test_loops_with_own_classes_equal_those_of_the_twins(dtype, signs):
     losses, trained = hand_written(scratch, dtype, signs)
     want, other = hand_written(twins, np.float64, signs)
-    # Some 30 terms a sum, eight steps; derivatives along the way are below 1.
+    # About 30 terms per sum, eight steps; intermediate derivatives are below 1.
     bound = 30 * 8 * float(np.finfo(dtype).eps)
     assert losses.dtype == dtype
     np.testing.assert_allclose(losses, want, rtol=bound)
@@ -128,7 +128,7 @@ def test_loops_with_own_classes_equal_those_of_the_twins(dtype, signs):
 
 
 def test_losses_derived_without_calling_our_init_work():
-    """The public base class has no __init__, so that classes derived from it call none."""
+    """The base class in public code has no __init__, so classes derived from it call none."""
 
     class Weighted(scratch.Loss_BinaryCrossentropy):
         def __init__(self, factor):
@@ -163,7 +163,7 @@ def test_dense_layers_derived_without_calling_our_init_work():
 
 
 def test_attributes_of_a_layer_may_be_replaced_before_backward():
-    """Loops of one's own put gradients and inputs in place by hand."""
+    """Hand-written loops may assign gradients and inputs themselves."""
     layer, twin = dense_pair(4, 3, np.float64, 0)
     X, dvalues = normal((5, 4), seed=1), normal((5, 3), seed=2)
     layer.forward(normal((2, 4), seed=3))

@@ -9,7 +9,7 @@ from scratch_cases import ACTIVATIONS, LOSSES, REGULARIZERS, one_hot, outputs_an
 
 from fastbp import scratch
 
-STEP = np.finfo(np.float64).eps ** (1 / 3)  # where truncation and rounding are alike
+STEP = np.finfo(np.float64).eps ** (1 / 3)  # where truncation and rounding errors are about equal
 NEAR = 100 * STEP**2
 
 
@@ -49,7 +49,7 @@ def test_loss_gradients(name, shape):
 
 
 def test_mean_absolute_error_points_towards_the_targets():
-    """Where the prediction is too large the derivative is positive; public code has it reversed."""
+    """If a prediction is too large, the derivative is positive; public code has it negative."""
     loss = scratch.Loss_MeanAbsoluteError()
     loss.backward(np.array([[3.0, -2.0], [1.0, 5.0]]), np.array([[1.0, 2.0], [1.0, 9.0]]))
     np.testing.assert_array_equal(loss.dinputs, [[0.25, -0.25], [0.0, -0.25]])

@@ -60,7 +60,7 @@ def test_penalties_at_zero_take_the_derivative_that_from_scratch_code_takes(dtyp
 
 
 def activation_bounds(name, z, dvalues, output):
-    """Say how far output and dinputs may be from their twins', from float64 copies."""
+    """Return bounds on the errors of output and dinputs, computed from float64 copies."""
     if name == "Activation_ReLU" or name == "Activation_Linear":
         return 0.0, 0.0
     if name == "Activation_Sigmoid":  # exp of a number that is exact, then a sum and a quotient
@@ -81,7 +81,7 @@ def test_activations_equal_their_twins(name, B, N, dtype, seed, scale):
     forward, _ = activation_bounds(name, wide(z), wide(dvalues), twin.output)
     assert ours.output.dtype == dtype
     assert_within(ours.output, twin.output, eps(z) * forward)
-    twin.output = wide(ours.output)  # what the way back starts from
+    twin.output = wide(ours.output)  # the backward pass starts from it
     _, backward = activation_bounds(name, wide(z), wide(dvalues), twin.output)
     ours.backward(dvalues)
     twin.backward(wide(dvalues))
@@ -128,7 +128,7 @@ def test_predictions_are_those_of_each_activation():
     outputs = np.array([[0.2, 0.5, 0.3], [0.6, 0.1, 0.3], [0.4, 0.4, 0.2]])
     np.testing.assert_array_equal(scratch.Activation_Softmax().predictions(outputs), [1, 0, 0])
     decided = scratch.Activation_Sigmoid().predictions(outputs)
-    np.testing.assert_array_equal(decided, [[0, 0, 0], [1, 0, 0], [0, 0, 0]])  # 0.5 is not above
+    np.testing.assert_array_equal(decided, [[0, 0, 0], [1, 0, 0], [0, 0, 0]])  # 0.5 is class 0
     for name in ("Activation_ReLU", "Activation_Linear"):
         np.testing.assert_array_equal(getattr(scratch, name)().predictions(outputs), outputs)
 
@@ -144,7 +144,7 @@ def test_dropout_draws_the_masks_of_binomial(rate, dtype):
         after = np.random.random_sample(3)
         np.random.seed(seed)
         ours.forward(X, training=True)
-        # What is drawn next agrees too, or only the first mask of a run would.
+        # The next draws must agree, too; otherwise only the first mask of a run would.
         np.testing.assert_array_equal(np.random.random_sample(3), after)
         assert ours.binary_mask.dtype == ours.output.dtype == dtype
         np.testing.assert_array_equal(ours.binary_mask != 0, twin.binary_mask != 0)

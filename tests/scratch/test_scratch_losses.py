@@ -24,7 +24,7 @@ from fastbp.reference import scratch as twins
 
 
 def loss_bounds(name, y_pred, y_true):
-    """Say how far losses and dinputs may be from their twins', in units of eps."""
+    """Return bounds on the errors of losses and dinputs, in units of eps."""
     B, K = y_pred.shape
     if name == "Loss_CategoricalCrossentropy":
         answers = y_true if y_true.ndim == 2 else one_hot(y_true, K)
@@ -74,7 +74,7 @@ def test_losses_equal_their_twins(name, B, K, dtype, seed):
 @both
 @pytest.mark.parametrize("name", LOSSES)
 def test_probabilities_of_0_and_1_are_held(name, dtype):
-    """The twin is computed in the same precision: how 1 - 1e-7 rounds decides by how much."""
+    """The twin is computed in the same precision, because the limit 1 - 1e-7 is rounded to it."""
     y_pred = np.array([[0.0, 1.0], [1.0, 0.0], [1e-9, 1 - 1e-9]], dtype)
     y_true = np.array([0, 0, 1]) if "Categorical" in name else np.array([[1, 0]] * 3, dtype)
     ours, twin = getattr(scratch, name)(), getattr(twins, name)()
@@ -121,7 +121,7 @@ def test_softmax_and_loss_in_one_equal_their_twin_and_the_two_steps(B, K, dtype,
     assert ours.dinputs.dtype == dtype
     assert_within(ours.dinputs, twin.dinputs, 4 * e * (twin_of_ours + one_hot(labels, K)) / B)
 
-    if (ours.output > 1e-4).all():  # else rounding of p is all there is to see in -y / p
+    if (ours.output > 1e-4).all():  # otherwise -y / p consists of the rounding of p
         separate = scratch.Loss_CategoricalCrossentropy(), scratch.Activation_Softmax()
         separate[1].forward(z)
         separate[0].backward(separate[1].output, y_true)

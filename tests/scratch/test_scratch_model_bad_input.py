@@ -72,7 +72,7 @@ def test_a_layer_added_after_finalize_is_named():
 
 
 def test_a_last_layer_without_predictions_is_named():
-    """A model that ends in a dense layer: what is missing is an activation behind it."""
+    """A model that ends in a dense layer lacks an output activation."""
     layers = layers_of(scratch, "Loss_MeanSquaredError")[:-1]
     X, y = problem("Loss_MeanSquaredError")
     with pytest.raises((TypeError, ValueError, RuntimeError), match="predictions"):
@@ -189,7 +189,7 @@ def test_weights_come_back_to_the_layers_if_a_run_is_interrupted(monkeypatch):
         return taken[-1]
 
     monkeypatch.setattr(CompiledSteps, "_take", interrupted)
-    monkeypatch.setattr(scratch_compiled, "CHUNK_SECONDS", 1e-12)  # a step a call
+    monkeypatch.setattr(scratch_compiled, "CHUNK_SECONDS", 1e-12)  # one step per call
     with pytest.raises(KeyboardInterrupt):
         model.train(X, y, epochs=1000, print_every=0)
     monkeypatch.undo()

@@ -54,7 +54,7 @@ def test_parameters_are_saved_and_loaded(tmp_path):
     assert other.layers[0].weights.dtype == np.float64
     other.train(X, y, epochs=2, print_every=0)
     third = build(pair, seed=3)
-    third.load_parameters(path)  # what was loaded before is not what the file holds
+    third.load_parameters(path)  # training the loaded model has not changed the file
     np.testing.assert_array_equal(third.predict(X), one.predict(X))
 
 
@@ -147,7 +147,7 @@ def test_every_part_is_in_the_file(tmp_path):
 
 
 def test_an_untrained_model_is_the_same_after_a_file(tmp_path):
-    """Weights that were drawn take on the type of the first inputs, loaded or not."""
+    """Initial weights take on the dtype of the first inputs, whether loaded or not."""
     pair = "Loss_CategoricalCrossentropy"
     X, y = problem(pair, dtype=np.float32)
     model = build(pair, "Optimizer_Adam", penalties=PENALTIES)
@@ -177,7 +177,7 @@ def test_a_custom_part_is_not_written_to_a_file(what, tmp_path):
 
 
 class Marker:
-    """Unpickled, it would create a file."""
+    """An object that creates a file when it is unpickled."""
 
     def __init__(self, path):
         self.path = path
@@ -245,7 +245,7 @@ def test_pickles_are_refused_and_nothing_in_them_runs(protocol, load, tmp_path):
         load(path)
     assert not marker.exists()
     pickle.loads(path.read_bytes()).close()
-    assert marker.exists()  # it would have
+    assert marker.exists()  # unpickling does create it
 
 
 def test_files_of_another_kind_are_refused(tmp_path):
@@ -263,7 +263,7 @@ def test_files_of_another_kind_are_refused(tmp_path):
 
 
 def rewritten(path, change):
-    """Write a model's file anew with its description or tensors changed."""
+    """Write a model's file with a changed description or changed tensors."""
     from fastbp import persistence
     from fastbp.scratch import files as scratch_files
 

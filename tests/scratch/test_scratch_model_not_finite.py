@@ -17,7 +17,7 @@ def test_overflowing_training_equals_training_layer_by_layer(rule, batch_size, p
     X, y = problem(pair)
     printed, models = [], []
     for way in (contextlib.nullcontext, layer_by_layer):
-        model = build(pair, rule, hidden="Activation_Linear")  # no unit dies before
+        model = build(pair, rule, hidden="Activation_Linear")  # no dead units before overflow
         model.optimizer.learning_rate = model.optimizer.current_learning_rate = 1e200
         with way(), np.errstate(all="ignore"):
             model.train(
@@ -30,7 +30,7 @@ def test_overflowing_training_equals_training_layer_by_layer(rule, batch_size, p
             )
         printed.append(capsys.readouterr().out.splitlines())
         models.append(model)
-    # Numbers of 200 digits differ in most of them: which lines there are is what must agree.
+    # Numbers of 200 digits differ in most digits; only the sequence of lines must agree.
     heads = [[re.split(r", acc|[(]", line)[0] for line in lines] for lines in printed]
     assert heads[0] == heads[1]
     assert [line.count("nan") for line in printed[0]] == [line.count("nan") for line in printed[1]]

@@ -28,7 +28,7 @@ from fastbp.scratch import Model
 
 
 class Timed:
-    """A layer of one's own around another one."""
+    """A user-defined layer that wraps another layer."""
 
     def __init__(self, layer):
         self.layer, self.calls = layer, 0
@@ -57,7 +57,7 @@ def test_a_layer_that_delegates_to_another():
 
 
 def test_parameters_of_another_order_train_in_the_compiled_loop(compiled_steps):
-    """As those of other libraries come, transposed."""
+    """Parameters of other libraries are often transposed views."""
     pair = "Loss_CategoricalCrossentropy"
     X, y = problem(pair)
     model, want = build(pair, "momentum"), build(pair, "momentum")
@@ -134,7 +134,7 @@ def test_a_manual_pass_through_a_model_equals_a_step(pair):
 
 
 def test_a_part_set_after_finalize_is_a_part_of_the_model(compiled_steps):
-    """Penalties count and the loop is compiled, whenever the loss was set."""
+    """Penalties count and the loop is compiled, no matter when the loss is set."""
     pair = "Loss_CategoricalCrossentropy"
     X, y = problem(pair)
     late, early = Model(), build(pair, penalties=PENALTIES)

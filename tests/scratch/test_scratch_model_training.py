@@ -50,7 +50,7 @@ ALWAYS_THREE = [
 def test_three_ways_of_training_are_the_same(pair, rule, hidden, compiled_steps, capsys):
     X, y = problem(pair)
     epochs = 3
-    # Each takes seconds to compile, and so does each kind of target, and of what rules keep.
+    # Each case takes seconds to compile, as does each kind of target and of optimizer state.
     penalised = (True, False) if (pair, rule) == BOTH_WAYS else (hidden == "Activation_ReLU",)
     for penalties in (PENALTIES if has else None for has in penalised):
         for batch_size in (None, 6, 40):
@@ -95,7 +95,7 @@ def test_float32_is_kept_by_all_ways(pair, rule, hidden, compiled_steps):
         np.random.seed(0)
         model = build(pair, rule, hidden=hidden, penalties=PENALTIES)
         for layer in model.trainable_layers:
-            layer.__init__(*layer.weights.shape, **PENALTIES)  # as drawn: it takes on a type
+            layer.__init__(*layer.weights.shape, **PENALTIES)  # drawn: takes on X's dtype
             layer.weights *= 50
         with way():
             model.train(X, y, epochs=2, batch_size=6, print_every=0)
@@ -128,7 +128,7 @@ def test_the_same_lines_are_printed(pair, batch_size, print_every, capsys):
             )
         printed.append(capsys.readouterr().out.splitlines())
         assert_same_models(model, model, 0)
-    # Rates go through all their digits, and may differ in the last.
+    # Rates are printed with all digits, and may differ in the last one.
     rates = [[float(r) for r in re.findall(r"lr: (\S+)", "\n".join(lines))] for lines in printed]
     assert rates[0] == pytest.approx(rates[1], rel=4 * EPS)
     lines = [[re.sub(r"lr: \S+", "", line) for line in each] for each in printed]
@@ -182,7 +182,7 @@ def test_a_batch_size_prints_steps_and_the_means_of_each_epoch(capsys):
     assert heads == ["epoch: 1", *epoch, "epoch: 2", *epoch]
 
 
-# Compiled for other tests already.
+# Cases that are compiled for other tests anyway.
 COMPILED = [
     *itertools.product(list(PAIRS)[1:], ONE_AVERAGE, ["Activation_Sigmoid"]),
     (*BOTH_WAYS, "Activation_ReLU"),
@@ -224,7 +224,7 @@ def test_any_batch_size_and_any_reporting_give_the_same(
                 )
     steps = epochs * -(-rows // (batch_size or rows))
     assert models[0].optimizer.iterations == steps
-    # A sign of the absolute error turns where a residual is 0 to rounding: for none of these.
+    # The absolute error's slope changes sign where a residual is 0 up to rounding; here, none is.
     assert_same_models(*models, rounding(rule, steps))
 
 
@@ -240,7 +240,7 @@ def test_training_twice_continues(rule, batch_size):
     once.train(X, y, epochs=6, batch_size=batch_size, print_every=0)
     assert_same_models(twice, once, rounding(rule, 6 * 4))
     for layer, weights in zip(twice.trainable_layers, held, strict=True):
-        assert layer.weights is weights  # moved in place, as going layer by layer moves them
+        assert layer.weights is weights  # updated in place, as in training layer by layer
 
 
 @pytest.mark.parametrize(
@@ -268,7 +268,7 @@ def test_another_optimizer_may_take_over(rules):
 
 
 def test_an_assigned_learning_rate_holds_for_the_compiled_loop():
-    """Without decay code of one's own may set the rate between runs."""
+    """Without decay, user code may set the learning rate between runs."""
     X, y = problem("Loss_MeanSquaredError")
     model = model_of(
         layers_of(scratch, "Loss_MeanSquaredError", hidden="Activation_Sigmoid"),

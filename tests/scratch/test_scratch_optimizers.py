@@ -40,8 +40,9 @@ def test_optimizers_equal_their_twins_over_several_steps(name, M, N, dtype, seed
         assert ours.iterations == twin.iterations == step + 1
     assert ours.current_learning_rate == pytest.approx(rate / (1 + decay * (steps - 1)))
     assert (layer.weights is held[0], layer.biases is held[1]) == (True, True)  # moved in place
-    # A step of SGD is up to |g| / (1 - momentum) long, one of the others 1 / sqrt(1 - beta), both
-    # below 100 for what is drawn; its own roundings are a few, and one more for each step before.
+    # A step of SGD has a length of up to |g| / (1 - momentum), a step of the others of up to 1 /
+    # sqrt(1 - beta); both are below 100 for the numbers drawn. Each step adds a few roundings, and
+    # one for each earlier step.
     bound = eps(layer.weights) * steps * (8 + 4 * steps) * rate * 100
     assert_within(layer.weights, other.weights, bound + steps * eps(held[0]) * np.abs(held[0]))
     assert_within(layer.biases, other.biases, bound + steps * eps(held[0]) * np.abs(held[1]))
@@ -62,7 +63,7 @@ def test_decay_follows_its_formula(name):
         assert optimizer.current_learning_rate == 0.5 * (1.0 / (1.0 + 0.1 * iteration))
         optimizer.post_update_params()
     constant = getattr(scratch, name)(learning_rate=0.5)
-    constant.current_learning_rate = 0.25  # code of one's own may set it; without decay it stays
+    constant.current_learning_rate = 0.25  # user code may set it; without decay, it stays
     constant.pre_update_params()
     assert constant.current_learning_rate == 0.25
 
@@ -104,7 +105,7 @@ def test_optimizers_move_parameters_of_any_form(name, form):
 @pytest.mark.parametrize("name", ["momentum", *OPTIMIZERS])
 @both
 def test_a_gradient_that_is_not_a_number_shows_in_the_weights(name, dtype):
-    """What else is lost is that a batch was bad: a network that no longer learns, or forgets."""
+    """Otherwise a bad batch would go unnoticed: the network would stop learning, or forget."""
     momentum = {"momentum": 0.9} if name == "momentum" else {}
     kind = "Optimizer_SGD" if name == "momentum" else name
     layer, other = dense_pair(3, 5, dtype, 0)
@@ -161,7 +162,7 @@ def test_training_equals_that_of_pytorch(name):
         "Adam": scratch.Optimizer_Adam(0.01, epsilon=1e-4),
     }[name]
     combined = scratch.Activation_Softmax_Loss_CategoricalCrossentropy()
-    # Sums of 20 terms, six steps, and a derivative's rounding over epsilon at the worst.
+    # Sums of 20 terms, six steps, and at worst the rounding of a derivative divided by epsilon.
     near = 20 * 6 * eps(X) / (1.0 if name in ("SGD", "momentum") else 1e-4)
     for _ in range(6):
         values = X

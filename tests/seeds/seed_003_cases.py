@@ -7,9 +7,9 @@ both = pytest.mark.parametrize("dtype", [np.float32, np.float64], ids=["float32"
 
 
 def assert_prints(got, printed, decimals=8):
-    """Assert that ``got`` is ``printed``, as rounded as NumPy prints it.
+    """Assert that ``got`` equals ``printed``, which is rounded as NumPy prints it.
 
-    float32 is held to the same number within two of its last places.
+    float32 must agree with the same number within two units in the last place.
     """
     printed = np.array(printed, np.float64)
     assert got.shape == printed.shape
@@ -23,7 +23,7 @@ X, W, BIAS = [1.0, -2.0, 3.0], [-3.0, -1.0, 2.0], 1.0
 
 
 def differences(function, at, h):
-    """Return the derivative of ``function`` by each number of ``at``, by central differences."""
+    """Return the derivatives of ``function`` with respect to ``at``, by central differences."""
     measured = np.empty(at.shape)
     for place in np.ndindex(at.shape):
         up, down = at.copy(), at.copy()

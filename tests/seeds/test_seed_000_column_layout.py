@@ -1,17 +1,17 @@
 """Seed 000: the derivation of a 784-10-10 network, features first, against the kernels' rows.
 
-Held here are its equations 5 to 20. ``Columns`` says them in NumPy with the notes' own axes, n
-units by m examples, and the kernels have theirs in rows, m by n. Nothing is copied between the two:
-an array of one layout goes to the other as its ``.T``, of which the tests assert that it is the
-same memory. The losses of ``kernels`` lie features first, as in the notes, and take no turn.
+Equations 5 to 20 are tested. ``Columns`` implements them in NumPy with the notes' axes, n units by
+m examples; the kernels use rows, m by n. Nothing is copied between the two: an array of one layout
+is passed to the other as its ``.T``, and the tests assert that both share memory. The loss kernels
+use features first, as the notes do, so their arrays are not transposed.
 
-Four things in the notes are not what the mathematics says, and here the mathematics is followed:
+The notes differ from the mathematics in four points, in which the tests follow the mathematics:
 
-- (19) prints DZ2 where DZ1 belongs. As both are n by m, no shape gives the slip away;
+- (19) prints DZ2 where DZ1 belongs. Both are n by m, so the shapes do not reveal the error;
   ``test_19_as_printed_is_not_the_gradient`` does.
 - (16) and (20) print a sum without an axis, which is one number for all units. Each unit has its
-  own bias and takes the sum over the examples, the last axis. All of DZ2 sums to 0, so by the
-  printed (16) the output's biases would never move.
+  own bias and takes the sum over the examples, the last axis. The sum over all of DZ2 is 0, so with
+  the printed (16) the output's biases would never change.
 - (12) prints a sum over the classes and a result of shape (n, m), which contradict each other;
   the notes continue with the summand.
 - The notes write L for the loss of each example and put the 1/m of their mean into (15), (16), (19)
@@ -32,7 +32,7 @@ def relu_slope(Z):
 
 
 def dot(a, b):
-    """Return a b with its columns one after the other in memory: the rows of its transpose."""
+    """Return the product a b in Fortran order, so that its transpose is C-contiguous."""
     return np.matmul(a, b, out=np.empty((a.shape[0], b.shape[1]), a.dtype, order="F"))
 
 
@@ -84,7 +84,7 @@ class Columns:
 
 
 class Rows:
-    """A network of ``fastbp`` and a batch, in rows; ``columns`` has the same memory, turned."""
+    """A ``fastbp`` network and a batch, in rows; ``columns`` has the same memory, transposed."""
 
     def __init__(self, dtype):
         rng = np.random.default_rng(0)
@@ -115,8 +115,8 @@ def eps(array):
 def assert_same(got, want):
     """Assert that two arrays of one type agree to a few roundings of their largest number.
 
-    A sum of 784 products rounds 784 times, of which a few dozen last places remain at random.
-    """
+    A sum of 784 products is rounded 784 times, which at random adds up to a few dozen units in the
+    last place."""
     assert got.shape == want.shape
     assert got.dtype == want.dtype
     bound = 50 * eps(got) * np.abs(want).max()
@@ -124,7 +124,7 @@ def assert_same(got, want):
 
 
 def turned(array):
-    """View an array of one layout as the other has it, and make sure that it is ready for that."""
+    """View an array in the other layout, and check that its form in rows is C-contiguous."""
     view = array.T
     assert np.shares_memory(view, array)
     assert (view if view.shape[0] == m else array).flags.c_contiguous
@@ -172,7 +172,7 @@ def test_05_to_10_forward(rows):
 
 
 def test_05_written_by_columns_is_read_by_rows(rows):
-    """NumPy fills the kernels' memory through its turned view; the kernel goes on from there."""
+    """NumPy fills the kernels' memory through a transposed view; then the kernel continues."""
     c = rows.columns
     Z1, A1 = rows.empty(m, n), rows.empty(m, n)
     np.matmul(c.W1, c.X, out=turned(Z1))
@@ -224,7 +224,7 @@ def test_12_equals_finite_differences():
 
 
 def test_13_the_jacobian_of_the_softmax(rows):
-    """The kernel multiplies a vector by it, and never has the n n m numbers."""
+    """The kernel multiplies a vector by the Jacobian without computing its n n m numbers."""
     c = rows.columns
     J = c.outputs_by_Z2()
     assert J.shape == (n, n, m)
@@ -265,7 +265,7 @@ def test_14_the_chain_of_12_and_13_is_a_difference(rows):
 
 def test_14_of_the_loss_kernel_has_the_layout_of_the_notes(rows):
     c = rows.columns
-    z = c.Z2.copy(order="C")  # as it is overwritten
+    z = c.Z2.copy(order="C")  # because it is overwritten
     weights, scratch, found = np.full(m, 1 / m, z.dtype), rows.empty(4 * m), np.zeros(2)
     kernels.softmax_cross_entropy(z, rows.labels, weights, 0.0, np.inf, scratch, found)
     loss, right = found
@@ -324,7 +324,7 @@ def mean_loss(c, **changed):
 
 
 def differences(c, name, places):
-    """Return central differences of the mean loss by some entries of the array ``name``."""
+    """Return central differences of the mean loss for some entries of the array ``name``."""
     h = 1e-5
     results = []
     for place in places:

@@ -1,15 +1,15 @@
 """Seed 001: the chain rule through ReLU, one neuron, cross-entropy, softmax and the last two fused.
 
-Held here is every derivative of the notes, through the classes of ``fastbp.scratch``, the functions
-of ``fastbp.functional`` and the kernels, in both precisions: against the formula, written anew in
-NumPy, and in float64 against central finite differences, which know no formula.
+Every derivative of the notes is tested, through the classes of ``fastbp.scratch``, the functions of
+``fastbp.functional`` and the kernels, in both precisions: against the formula in NumPy, and in
+float64 against central finite differences, which do not use the formula.
 
-- ReLU: 1 above 0, else 0, at 0 itself too; what comes in from the next layer is not modified.
-- One neuron: the impact of input, weight and bias is dvalues * drelu times w, x and 1. (The notes
-  write the derivative by a weight under the name of x_1, and one weight as y_3.)
+- ReLU: 1 above 0, else 0, also at 0 itself; the gradient from the next layer is not modified. - One
+neuron: the impact of input, weight and bias is dvalues * drelu times w, x and 1. (The notes call a
+derivative with respect to a weight x_1, and one weight y_3.)
 - Cross-entropy: -y / p / B, for class indices and for one-hot rows; the notes' example of both.
 - Softmax: S_ij (delta_jk - S_ik).
-- Fused: (p - y) / B, for both kinds of labels, the same as the two one after the other.
+- Fused: (p - y) / B, for both kinds of labels, equal to the two separate steps.
 """
 
 import numpy as np
@@ -35,9 +35,9 @@ def probabilities(dtype=np.float64, seed=0):
 
 
 def differences(function, at, h=1e-6):
-    """Return the derivative of ``function`` by each number of ``at``, by central differences.
+    """Return the derivatives of ``function`` with respect to ``at``, by central differences.
 
-    Of a function with an array for a result, the array's axes come first.
+    If the function returns an array, the axes of that array come first.
     """
     columns = []
     for place in np.ndindex(at.shape):
@@ -60,7 +60,7 @@ def assert_same(got, want, roundings=8):
 
 
 def test_a_chain_of_functions_has_the_product_of_their_slopes():
-    """The notes' first equation, for output = f1(f2(f3(f4(x)))), each of them one of ours."""
+    """The notes' first equation, output = f1(f2(f3(f4(x)))), with activations of fastbp."""
     names = ["sigmoid", "tanh", "softplus", "silu"]
     x = np.linspace(-2.0, 2.0, 9)
 
@@ -229,7 +229,7 @@ def test_cross_entropy_of_the_kernels(dtype):
 
 @kinds
 def test_cross_entropy_equals_finite_differences(targets):
-    """The loss as it is, p free to move: rows need not sum to 1 for a derivative."""
+    """Every p is varied on its own: rows need not sum to 1 for a derivative."""
     p = probabilities()
     loss = scratch.Loss_CategoricalCrossentropy()
     loss.backward(p, targets)

@@ -1,26 +1,27 @@
 """Seed 002: a sigmoid layer, a linear one and half the squared error, sample by sample.
 
-Three things are held here. The notes' worked example, every number to the digits printed, by the
-notes' own arithmetic, slips included. The same example by the mathematics, through a
-``fastbp.Network``, its gradient against finite differences and against the corrected formulas. And
-the problem that the notes leave open, y = 300 e^sin(x), where they stop at a loss that rises from
-epoch to epoch: the same network with the same rule, corrected, reaches an R^2 above 0.999.
+Three things are tested here. First, the notes' worked example, every number to the printed digits,
+by the notes' own arithmetic, including its errors. Second, the same example by the correct
+mathematics, through a ``fastbp.Network``, with its gradient compared with finite differences and
+with the corrected formulas. Third, the problem that the notes leave open, y = 300 e^sin(x), with a
+loss that rises from epoch to epoch: the same network with the corrected rule reaches an R^2 above
+0.999.
 
-The notes set NumPy's seed to 0 once. Their weights stand 59,737 words further on in the stream
-of that generator, the data of the problem 3,055,527 words on, so nothing has to be taken over with
-eight digits from their print-outs, and even the thirteen epochs of the training can be had again.
+The notes set NumPy's seed to 0 once. Their weights come 59,737 words later in the stream of that
+generator, and the data of the problem 3,055,527 words later, so nothing has to be copied with eight
+digits from the print-outs, and even the thirteen epochs of training can be reproduced.
 
-The slips, as the tests below show them:
+The errors, which the tests below show:
 
-- The second layer is fed z of the first one, not a = sigmoid(z), but the gradient of its weights is
-  taken with a.
+- The input of the second layer is z of the first one, not a = sigmoid(z), but the gradient of its
+  weights is computed with a.
 - dMSE/dy = -(t - y) is printed as t - y in the next line. All that is called a gradient is then
   the negative gradient, and has to be added. Layer 1 adds it. The code for layer 2 is printed with
   a minus, which would raise the error to 24.2; the weights and the error printed below it come from
   a plus.
 - In the problem every step takes t = [4, 1] and, for the gradient of layer 1, x = [1, 3], which are
   left over from the example; the error is measured against random whole numbers. The y of the
-  problem are never looked at.
+  problem are never used.
 """
 
 import numpy as np
@@ -40,14 +41,14 @@ WORDS_TO_EXAMPLE, WORDS_TO_PROBLEM = 59_737, 3_055_527
 
 
 def stream(words):
-    """Return the generator that the notes seed with 0, after so many of its 32-bit words."""
+    """Return the generator that the notes seed with 0, advanced by ``words`` 32-bit words."""
     random = np.random.RandomState(0)
     random.randint(0, 1 << 32, size=words, dtype=np.uint32)
     return random
 
 
 def assert_prints(got, printed, decimals=8):
-    """Assert that ``got`` is ``printed`` once it is rounded to the decimals of NumPy's print."""
+    """Assert that ``got`` equals ``printed`` after rounding to the decimals that NumPy prints."""
     np.testing.assert_array_equal(np.round(got, decimals), np.array(printed))
 
 
@@ -66,7 +67,7 @@ def example_weights():
 
 
 def notes_forward(W1, W2, x):
-    """Return z and a of layer 1, and y, by the notes: layer 2 is fed z."""
+    """Return z and a of layer 1, and y, as in the notes: the input of layer 2 is z."""
     z = W1 @ x
     return z, sigmoid(z), W2 @ z
 
@@ -105,7 +106,7 @@ def test_the_forward_pass_as_printed():
     assert_prints(a, [0.94402637, 0.97914761, 0.91056251])
     assert_prints(y, [7.34608685, 6.58287285])
     assert_prints(half_squared_error(y, T_EXAMPLE), 21.18238321)
-    assert np.abs(W2 @ a - y).min() > 4  # what layer 2 would have said, had it been fed a
+    assert np.abs(W2 @ a - y).min() > 4  # far from the outputs of layer 2 with input a
 
 
 def test_the_forward_pass_as_printed_through_the_classes():
@@ -119,7 +120,7 @@ def test_the_forward_pass_as_printed_through_the_classes():
     activation.forward(first.output)
     assert_prints(activation.output, [[0.94402637, 0.97914761, 0.91056251]])
     assert_prints(functional.activate(first.output, "sigmoid"), np.round(activation.output, 8))
-    second.forward(first.output)  # past the activation, as in the notes
+    second.forward(first.output)  # without the activation, as in the notes
     assert_prints(second.output, [[7.34608685, 6.58287285]])
     loss, gradient = functional.squared_error(second.output, T_EXAMPLE[None, :])
     assert_prints(loss, 21.18238321)
@@ -141,7 +142,7 @@ def test_the_backward_pass_as_printed():
 
 
 def test_the_update_as_printed():
-    """Both layers add: the minus in the code of layer 2 is not what made the numbers below it."""
+    """Both layers add; the minus in the code of layer 2 did not produce the numbers below it."""
     W1, W2 = example_weights()
     _, _, gradient2, gradient1 = notes_gradients(W1, W2, X_EXAMPLE, T_EXAMPLE)
     new1, new2 = W1 + MU * gradient1, W2 + MU * gradient2
@@ -165,7 +166,7 @@ def test_the_update_of_layer_2_as_its_code_is_printed_goes_uphill():
 
 
 def corrected_gradients(W1, b1, W2, b2, x, t):
-    """Return dW1, db1, dW2, db2 of half the squared error: a is fed on, and delta is y - t."""
+    """Return dW1, db1, dW2, db2 of half the squared error: layer 2 gets a, and delta is y - t."""
     a = sigmoid(W1 @ x + b1)
     delta2 = W2 @ a + b2 - t
     delta1 = (W2.T @ delta2) * a * (1 - a)
@@ -181,7 +182,7 @@ def example_network():
 
 
 def named(net, flat):
-    """Split what lies like ``net.params`` into W1, b1, W2, b2, the weights as in the notes."""
+    """Split an array laid out like ``net.params`` into W1, b1, W2, b2, as in the notes."""
     W1, b1, W2, b2 = np.split(flat, np.cumsum([6, 3, 6]))
     return W1.reshape(2, 3).T, b1, W2.reshape(3, 2).T, b2
 
@@ -204,7 +205,7 @@ def test_the_networks_gradient_equals_finite_differences():
 
 @pytest.mark.parametrize("feed", [sigmoid, lambda z: z], ids=["corrected", "as printed"])
 def test_the_gradients_as_printed_are_those_of_no_network(feed):
-    """Neither of one that feeds a on nor of one that feeds z on, with neither sign."""
+    """Neither of a network whose layer 2 gets a nor of one whose layer 2 gets z, with any sign."""
     weights, h = example_weights(), 1e-6
 
     def error(W1, W2):
@@ -236,7 +237,7 @@ def test_one_step_lowers_the_loss():
     np.testing.assert_allclose(net.weights[1].T, W[1] - MU * dW2, rtol=1e-15)
 
 
-# ---- The problem: 6,700 rows to learn y = 300 e^sin(x) from, 3,300 to test on
+# ---- The problem: y = 300 e^sin(x) with 6,700 training rows and 3,300 test rows
 
 
 def problem(random):
@@ -245,7 +246,7 @@ def problem(random):
     return train_test_split(X, y, test_size=0.33, random_state=42)
 
 
-PRINTED_EPOCHS = [  # sums of the error over the rows: to learn from, to test on
+PRINTED_EPOCHS = [  # sums of the error over the training rows and over the test rows
     (40778.84947518, 20047.53456471),
     (41694.15444421, 20476.62903596),
     (41717.28322423, 20890.64052609),
@@ -263,9 +264,9 @@ PRINTED_EPOCHS = [  # sums of the error over the rows: to learn from, to test on
 
 
 def test_the_problem_as_the_notes_ran_it():
-    """Every loss printed, of thirteen epochs, and what the weights are worth after them.
+    """Every printed loss of thirteen epochs, and the score of the weights after them.
 
-    They rise because the random targets have a mean of 2, and the outputs leave it for [4, 1].
+    The losses rise because the random targets have a mean of 2, and the outputs move to [4, 1].
     """
     random = stream(WORDS_TO_PROBLEM)
     X_train, X_test, y_train, y_test = problem(random)
@@ -284,7 +285,7 @@ def test_the_problem_as_the_notes_ran_it():
         for row in X_train:
             _, _, gradient2, gradient1 = notes_gradients(W1, W2, X_EXAMPLE, T_EXAMPLE, row)
             W1, W2 = W1 + 0.001 * gradient1, W2 + 0.001 * gradient2
-        # Sums of thousands of terms: by one the last digit may depend on the order of additions.
+        # Sums of thousands of terms: the last digit may differ by one with the order of additions.
         np.testing.assert_allclose([error(X_train), error(X_test)], printed, rtol=0, atol=1e-8)
 
     outputs = X_test @ W1.T @ W2.T
@@ -317,7 +318,7 @@ QUICKER = {
 @pytest.mark.parametrize("recipe", [AS_IN_THE_NOTES, QUICKER], ids=["as in the notes", "quicker"])
 @pytest.mark.parametrize("seed", [None, 0, 1, 2, 3, 4], ids=lambda seed: f"seed {seed}")
 def test_the_problem_is_solved(seed, recipe):
-    """None stands for the very data of the notes."""
+    """Seed None stands for the data of the notes."""
     data = problem(stream(WORDS_TO_PROBLEM)) if seed is None else fresh_data(seed)
     assert r2_on_held_out_rows(data, seed=seed or 0, **recipe) >= 0.999
 
@@ -334,7 +335,7 @@ def rows_in_turn():
 
 
 def by_hand(net, X, y, mu):
-    """Return W1, b1, W2, b2 after going through the rows in Python, by the corrected formulas."""
+    """Return W1, b1, W2, b2 after training row by row in Python, by the corrected formulas."""
     parameters = [array.copy() for array in named(net, net.params)]
     for _ in range(EPOCHS):
         for row, target in zip(X, y, strict=True):

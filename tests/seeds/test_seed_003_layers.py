@@ -36,14 +36,14 @@ def test_forward_through_the_neuron(dtype):
 def test_backward_through_the_neuron(dtype):
     layer, relu = neuron(dtype)
     relu.backward(np.array([[1.0]], dtype))
-    assert relu.dinputs == [[1.0]]  # by the sum
+    assert relu.dinputs == [[1.0]]  # with respect to the sum
 
     addends = scratch.Layer_Dense(4, 1)  # the sum alone: three products and the bias
     addends.weights, addends.biases = np.ones((4, 1), dtype), np.zeros((1, 1), dtype)
     addends.forward(np.array([[-3.0, 2.0, 6.0, 1.0]], dtype))
     assert addends.output == layer.output
     addends.backward(relu.dinputs)
-    assert addends.dinputs.tolist() == [[1.0, 1.0, 1.0, 1.0]]  # by each addend
+    assert addends.dinputs.tolist() == [[1.0, 1.0, 1.0, 1.0]]  # with respect to each addend
 
     layer.backward(relu.dinputs)
     gradients = np.column_stack([layer.dinputs[0], layer.dweights[:, 0]])
@@ -119,7 +119,7 @@ def test_the_slope_of_relu(dtype):
 
 
 def relu_step(dtype):
-    """Take the notes' step: the outputs of the ReLU are sent back through it."""
+    """Take the notes' step: the outputs of the ReLU are also the gradient that it receives."""
     layer, relu = layer_of_three(dtype), scratch.Activation_ReLU()
     relu.forward(layer.output)
     relu.backward(relu.output)

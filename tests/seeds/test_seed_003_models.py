@@ -83,7 +83,7 @@ def test_the_separate_gradients_as_printed_have_products_rounded_to_float32():
 
 
 class Model:
-    """The notes' 2-3-3 network of ``classes``, after one pass forward and one back."""
+    """The notes' 2-3-3 network of ``classes``, after one forward and one backward pass."""
 
     def __init__(self, classes, X, y):
         self.X, self.y = X, y
@@ -110,11 +110,10 @@ class Model:
         return [getattr(layer, name) for layer in (self.dense2, self.dense1) for name in names]
 
     def sizes(self):
-        """Return what ``gradients`` does, but every term of their sums by its absolute value.
+        """Return the sums of ``gradients`` with every term replaced by its absolute value.
 
-        They cancel: the gradient of a bias is 1e-5 where its terms together have 0.4. So rounding
-        has to be measured by these.
-        """
+        The terms cancel: the gradient of a bias is 1e-5 where the absolute values of its terms sum
+        to 0.4. Rounding errors are therefore measured relative to these sums."""
         found, dvalues = [], np.abs(self.last.dinputs)
         for layer in (self.dense2, self.dense1):
             found.append(np.abs(layer.inputs).T @ dvalues)
@@ -134,7 +133,7 @@ def full_model(classes, seed, dtype=np.float64):
 @both
 @pytest.mark.parametrize("seed", range(5))
 def test_the_full_model_knows_nothing_at_the_start(seed, dtype):
-    """Its weights are 0.01 times normal numbers: all classes are as good as equal."""
+    """Its weights are 0.01 times normal numbers, so all classes have nearly equal probabilities."""
     model = full_model(scratch, seed, dtype)
     assert model.last.output.shape == (300, 3)
     assert model.last.output.dtype == dtype
@@ -171,16 +170,16 @@ def test_the_full_model_is_its_twin(labels, seed, dtype):
 
 
 def off_the_kinks(seed, dtype, h):
-    """Make the full model without the points that a change of ``h`` takes over a ReLU's kink.
+    """Make the full model without the points that a change of ``h`` moves across a ReLU's kink.
 
-    The three points at the origin are among them: as biases start at 0, they lie on it.
+    The three points at the origin are among them: as biases start at 0, they lie on the kink.
     """
     whole = full_model(scratch, seed)
     kept = (np.abs(whole.dense1.output) > 2 * h).all(axis=1)
     assert not kept[[0, 100, 200]].any()
     assert kept.sum() > 280
     np.random.seed(seed)
-    X, y = spiral_data(samples=100, classes=3)  # once more, for the state that it leaves
+    X, y = spiral_data(samples=100, classes=3)  # drawn again, for the random state that it leaves
     return Model(scratch, X[kept].astype(dtype), y[kept])
 
 

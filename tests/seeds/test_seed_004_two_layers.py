@@ -1,23 +1,24 @@
-"""Seed 004: two layers, their formulas as a loop of NumPy, and the check that the notes skip.
+"""Seed 004: two layers, their formulas as a loop in NumPy, and the check that the notes skip.
 
 He initialisation, ReLU, softmax cross-entropy, l2 = 1e-3, 25 hidden units, all 300 points in each
-step, learning rate 1. ``Notes`` says the formulas anew. ``fastbp.train`` has to have the same
-losses and the same weights, the gradient has to pass a check against finite differences, which the
-notes leave for another day, and a wrong gradient has to fail it.
+step, learning rate 1. ``Notes`` implements the formulas. ``fastbp.train`` must give the same losses
+and weights, the gradient must pass a check against finite differences, which the notes postpone,
+and a wrong gradient must fail it.
 
-Two of their statements are taken as what they must mean:
+Two statements of the notes are corrected:
 
 - The second form of the loss adds the logarithm of the sum, where it has to be subtracted from Z_y.
 - "About 1.10" at the start is -ln(1 / classes) = ln 3; -ln(1 / examples), as they put it, is 5.70.
 
-And two hold with a limit, which the tests state:
+Two others hold only under conditions, which the tests state:
 
-- The loss at the start is ln 3 exactly as long as all outputs are equal. He's weights are not small
+- The loss at the start is exactly ln 3 only if all outputs are equal. He's weights are not small
   enough for that: over many draws it starts a tenth above ln 3 on average, and one draw in four is
   within 0.05 of 1.10.
-- The notes do not say what spiral they learn. Where an arm turns through 4 radians it is learnt, to
-  98 % and more. By default an arm of ``spiral_data`` turns through 10: there 25 units with this l2
-  stop at half of the points, in NumPy as here. More units and Adam learn that one too.
+- The notes do not say which spiral they learn. If an arm turns through 4 radians, the network
+  learns it, to 98 % and more. By default, an arm of ``spiral_data`` turns through 10 radians:
+  there, 25 units with this l2 classify only half of the points correctly, in NumPy and in fastbp.
+  More units and Adam learn that spiral, too.
 """
 
 import numpy as np
@@ -91,7 +92,7 @@ class Notes:
         return [dW1, dZ1.sum(axis=0), dW2, dZ2.sum(axis=0)]
 
     def step(self):
-        """Move every parameter once; returns the cost before."""
+        """Update every parameter once; return the cost before the update."""
         cost = self.cost()
         for array, gradient in zip(self.parameters, self.gradients(), strict=True):
             array -= RATE * gradient
@@ -160,12 +161,12 @@ def test_he_weights_start_a_tenth_above_ln_3(spiral):
 
 
 def test_weights_are_drawn_as_he_has_it():
-    """Of a layer before a ReLU; the last one, which has none, starts otherwise in a Network."""
+    """For layers before a ReLU; a Network starts the last layer, which has none, differently."""
     drawn = [fastbp.Network([2, HIDDEN, CLASSES], seed=seed) for seed in range(200)]
     first = np.array([net.weights[0] for net in drawn], np.float64)
     assert first.std() == pytest.approx(np.sqrt(2 / 2), rel=0.02)
     assert first.mean() == pytest.approx(0.0, abs=0.03)
-    assert (np.abs(first) > 2).mean() == pytest.approx(0.0455, abs=0.006)  # as of a normal
+    assert (np.abs(first) > 2).mean() == pytest.approx(0.0455, abs=0.006)  # as for a normal
     assert not any(b.any() for net in drawn for b in net.biases)
 
 
@@ -193,7 +194,7 @@ def test_training_is_the_loop_of_the_notes(seed):
 
 
 def test_the_from_scratch_classes_take_the_same_steps():
-    """There l2 has no 1/2: half of the notes' lambda is the same penalty."""
+    """Their l2 penalty has no factor of 1/2, so half of the notes' lambda is the same penalty."""
     X, y = wide_spiral(0)
     notes = Notes(he_weights(0), X, y)
     dense1 = scratch.Layer_Dense(2, HIDDEN, weight_regularizer_l2=L2 / 2)
@@ -230,9 +231,9 @@ STEP = 1e-5  # of the finite differences; a smaller one would drown in rounding
 
 
 def off_the_kinks(net, seed):
-    """Make a spiral without the points that ``STEP`` takes over the kink of one of the ReLUs.
+    """Make a spiral without the points that ``STEP`` moves across the kink of one of the ReLUs.
 
-    Three points lie at the origin, which is on the kink of each as long as biases are 0.
+    Three points lie at the origin, which is on the kink of every ReLU as long as biases are 0.
     """
     X, y = wide_spiral(seed)
     kept = (np.abs(X @ net.weights[0] + net.biases[0]) > 2 * STEP).all(axis=1)
@@ -335,7 +336,7 @@ def test_it_learns_a_spiral(seed):
 
 
 def test_tighter_arms_are_too_much_for_it():
-    """As much for the notes' own loop as for ours, which by 10,000 steps have drifted apart."""
+    """Neither the notes' loop nor fastbp learns them; by 10,000 steps they have drifted apart."""
     X, y = tight_spiral(0)
     notes, net = Notes(he_weights(0), X, y), network(he_weights(0))
     fastbp.train(net, X, y, epochs=10_000, **AS_IN_THE_NOTES)

@@ -1,4 +1,4 @@
-"""Runs that are stopped anywhere and go on end with the bits of runs that never were."""
+"""Runs that are stopped at any point and resumed are bit-identical to uninterrupted runs."""
 
 import os
 import shutil
@@ -38,7 +38,7 @@ RUNS: dict[str, dict[str, Any]] = {
 }
 
 
-# Compiled for no other test.
+# Runs with kernels that no other test compiles.
 APART = ["dropout, momentum, one cycle"]
 
 
@@ -56,7 +56,7 @@ def train(
 
 
 def result(net: fastbp.Network, history: fastbp.History) -> tuple[Any, ...]:
-    """All that a run leaves but times."""
+    """Return all results of a run except times."""
     curves = {name: getattr(history, name) for name in CURVES if "second" not in name}
     best = None if history.best_params is None else history.best_params.tobytes()
     return net.params.tobytes(), curves, history.stopped, history.best_epoch, best
@@ -116,7 +116,7 @@ def test_the_reason_of_an_end_is_stored(tmp_path: Path) -> None:
     again = network(seed=2)
     history_again = train(again, tmp_path, resume=True, **options)
     assert result(again, history_again) == result(net, history)
-    assert history_again.seconds == history.seconds  # not a step was taken
+    assert history_again.seconds == history.seconds  # no step was taken
 
 
 def test_more_epochs_continue_from_the_end(tmp_path: Path) -> None:
@@ -189,7 +189,7 @@ def test_an_unfinished_run_is_not_replaced(tmp_path: Path) -> None:
         train(network(), tmp_path, **SHORT)
     assert files(tmp_path) == left
     train(network(), tmp_path, resume=True, **SHORT)
-    train(network(), tmp_path, epochs=1)  # that of a finished run is
+    train(network(), tmp_path, epochs=1)  # checkpoints of a finished run are replaced
     assert files(tmp_path) == ["checkpoint-000000000001.safetensors"]
 
 

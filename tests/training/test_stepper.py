@@ -129,7 +129,7 @@ def test_the_example_of_the_docstring_runs():
 
 @pytest.mark.skipif(numba.config.DISABLE_JIT, reason="is about compiled kernels")
 def test_a_custom_loop_has_little_overhead():
-    """Loosely: the figure is measured by benchmarks/test_loops.py."""
+    """A loose limit; benchmarks/test_loops.py measures the overhead."""
     net = fastbp.Network([4, 64, 64, 2], loss="squared_error")
     X = rows(32, 4, "float32")
     stepper = fastbp.Stepper(net)

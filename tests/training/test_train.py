@@ -181,7 +181,7 @@ def test_divergence_is_an_error_that_names_the_place(shuffle):
     assert "learning rate 0.02" in message
     assert 1 <= step <= 4
     assert np.isfinite(net.params).all()
-    # The epochs that were done are in the history, as a run of just so many shows.
+    # The history contains the completed epochs, as a run of that many epochs shows.
     assert len(done) == epoch - 1
     twin = fastbp.Network([4, 8, 1], "identity", loss="squared_error")
     twin.params *= 10

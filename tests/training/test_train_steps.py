@@ -21,7 +21,7 @@ OPTIMIZERS = {
 
 
 def by_hand(net, X, y, optimizer, steps, batch_size, **penalties):
-    """Ten steps by loss_and_gradients and the textbook formula of each optimizer."""
+    """Take steps with loss_and_gradients and the textbook formula of each optimizer."""
     state = [np.zeros_like(net.params) for _ in range(2)]
     if isinstance(optimizer, fastbp.Adagrad):
         state[0] += optimizer.initial
@@ -156,7 +156,7 @@ def test_the_last_batch_may_be_smaller():
 
 
 def test_every_epoch_visits_every_row_once():
-    """With a step too small to matter the epoch's loss is the loss of all rows."""
+    """With a step too small to matter, the epoch's loss is the loss of all rows."""
     X, y = blobs(57, dtype="float64")
     net = fastbp.Network([4, 3], dtype="float64")
     whole, accuracy = net.evaluate(X, y)
