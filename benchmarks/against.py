@@ -197,8 +197,8 @@ def report(rows: dict[str, dict[str, list[float]]]) -> None:
             groups.setdefault(kind, []).append(new / old)
             print(f"{name:55} {old:10.2f} us {new:10.2f} us   ratio {new / old:.3f}")
         else:
-            told = f"{old / t0:5.2f} T0 {new / t0:5.2f} T0"
-            print(f"{name:55} {old:10.2f} s  {new:10.2f} s    {told}")
+            times_in_t0 = f"{old / t0:5.2f} T0 {new / t0:5.2f} T0"
+            print(f"{name:55} {old:10.2f} s  {new:10.2f} s    {times_in_t0}")
     for kind, ratios in groups.items():
         mean = math.exp(sum(map(math.log, ratios)) / len(ratios))
         print(f"{kind}: geometric mean {mean:.3f}, worst {max(ratios):.3f}")

@@ -24,7 +24,7 @@ Array = np.ndarray[Any, Any]
 
 SEED = 0
 LEARNING_RATE = 1e-3
-CHECKED = 4  # number of steps after which the paths are compared
+CHECK_STEPS = 4  # number of steps after which the paths are compared
 
 
 class Row(NamedTuple):
@@ -65,9 +65,9 @@ class Case:
         self.losses: list[float] = []  # of the timed epochs of all paths
 
     @functools.cached_property
-    def few(self) -> "Case":
+    def few_steps(self) -> "Case":
         """The same case with a few steps, on which the paths are compared."""
-        return Case(self.row, CHECKED * self.batch)
+        return Case(self.row, CHECK_STEPS * self.batch)
 
     @property
     def label(self) -> str:
@@ -151,7 +151,7 @@ def timed(function: Callable[..., Any], *arguments: Any) -> float:
     return time.perf_counter() - start
 
 
-def apart(case: Case, way: Any, naive: Any) -> float:
+def relative_distance(case: Case, way: Any, naive: Any) -> float:
     """Return the distance of a path's parameters from the naive ones, relative to their change.
 
     Adam divides by the size of the gradient, which amplifies rounding where the gradient is nearly
@@ -166,4 +166,4 @@ def assert_same_work(case: Case, make: Callable[[Case], Any]) -> None:
     naive, way = Plain(case, jacobian=True), make(case)
     loss, expected = way.run(), naive.run()
     assert math.isclose(loss, expected, rel_tol=1e-5), (loss, expected)
-    assert apart(case, way, naive) < 1e-3
+    assert relative_distance(case, way, naive) < 1e-3

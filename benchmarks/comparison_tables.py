@@ -12,8 +12,8 @@ from measurements import (
     TORCH,
     TORCH_COMPILED,
     Results,
-    digits,
     factor,
+    format_number,
     markdown,
     quotient,
     select,
@@ -46,9 +46,9 @@ def short_row(threads: int, row: Results) -> list[str]:
     """Return each library's time; for the other libraries also the ratio to fastbp's time."""
     times = row["step_us"]
     torch = min(filter(None, (times.get(TORCH), times.get(TORCH_COMPILED))), default=None)
-    cells = [digits(times[FASTBP])]
+    cells = [format_number(times[FASTBP])]
     for time in (times.get(SCIKIT_LEARN), torch, times.get(JAX)):
-        cells.append(f"{digits(time)} ({factor(time, times[FASTBP])})" if time else "-")
+        cells.append(f"{format_number(time)} ({factor(time, times[FASTBP])})" if time else "-")
     return [f"{row['network']}, batch {row['batch']}, {thread_count(threads)}", *cells]
 
 
@@ -72,7 +72,7 @@ def peer_table(threads: int, rows: list[Results]) -> str:
     names = [f"{row['network']}, {row['batch']}" for row in rows] + ["geometric mean"]
     written = [
         [
-            digits(value, TIMES if " / " in head else "")
+            format_number(value, TIMES if " / " in head else "")
             for value in (*column, geometric_mean(column))
         ]
         for head, column in columns.items()
@@ -103,11 +103,12 @@ def estimators(results: Results) -> str:
         part = [info for info in infos if info["threads"] == threads]
         for info in part:
             scores = [f"{info['score'][w]:.3f} ± {info['error'][w]:.3f}" for w in ways]
-            times = [digits(1e3 * info["fit_s"][way]) for way in ways]
-            ratios = [digits(info["ratio"][way], TIMES) for way in ways[1:]]
+            times = [format_number(1e3 * info["fit_s"][way]) for way in ways]
+            ratios = [format_number(info["ratio"][way], TIMES) for way in ways[1:]]
             rows.append([f"{info['data']}, {thread_count(threads)}", *times, *ratios, *scores])
         means = [
-            digits(geometric_mean([info["ratio"][way] for info in part]), TIMES) for way in ways[1:]
+            format_number(geometric_mean([info["ratio"][way] for info in part]), TIMES)
+            for way in ways[1:]
         ]
         rows.append([f"geometric mean, {thread_count(threads)}", *"---", *means, *"---"])
     names = [SCIKIT_LEARN, FASTBP, "fastbp in float32"]
@@ -122,7 +123,7 @@ def searches(results: Results) -> str:
         info = one["extra_info"]
         times = [info.get(f"{way}, {n}") for way in (SCIKIT_LEARN, FASTBP) for n in (1, 2)]
         ratios = factor(times[2], times[3]), factor(times[1], times[3])
-        rows.append([info["search"], *(digits(t) for t in times), *ratios])
+        rows.append([info["search"], *(format_number(t) for t in times), *ratios])
     head = ["seconds", "scikit-learn, one job", "scikit-learn, 2 processes", "fastbp, one job"]
     head += ["fastbp, 2 threads", "fastbp: one job / 2 threads", "scikit-learn / fastbp, two"]
     return markdown(head, rows)

@@ -17,7 +17,7 @@ from fastbp.plan.operand import Operand
 from fastbp.plan.plan import Plan, list_runner
 
 # Steps per call, so many that the overhead of the call is negligible.
-TOGETHER = 64
+STEPS_PER_CALL = 64
 
 
 class Floor:
@@ -27,7 +27,7 @@ class Floor:
         self.net, self.x = net, x
         self.grads = np.zeros_like(net.params)
         plan = Plan()
-        for name, steps in (("one", 1), ("many", TOGETHER)):
+        for name, steps in (("one", 1), ("many", STEPS_PER_CALL)):
             plan.begin(name)
             for _ in range(steps):
                 self._add_step(plan)
@@ -48,15 +48,15 @@ class Floor:
             dW = Operand.of("grads", self.grads).part(start, *weights[layer].shape)
             plan.add(product, a, TRANSPOSED, delta, PLAIN, 0.0, dW)
             if layer > 0:
-                sent = Operand.new("delta", a.shape, net.dtype, 0.0)
-                plan.add(product, delta, PLAIN, weights[layer], TRANSPOSED, 0.0, sent)
-                delta = sent
+                next_delta = Operand.new("delta", a.shape, net.dtype, 0.0)
+                plan.add(product, delta, PLAIN, weights[layer], TRANSPOSED, 0.0, next_delta)
+                delta = next_delta
 
     def run(self, steps: int) -> None:
         """Compute the products of ``steps`` steps."""
-        for _ in range(steps // TOGETHER):
+        for _ in range(steps // STEPS_PER_CALL):
             self._many()
-        for _ in range(steps % TOGETHER):
+        for _ in range(steps % STEPS_PER_CALL):
             self._one()
 
     def expected(self) -> Any:

@@ -6,7 +6,7 @@ from typing import Any
 
 # The implementations that are timed, as ``extra_info["path"]`` names them.
 NAIVE = "naive NumPy"
-AS_NOTED = "NumPy, fused as in the notes"
+AS_IN_NOTES = "NumPy, fused as in the notes"
 NUMPY = "vectorised NumPy"
 FASTBP = "fastbp"
 CHECKED = "fastbp, checked"
@@ -103,7 +103,7 @@ def step_times(row: dict[str, Results]) -> dict[str, float | None]:
 TIMES = "\N{MULTIPLICATION SIGN}"
 
 
-def digits(value: float | None, unit: str = "") -> str:
+def format_number(value: float | None, unit: str = "") -> str:
     """Format a number with about three digits, or a dash if it was not measured."""
     if value is None:
         return "-"
@@ -118,7 +118,7 @@ def thread_count(threads: int) -> str:
 
 def factor(a: float | None, b: float | None) -> str:
     """Format a / b with a multiplication sign behind it."""
-    return digits(quotient(a, b), TIMES)
+    return format_number(quotient(a, b), TIMES)
 
 
 def markdown(head: list[str], rows: list[list[str]]) -> str:

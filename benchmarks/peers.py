@@ -18,11 +18,13 @@ import statistics
 import time
 from typing import Any
 
-from cases import CHECKED, GRID, Case, Compiled, Plain, Row, apart, timed
+from cases import CHECK_STEPS, GRID, Case, Compiled, Plain, Row, relative_distance, timed
 from floor import Floor
 from measurements import FASTBP, FLOOR, JAX, NUMPY, SCIKIT_LEARN, TORCH, TORCH_COMPILED
 
-CHECK = Row((5, 9, 7, 4), 6, CHECKED * 6)  # on which the adapters are compared with the naive path
+CHECK = Row(
+    (5, 9, 7, 4), 6, CHECK_STEPS * 6
+)  # on which the adapters are compared with the naive path
 EPOCH_WORK = 6.2e9  # limit on the multiplications of an epoch
 MIN_STEPS = 8
 REST_SECONDS = 0.03  # the time for which idle threads keep spinning after their work
@@ -94,7 +96,10 @@ def check(threads: int) -> dict[str, Any]:
     loss, errors = naive.run(), {}
     for path in installed():
         way = make(path, case, threads)
-        errors[path] = {"loss": abs(way.run() / loss - 1), "params": apart(case, way, naive)}
+        errors[path] = {
+            "loss": abs(way.run() / loss - 1),
+            "params": relative_distance(case, way, naive),
+        }
     return errors
 
 

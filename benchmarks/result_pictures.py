@@ -15,7 +15,7 @@ from measurements import (
     TORCH_COMPILED,
     Results,
     by_path,
-    digits,
+    format_number,
     select,
     step_times,
     thread_count,
@@ -69,7 +69,7 @@ def draw_bars(axes: Any, times: list[dict[str, float | None]]) -> None:
             # Write the number to the right of both the bar and the floor's mark.
             end = max(value, row[FLOOR] or 0.0) if name == FASTBP else value
             axes.annotate(
-                digits(value),
+                format_number(value),
                 (end, height),
                 xytext=(5, 0),
                 textcoords="offset points",
@@ -106,8 +106,8 @@ def draw_peers(results: Results, path: Path) -> None:
         raise ValueError("the results hold no steps of other libraries (subject: peers) to draw")
     rows = parts[0]["rows"]
     figure = Figure(figsize=(1.5 + 4 * len(parts), 0.6 * len(rows) + 1.3), layout="constrained")
-    every = figure.subplots(1, len(parts), sharex=True, sharey=True, squeeze=False)[0]
-    for part, axes in zip(parts, every, strict=True):
+    all_axes = figure.subplots(1, len(parts), sharex=True, sharey=True, squeeze=False)[0]
+    for part, axes in zip(parts, all_axes, strict=True):
         draw_marks(axes, part["rows"])
         axes.set_title(thread_count(part["threads"]), fontsize=10)
         axes.set_xscale("log")
@@ -115,9 +115,9 @@ def draw_peers(results: Results, path: Path) -> None:
         axes.spines[["top", "right", "left"]].set_visible(False)
         axes.tick_params(axis="y", length=0)
     labels = [f"{row['network']}\nbatch {row['batch']}" for row in rows]
-    every[0].set_yticks(range(len(rows)), labels, fontsize=8)
-    every[0].invert_yaxis()
-    handles, names = every[0].get_legend_handles_labels()
+    all_axes[0].set_yticks(range(len(rows)), labels, fontsize=8)
+    all_axes[0].invert_yaxis()
+    handles, names = all_axes[0].get_legend_handles_labels()
     figure.legend(handles, names, loc="outside upper center", ncols=4, fontsize=8, frameon=False)
     save(figure, path)
 

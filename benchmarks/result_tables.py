@@ -7,7 +7,7 @@ from collections.abc import Callable
 
 from comparison_tables import estimators, peers, searches, short
 from measurements import (
-    AS_NOTED,
+    AS_IN_NOTES,
     BY_LAYERS,
     BY_MODEL,
     CHECKED,
@@ -22,8 +22,8 @@ from measurements import (
     TIMES,
     Results,
     by_path,
-    digits,
     factor,
+    format_number,
     markdown,
     microseconds,
     select,
@@ -31,7 +31,7 @@ from measurements import (
     thread_count,
 )
 
-LARGE = 3000  # rows and columns of the product that large steps are compared with
+PRODUCT_SIZE = 3000  # rows and columns of the product that large steps are compared with
 # What the notes (seed 003) measured for three rows of three classes: separate / fused.
 NOTES_RATIO = 6.92
 LEAST_RATIO = 7.0  # about the ratio of the notes
@@ -39,15 +39,15 @@ LEAST_RATIO = 7.0  # about the ratio of the notes
 
 def fused(results: Results) -> str:
     """Compare the separate with the fused gradient of softmax and cross-entropy."""
-    columns = (NAIVE, AS_NOTED, NUMPY, FASTBP, CHECKED)
+    columns = (NAIVE, AS_IN_NOTES, NUMPY, FASTBP, CHECKED)
     rows = []
     for (shape, precision), ways in by_path(results, "fused", "shape", "precision").items():
         times = {path: microseconds(ways.get(path)) for path in columns}
-        ratio = factor(times[NAIVE], times[AS_NOTED])
+        ratio = factor(times[NAIVE], times[AS_IN_NOTES])
         rows.append(
             [
                 f"{shape}, {precision}",
-                *(digits(time) for time in times.values()),
+                *(format_number(time) for time in times.values()),
                 ratio + (f" (source notes: {NOTES_RATIO}{TIMES})" if shape == "3x3" else ""),
                 factor(times[NAIVE], times[FASTBP]),
             ]
@@ -74,7 +74,7 @@ def by_batch_size(results: Results) -> str:
     rows, sentences = [], []
     for one in sweeps:
         K, ratios = one["extra_info"]["K"], one["extra_info"]["ratios"]
-        rows.append([f"{K} classes", *(digits(ratios[size], TIMES) for size in sizes)])
+        rows.append([f"{K} classes", *(format_number(ratios[size], TIMES) for size in sizes)])
         first = first_above(ratios, LEAST_RATIO)
         where = f"for batches of {first} or more" if first else "for no measured batch"
         sentences.append(f"with {K} classes {where}")
@@ -101,8 +101,8 @@ def training_steps(results: Results) -> str:
         rows.append(
             [
                 f"{network}, {batch}",
-                *(digits(times[path]) for path in (FLOOR, FASTBP, NUMPY, NAIVE)),
-                digits(ratio, TIMES),
+                *(format_number(times[path]) for path in (FLOOR, FASTBP, NUMPY, NAIVE)),
+                format_number(ratio, TIMES),
                 factor(times[NUMPY], times[FASTBP]),
                 factor(times[NAIVE], times[FASTBP]),
             ]
@@ -125,7 +125,7 @@ def epochs(results: Results) -> str:
             [
                 f"{network}, {batch}",
                 f"{count:,}",
-                *(digits(time) for time in times.values()),
+                *(format_number(time) for time in times.values()),
                 factor(times[NUMPY], times[FASTBP]),
                 factor(times[NAIVE], times[FASTBP]),
             ]
@@ -143,7 +143,7 @@ def kernels(results: Results) -> str:
         rows.append(
             [
                 f"{formula}, {shape}",
-                *(digits(time) for time in times.values()),
+                *(format_number(time) for time in times.values()),
                 factor(times[NAIVE], times[FASTBP]),
                 factor(times[NUMPY], times[FASTBP]),
             ]
@@ -163,8 +163,8 @@ def scripts(results: Results) -> str:
         rows.append(
             [
                 precision,
-                *(digits(times.get(path)) for path in paths),
-                *(digits(ratios.get(path), TIMES) for path in paths[1:]),
+                *(format_number(times.get(path)) for path in paths),
+                *(format_number(ratios.get(path), TIMES) for path in paths[1:]),
             ]
         )
     head = ["a script of 10,001 steps, s", "NumPy classes"]
@@ -178,23 +178,25 @@ def per_sample(results: Results) -> str:
     rows = []
     for path in (LOOPS, PER_SAMPLE, ONE_CALL):
         if path in ways:
-            rows.append([path, digits(microseconds(ways[path]))])
+            rows.append([path, format_number(microseconds(ways[path]))])
     ratio = ways.get(ONE_CALL, {}).get("extra_info", {}).get("ratio")
     table = markdown(["one sample per step: float64, 2-3-2", "µs per step"], rows)
     if ratio is None:
         return table
-    sentence = f"Timed in turn, the loops took {digits(ratio)} times as long as the compiled call."
+    sentence = (
+        f"Timed in turn, the loops took {format_number(ratio)} times as long as the compiled call."
+    )
     return f"{table}\n\n{sentence}"
 
 
-def against_one(results: Results, subject: str, *keys: str) -> list[list[str]]:
+def ratio_rows(results: Results, subject: str, *keys: str) -> list[list[str]]:
     """Return a row for each network of a subject: the times under ``keys`` and their ratio."""
     infos = [one["extra_info"] for one in select(results, subject)]
     return [
         [
             f"{info['network']}, {info['batch']}",
-            *(digits(info[key]) for key in keys),
-            digits(info["ratio"], TIMES),
+            *(format_number(info[key]) for key in keys),
+            format_number(info["ratio"], TIMES),
         ]
         for info in infos
         if "ratio" in info
@@ -203,7 +205,7 @@ def against_one(results: Results, subject: str, *keys: str) -> list[list[str]]:
 
 def many(results: Results) -> str:
     """Compare two fits in two Python threads with one fit."""
-    rows = against_one(results, "many", "one_s", "two_s")
+    rows = ratio_rows(results, "many", "one_s", "two_s")
     head = ["network, batch", "one fit, s", "two fits in two threads, s", "two / one"]
     return markdown(head, rows)
 
@@ -212,7 +214,7 @@ def threads(results: Results) -> str:
     """Compare a step on all threads with a step on one."""
     infos = [one["extra_info"] for one in select(results, "threads")]
     infos = [info for info in infos if "ratio" in info]
-    rows = against_one(results, "threads", "one_us", "all_us")
+    rows = ratio_rows(results, "threads", "one_us", "all_us")
     rows = [[*row, str(info["taken"])] for row, info in zip(rows, infos, strict=True)]
     count = infos[0]["all"] if infos else 0
     head = ["µs per step: network, batch", "one thread", f"{count} threads", "one thread / all"]
@@ -229,8 +231,13 @@ def rate(results: Results) -> str:
             product, taken = info["product_gflops"], info["steps_gflops"]
             share = f"{100 * taken / product:.0f} %"
             name = thread_count(info["threads"])
-            rows.append([name, digits(product), digits(taken), share])
-    head = ["GFLOP/s", f"a product of {LARGE:,} rows and columns", f"steps of {network}", "share"]
+            rows.append([name, format_number(product), format_number(taken), share])
+    head = [
+        "GFLOP/s",
+        f"a product of {PRODUCT_SIZE:,} rows and columns",
+        f"steps of {network}",
+        "share",
+    ]
     return markdown(head, rows)
 
 
@@ -239,7 +246,7 @@ def predict(results: Results) -> str:
     rows = []
     for (count,), ways in by_path(results, "predict", "rows").items():
         times = [microseconds(ways.get(path)) for path in (NUMPY, FASTBP)]
-        rows.append([f"{count:,}", *(digits(time) for time in times), factor(*times)])
+        rows.append([f"{count:,}", *(format_number(time) for time in times), factor(*times)])
     head = ["rows", "NumPy, µs", "`net.forward`, µs", "NumPy / fastbp"]
     return markdown(head, rows)
 
@@ -249,9 +256,9 @@ def compile_times(results: Results) -> str:
     rows = [
         [
             one["extra_info"]["case"],
-            digits(float(one["stats"]["median"])),
-            digits(one["extra_info"].get("import_s")),
-            digits(one["extra_info"].get("training_s")),
+            format_number(float(one["stats"]["median"])),
+            format_number(one["extra_info"].get("import_s")),
+            format_number(one["extra_info"].get("training_s")),
         ]
         for one in select(results, "compile")
     ]
@@ -266,8 +273,8 @@ def tables_on_disk(results: Results) -> str:
     for one in select(results, "tables"):
         info = one["extra_info"]
         rest = 1.0 - info["training_s"] / info["whole_s"]
-        times = [digits(info[f"{name}_s"]) for name in parts]
-        rows.append([info["case"], digits(info["whole_s"]), *times, f"{rest:.0%}"])
+        times = [format_number(info[f"{name}_s"]) for name in parts]
+        rows.append([info["case"], format_number(info["whole_s"]), *times, f"{rest:.0%}"])
     head = ["seconds", "total", *parts, "outside training"]
     return markdown(head, rows)
 

@@ -69,7 +69,7 @@ def timed(work: Callable[[], Any]) -> tuple[float, Any]:
     return time.perf_counter() - start, answer
 
 
-def same(name: str) -> None:
+def assert_same_results(name: str) -> None:
     """Check that epochs, losses and predictions of both agree."""
     X, y, Xv, _ = rows(name, 0)
     theirs, ours = (make(way, name, 0, 1).fit(X, y) for way in (SCIKIT_LEARN, FASTBP))
@@ -83,9 +83,9 @@ def same(name: str) -> None:
 def test_fits(benchmark: Any, blas_threads: Any, name: str, threads: int) -> None:
     """Time alternating fits with default parameters, and record the scores."""
     if not benchmark.enabled:
-        benchmark.pedantic(same, args=(name,), rounds=1)
+        benchmark.pedantic(assert_same_results, args=(name,), rounds=1)
         return
-    same(name)
+    assert_same_results(name)
     benchmark.extra_info.update(subject="estimators", data=name, threads=threads)
     taken: dict[str, list[float]] = {way: [] for way in WAYS}
     scores: dict[str, list[float]] = {way: [] for way in WAYS}

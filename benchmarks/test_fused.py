@@ -13,7 +13,7 @@ from typing import Any
 
 import numpy as np
 import pytest
-from measurements import AS_NOTED, CHECKED, FASTBP, NAIVE, NUMPY
+from measurements import AS_IN_NOTES, CHECKED, FASTBP, NAIVE, NUMPY
 
 from fastbp import functional, kernels, reference
 
@@ -61,11 +61,11 @@ def fused_as_noted(p: Array, labels: Array) -> Array:
 def fused_in_place(p: Array, labels: Array) -> Callable[[], Array]:
     """Compute the same in place, in an array that is allocated beforehand."""
     B = len(p)
-    rows, out, share = np.arange(B), np.empty_like(p), p.dtype.type(1 / B)
+    rows, out, scale = np.arange(B), np.empty_like(p), p.dtype.type(1 / B)
 
     def call() -> Array:
-        np.multiply(p, share, out=out)
-        out[rows, labels] -= share
+        np.multiply(p, scale, out=out)
+        out[rows, labels] -= scale
         return out
 
     return call
@@ -87,7 +87,7 @@ def checked(p: Array, labels: Array) -> Callable[[], Array]:
 
 WAYS: dict[str, Callable[[Array, Array], Callable[[], Array]]] = {
     NAIVE: lambda p, labels: functools.partial(separate, p, labels),
-    AS_NOTED: lambda p, labels: functools.partial(fused_as_noted, p, labels),
+    AS_IN_NOTES: lambda p, labels: functools.partial(fused_as_noted, p, labels),
     NUMPY: fused_in_place,
     FASTBP: compiled,
     CHECKED: checked,

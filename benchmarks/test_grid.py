@@ -15,7 +15,7 @@ from typing import Any
 import numpy as np
 import pytest
 from cases import (
-    CHECKED,
+    CHECK_STEPS,
     GRID,
     LEARNING_RATE,
     SEED,
@@ -33,7 +33,7 @@ import fastbp
 
 pytestmark = pytest.mark.benchmark(disable_gc=True)
 
-LEAST = {NAIVE: 2, NUMPY: 5, FASTBP: 5}  # epochs timed on each path
+MIN_EPOCHS = {NAIVE: 2, NUMPY: 5, FASTBP: 5}  # epochs timed on each path
 ROUND_SECONDS = 0.025  # duration of a round where floor and steps alternate
 
 
@@ -42,7 +42,7 @@ def case(request: pytest.FixtureRequest) -> Case:
     """Return the data of one row of the grid; only a few steps if nothing is timed."""
     row, option = request.param, request.config.option
     timed = option.benchmark_only or option.benchmark_enable
-    return Case(row, row.rows if timed else CHECKED * row.batch)
+    return Case(row, row.rows if timed else CHECK_STEPS * row.batch)
 
 
 class Trained:
@@ -98,15 +98,15 @@ STEPS: dict[str, Callable[[Case], Any]] = {
 @pytest.mark.parametrize("path", STEPS)
 def test_step(benchmark: Any, case: Case, path: str) -> None:
     """Time an epoch of steps; for fastbp also alternating rounds of floor and steps."""
-    assert_same_work(case.few, STEPS[path])
+    assert_same_work(case.few_steps, STEPS[path])
     describe(benchmark, case, "step", path)
     way = STEPS[path](case)
-    time_epochs(benchmark, case, way, LEAST[path])
+    time_epochs(benchmark, case, way, MIN_EPOCHS[path])
     if path == FASTBP and benchmark.enabled:
-        note_ratio(benchmark, case, way)
+        record_ratio(benchmark, case, way)
 
 
-def note_ratio(benchmark: Any, case: Case, way: Compiled) -> None:
+def record_ratio(benchmark: Any, case: Case, way: Compiled) -> None:
     """Time alternating rounds of floor and steps; record the medians and their ratio.
 
     A round of either is longer than a time slice of the operating system. On a
@@ -143,10 +143,10 @@ EPOCHS = STEPS | {FASTBP: Trained}
 @pytest.mark.parametrize("path", EPOCHS)
 def test_epoch(benchmark: Any, case: Case, path: str) -> None:
     """Time an epoch from the start weights; NumPy receives the order of rows, fastbp shuffles."""
-    assert_same_work(case.few, EPOCHS[path])
+    assert_same_work(case.few_steps, EPOCHS[path])
     describe(benchmark, case, "epoch", path)
     way = EPOCHS[path](case)
-    time_epochs(benchmark, case, way, LEAST[path])
+    time_epochs(benchmark, case, way, MIN_EPOCHS[path])
 
 
 def describe(benchmark: Any, case: Case, subject: str, path: str) -> None:

@@ -70,7 +70,7 @@ def best_us(function: Callable[[], Any]) -> float:
     return min(timed(many) for _ in range(TURNS)) / REPEATS * 1e6
 
 
-def test_own_loop(benchmark: Any) -> None:
+def test_custom_loop(benchmark: Any) -> None:
     """Time a round of the loop, and its overhead."""
     once, net, stepper = fastbp_round()
     benchmark.extra_info.update(subject="own loop", path="fastbp", precision="float32")
@@ -89,7 +89,7 @@ def test_own_loop(benchmark: Any) -> None:
     assert len(X) == ROWS
 
 
-def test_own_loop_of_pytorch(benchmark: Any) -> None:
+def test_custom_loop_in_pytorch(benchmark: Any) -> None:
     """Time the same round in PyTorch's eager mode."""
     once = torch_round()
     benchmark.extra_info.update(subject="own loop", path="PyTorch", precision="float32")

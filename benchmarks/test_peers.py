@@ -54,9 +54,9 @@ def test_same_work(path: str) -> None:
     """Check that a path gives the same loss and nearly the same parameters as the naive one."""
     if path not in peers.installed():
         pytest.skip(f"{path} is not installed")
-    off = checked()[path]
-    assert off["loss"] < 1e-5
-    assert off["params"] < 1e-3
+    errors = checked()[path]
+    assert errors["loss"] < 1e-5
+    assert errors["params"] < 1e-3
 
 
 @pytest.mark.parametrize("threads", THREADS)

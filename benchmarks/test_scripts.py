@@ -30,7 +30,7 @@ from fastbp.reference import scratch as reference_scratch
 Array = np.ndarray[Any, Any]
 
 STEPS = 10_001
-CHECKED = 15  # steps of a check; after 30, NumPy's float32 differs from its float64 by 3e-4
+CHECK_STEPS = 15  # steps of a check; after 30, NumPy's float32 differs from its float64 by 3e-4
 TURNS = 5
 
 
@@ -98,9 +98,9 @@ def quietly(path: str, X: Array, y: Array, steps: int) -> tuple[float, float]:
 
 def seconds(function: Callable[..., Any], *arguments: Any) -> float:
     """Time one call."""
-    start = time.perf_counter()
+    expected = time.perf_counter()
     function(*arguments)
-    return time.perf_counter() - start
+    return time.perf_counter() - expected
 
 
 @pytest.mark.parametrize("path", PATHS)
@@ -109,14 +109,14 @@ def test_script(benchmark: Any, precision: str, path: str) -> None:
     """Time the script on one path; with the last path, time all of them alternately."""
     X, y = spiral_data(100, 3, seed=0)
     X = X.astype(precision)
-    start, at = (quietly(name, X, y, CHECKED) for name in (NUMPY_CLASSES, path))
+    expected, got = (quietly(name, X, y, CHECK_STEPS) for name in (NUMPY_CLASSES, path))
     # Both took the same steps: after so few, the losses differ only by rounding, and at most one of
     # the 300 points is so close to a border that rounding changes its class.
-    assert at[0] == pytest.approx(start[0], rel=1e-5 if precision == "float32" else 1e-9)
-    assert at[1] == pytest.approx(start[1], abs=1.5 / len(X))
+    assert got[0] == pytest.approx(expected[0], rel=1e-5 if precision == "float32" else 1e-9)
+    assert got[1] == pytest.approx(expected[1], abs=1.5 / len(X))
     benchmark.group = f"a from-scratch script of {STEPS:,} steps, {precision}"
     benchmark.extra_info.update(subject="script", path=path, precision=precision, steps=STEPS)
-    steps = STEPS if benchmark.enabled else CHECKED
+    steps = STEPS if benchmark.enabled else CHECK_STEPS
     loss, accuracy = benchmark.pedantic(quietly, args=(path, X, y, steps), rounds=1)
     if not benchmark.enabled:
         return

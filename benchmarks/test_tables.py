@@ -19,7 +19,7 @@ import fastbp
 pytestmark = pytest.mark.benchmark(group="tables", disable_gc=True)
 
 ROWS, FEW_ROWS, EPOCHS = 1_000_000, 5_000, 10
-NUMBERS, WHOLES, CATEGORIES = 14, 3, 2  # with the target, 20 columns
+NUMBERS, INTEGERS, CATEGORIES = 14, 3, 2  # with the target, 20 columns
 THREADS = 2
 PARTS = ("reading", "preparing", "evaluating", "writing", "drawing")
 
@@ -31,7 +31,7 @@ def write(path: Path, rows: int) -> None:
     columns: dict[str, Any] = {
         f"number{k}": random.normal(k, 1 + k, rows).round(4) for k in range(NUMBERS)
     }
-    columns |= {f"whole{k}": random.integers(0, 1000, rows) for k in range(WHOLES)}
+    columns |= {f"whole{k}": random.integers(0, 1000, rows) for k in range(INTEGERS)}
     columns |= {
         f"category{k}": random.choice([f"kind {j}" for j in range(5 + 3 * k)], rows)
         for k in range(CATEGORIES)

@@ -13,7 +13,7 @@ import numba
 import numpy as np
 import pytest
 from cases import GRID, Case, Compiled, Row, timed
-from result_tables import LARGE
+from result_tables import PRODUCT_SIZE
 
 from fastbp import kernels
 from fastbp.kernels import PLAIN
@@ -66,7 +66,7 @@ def multiply(a: Any, b: Any, out: Any) -> None:
 @pytest.mark.parametrize("threads", sorted({1, processors()}))
 def test_rate(benchmark: Any, threads: int) -> None:
     """Time the largest steps and a large product alternately; threads divide the rows."""
-    row, size = GRID[-1], LARGE if benchmark.enabled else 60
+    row, size = GRID[-1], PRODUCT_SIZE if benchmark.enabled else 60
     case = Case(row, row.rows if benchmark.enabled else row.batch)
     way = Compiled(case, threads)
     way.run()

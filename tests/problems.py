@@ -54,7 +54,7 @@ LOSSES = {  # name: arguments of its kernel after the row weights
 }
 
 
-def some_shares(B, dtype, seed=5):
+def draw_row_weights(B, dtype, seed=5):
     weights = np.random.default_rng(seed).uniform(0.5, 2.0, B)
     return (weights / weights.sum()).astype(dtype)
 
@@ -74,7 +74,7 @@ def rows_of(shape, dtype, loss):
     z, targets = normal(shape, dtype, scale=2.0), targets.astype(dtype)
     if loss in ("squared_error", "absolute_error", "huber"):
         targets.flat[::4] = z.flat[::4]  # residuals of exactly 0
-    return z, targets, some_shares(shape[0], dtype)
+    return z, targets, draw_row_weights(shape[0], dtype)
 
 
 SIZES = [5, 7, 6, 3]
@@ -176,12 +176,12 @@ class Run:
         return taken
 
 
-def loss_and_gradients(net, X, y, shares, **how):
+def loss_and_gradients(net, X, y, row_weights, **how):
     """Return loss and score of one batch of all rows, and the gradient.
 
     Takes a step with a learning rate of 0. ``row_weights`` are passed as sample weights with a
     scale, which gives the same row weights up to rounding."""
-    scale = float(shares.sum(dtype=np.float64))
-    run = Run(net, X, y, batch=len(X), weights=shares, scale=scale, shuffled=False, **how)
+    scale = float(row_weights.sum(dtype=np.float64))
+    run = Run(net, X, y, batch=len(X), weights=row_weights, scale=scale, shuffled=False, **how)
     assert run.train(1, lr=0.0) == 1
     return *run.epochs[0], run.grads

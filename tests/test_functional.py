@@ -39,8 +39,8 @@ def test_activations_of_any_shape(name, shape, dtype):
     a = F.activate(z, name)
     assert a.dtype == dtype
     assert a.shape == shape
-    near = tolerance(dtype)
-    np.testing.assert_allclose(a, FORMULAS[name](z.astype(float)), rtol=near, atol=near)
+    bound = tolerance(dtype)
+    np.testing.assert_allclose(a, FORMULAS[name](z.astype(float)), rtol=bound, atol=bound)
     delta = np.asarray(rng.normal(size=shape), dtype)
     back = F.activation_backward(delta, z, name)
     assert back.dtype == dtype
@@ -64,15 +64,15 @@ def test_relu_and_its_mask_work_in_place():
 def test_softmax_and_logsumexp(shape, dtype):
     z = np.random.default_rng(1).normal(scale=20, size=shape).astype(dtype)
     # A rounding error of z - max is a relative error of e^(z - max); it grows with the row's range.
-    near = np.finfo(dtype).eps * (4 + (np.ptp(z) if z.size else 0))
+    bound = np.finfo(dtype).eps * (4 + (np.ptp(z) if z.size else 0))
     tiny = np.finfo(dtype).tiny
-    np.testing.assert_allclose(F.softmax(z), special.softmax(z.astype(float), -1), near, tiny)
-    np.testing.assert_allclose(F.logsumexp(z), special.logsumexp(z.astype(float), -1), rtol=near)
+    np.testing.assert_allclose(F.softmax(z), special.softmax(z.astype(float), -1), bound, tiny)
+    np.testing.assert_allclose(F.logsumexp(z), special.logsumexp(z.astype(float), -1), rtol=bound)
     assert F.softmax(z).dtype == F.logsumexp(z).dtype == dtype
     assert F.softmax(z, out=z) is z
 
 
-def test_logits_of_ten_thousand_do_no_harm():
+def test_logits_of_ten_thousand_give_finite_results():
     z = np.array([[1e4, -1e4, 0.0], [-1e4, -1e4, -1e4]])
     p = F.softmax(z)
     np.testing.assert_allclose(p, [[1, 0, 0], [1 / 3, 1 / 3, 1 / 3]])
@@ -90,25 +90,25 @@ def test_softmax_cross_entropy(shape, dtype):
     rng = np.random.default_rng(2)
     z, y = rng.normal(scale=3, size=shape).astype(dtype), rng.integers(0, shape[1], shape[0])
     weights = rng.uniform(0.5, 2, shape[0])
-    share = (weights / weights.sum())[:, None]
+    row_weights = (weights / weights.sum())[:, None]
     target = 0.9 * np.eye(shape[1])[y] + 0.1 / shape[1]
     exact = z.astype(float)
     logp = special.log_softmax(exact, axis=1)
     before = z.copy()
     loss, gradient = F.softmax_cross_entropy(z, y, weights, label_smoothing=0.1)
-    near = 1e-5 if dtype == "float32" else 1e-12
-    assert loss == pytest.approx(-(share * target * logp).sum(), rel=near)
+    bound = 1e-5 if dtype == "float32" else 1e-12
+    assert loss == pytest.approx(-(row_weights * target * logp).sum(), rel=bound)
     np.testing.assert_allclose(
-        gradient, share * (np.exp(logp) - target), rtol=near, atol=near / shape[0]
+        gradient, row_weights * (np.exp(logp) - target), rtol=bound, atol=bound / shape[0]
     )
     assert gradient.dtype == dtype
     np.testing.assert_array_equal(z, before)
     p = F.softmax(z)
     fused = F.softmax_cross_entropy_backward(p, y)
     plain = F.softmax_cross_entropy(z, np.eye(shape[1])[y])[1]
-    np.testing.assert_allclose(fused, plain, atol=near / shape[0])
+    np.testing.assert_allclose(fused, plain, atol=bound / shape[0])
     naive = F.softmax_backward(p, -np.eye(shape[1])[y] / p / shape[0])
-    np.testing.assert_allclose(naive, plain, atol=near / shape[0])
+    np.testing.assert_allclose(naive, plain, atol=bound / shape[0])
 
 
 @pytest.mark.parametrize("dtype", ["float32", "float64"])
@@ -121,8 +121,8 @@ def test_losses_of_values(name, shape, dtype):
     loss, gradient = getattr(F, name)(z, t)
     exact, target = z.astype(float), t.astype(float)
     formula = LOSSES[name]
-    near = 1e-5 if dtype == "float32" else 1e-12
-    assert loss == pytest.approx(formula(exact, target).sum() / shape[0], rel=near)
+    bound = 1e-5 if dtype == "float32" else 1e-12
+    assert loss == pytest.approx(formula(exact, target).sum() / shape[0], rel=bound)
     slope = (formula(exact + 1e-6, target) - formula(exact - 1e-6, target)) / 2e-6
     np.testing.assert_allclose(gradient, slope / shape[0], atol=1e-5)
     if shape[1] == 1:
@@ -135,19 +135,19 @@ def test_dense_layer(sizes, dtype):
     B, M, N = sizes
     rng = np.random.default_rng(4)
     X, W, b = (rng.normal(size=shape).astype(dtype) for shape in ((B, M), (M, N), (N,)))
-    near = 1e-4 if dtype == "float32" else 1e-12
+    bound = 1e-4 if dtype == "float32" else 1e-12
     np.testing.assert_allclose(
-        F.dense_forward(X, W, b, "tanh"), np.tanh(X @ W + b), rtol=near, atol=near
+        F.dense_forward(X, W, b, "tanh"), np.tanh(X @ W + b), rtol=bound, atol=bound
     )
     delta = rng.normal(size=(B, N)).astype(dtype)
     for found, expected in zip(
         F.dense_backward(X, W, delta), (delta @ W.T, X.T @ delta, delta.sum(axis=0)), strict=True
     ):
         assert found.dtype == dtype
-        np.testing.assert_allclose(found, expected, rtol=near, atol=near)
+        np.testing.assert_allclose(found, expected, rtol=bound, atol=bound)
 
 
-def test_layouts_and_protection_make_no_difference():
+def test_layouts_and_read_only_arrays_make_no_difference():
     rng = np.random.default_rng(5)
     X, W, b = rng.normal(size=(6, 4)), rng.normal(size=(4, 3)), rng.normal(size=3)
     expected = F.dense_forward(X, W, b, "relu")

@@ -71,16 +71,20 @@ def test_imports_point_downwards(folder):
 
 
 @pytest.mark.parametrize("folder", [name for name in RANKS if (PACKAGE / name).is_dir()])
-def test_no_circles_within_a_folder(folder):
-    wants = {
+def test_no_circular_imports_within_a_folder(folder):
+    imports = {
         parts[-1]: {other[1] for other in imported(path) if len(other) > 1 and other[0] == folder}
         for path, parts in modules()
         if parts[0] == folder and parts[-1] != "__init__"
     }
     done = set()
-    while len(done) < len(wants):
-        ready = {name for name in wants if name not in done and wants[name] & set(wants) <= done}
-        assert ready, {name: wants[name] & set(wants) - done for name in wants if name not in done}
+    while len(done) < len(imports):
+        ready = {
+            name for name in imports if name not in done and imports[name] & set(imports) <= done
+        }
+        assert ready, {
+            name: imports[name] & set(imports) - done for name in imports if name not in done
+        }
         done |= ready
 
 
@@ -105,7 +109,7 @@ def test_modules_without_kernels_load_no_compiler_and_no_blas(code):
     subprocess.run([sys.executable, "-c", code], check=True, timeout=60)
 
 
-def test_paths_that_users_know_stay():
+def test_public_import_paths_keep_working():
     paths = [
         "fastbp.datasets.spiral_data",
         "fastbp.estimators.MLPClassifier",

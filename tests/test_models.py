@@ -89,9 +89,9 @@ def test_data_of_another_kind_are_refused() -> None:
 
 
 def changed(*path: Any, to: Any) -> Callable[[dict[str, Any]], None]:
-    def change(told: dict[str, Any]) -> None:
+    def change(preparation_entry: dict[str, Any]) -> None:
         *way, last = path
-        part: Any = told
+        part: Any = preparation_entry
         for step in way:
             part = part[step]
         part[last] = to
@@ -167,10 +167,10 @@ CHANGES = [
     ),
     *(changed("target", "whole", to=value) for value in (True, 1, 0, "false", None, [])),
     *(changed("target", "names", to=value) for value in (None, [], ["a", "b"], [1], "y")),
-    lambda told: told.pop("columns"),
-    lambda told: told.pop("image_shape"),
-    lambda told: told["columns"].pop("flagged"),
-    lambda told: told["target"].pop("whole"),
+    lambda preparation_entry: preparation_entry.pop("columns"),
+    lambda preparation_entry: preparation_entry.pop("image_shape"),
+    lambda preparation_entry: preparation_entry["columns"].pop("flagged"),
+    lambda preparation_entry: preparation_entry["target"].pop("whole"),
 ]
 
 
@@ -179,10 +179,10 @@ def test_changed_descriptions_are_refused(
     change: Callable[[dict[str, Any]], None], tmp_path: Path
 ) -> None:
     first = model()
-    told = first.preparation.description()
-    change(told)
+    preparation_entry = first.preparation.description()
+    change(preparation_entry)
     path = tmp_path / "m.safetensors"
-    first.net.save(path, preparation=told)
+    first.net.save(path, preparation=preparation_entry)
     with pytest.raises(ValueError, match=r"does not contain the model that it describes: ."):
         Model.load(path)
 
@@ -204,22 +204,22 @@ def test_changed_targets_are_refused(
     change: Callable[[dict[str, Any]], None], tmp_path: Path
 ) -> None:
     target = fit_target(np.array([1.0, 2.0]), ("y",), "regression", scaled=True)
-    told = Preparation(None, target).description()
+    preparation_entry = Preparation(None, target).description()
     net = Network([2, 1], loss="squared_error", seed=0)
     path = tmp_path / "m.safetensors"
-    net.save(path, preparation=told)
-    assert Model.load(path).preparation.description() == told
-    change(told)
-    net.save(path, preparation=told)
+    net.save(path, preparation=preparation_entry)
+    assert Model.load(path).preparation.description() == preparation_entry
+    change(preparation_entry)
+    net.save(path, preparation=preparation_entry)
     with pytest.raises(ValueError, match=r"does not contain the model that it describes: ."):
         Model.load(path)
 
 
-@pytest.mark.parametrize("told", [3, "x", [], ["columns"], True, {}], ids=repr)
-def test_invalid_descriptions_are_refused(told: Any, tmp_path: Path) -> None:
+@pytest.mark.parametrize("preparation_entry", [3, "x", [], ["columns"], True, {}], ids=repr)
+def test_invalid_descriptions_are_refused(preparation_entry: Any, tmp_path: Path) -> None:
     path = tmp_path / "m.safetensors"
     net = Network([2, 2], seed=0)
-    description = {**_described(net, tmp_path), "preparation": told}
+    description = {**_described(net, tmp_path), "preparation": preparation_entry}
     persistence.write_tensors(path, net.state_dict(), description, version=2)
     with pytest.raises(ValueError, match=r"m\.safetensors does not contain the model"):
         Model.load(path)

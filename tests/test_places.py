@@ -189,7 +189,7 @@ def test_the_columns_of_a_row_are_all_that_exports_need(tmp_path):
 
 
 @pytest.mark.usefixtures("rows")
-def test_a_new_activation_is_held_against_its_twin():
+def test_a_new_activation_is_compared_with_its_twin():
     z, b = np.array([[1.0, -2.0]]), np.array([0.5, 0.25])
     expected = reference.ACTIVATIONS["halved"][0](z + b)
     bias_halved(z, b)

@@ -97,10 +97,10 @@ def test_no_operands_of_an_operation_overlap(case, threads, monkeypatch):
         for operation in itertools.chain(*plan.lists.values()):
             arrays = [a for a in operation.arguments if isinstance(a, Operand) and a.shape]
             for one, two in itertools.combinations(arrays, 2):
-                apart = one.address + one.nbytes <= two.address
-                apart |= two.address + two.nbytes <= one.address
+                disjoint = one.address + one.nbytes <= two.address
+                disjoint |= two.address + two.nbytes <= one.address
                 same_reads = {one.name, two.name} <= {"order", "X", "targets", "weights"}
-                assert apart or same_reads, (operation.kernel.__name__, one, two)
+                assert disjoint or same_reads, (operation.kernel.__name__, one, two)
                 checked += 1
     assert checked > 20
 

@@ -11,7 +11,7 @@ from pathlib import Path
 
 import numpy as np
 import pytest
-from command import FILES, left_in, rows, run
+from command import FILES, file_names, rows, run
 
 import fastbp
 from fastbp import datasets
@@ -89,12 +89,12 @@ def test_the_plan_of_a_model_is_printed_and_measured(
         assert "Traceback" not in refused.stderr
 
 
-def test_main_job_leaves_its_files_and_names_them(
+def test_main_job_writes_and_lists_its_files(
     main_job: subprocess.CompletedProcess[str], home: Path
 ) -> None:
     folder = home / "runs" / "digits"
-    assert left_in(home) == ["runs"]
-    assert left_in(folder) == FILES
+    assert file_names(home) == ["runs"]
+    assert file_names(folder) == FILES
     for name in FILES:
         assert name == "checkpoints" or str(Path("runs", "digits", name)) in main_job.stdout
     assert (folder / "training.png").read_bytes().startswith(b"\x89PNG\r\n\x1a\n")
@@ -141,7 +141,7 @@ def test_a_second_run_replaces_the_files_of_the_first(tmp_path: Path) -> None:
     for epochs in (2, 1):
         result = run("train", "--epochs", str(epochs), "--out", ".", cwd=tmp_path)
         assert result.returncode == 0, result.stderr
-        assert left_in(tmp_path) == sorted([*FILES, "keep"])
+        assert file_names(tmp_path) == sorted([*FILES, "keep"])
         assert len(rows(tmp_path / "history.csv")) == epochs
         assert "old" not in {(tmp_path / name).read_bytes()[:3] for name in FILES[2:]}
 
@@ -164,7 +164,7 @@ def test_installed_command_takes_every_option(tmp_path: Path) -> None:
     assert "sgd, learning rate 0.25 (cosine schedule), batches of 100, seed 5" in result.stdout
 
 
-def test_no_hidden_layer_is_a_network_too(tmp_path: Path) -> None:
+def test_network_without_hidden_layers(tmp_path: Path) -> None:
     result = run("train", "--hidden", "0", "--epochs", "2", "--out", "linear", cwd=tmp_path)
     assert result.returncode == 0, result.stderr
     assert fastbp.load(tmp_path / "linear" / "model.safetensors").sizes == (64, 10)
@@ -190,7 +190,7 @@ def test_without_a_command_the_help_is_shown(capsys: pytest.CaptureFixture[str])
     assert "fastbp train" in capsys.readouterr().err
 
 
-def test_slow_libraries_are_left_out(tmp_path: Path) -> None:
+def test_slow_libraries_are_not_imported(tmp_path: Path) -> None:
     code = (
         "import sys; from fastbp.cli import main; main(['train', '--epochs', '1']);"
         "print({'sklearn', 'matplotlib.pyplot', 'pandas'} & sys.modules.keys())"
@@ -206,7 +206,7 @@ def test_without_matplotlib_all_but_the_picture_is_written(tmp_path: Path) -> No
     )
     result = run("-c", code, cwd=tmp_path, command=(sys.executable,))
     assert result.returncode == 0, result.stderr
-    assert left_in(tmp_path / "here") == [name for name in FILES if not name.endswith(".png")]
+    assert file_names(tmp_path / "here") == [name for name in FILES if not name.endswith(".png")]
     assert re.search(r"^no pictures .*pip install \"fastbp\[plot\]\"", result.stdout, re.MULTILINE)
 
 
@@ -235,7 +235,7 @@ def test_ctrl_c_stops_training_and_keeps_the_weights(tmp_path: Path) -> None:
     table = rows(tmp_path / "run" / "history.csv")
     assert 0 < len(table) < 900_000
     assert f"by Ctrl-C, after {len(table):,} of 900,000 epochs" in log_text
-    assert left_in(tmp_path / "run") == FILES
+    assert file_names(tmp_path / "run") == FILES
     net = fastbp.load(tmp_path / "run" / "model.safetensors")
     _, held_out = datasets.split(datasets.digits(), 0.2, 0)
     measured = float(np.mean(net.predict(held_out.X) == held_out.y))
@@ -246,10 +246,10 @@ def test_warmup_compiles_and_prints_the_time(tmp_path: Path) -> None:
     done = run("warmup", cwd=tmp_path)
     assert done.returncode == 0, done.stderr
     assert re.fullmatch(r"compiled for float32 in \d+\.\d s\n", done.stdout)
-    assert left_in(tmp_path) == []
+    assert file_names(tmp_path) == []
 
 
-def test_warmed_kernels_serve_the_command(tmp_path: Path) -> None:
+def test_command_compiles_nothing_after_warmup(tmp_path: Path) -> None:
     code = (
         "import fastbp; from fastbp import cli; from fastbp.plan import operation\n"
         "fastbp.warmup()\n"
@@ -271,7 +271,7 @@ def test_warmup_passes_its_options_on(monkeypatch: pytest.MonkeyPatch) -> None:
     assert asked == [("float64", {"estimators": True}), ("float32", {"estimators": False})]
 
 
-def test_warmup_names_a_precision_it_does_not_know(tmp_path: Path) -> None:
+def test_warmup_reports_an_unknown_precision(tmp_path: Path) -> None:
     done = run("warmup", "--dtype", "float16", cwd=tmp_path)
     assert done.returncode == 2
     assert "float16" in done.stderr

@@ -7,7 +7,7 @@ from pathlib import Path
 
 import numpy as np
 import pytest
-from command import FILES, left_in, run
+from command import FILES, file_names, run
 
 import fastbp
 from fastbp.cli import main
@@ -41,7 +41,7 @@ from fastbp.cli import main
         ("train --out taken", "cannot write to taken: training.png in it is a folder"),
     ],
 )
-def test_wrong_use_ends_in_one_line(
+def test_wrong_use_prints_one_line(
     arguments: str,
     message: str,
     tmp_path: Path,
@@ -57,7 +57,7 @@ def test_wrong_use_ends_in_one_line(
     assert captured.err.count("\n") == 1
     assert captured.err.startswith("fastbp: ")
     assert message in captured.err
-    assert left_in(tmp_path) == ["a_file", "taken"]
+    assert file_names(tmp_path) == ["a_file", "taken"]
 
 
 def test_wrong_use_of_the_real_command(tmp_path: Path) -> None:
@@ -67,7 +67,7 @@ def test_wrong_use_of_the_real_command(tmp_path: Path) -> None:
     assert not list(tmp_path.iterdir())
 
 
-def test_a_folder_that_may_not_be_written(tmp_path: Path) -> None:
+def test_folder_without_write_permission(tmp_path: Path) -> None:
     locked = tmp_path / "locked"
     locked.mkdir(mode=0o500)
     if os.access(locked, os.W_OK):
@@ -84,12 +84,12 @@ def test_divergence_fails_and_keeps_finite_weights(tmp_path: Path) -> None:
     assert "with learning rate" in result.stderr.splitlines()[-1]
     assert "Traceback" not in result.stderr
     # No epoch was completed, so there is no best one.
-    assert left_in(tmp_path / "run") == sorted({*FILES} - {"best.safetensors", "checkpoints"})
+    assert file_names(tmp_path / "run") == sorted({*FILES} - {"best.safetensors", "checkpoints"})
     net = fastbp.load(tmp_path / "run" / "model.safetensors")
     assert np.isfinite(net.params).all()
 
 
-def test_a_full_disk_fails_in_one_line(
+def test_full_disk_is_reported_in_one_line(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
 ) -> None:
     def save(net: fastbp.Network, path: Path, **more: object) -> None:
@@ -100,7 +100,7 @@ def test_a_full_disk_fails_in_one_line(
     assert "No space left on device" in capsys.readouterr().err.splitlines()[-1]
 
 
-def test_a_reader_that_leaves_early_ends_no_training(tmp_path: Path) -> None:
+def test_closed_output_pipe_does_not_stop_training(tmp_path: Path) -> None:
     command = [sys.executable, "-m", "fastbp", "train", "--epochs", "1", "--out", "run"]
     with subprocess.Popen(
         command, cwd=tmp_path, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True
@@ -112,21 +112,21 @@ def test_a_reader_that_leaves_early_ends_no_training(tmp_path: Path) -> None:
         assert process.wait(timeout=120) == 0
     assert "Traceback" not in errors
     assert "BrokenPipe" not in errors
-    assert left_in(tmp_path / "run") == FILES
+    assert file_names(tmp_path / "run") == FILES
 
 
 @pytest.mark.skipif(not Path("/dev/full").exists(), reason="no full disk to write to")
-def test_a_log_that_cannot_be_written_ends_no_training(tmp_path: Path) -> None:
+def test_unwritable_output_does_not_stop_training(tmp_path: Path) -> None:
     for k, words in enumerate(("2>/dev/full", ">/dev/full", ">&-", "2>&-", ">&- 2>&-")):
         command = (
             f'"{sys.executable}" -m fastbp train --epochs 1 --picture none --out run{k} {words}'
         )
         code = subprocess.run(["sh", "-c", command], cwd=tmp_path, check=False, timeout=120)
         assert code.returncode == 0, words
-        assert "model.safetensors" in left_in(tmp_path / f"run{k}")
+        assert "model.safetensors" in file_names(tmp_path / f"run{k}")
 
 
-def test_letters_that_a_terminal_has_not(tmp_path: Path) -> None:
+def test_characters_that_a_terminal_cannot_print(tmp_path: Path) -> None:
     (tmp_path / "a.csv").write_text("x,größe\n" + "1,a\n2,b\n" * 10, encoding="utf-8")
     code = (
         "import sys; from fastbp.cli import main;"

@@ -110,7 +110,7 @@ def test_damaged_npy_files_are_refused(start: bytes, tmp_path: Path) -> None:
         read_npy(tmp_path / "a.npy")
 
 
-def written(folder: Path, kind: str) -> bytes:
+def write_file(folder: Path, kind: str) -> bytes:
     array = np.arange(40, dtype=np.float64).reshape(10, 4)
     path = folder / f"whole.{kind}"
     if kind == "npy":
@@ -135,10 +135,10 @@ def written(folder: Path, kind: str) -> bytes:
     ],
     ids=lambda value: value if isinstance(value, str) else "",
 )
-def test_no_damage_gets_through_as_another_error(
+def test_random_damage_raises_only_unusable_data_error(
     kind: str, read: Callable[[Path], Any], tmp_path: Path
 ) -> None:
-    whole = written(tmp_path, kind)
+    whole = write_file(tmp_path, kind)
     path = tmp_path / f"damaged.{kind}"
     random = np.random.default_rng(7)
     messages = []

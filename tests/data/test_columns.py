@@ -103,7 +103,7 @@ def test_arrays_and_tables_are_prepared_identically(
     np.testing.assert_array_equal(other.apply(X), other.apply(frame))
 
 
-def test_held_out_rows_change_nothing() -> None:
+def test_held_out_rows_do_not_affect_fitted_columns() -> None:
     frame = pl.DataFrame({"a": [1.0, 2.0, 3.0, 4.0], "t": ["x", "y", "x", "y"]})
     changed = pl.DataFrame({"a": [1.0, 2.0, None, 1e9], "t": ["x", "y", "z", None]})
     rows = np.array([0, 1])
@@ -145,7 +145,7 @@ SECONDS = [1577836800.0, 1578009600.0, float("nan")]
     ],
     ids=lambda value: str(value.dtype) if isinstance(value, pl.Series) else "",
 )
-def test_many_things_are_numbers(column: pl.Series, values: list[float]) -> None:
+def test_column_types_that_are_read_as_numbers(column: pl.Series, values: list[float]) -> None:
     got = numbers_of(column)
     assert got.dtype == np.float64
     np.testing.assert_array_equal(got, values)
@@ -165,7 +165,7 @@ def test_many_things_are_numbers(column: pl.Series, values: list[float]) -> None
     ],
     ids=lambda value: str(value.dtype) if isinstance(value, pl.Series) else "",
 )
-def test_many_things_are_categories(column: pl.Series, texts: list[str]) -> None:
+def test_column_types_that_are_read_as_categories(column: pl.Series, texts: list[str]) -> None:
     assert texts_of(column).to_list() == texts
     fitted = Columns((), np.zeros(0), np.zeros(0), (), {"a": tuple(sorted(set(texts)))})
     got = fitted.apply(pl.DataFrame({"a": column}))
@@ -211,7 +211,7 @@ def test_unusual_categories_stay_distinct() -> None:
     np.testing.assert_array_equal(got[:, :10], got[:, 20:])
 
 
-def test_rare_categories_share_none_of_these() -> None:
+def test_rare_categories_are_encoded_as_zeros() -> None:
     texts = [f"c{k:03}" for k in range(150)] + ["c140", "c149"]
     fitted, notes = fit_columns(pl.DataFrame({"a": texts}))
     assert notes == ["column 'a' has 150 categories; only the 100 most frequent become inputs"]
@@ -333,6 +333,6 @@ def test_no_rows_give_no_rows() -> None:
     assert fitted.apply(none).shape == (0, 4)
 
 
-def test_unknown_texts_have_no_place() -> None:
+def test_unknown_texts_get_the_code_minus_1() -> None:
     assert codes_of(pl.Series(["b", "c", "", "a"]), ("a", "b")).tolist() == [1, -1, -1, 0]
     assert codes_of(pl.Series(["b"]), ()).tolist() == [-1]

@@ -117,14 +117,14 @@ def mapped(path, X):
 def test_memory_maps_train_like_arrays(kind, tmp_path):
     X, y = images()
     X = (X % 7).astype(kind)
-    there = mapped(tmp_path, X)
+    mapped_X = mapped(tmp_path, X)
     # An array is read like the map: bytes as brightness from 0 to 1, integers as numbers.
     nets = network("float64"), network("float64")
-    for net, data in zip(nets, (there, X), strict=True):
+    for net, data in zip(nets, (mapped_X, X), strict=True):
         fastbp.train(net, data, y, **HOW, shuffle=kind != "uint8")
     np.testing.assert_array_equal(nets[0].params, nets[1].params)
-    np.testing.assert_array_equal(nets[0].forward(there), nets[1].forward(X))
-    np.testing.assert_array_equal(nets[0].predict(there[5:]), nets[1].predict(X[5:]))
+    np.testing.assert_array_equal(nets[0].forward(mapped_X), nets[1].forward(X))
+    np.testing.assert_array_equal(nets[0].predict(mapped_X[5:]), nets[1].predict(X[5:]))
 
 
 @pytest.mark.parametrize("kind", KINDS)
@@ -139,10 +139,10 @@ def test_rows_of_every_type_are_gathered_as_numbers(kind):
 def test_numbers_in_a_map_that_are_not_finite_are_named(tmp_path):
     X = np.zeros((200_001, 12))
     X[200_000, 5] = np.inf
-    there = mapped(tmp_path, X)
+    mapped_X = mapped(tmp_path, X)
     for function in (network().inputs, network().forward, network().predict):
         with pytest.raises(ValueError, match=r"X\[200000, 5\] is inf"):
-            function(there)
+            function(mapped_X)
     X[200_000, 5] = 1e300
     with pytest.raises(ValueError, match=r"X\[200000, 5\] is 1e\+300, too large for float32"):
         network().inputs(mapped(tmp_path, X))
@@ -150,9 +150,9 @@ def test_numbers_in_a_map_that_are_not_finite_are_named(tmp_path):
 
 def test_strided_rows_of_a_memory_map_are_copied(tmp_path):
     X, _ = images(24, 12)
-    there = mapped(tmp_path, X.astype("i2"))
+    mapped_X = mapped(tmp_path, X.astype("i2"))
     net = network()
-    for given in (there[::2], there[:12].T):
+    for given in (mapped_X[::2], mapped_X[:12].T):
         np.testing.assert_array_equal(net.forward(given), net.forward(np.array(given, "f4")))
 
 
@@ -185,7 +185,7 @@ except MemoryError:
 
 
 @pytest.mark.skipif(sys.platform != "linux", reason="asks Linux for the memory of a process")
-def test_a_map_larger_than_the_memory_left_is_trained_on(tmp_path):
+def test_training_on_a_map_larger_than_free_memory(tmp_path):
     X = np.lib.format.open_memmap(tmp_path / "X.npy", "w+", np.int16, (1_000_000, 100))
     X[:] = np.arange(100)
     X.flush()
@@ -251,7 +251,7 @@ def test_held_out_rows_without_weight_are_refused():
         fastbp.train(network("float64"), X, y, **options)
 
 
-def test_steps_visit_the_rows_they_are_given_and_no_other():
+def test_steps_visit_only_the_given_rows():
     X = np.zeros((30, 2))
     rows = np.array([3, 7, 8, 20])
     X[rows, 0] = 1

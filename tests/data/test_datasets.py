@@ -31,7 +31,9 @@ def test_digits_are_complete() -> None:
     assert np.bincount(data.y).min() > 170
 
 
-def test_the_file_and_scikit_learn_give_the_same(monkeypatch: pytest.MonkeyPatch) -> None:
+def test_bundled_file_and_scikit_learn_give_the_same_digits(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
     assert datasets._bundled_digits() is not None
     quick = digits()
     monkeypatch.setattr(datasets, "_bundled_digits", lambda: None)
@@ -64,7 +66,7 @@ def test_every_name_loads() -> None:
         assert load(name).name == name
 
 
-def test_unknown_name_gets_the_nearest_one() -> None:
+def test_error_suggests_the_nearest_name() -> None:
     with pytest.raises(ValueError, match=r"unknown data set 'digit'; did you mean 'digits'\?"):
         load("digit")
 
@@ -102,7 +104,7 @@ def test_split_follows_the_seed() -> None:
         (0.2, -1, "seed must be at least 0, not -1"),
     ],
 )
-def test_bad_shares_are_refused(fraction: float, seed: int, message: str) -> None:
+def test_bad_fractions_are_refused(fraction: float, seed: int, message: str) -> None:
     with pytest.raises(ValueError, match=message):
         split(small(), fraction, seed)
 
@@ -123,8 +125,8 @@ def test_spirals_follow_their_formula(samples: int, classes: int) -> None:
             t = 4 * c + 4 * i / (samples - 1) + 0.2 * noise[i]
             want = r * np.sin(2.5 * t), r * np.cos(2.5 * t)
             # The rounding error of the angle 2.5 t grows with t, and so does that of its sine.
-            near = 8 * np.finfo(float).eps * (1 + 2.5 * abs(t))
-            np.testing.assert_allclose(X[c * samples + i], want, rtol=0, atol=near)
+            tolerance = 8 * np.finfo(float).eps * (1 + 2.5 * abs(t))
+            np.testing.assert_allclose(X[c * samples + i], want, rtol=0, atol=tolerance)
     assert (X.shape, X.dtype) == ((samples * classes, 2), np.float64)
     assert (y.shape, y.dtype) == ((samples * classes,), np.uint8)
     np.testing.assert_array_equal(y, [c for c in range(classes) for _ in range(samples)])
@@ -138,9 +140,9 @@ def test_clouds_follow_their_formula(samples: int, classes: int) -> None:
     for c in range(classes):
         across, along = np.random.randn(samples), np.random.randn(samples)
         cloud = X[c * samples : (c + 1) * samples]
-        near = 8 * np.finfo(float).eps * (1 + classes / 3)
-        np.testing.assert_allclose(cloud[:, 0], c / 3 + 0.1 * across, rtol=0, atol=near)
-        np.testing.assert_allclose(cloud[:, 1], 0.5 + 0.1 * along, rtol=0, atol=near)
+        tolerance = 8 * np.finfo(float).eps * (1 + classes / 3)
+        np.testing.assert_allclose(cloud[:, 0], c / 3 + 0.1 * across, rtol=0, atol=tolerance)
+        np.testing.assert_allclose(cloud[:, 1], 0.5 + 0.1 * along, rtol=0, atol=tolerance)
     assert (X.shape, X.dtype) == ((samples * classes, 2), np.float64)
     assert (y.shape, y.dtype) == ((samples * classes,), np.uint8)
     np.testing.assert_array_equal(y, [c for c in range(classes) for _ in range(samples)])
@@ -153,8 +155,10 @@ def test_the_sine_follows_its_formula(samples: int) -> None:
     assert X.dtype == y.dtype == np.float64
     want = [i / samples for i in range(samples)]
     np.testing.assert_array_equal(X[:, 0], want)
-    near = 16 * np.finfo(float).eps
-    np.testing.assert_allclose(y[:, 0], [np.sin(2 * np.pi * x) for x in want], rtol=0, atol=near)
+    tolerance = 16 * np.finfo(float).eps
+    np.testing.assert_allclose(
+        y[:, 0], [np.sin(2 * np.pi * x) for x in want], rtol=0, atol=tolerance
+    )
 
 
 def test_the_sine_has_a_thousand_points_by_default() -> None:
@@ -170,7 +174,7 @@ def test_a_single_point_is_the_centre_of_the_spiral() -> None:
 
 @pytest.mark.parametrize("make", [datasets.spiral_data, datasets.vertical_data])
 @pytest.mark.parametrize("seed", [0, 1, 2**32 - 1])
-def test_a_seed_gives_the_points_of_np_random_seed_without_changing_it(
+def test_seed_gives_the_points_of_np_random_seed_and_keeps_the_global_state(
     make: Callable[..., tuple[np.ndarray, np.ndarray]], seed: int
 ) -> None:
     np.random.seed(seed)

@@ -25,7 +25,7 @@ from fastbp.data.table_files import read_table
         ("a.NPZ", "npz"),
     ],
 )
-def test_the_ending_tells_the_kind(name: str, kind: str, tmp_path: Path) -> None:
+def test_suffix_determines_the_kind(name: str, kind: str, tmp_path: Path) -> None:
     (tmp_path / name).touch()
     assert kind_of(tmp_path / name) == kind
 
@@ -50,7 +50,7 @@ def test_other_files_are_refused(name: str, content: bytes, message: str, tmp_pa
 
 
 @pytest.mark.parametrize("read", [kind_of, read_table, read_npy, read_npz, read_idx])
-def test_other_objects_than_files_are_refused(read: Callable[[Any], Any], tmp_path: Path) -> None:
+def test_missing_files_and_folders_are_refused(read: Callable[[Any], Any], tmp_path: Path) -> None:
     for name in ("none.csv", "x" * 5000, "a\0b.csv"):
         with pytest.raises(FileNotFoundError, match="there is no file"):
             read(tmp_path / name)

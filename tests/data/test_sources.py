@@ -29,7 +29,7 @@ TABLE = "a,t,w,y\n1,x,1,yes\n2,z,0,no\n3,x,2,yes\n"
 # ---------------------------------------------------------------------- what is named
 
 
-def test_a_table_is_taken_apart(tmp_path: Path) -> None:
+def test_table_is_split_into_inputs_target_and_weights(tmp_path: Path) -> None:
     got = read_examples(csv(tmp_path, TABLE), ["y"], ignore=["t"], weight="w")
     assert (got.name, got.target_names, len(got)) == ("t", ("y",), 3)
     assert isinstance(got.X, pl.DataFrame)
@@ -43,7 +43,7 @@ def test_a_table_is_taken_apart(tmp_path: Path) -> None:
     assert some.weights.tolist() == [1, 2]
 
 
-def test_nothing_has_to_be_predicted_from_a_table_without_target(tmp_path: Path) -> None:
+def test_table_without_target_is_accepted_for_prediction(tmp_path: Path) -> None:
     got = read_examples(csv(tmp_path, "a,b\n1,2\n"), ["y"], requires_targets=False)
     assert got.y is None
     assert got.X.columns == ["a", "b"]
@@ -64,7 +64,7 @@ def test_nothing_has_to_be_predicted_from_a_table_without_target(tmp_path: Path)
         ({"target": ["y"], "weight": "t"}, "row 1, column 't': 'x' is not a number"),
     ],
 )
-def test_columns_that_are_not_there_are_refused(
+def test_unknown_or_conflicting_columns_are_refused(
     options: dict[str, Any], message: str, tmp_path: Path
 ) -> None:
     with pytest.raises(UnusableDataError, match=message):
@@ -96,7 +96,7 @@ def test_bundled_sets_are_found_by_name(name: str) -> None:
     np.testing.assert_array_equal(got.y, y)
 
 
-def test_a_file_goes_before_a_bundled_set_and_a_folder_does_not(
+def test_a_file_takes_precedence_over_a_bundled_set_but_a_folder_does_not(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.chdir(tmp_path)
@@ -117,13 +117,13 @@ def test_a_file_goes_before_a_bundled_set_and_a_folder_does_not(
         ("a\0b", FileNotFoundError, "a"),
     ],
 )
-def test_names_of_nothing_are_refused(name: str, error: type[Exception], message: str) -> None:
+def test_unknown_data_names_are_refused(name: str, error: type[Exception], message: str) -> None:
     with pytest.raises(error, match=message):
         read_examples(name, ["y"])
 
 
 @pytest.mark.parametrize("option", ["ignore", "categories", "weight", "target"])
-def test_options_of_columns_need_a_table(option: str, tmp_path: Path) -> None:
+def test_column_options_need_a_table(option: str, tmp_path: Path) -> None:
     value: Any = "a" if option == "weight" else ["a"]
     with pytest.raises(
         UnusableDataError, match=f"{option} 'a' is only for tables; iris is not a table"
@@ -199,7 +199,7 @@ def test_the_target_of_an_array_is_another_file(tmp_path: Path) -> None:
         read_examples(path, ["y"])
 
 
-def test_nothing_has_to_be_predicted_from_arrays_without_target(tmp_path: Path) -> None:
+def test_arrays_without_target_are_accepted_for_prediction(tmp_path: Path) -> None:
     np.save(tmp_path / "X.npy", np.zeros((2, 2)))
     np.savez(tmp_path / "X.npz", X=np.zeros((2, 2)))
     for name in ("X.npy", "X.npz"):
@@ -210,7 +210,7 @@ def test_nothing_has_to_be_predicted_from_arrays_without_target(tmp_path: Path) 
 # ---------------------------------------------------------------------- how a run prepares it
 
 
-def large(folder: Path, changes: dict[str, Any] | None = None) -> tuple[pl.DataFrame, str]:
+def write_table(folder: Path, changes: dict[str, Any] | None = None) -> tuple[pl.DataFrame, str]:
     random = np.random.default_rng(5)
     data: dict[str, Any] = {
         "a": random.normal(size=60),
@@ -230,8 +230,8 @@ def prepared(path: str, **changes: Any) -> Prepared:
 
 @pytest.mark.parametrize("target", ["y", "v"])
 @pytest.mark.parametrize("seed", [0, 3])
-def test_rows_are_held_out_as_train_does(target: str, seed: int, tmp_path: Path) -> None:
-    frame, path = large(tmp_path)
+def test_held_out_rows_are_those_of_train(target: str, seed: int, tmp_path: Path) -> None:
+    frame, path = write_table(tmp_path)
     got = prepared(path, target=target, seed=seed, dtype="float64")
     kept, held = split(got.X, got.y, 0.2, seed)
     np.testing.assert_array_equal(got.training_rows, kept)
@@ -245,11 +245,11 @@ def test_rows_are_held_out_as_train_does(target: str, seed: int, tmp_path: Path)
 
 
 @pytest.mark.parametrize("target", ["y", "v"])
-def test_rows_held_out_change_nothing(target: str, tmp_path: Path) -> None:
-    frame, path = large(tmp_path)
+def test_held_out_rows_do_not_affect_the_preparation(target: str, tmp_path: Path) -> None:
+    frame, path = write_table(tmp_path)
     first = prepared(path, target=target)
     others = pl.Series(np.isin(np.arange(60), first.held_out_rows))
-    _, path = large(
+    _, path = write_table(
         tmp_path,
         {
             "a": pl.when(others).then(1e6).otherwise(frame["a"]),
@@ -258,7 +258,9 @@ def test_rows_held_out_change_nothing(target: str, tmp_path: Path) -> None:
         },
     )
     again = prepared(path, target=target, ignore=["v"] if target == "y" else ["y"])
-    first = prepared(large(tmp_path)[1], target=target, ignore=["v"] if target == "y" else ["y"])
+    first = prepared(
+        write_table(tmp_path)[1], target=target, ignore=["v"] if target == "y" else ["y"]
+    )
     assert again.preparation.description() == first.preparation.description()
     np.testing.assert_array_equal(again.X[again.training_rows], first.X[first.training_rows])
     np.testing.assert_array_equal(again.training_rows, first.training_rows)
@@ -266,9 +268,9 @@ def test_rows_held_out_change_nothing(target: str, tmp_path: Path) -> None:
 
 @pytest.mark.parametrize("target", ["y", "v"])
 def test_rows_without_a_target_are_left_out(target: str, tmp_path: Path) -> None:
-    frame, _ = large(tmp_path)
+    frame, _ = write_table(tmp_path)
     gaps = np.isin(np.arange(60), [0, 7, 59])
-    frame, path = large(tmp_path, {target: pl.when(pl.Series(~gaps)).then(frame[target])})
+    frame, path = write_table(tmp_path, {target: pl.when(pl.Series(~gaps)).then(frame[target])})
     got = prepared(path, target=target, weight="w")
     frame.filter(~gaps).write_csv(tmp_path / "rest.csv")
     want = prepared(str(tmp_path / "rest.csv"), target=target, weight="w")
@@ -279,7 +281,7 @@ def test_rows_without_a_target_are_left_out(target: str, tmp_path: Path) -> None
     assert got.preparation.description() == want.preparation.description()
 
 
-def test_errors_count_the_rows_of_the_file(tmp_path: Path) -> None:
+def test_errors_give_the_row_number_in_the_file(tmp_path: Path) -> None:
     rows = "".join(f"{k},{k % 2}\n" for k in range(1, 20))
     path = csv(tmp_path, "a,y\n0,\n" + rows + "oops,1\n")
     with pytest.raises(WrongUseError, match="row 21, column 'a': 'oops' is not a number"):
@@ -297,23 +299,23 @@ def test_errors_count_the_rows_of_the_file(tmp_path: Path) -> None:
     ],
 )
 def test_the_task_is_inferred_or_set(changes: dict[str, Any], task: str, tmp_path: Path) -> None:
-    _, path = large(tmp_path)
+    _, path = write_table(tmp_path)
     got = prepared(path, **changes)
     target = got.preparation.target
     assert (target.classes is None) == (task == "regression")
-    told = any("--task overrides" in note for note in got.notes)
-    assert told == ("task" not in changes and "categories" not in changes)
+    has_note = any("--task overrides" in note for note in got.notes)
+    assert has_note == ("task" not in changes and "categories" not in changes)
 
 
 def test_ignored_categories_are_no_error(tmp_path: Path) -> None:
-    _, path = large(tmp_path)
+    _, path = write_table(tmp_path)
     got = prepared(path, target="y", categories=["t", "w"], ignore=["w"])
     assert got.preparation.columns is not None
     assert list(got.preparation.columns.categories) == ["t"]
 
 
 def test_the_test_file_is_prepared_as_the_data(tmp_path: Path) -> None:
-    frame, path = large(tmp_path)
+    frame, path = write_table(tmp_path)
     frame.select(reversed(frame.columns)).write_csv(tmp_path / "test.csv")
     got = prepared(path, target="y", test=str(tmp_path / "test.csv"))
     assert got.test is not None
@@ -332,7 +334,7 @@ def test_the_test_file_is_prepared_as_the_data(tmp_path: Path) -> None:
     ],
 )
 def test_bad_test_files_are_refused(text: str, message: str, tmp_path: Path) -> None:
-    _, path = large(tmp_path)
+    _, path = write_table(tmp_path)
     with pytest.raises(WrongUseError, match=message):
         prepared(path, target="y", test=csv(tmp_path, text, "test.csv"))
 
@@ -351,13 +353,13 @@ def test_arrays_are_used_unchanged_or_standardised(as_is: bool, tmp_path: Path) 
         prepared(str(tmp_path / "a.npz"), as_is=as_is, test=str(tmp_path / "b.npz"))
 
 
-def test_a_row_that_counts_must_be_on_both_sides(tmp_path: Path) -> None:
-    _, path = large(tmp_path)
+def test_training_and_held_out_rows_need_weight(tmp_path: Path) -> None:
+    _, path = write_table(tmp_path)
     held = prepared(path, target="y").held_out_rows
     for rows, kind in ((held, "held-out"), (np.setdiff1d(np.arange(60), held), "training")):
         weights = np.ones(60, int)
         weights[rows] = 0
-        _, path = large(tmp_path, {"w": pl.Series(weights)})
+        _, path = write_table(tmp_path, {"w": pl.Series(weights)})
         with pytest.raises(WrongUseError, match=f"every {kind} row has weight 0"):
             prepared(path, target="y", weight="w")
 

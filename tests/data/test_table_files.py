@@ -30,21 +30,21 @@ def table(folder: Path, content: str | bytes, name: str = "t.csv", **options: An
     ],
     ids=["plain", "CRLF", "BOM", "BOM and quotes", "gzip by another name"],
 )
-def test_csv_files_are_one_however_written(content: bytes, tmp_path: Path) -> None:
+def test_variants_of_a_csv_file_give_the_same_table(content: bytes, tmp_path: Path) -> None:
     frame = table(tmp_path, content)
     assert frame.schema == {"a": pl.Int64, "b": pl.String}
     assert frame.rows() == [(1, "x"), (2, "y")]
 
 
 @pytest.mark.parametrize("name", ["t.tsv", "t.TSV", "t.tsv.gz", "t.TSV.GZ"])
-def test_tabs_part_the_values_of_a_tsv_file(name: str, tmp_path: Path) -> None:
+def test_tabs_separate_the_values_of_a_tsv_file(name: str, tmp_path: Path) -> None:
     content = b"a\tb\n1\t2,5\n"
     content = gzip.compress(content, mtime=0) if name.lower().endswith("gz") else content
     assert table(tmp_path, content, name).rows() == [(1, "2,5")]
 
 
 @pytest.mark.parametrize("name", ["t*.csv", "t?.csv", "t[1].csv", "t*.parquet", "t[1].parquet"])
-def test_a_name_is_not_a_pattern(name: str, tmp_path: Path) -> None:
+def test_a_file_name_is_not_a_glob_pattern(name: str, tmp_path: Path) -> None:
     one, other = pl.DataFrame({"a": [1]}), pl.DataFrame({"a": [2]})
     write = pl.DataFrame.write_csv if name.endswith("csv") else pl.DataFrame.write_parquet
     write(other, tmp_path / ("t1" + Path(name).suffix))
@@ -89,7 +89,7 @@ def test_texts_stay_as_they_are_written(tmp_path: Path) -> None:
     ],
     ids=["fraction", "text", "text among yes and no", "a number of 400 digits"],
 )
-def test_a_late_surprise_changes_the_type_of_its_column_only(
+def test_a_late_unexpected_value_changes_only_the_type_of_its_column(
     last: str, types: dict[str, Any], tmp_path: Path
 ) -> None:
     frame = table(tmp_path, "a,b\n" + "1,true\n" * (INFERRED_ROWS + 10) + last + "\n")

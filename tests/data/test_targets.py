@@ -135,7 +135,7 @@ def test_invalid_classes_are_refused(values: Any, message: str) -> None:
         missing_targets(values, ("y",), "classification")
 
 
-def test_whole_numbers_are_put_in_order_and_given_back() -> None:
+def test_integer_classes_are_sorted_and_decoded_as_integers() -> None:
     values = column([10, 9, -1, 10])
     target = fit_target(values, ("y",), "classification", scaled=False)
     assert (target.classes, target.whole, target.outputs) == (("-1", "9", "10"), True, 3)
@@ -165,7 +165,7 @@ def test_texts_that_resemble_whole_numbers_stay_text(
     assert target.decode(np.eye(2)).tolist() == list(classes)
 
 
-def test_the_same_classes_are_known_from_other_types() -> None:
+def test_classes_are_recognised_in_other_types() -> None:
     target = fit_target(column([1, 2, 3]), ("y",), "classification", scaled=False)
     for values in (
         np.array([3.0, 1.0]),
@@ -215,21 +215,21 @@ def test_bad_classes_are_refused(values: Any, names: tuple[str, ...], message: s
 
 @pytest.mark.parametrize("kind", ["table", "array"])
 @pytest.mark.parametrize("columns", [1, 3])
-def test_values_come_back_as_they_were(kind: str, columns: int) -> None:
+def test_decoding_returns_the_original_values(kind: str, columns: int) -> None:
     random = np.random.default_rng(columns)
     table = random.normal(size=(20, columns)) * 10.0 ** np.arange(-3, columns * 2 - 3, 2) + 5
     names = tuple(f"v{k}" for k in range(columns))
     values: Any = pl.DataFrame(table, list(names)) if kind == "table" else table
     rows = np.arange(12)
     target = fit_target(values, names, "regression", rows, scaled=True)
-    learnt = target.encode(values)
-    np.testing.assert_allclose(learnt[rows].mean(axis=0), 0, atol=1e-9)
-    np.testing.assert_allclose(learnt[rows].std(axis=0), 1)
-    np.testing.assert_allclose(target.decode(learnt), table)
+    encoded = target.encode(values)
+    np.testing.assert_allclose(encoded[rows].mean(axis=0), 0, atol=1e-9)
+    np.testing.assert_allclose(encoded[rows].std(axis=0), 1)
+    np.testing.assert_allclose(target.decode(encoded), table)
     plain = fit_target(values, names, "regression", rows, scaled=False)
     np.testing.assert_array_equal(plain.encode(values), table)
     if kind == "array" and columns == 1:
-        np.testing.assert_array_equal(target.encode(table[:, 0]), learnt)
+        np.testing.assert_array_equal(target.encode(table[:, 0]), encoded)
 
 
 def test_equal_values_do_not_divide_by_zero() -> None:

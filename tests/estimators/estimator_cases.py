@@ -9,7 +9,7 @@ from sklearn.preprocessing import scale
 import fastbp
 
 IRIS_X, IRIS_Y = load_iris(return_X_y=True)
-SUGAR_X, SUGAR_Y = (scale(part) for part in load_diabetes(return_X_y=True))
+DIABETES_X, DIABETES_Y = (scale(part) for part in load_diabetes(return_X_y=True))
 LABELS = (IRIS_Y[:, None] != np.arange(2)).astype(int)
 BOTH = pytest.mark.parametrize("name", ["MLPClassifier", "MLPRegressor"])
 
@@ -20,8 +20,8 @@ def data(kind):
         "three classes": (IRIS_X, np.array(["x", "a", "m"])[IRIS_Y]),
         "two classes": (IRIS_X, IRIS_Y == 1),
         "labels": (IRIS_X, LABELS),
-        "one output": (SUGAR_X, SUGAR_Y),
-        "two outputs": (SUGAR_X, np.c_[SUGAR_Y, SUGAR_X[:, 2] ** 2]),
+        "one output": (DIABETES_X, DIABETES_Y),
+        "two outputs": (DIABETES_X, np.c_[DIABETES_Y, DIABETES_X[:, 2] ** 2]),
     }[kind]
 
 

@@ -4,7 +4,17 @@ from concurrent.futures import ThreadPoolExecutor
 
 import numpy as np
 import pytest
-from estimator_cases import BOTH, IRIS_X, IRIS_Y, LABELS, SUGAR_X, SUGAR_Y, assert_alike, data, pair
+from estimator_cases import (
+    BOTH,
+    DIABETES_X,
+    DIABETES_Y,
+    IRIS_X,
+    IRIS_Y,
+    LABELS,
+    assert_alike,
+    data,
+    pair,
+)
 from sklearn.base import clone
 from sklearn.exceptions import NotFittedError
 from sklearn.metrics import balanced_accuracy_score, log_loss
@@ -36,7 +46,7 @@ def test_balanced_classes_help_the_rare_one():
     assert scores[1] > scores[0] + 0.02
 
 
-def test_balanced_labels_are_taken_one_by_one():
+def test_balanced_class_weight_accepts_multilabel_targets():
     ours = fastbp.MLPClassifier((5,), max_iter=3, class_weight="balanced", random_state=0)
     assert np.isfinite(ours.fit(IRIS_X, LABELS).loss_)
 
@@ -44,14 +54,14 @@ def test_balanced_labels_are_taken_one_by_one():
 def test_an_activation_for_each_layer_and_for_the_output():
     how = {"hidden_layer_sizes": (6, 5), "max_iter": 300, "random_state": 0}
     net = fastbp.MLPRegressor(**how, activation=["gelu", "tanh"], out_activation="softplus")
-    net.fit(SUGAR_X, np.exp(SUGAR_Y))
-    a = SUGAR_X @ net.coefs_[0] + net.intercepts_[0]
+    net.fit(DIABETES_X, np.exp(DIABETES_Y))
+    a = DIABETES_X @ net.coefs_[0] + net.intercepts_[0]
     from scipy.stats import norm
 
     a = np.tanh(a * norm.cdf(a) @ net.coefs_[1] + net.intercepts_[1])
     want = np.logaddexp(0, a @ net.coefs_[2] + net.intercepts_[2]).ravel()
-    np.testing.assert_allclose(net.predict(SUGAR_X), want, rtol=1e-9)
-    assert net.score(SUGAR_X, np.exp(SUGAR_Y)) > 0.5
+    np.testing.assert_allclose(net.predict(DIABETES_X), want, rtol=1e-9)
+    assert net.score(DIABETES_X, np.exp(DIABETES_Y)) > 0.5
     assert net.out_activation_ == "softplus"
 
 
@@ -73,13 +83,13 @@ def test_outputs_of_a_classifier(kind):
 
 @pytest.mark.parametrize("loss", ["absolute_error", "huber"])
 def test_robust_losses_bear_outliers(loss):
-    y = 2 * SUGAR_X[:, 2]
+    y = 2 * DIABETES_X[:, 2]
     outliers = np.where(np.arange(len(y)) % 20 == 0, 80.0, y)
     how = {"max_iter": 500, "random_state": 0, "learning_rate_init": 0.01}
     how["alpha"] = 0.0
-    robust = fastbp.MLPRegressor(loss, (), **how).fit(SUGAR_X, outliers)
-    square = fastbp.MLPRegressor("squared_error", (), **how).fit(SUGAR_X, outliers)
-    errors = [np.abs(each.predict(SUGAR_X) - y).mean() for each in (robust, square)]
+    robust = fastbp.MLPRegressor(loss, (), **how).fit(DIABETES_X, outliers)
+    square = fastbp.MLPRegressor("squared_error", (), **how).fit(DIABETES_X, outliers)
+    errors = [np.abs(each.predict(DIABETES_X) - y).mean() for each in (robust, square)]
     assert errors[0] < 0.3 * errors[1]
 
 
@@ -96,12 +106,12 @@ def test_a_solver_is_the_optimizer_of_train():
         hidden_layer_sizes=(6,), solver=fastbp.Adam(0.003, beta1=0.8), shuffle=False
     )
     net.set_params(max_iter=3, batch_size=50, alpha=0.0, random_state=0)
-    net.initialize(SUGAR_X, SUGAR_Y)
+    net.initialize(DIABETES_X, DIABETES_Y)
     twin = net._net.copy()
     fastbp.train(
-        twin, SUGAR_X, SUGAR_Y, optimizer=net.solver, epochs=3, batch_size=50, shuffle=False
+        twin, DIABETES_X, DIABETES_Y, optimizer=net.solver, epochs=3, batch_size=50, shuffle=False
     )
-    net.set_params(warm_start=True).fit(SUGAR_X, SUGAR_Y)
+    net.set_params(warm_start=True).fit(DIABETES_X, DIABETES_Y)
     np.testing.assert_allclose(net._net.params, twin.params, rtol=1e-12)
 
 
@@ -109,15 +119,17 @@ def test_validation_data_are_scored_and_stop_training():
     train, held = slice(0, 300), slice(300, None)
     net = fastbp.MLPRegressor(random_state=0, learning_rate_init=0.02, early_stopping=True)
     net.set_params(max_iter=500, n_iter_no_change=5)
-    net.fit(SUGAR_X[train], SUGAR_Y[train], validation_data=(SUGAR_X[held], SUGAR_Y[held]))
+    net.fit(
+        DIABETES_X[train], DIABETES_Y[train], validation_data=(DIABETES_X[held], DIABETES_Y[held])
+    )
     assert net.stopped_
     assert net.n_iter_ < 500
     assert net.t_ == 300 * net.n_iter_
     best = max(net.validation_scores_)
     assert net.best_validation_score_ == best
-    assert net.score(SUGAR_X[held], SUGAR_Y[held]) == pytest.approx(best, rel=1e-9)
+    assert net.score(DIABETES_X[held], DIABETES_Y[held]) == pytest.approx(best, rel=1e-9)
     k = int(np.argmax(net.validation_scores_))
-    error = SUGAR_Y[held] - net.predict(SUGAR_X[held])
+    error = DIABETES_Y[held] - net.predict(DIABETES_X[held])
     assert net.validation_loss_curve_[k] == pytest.approx(0.5 * (error**2).mean(), rel=1e-9)
     assert len(net.validation_loss_curve_) == len(net.validation_scores_) == net.n_iter_
 
@@ -143,7 +155,7 @@ def rows_scored(estimator, X, y):
     ["balanced_accuracy", "neg_log_loss", "loss", rows_scored],
     ids=["balanced_accuracy", "neg_log_loss", "loss", "a function"],
 )
-def test_any_scorer_watches(scoring):
+def test_any_scorer_can_score_validation_rows(scoring):
     frame_like = np.asarray(IRIS_X)
     net = fastbp.MLPClassifier((5,), early_stopping=True, scoring=scoring, random_state=0)
     net.set_params(max_iter=8, validation_fraction=0.2).fit(frame_like, IRIS_Y)
@@ -174,7 +186,7 @@ def test_callbacks_see_every_epoch_and_can_stop():
 
 
 @pytest.mark.parametrize("solver", some(["adam", "sgd"]))
-def test_schedules_go_with_every_solver(solver):
+def test_schedules_work_with_every_solver(solver):
     schedule = fastbp.ExponentialSchedule(gamma=0.5)
     how = {"hidden_layer_sizes": (5,), "solver": solver, "random_state": 0, "max_iter": 40}
     how |= {"shuffle": False, "batch_size": 150, "momentum": 0.0, "alpha": 0.0}
@@ -192,8 +204,8 @@ def test_a_plateau_slows_adam_down():
     net = fastbp.MLPClassifier((5,), learning_rate="plateau", **how).fit(IRIS_X, IRIS_Y)
     assert net._optimizer.learning_rate < 1e-6
     assert net.stopped_
-    there = fastbp.MLPClassifier((5,), learning_rate="adaptive", **how).fit(IRIS_X, IRIS_Y)
-    assert there._optimizer.learning_rate == 1e-3  # as in scikit-learn, no effect on Adam
+    adaptive_net = fastbp.MLPClassifier((5,), learning_rate="adaptive", **how).fit(IRIS_X, IRIS_Y)
+    assert adaptive_net._optimizer.learning_rate == 1e-3  # as in scikit-learn, no effect on Adam
 
 
 def test_dropout_smoothing_and_clipping_are_those_of_train():
@@ -209,32 +221,32 @@ def test_dropout_smoothing_and_clipping_are_those_of_train():
     p = smooth.fit(scale(IRIS_X)[:100], IRIS_Y[:100]).predict_proba(scale(IRIS_X)[:100])
     assert p.max(axis=1).mean() == pytest.approx(0.9, abs=0.01)
     clipped = fastbp.MLPRegressor(solver="sgd", clip_norm=1e-3, momentum=0.0, random_state=0)
-    clipped.set_params(learning_rate_init=1.0, max_iter=1, batch_size=len(SUGAR_X))
-    clipped.initialize(SUGAR_X, SUGAR_Y)
+    clipped.set_params(learning_rate_init=1.0, max_iter=1, batch_size=len(DIABETES_X))
+    clipped.initialize(DIABETES_X, DIABETES_Y)
     before = clipped._net.params.copy()
-    clipped.set_params(warm_start=True).fit(SUGAR_X, SUGAR_Y)
+    clipped.set_params(warm_start=True).fit(DIABETES_X, DIABETES_Y)
     assert np.linalg.norm(clipped._net.params - before) == pytest.approx(1e-3, rel=1e-9)
 
 
 def test_partial_fit_with_early_stopping_on_given_data():
     net = fastbp.MLPRegressor(early_stopping=True, n_iter_no_change=3, random_state=0)
     net.set_params(hidden_layer_sizes=(30,), learning_rate_init=0.02)
-    held = SUGAR_X[300:], SUGAR_Y[300:]
-    while not net.partial_fit(SUGAR_X[:300], SUGAR_Y[:300], validation_data=held).stopped_:
+    held = DIABETES_X[300:], DIABETES_Y[300:]
+    while not net.partial_fit(DIABETES_X[:300], DIABETES_Y[:300], validation_data=held).stopped_:
         assert len(net.validation_scores_) < 500
     assert net.score(*held) == pytest.approx(max(net.validation_scores_), rel=1e-9)
     kept = net._net.params.copy()
-    net.partial_fit(SUGAR_X[:300], SUGAR_Y[:300], validation_data=held)
+    net.partial_fit(DIABETES_X[:300], DIABETES_Y[:300], validation_data=held)
     np.testing.assert_array_equal(net._net.params, kept)
-    assert net.fit(SUGAR_X, SUGAR_Y).stopped_
+    assert net.fit(DIABETES_X, DIABETES_Y).stopped_
     kept = net._net.params.copy()
-    assert not net.partial_fit(SUGAR_X, SUGAR_Y, validation_data=held).stopped_
+    assert not net.partial_fit(DIABETES_X, DIABETES_Y, validation_data=held).stopped_
     assert (net._net.params != kept).any()
 
 
 @BOTH
 def test_lbfgs_prints_its_progress(name, capsys):
-    X, y = (IRIS_X, IRIS_Y) if name == "MLPClassifier" else (SUGAR_X, SUGAR_Y)
+    X, y = (IRIS_X, IRIS_Y) if name == "MLPClassifier" else (DIABETES_X, DIABETES_Y)
     net = getattr(fastbp, name)(solver="lbfgs", verbose=True, max_iter=4, random_state=0).fit(X, y)
     lines = capsys.readouterr().out.splitlines()
     assert lines == [
@@ -243,7 +255,7 @@ def test_lbfgs_prints_its_progress(name, capsys):
     assert len(lines) == net.n_iter_ == 4
 
 
-def test_verbose_prints_the_same(capsys):
+def test_verbose_prints_the_same_as_scikit_learn(capsys):
     texts = []
     for each in pair("three classes", verbose=True, early_stopping=True, solver="sgd", max_iter=60):
         each.set_params(learning_rate="adaptive", n_iter_no_change=2, tol=0.1)
@@ -255,7 +267,7 @@ def test_verbose_prints_the_same(capsys):
 
 @BOTH
 def test_initialize_draws_the_weights_of_fit(name):
-    X, y = (IRIS_X, IRIS_Y) if name == "MLPClassifier" else (SUGAR_X, SUGAR_Y)
+    X, y = (IRIS_X, IRIS_Y) if name == "MLPClassifier" else (DIABETES_X, DIABETES_Y)
     net = getattr(fastbp, name)(
         hidden_layer_sizes=(4,), random_state=1, max_iter=2, warm_start=True
     )
@@ -288,8 +300,8 @@ def test_dtype_can_be_chosen():
     assert wide.coefs_[0].dtype == np.float64
 
 
-def test_threads_give_the_same_and_pool_workers_use_one():
-    X, y = np.tile(SUGAR_X, (5, 20)), np.tile(SUGAR_Y, 5)
+def test_threads_do_not_change_results_and_pool_workers_use_one():
+    X, y = np.tile(DIABETES_X, (5, 20)), np.tile(DIABETES_Y, 5)
     how = {"hidden_layer_sizes": (100,), "max_iter": 2, "random_state": 0}
     one, two = (fastbp.MLPRegressor(**how, n_threads=n).fit(X, y) for n in (1, 2))
     np.testing.assert_allclose(one.coefs_[0], two.coefs_[0], rtol=1e-8, atol=1e-12)

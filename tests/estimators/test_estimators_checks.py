@@ -13,7 +13,7 @@ THEIRS = importlib.import_module("sklearn.neural_network.tests.test_mlp")
 # These call private methods of scikit-learn's classes.
 PRIVATE = {"test_fit", "test_gradient"}
 # Each of these compiles kernels for other types; test_estimators_*.py test the same options.
-APART = {
+SLOW_TESTS = {
     "test_mlp_diverging_loss",
     "test_multilabel_classification",
     "test_multioutput_regression",
@@ -62,7 +62,7 @@ def their_tests():
                 cases = [
                     case | dict(zip(names, row, strict=True)) for case in cases for row in rows
                 ]
-        marks = pytest.mark.slow if name in APART else ()
+        marks = pytest.mark.slow if name in SLOW_TESTS else ()
         for k, case in enumerate(cases):
             yield pytest.param(test, case, marks=marks, id=f"{name}-{k}")
 

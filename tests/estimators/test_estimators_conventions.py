@@ -9,7 +9,7 @@ import numpy as np
 import pytest
 import sklearn
 import sklearn.datasets
-from estimator_cases import BOTH, IRIS_X, IRIS_Y, SUGAR_X, SUGAR_Y
+from estimator_cases import BOTH, DIABETES_X, DIABETES_Y, IRIS_X, IRIS_Y
 from sklearn import neural_network as theirs
 from sklearn.exceptions import ConvergenceWarning
 from sklearn.model_selection import GridSearchCV, cross_val_score
@@ -62,7 +62,7 @@ def test_bad_parameters_raise_the_errors_of_scikit_learn(how):
 
 
 @pytest.mark.parametrize(
-    ("how", "said"),
+    ("how", "message"),
     [
         ({"activation": ["relu", "tanh"]}, "one for each of the 1 hidden layers"),
         ({"activation": ["swish"]}, "unknown activation 'swish'"),
@@ -80,24 +80,24 @@ def test_bad_parameters_raise_the_errors_of_scikit_learn(how):
     ],
     ids=str,
 )
-def test_bad_parameters_of_our_own_are_named(how, said):
-    with pytest.raises(ValueError, match=said):
+def test_bad_values_of_parameters_beyond_scikit_learn_are_refused(how, message):
+    with pytest.raises(ValueError, match=message):
         fastbp.MLPClassifier(**how).fit(IRIS_X, IRIS_Y)
 
 
-def test_other_wrong_use_is_named():
+def test_other_wrong_use_is_refused():
     with pytest.raises(ValueError, match="determines the activation"):
-        fastbp.MLPRegressor("poisson", out_activation="relu").fit(SUGAR_X, np.exp(SUGAR_Y))
+        fastbp.MLPRegressor("poisson", out_activation="relu").fit(DIABETES_X, np.exp(DIABETES_Y))
     with pytest.raises(ValueError, match="needs y >= 0; the smallest is -"):
-        fastbp.MLPRegressor("poisson").fit(SUGAR_X, SUGAR_Y)
+        fastbp.MLPRegressor("poisson").fit(DIABETES_X, DIABETES_Y)
     with pytest.raises(ValueError, match=r"validation_data must be \(X, y\)"):
-        fastbp.MLPRegressor().fit(SUGAR_X, SUGAR_Y, validation_data=SUGAR_X)
+        fastbp.MLPRegressor().fit(DIABETES_X, DIABETES_Y, validation_data=DIABETES_X)
     with pytest.raises(ValueError, match="is not supported by solver='lbfgs'"):
         fastbp.MLPRegressor(solver="lbfgs").fit(
-            SUGAR_X, SUGAR_Y, validation_data=(SUGAR_X, SUGAR_Y)
+            DIABETES_X, DIABETES_Y, validation_data=(DIABETES_X, DIABETES_Y)
         )
     with pytest.raises(AttributeError, match="'MLPRegressor' has no attribute 'partial_fit'"):
-        fastbp.MLPRegressor(solver="lbfgs").partial_fit(SUGAR_X, SUGAR_Y)
+        fastbp.MLPRegressor(solver="lbfgs").partial_fit(DIABETES_X, DIABETES_Y)
     net = fastbp.MLPClassifier((4,), max_iter=2, warm_start=True).fit(IRIS_X, IRIS_Y)
     with pytest.raises(ValueError, match=r"the layer sizes are now \[4, 5, 3\]"):
         net.set_params(hidden_layer_sizes=(5,)).fit(IRIS_X, IRIS_Y)
@@ -105,22 +105,22 @@ def test_other_wrong_use_is_named():
         net.set_params(hidden_layer_sizes=(4,)).fit(IRIS_X[:100], IRIS_Y[:100])
 
 
-def test_a_loss_that_is_not_finite_is_an_error_and_loses_nothing():
+def test_a_non_finite_loss_raises_and_keeps_finite_weights():
     net = fastbp.MLPRegressor(solver="sgd", learning_rate_init=1e5, activation="identity")
     with pytest.raises(ValueError, match="Solver produced non-finite parameter weights"):
-        net.fit(SUGAR_X, SUGAR_Y)
+        net.fit(DIABETES_X, DIABETES_Y)
     assert np.isfinite(net.coefs_[0]).all()
     net.set_params(early_stopping=True, random_state=0, learning_rate_init=1.0)
     with pytest.warns(ConvergenceWarning, match="not finite in epoch"):
-        net.fit(SUGAR_X, SUGAR_Y)
+        net.fit(DIABETES_X, DIABETES_Y)
     assert np.isnan(net.validation_scores_[-1])
     assert len(net.validation_scores_) == len(net.validation_loss_curve_) == len(net.loss_curve_)
-    assert np.isfinite(net.predict(SUGAR_X)).all()
+    assert np.isfinite(net.predict(DIABETES_X)).all()
 
 
 @BOTH
-def test_it_warns_when_the_end_comes_first(name):
-    X, y = (IRIS_X, IRIS_Y) if name == "MLPClassifier" else (SUGAR_X, SUGAR_Y)
+def test_warning_if_max_iter_comes_before_convergence(name):
+    X, y = (IRIS_X, IRIS_Y) if name == "MLPClassifier" else (DIABETES_X, DIABETES_Y)
     for solver in ("adam", "lbfgs"):
         messages = []
         for module in (theirs, fastbp):
@@ -134,7 +134,7 @@ def test_it_warns_when_the_end_comes_first(name):
 
 @BOTH
 def test_copies_predict_and_continue_identically(name, tmp_path):
-    X, y = (IRIS_X, IRIS_Y) if name == "MLPClassifier" else (SUGAR_X, SUGAR_Y)
+    X, y = (IRIS_X, IRIS_Y) if name == "MLPClassifier" else (DIABETES_X, DIABETES_Y)
     net = getattr(fastbp, name)(hidden_layer_sizes=(4,), random_state=0)
     for _ in range(3):
         net.partial_fit(X, y, *([None, np.unique(y)] if name == "MLPClassifier" else []))
@@ -191,7 +191,7 @@ def test_ctrl_c_keeps_the_weights():
     net.predict(IRIS_X)
 
 
-def test_one_class_is_always_that_class():
+def test_a_single_class_is_always_predicted():
     net = fastbp.MLPClassifier((3,), max_iter=2).fit(IRIS_X, np.full(150, "only"))
     assert set(net.predict(IRIS_X)) == {"only"}
     np.testing.assert_array_equal(net.predict_proba(IRIS_X), np.ones((150, 1)))
@@ -207,7 +207,7 @@ def test_examples_in_docstrings_run(name):
     assert results.attempted > 5
 
 
-def test_importing_fastbp_leaves_scikit_learn_alone():
+def test_importing_fastbp_does_not_import_scikit_learn():
     import subprocess
     import sys
 

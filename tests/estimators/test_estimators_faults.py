@@ -5,7 +5,7 @@ import numpy as np
 import pytest
 import sklearn
 import sklearn.datasets
-from estimator_cases import IRIS_X, IRIS_Y, LABELS, SUGAR_X, SUGAR_Y, assert_alike, pair
+from estimator_cases import DIABETES_X, DIABETES_Y, IRIS_X, IRIS_Y, LABELS, assert_alike, pair
 from scipy import sparse
 from sklearn.base import clone
 from sklearn.exceptions import NotFittedError
@@ -16,7 +16,7 @@ pytestmark = pytest.mark.filterwarnings("ignore::sklearn.exceptions.ConvergenceW
 
 
 @pytest.mark.parametrize("load", ["wine", "breast_cancer"])
-def test_unscaled_data_end_as_in_scikit_learn(load):
+def test_unscaled_data_give_the_loss_curve_of_scikit_learn(load):
     X, y = getattr(sklearn.datasets, f"load_{load}")(return_X_y=True)
     their, ours = (each.fit(X, y) for each in pair("three classes", max_iter=60))
     assert ours.n_iter_ == their.n_iter_
@@ -26,7 +26,7 @@ def test_unscaled_data_end_as_in_scikit_learn(load):
     np.testing.assert_allclose(narrow[1].loss_curve_, narrow[0].loss_curve_, rtol=2e-3)
 
 
-def test_lbfgs_searches_along_the_same_lines_where_probabilities_are_clipped():
+def test_lbfgs_matches_scikit_learn_where_probabilities_are_clipped():
     random = np.random.default_rng(0)
     X, y = random.normal(size=(80, 5)), random.integers(0, 3, 80)
     how = {"hidden_layer_sizes": (3,), "solver": "lbfgs", "max_iter": 8}
@@ -34,7 +34,7 @@ def test_lbfgs_searches_along_the_same_lines_where_probabilities_are_clipped():
     np.testing.assert_allclose(ours.loss_, their.loss_, rtol=1e-7)
 
 
-def test_a_model_in_a_memory_map_continues(tmp_path):
+def test_partial_fit_continues_a_memory_mapped_model(tmp_path):
     net = fastbp.MLPClassifier((4,), random_state=0)
     net.partial_fit(IRIS_X, IRIS_Y, classes=[0, 1, 2])
     joblib.dump(net, tmp_path / "net")
@@ -44,11 +44,11 @@ def test_a_model_in_a_memory_map_continues(tmp_path):
 
 
 def test_targets_of_another_kind_are_refused():
-    two = SUGAR_X, np.c_[SUGAR_Y, SUGAR_Y]
+    two = DIABETES_X, np.c_[DIABETES_Y, DIABETES_Y]
     net = fastbp.MLPRegressor(max_iter=2).fit(*two)
     for fit in (net.partial_fit, lambda X, y: net.fit(*two, validation_data=(X, y))):
         with pytest.raises(ValueError, match="y has 1 outputs; the network has 2"):
-            fit(SUGAR_X, SUGAR_Y)
+            fit(DIABETES_X, DIABETES_Y)
     net = fastbp.MLPClassifier((3,), max_iter=2).fit(IRIS_X, IRIS_Y)
     with pytest.raises(ValueError, match=r"first fit \(multiclass\); it is multilabel"):
         net.partial_fit(IRIS_X, LABELS)
@@ -146,7 +146,7 @@ def test_early_stopping_may_be_switched():
     assert len(net.validation_scores_) == 6
 
 
-def test_validation_data_may_lack_a_class_and_scorers_their_weights():
+def test_validation_data_may_lack_a_class_and_scorers_may_ignore_weights():
     net = fastbp.MLPClassifier((4,), max_iter=2, warm_start=True, class_weight="balanced")
     net.fit(IRIS_X, IRIS_Y, validation_data=(IRIS_X[:100], IRIS_Y[:100]))
     net.fit(IRIS_X, IRIS_Y, validation_data=(IRIS_X[:100], IRIS_Y[:100]))
@@ -166,7 +166,7 @@ def test_a_schedule_lasts_over_all_calls_of_partial_fit():
 
 
 @pytest.mark.parametrize("answer", [True, np.True_])
-def test_a_callback_may_answer_as_numpy_does(answer):
+def test_a_callback_may_return_a_numpy_bool(answer):
     net = fastbp.MLPClassifier((4,), callbacks=lambda each: answer).fit(IRIS_X, IRIS_Y)
     assert net.n_iter_ == 1
     other = fastbp.MLPClassifier((4,), max_iter=3, callbacks=lambda each: 1).fit(IRIS_X, IRIS_Y)
@@ -174,8 +174,10 @@ def test_a_callback_may_answer_as_numpy_does(answer):
 
 
 def test_weights_with_a_negative_sum_count_as_in_scikit_learn():
-    their, ours = (e.fit(SUGAR_X, SUGAR_Y, -np.ones(442)) for e in pair("one output", max_iter=3))
-    assert_alike(their, ours, SUGAR_X)
+    their, ours = (
+        e.fit(DIABETES_X, DIABETES_Y, -np.ones(442)) for e in pair("one output", max_iter=3)
+    )
+    assert_alike(their, ours, DIABETES_X)
 
 
 def test_labels_other_than_0_are_positive():

@@ -5,7 +5,7 @@ import tracemalloc
 
 import numpy as np
 import pytest
-from estimator_cases import BOTH, IRIS_X, IRIS_Y, SUGAR_X, SUGAR_Y, assert_alike, data, pair
+from estimator_cases import BOTH, DIABETES_X, DIABETES_Y, IRIS_X, IRIS_Y, assert_alike, data, pair
 from scipy import sparse
 from sklearn import neural_network as theirs
 from sklearn.base import clone
@@ -28,7 +28,7 @@ def test_parameters_have_the_same_names_order_and_defaults(name):
 
 @BOTH
 def test_every_public_attribute_and_method_of_scikit_learn_exists(name):
-    X, y = (IRIS_X, IRIS_Y) if name == "MLPClassifier" else (SUGAR_X, SUGAR_Y)
+    X, y = (IRIS_X, IRIS_Y) if name == "MLPClassifier" else (DIABETES_X, DIABETES_Y)
     their, ours = (getattr(module, name)(max_iter=2).fit(X, y) for module in (theirs, fastbp))
     missing = {n for n in dir(their) if not n.startswith("_")} - set(dir(ours))
     assert not missing
@@ -48,14 +48,14 @@ SOLVERS = {
 }
 KINDS = ["three classes", "two classes", "labels", "one output", "two outputs"]
 # One compilation for each number of moving averages of a solver and each type of target.
-SOLVED = [
+ALWAYS_RUN = [
     *(("sgd", kind) for kind in KINDS[1:]),
     *((s, "three classes") for s in ("momentum", "nesterov", "invscaling", "adaptive")),
     *((s, kind) for s in ("adam", "adam, odd numbers") for kind in KINDS),
 ]
 
 
-@pytest.mark.parametrize(("solver", "kind"), all_of(SOLVERS, KINDS, always=SOLVED))
+@pytest.mark.parametrize(("solver", "kind"), all_of(SOLVERS, KINDS, always=ALWAYS_RUN))
 def test_solvers_give_the_weights_of_scikit_learn(solver, kind):
     X, y = data(kind)
     how = SOLVERS[solver]
@@ -107,7 +107,7 @@ def test_early_stopping_stops_as_in_scikit_learn(kind, weighted):
 
 
 @pytest.mark.parametrize("kind", ["three classes", "labels", "two outputs"])
-def test_fitting_in_parts_is_the_same(kind):
+def test_partial_fit_gives_the_weights_of_scikit_learn(kind):
     X, y = data(kind)
     pieces = [slice(0, 90), slice(40, 150), slice(10, 60)] * 2
     both = pair(kind, learning_rate_init=0.01)
@@ -136,7 +136,7 @@ def test_random_states_advance_as_in_scikit_learn():
     assert states[0].randint(1 << 30) == states[1].randint(1 << 30)
 
 
-def test_float32_stays_float32_and_comes_near():
+def test_float32_is_kept_and_is_close_to_scikit_learn():
     their, ours = (e.fit(IRIS_X.astype("f"), IRIS_Y) for e in pair("three classes"))
     assert_alike(their, ours, IRIS_X.astype("f"), rtol=2e-4)
     assert ours.predict_proba(IRIS_X).dtype == np.float32
@@ -189,7 +189,7 @@ def test_sparse_rows_with_several_threads(threads):
     np.testing.assert_allclose(one.coefs_[0], several.coefs_[0], rtol=1e-8, atol=1e-12)
 
 
-def test_sparse_rows_are_never_all_dense():
+def test_sparse_rows_are_never_all_converted_to_dense():
     random = np.random.default_rng(0)
     rows = sparse.random_array((5000, 4000), density=0.001, format="csr", rng=random)
     net = fastbp.MLPClassifier((4,), max_iter=2, random_state=0)

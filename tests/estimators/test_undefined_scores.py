@@ -100,13 +100,13 @@ def test_held_out_rows_without_weight_are_refused(estimator):
         model.set_params(random_state=0).fit(X, Y, sample_weight=weights)
 
 
-def test_balanced_weights_of_classes_are_refused_in_parts():
+def test_partial_fit_refuses_balanced_class_weights():
     model = fastbp.MLPClassifier((5,), class_weight="balanced")
     with pytest.raises(ValueError, match="class_weight='balanced' is not supported for partial"):
         model.partial_fit(X, Y, classes=[0, 1])
 
 
-def test_weights_of_classes_in_parts_do_not_depend_on_the_part():
+def test_class_weights_of_partial_fit_do_not_depend_on_the_rows():
     options = {"hidden_layer_sizes": (5,), "random_state": 0, "alpha": 0.0}
     whole = fastbp.MLPClassifier(**options, class_weight={0: 1.0, 1: 3.0})
     part = fastbp.MLPClassifier(**options)

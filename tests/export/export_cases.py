@@ -74,7 +74,7 @@ def assert_close(got, want, dtype):
 
 
 NUMBERS = 3
-MANY = {"first": ("a", "b", "c"), "second": ("",), "third": ODD_NAMES[:-1]}
+CATEGORIES = {"first": ("a", "b", "c"), "second": ("",), "third": ODD_NAMES[:-1]}
 
 
 def columns(numbers=NUMBERS, categories=None):
@@ -85,7 +85,7 @@ def columns(numbers=NUMBERS, categories=None):
         random.normal(size=numbers) * 1e3,
         random.uniform(0.01, 100, numbers),
         tuple(range(0, numbers, 2)),
-        MANY if categories is None else categories,
+        CATEGORIES if categories is None else categories,
     )
 
 

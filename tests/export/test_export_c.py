@@ -107,7 +107,7 @@ def test_every_activation_and_link(every_kind, activation, loss, last, dtype):
         assert found == got.argmax(axis=1).tolist()
 
 
-def test_every_name_has_its_formula():
+def test_every_activation_and_loss_has_c_code():
     assert all(row.c for row in (*ACTIVATIONS.values(), *LOSSES.values()))
 
 
@@ -124,7 +124,7 @@ def test_shapes(tmp_path, sizes):
 @pytest.mark.parametrize(
     ("activation", "dtype"), [("relu", "float32"), ("mixed", "float32"), ("mixed", "float64")]
 )
-def test_as_the_network_itself_computes(tmp_path, activation, dtype):
+def test_outputs_match_network_forward(tmp_path, activation, dtype):
     net = network([6, 20, 12, 5], ["gelu", "elu"] if activation == "mixed" else "relu", dtype=dtype)
     X = rows(30, 6, dtype)
     got = predict_rows(exported(tmp_path, net).fastbp_predict, X, 5, dtype)
@@ -133,7 +133,7 @@ def test_as_the_network_itself_computes(tmp_path, activation, dtype):
 
 @needs_compiler
 @pytest.mark.parametrize("dtype", DTYPES)
-def test_far_from_zero_too(tmp_path, dtype):
+def test_activations_far_from_zero(tmp_path, dtype):
     places = np.concatenate([np.linspace(-12, 12, 301), [-1e3, -80, -1e-9, 80, 1e3]])
     X = places.astype(dtype)[:, None]
     names = []
@@ -155,9 +155,9 @@ def test_far_from_zero_too(tmp_path, dtype):
 @pytest.mark.parametrize("dtype", DTYPES)
 @pytest.mark.parametrize("whole", [False, True], ids=["text", "whole"])
 def test_classes_of_a_table(tmp_path, dtype, whole):
-    made = columns()
-    m = model([8], made, classes(4, whole), dtype)
-    numbers, texts, frame = table(made)
+    table_columns = columns()
+    m = model([8], table_columns, classes(4, whole), dtype)
+    numbers, texts, frame = table(table_columns)
     library = exported(tmp_path, m.net, m.preparation)
     texts[texts == ""] = None
     got = predict_table(library.fastbp_predict, numbers, texts, 4)
@@ -167,16 +167,16 @@ def test_classes_of_a_table(tmp_path, dtype, whole):
     found = [names[library.fastbp_class(pointer(row))] for row in got]
     assert found == [str(label) for label in m.predict(frame)]
     assert len(set(found)) > 1
-    assert texts_of(library, "fastbp_numbers_names", 3) == list(made.numbers)
-    assert texts_of(library, "fastbp_categories_names", 3) == list(made.categories)
+    assert texts_of(library, "fastbp_numbers_names", 3) == list(table_columns.numbers)
+    assert texts_of(library, "fastbp_categories_names", 3) == list(table_columns.categories)
 
 
 @needs_compiler
 @pytest.mark.parametrize("dtype", DTYPES)
 def test_values_of_a_table(tmp_path, dtype):
-    made = columns(len(ODD_NAMES), {})
-    m = model([8], made, values(3), dtype)
-    numbers, _, _ = table(made)
+    table_columns = columns(len(ODD_NAMES), {})
+    m = model([8], table_columns, values(3), dtype)
+    numbers, _, _ = table(table_columns)
     library = exported(tmp_path, m.net, m.preparation)
     got = predict_table(library.fastbp_predict, numbers, [], 3)
     assert_close(got, m.predict(numbers), dtype)
@@ -185,9 +185,9 @@ def test_values_of_a_table(tmp_path, dtype):
 
 @needs_compiler
 def test_categories_alone_ignore_surrounding_blanks(tmp_path):
-    made = columns(0)
-    m = model([], made, classes(2))
-    _, texts, _ = table(made)
+    table_columns = columns(0)
+    m = model([], table_columns, classes(2))
+    _, texts, _ = table(table_columns)
     library = exported(tmp_path, m.net, m.preparation)
     # All Unicode white space, and characters that look like white space but are not.
     blanks = [chr(c) for c in (*range(9, 14), 32, 0x85, 0xA0, 0x1680, *range(0x2000, 0x200B))]
@@ -197,13 +197,13 @@ def test_categories_alone_ignore_surrounding_blanks(tmp_path):
     for i, j in np.ndindex(texts.shape):
         before, after = random.choice([*blanks, "", others[i % 6]], (2, 3))
         texts[i, j] = "".join([*before, texts[i, j], *after])
-    frame = pl.DataFrame(dict(zip(made.categories, texts.T.tolist(), strict=True)))
+    frame = pl.DataFrame(dict(zip(table_columns.categories, texts.T.tolist(), strict=True)))
     got = predict_table(library.fastbp_predict, [], texts, 2)
     assert_close(got, m.outputs(frame), "float32")
 
 
 @needs_compiler
-def test_arrays_as_they_are_with_named_classes(tmp_path):
+def test_unprepared_arrays_with_named_classes(tmp_path):
     m = model([5, 8], None, classes(3))
     X = rows(20, 5, "float32")
     library = exported(tmp_path, m.net, m.preparation)
@@ -222,8 +222,8 @@ def test_says_which_number_is_not_finite_and_writes_nothing(tmp_path):
 
 @needs_compiler
 def test_says_which_number_of_a_table_is_infinite_or_too_large(tmp_path):
-    made = Columns(("a", "b"), np.zeros(2), np.ones(2), (1,))
-    m = model([3], made, classes(2))
+    table_columns = Columns(("a", "b"), np.zeros(2), np.ones(2), (1,))
+    m = model([3], table_columns, classes(2))
     predict = exported(tmp_path, m.net, m.preparation).fastbp_predict
     for bad in (np.inf, -np.inf, 1e200):
         x, outputs = np.array([np.nan, bad]), np.full(2, 7.0)
@@ -232,7 +232,7 @@ def test_says_which_number_of_a_table_is_infinite_or_too_large(tmp_path):
 
 
 @needs_compiler
-def test_other_files_declare_by_including_it_and_cpp_compiles_it(tmp_path):
+def test_the_file_can_be_included_for_declarations_and_compiled_as_cpp(tmp_path):
     m = model([6], columns(), classes(5))
     export_c(tmp_path / "m.c", m.net, m.preparation, "my_Model2")
     caller = tmp_path / "caller.c"
@@ -272,7 +272,7 @@ def test_parameters_come_back_to_the_last_bit(tmp_path):
         np.testing.assert_array_equal(np.array(array, dtype).view(bits), net.params.view(bits))
 
 
-def test_nothing_that_can_be_written_to(tmp_path):
+def test_all_global_data_are_const(tmp_path):
     m = model([6], columns(), values(2))
     export_c(tmp_path / "m.c", m.net, m.preparation)
     source = (tmp_path / "m.c").read_text()
@@ -293,15 +293,15 @@ def test_same_bytes_twice_and_all_of_them_ascii(tmp_path):
 
 
 @pytest.mark.parametrize("name", ["", "1a", "a-b", "a b", "é", "_a", "a\n", "a;", None], ids=repr)
-def test_refuses_names_that_are_none(tmp_path, name):
+def test_invalid_names_are_refused(tmp_path, name):
     with pytest.raises(ValueError, match="name must consist of letters, digits and underscores"):
         export_c(tmp_path / "m.c", network([3, 2]), None, name)
     assert not list(tmp_path.iterdir())
 
 
 def test_refuses_what_c_cannot_hold(tmp_path):
-    made = columns(2, {"text": ("a", "b\0c")})
-    m = model([3], made, classes(2))
+    table_columns = columns(2, {"text": ("a", "b\0c")})
+    m = model([3], table_columns, classes(2))
     with pytest.raises(ValueError, match="contains a zero byte"):
         export_c(tmp_path / "m.c", m.net, m.preparation)
     net = network([3, 2])

@@ -61,7 +61,7 @@ def test_every_activation_and_link(tmp_path, activation, loss, last, dtype):
     assert_close(exported(tmp_path, net, X), twin(net, X), dtype)
 
 
-def test_every_name_has_its_row():
+def test_every_activation_and_loss_has_onnx_operators():
     assert all(row.onnx for row in (*ACTIVATIONS.values(), *LOSSES.values()))
 
 
@@ -79,7 +79,7 @@ def test_shapes(tmp_path, sizes, n):
 @pytest.mark.parametrize(
     ("activation", "dtype"), [("relu", "float32"), ("mixed", "float32"), ("mixed", "float64")]
 )
-def test_as_the_network_itself_computes(tmp_path, activation, dtype):
+def test_outputs_match_network_forward(tmp_path, activation, dtype):
     names = ["gelu", "elu"] if activation == "mixed" else activation
     net = network([6, 20, 12, 5], names, dtype=dtype)
     X = rows(30, 6, dtype)
@@ -88,7 +88,7 @@ def test_as_the_network_itself_computes(tmp_path, activation, dtype):
 
 @pytest.mark.parametrize("dtype", DTYPES)
 @pytest.mark.parametrize("activation", ACTIVATIONS)
-def test_far_from_zero_too(tmp_path, activation, dtype):
+def test_activations_far_from_zero(tmp_path, activation, dtype):
     net = network([1, 1], "relu", "squared_error", dtype, out_activation=activation)
     net.weights[0][:], net.biases[0][:] = 1.0, 0.0
     X = np.concatenate([np.linspace(-12, 12, 1001), [-1e3, -80, -1e-9, 80, 1e3]]).astype(dtype)[
@@ -102,9 +102,9 @@ def test_far_from_zero_too(tmp_path, activation, dtype):
 @pytest.mark.parametrize("dtype", DTYPES)
 @pytest.mark.parametrize("whole", [False, True], ids=["text", "whole"])
 def test_classes_of_a_table(tmp_path, dtype, whole):
-    made = columns()
-    m = model([8], made, classes(4, whole), dtype)
-    numbers, texts, frame = table(made)
+    table_columns = columns()
+    m = model([8], table_columns, classes(4, whole), dtype)
+    numbers, texts, frame = table(table_columns)
     export_onnx(tmp_path / "m.onnx", m.net, m.preparation)
     got = run(tmp_path / "m.onnx", X=numbers, categories=texts)
     assert list(got) == ["probabilities", "label"]
@@ -117,9 +117,9 @@ def test_classes_of_a_table(tmp_path, dtype, whole):
 
 @pytest.mark.parametrize("dtype", DTYPES)
 def test_values_of_a_table(tmp_path, dtype):
-    made = columns(len(ODD_NAMES), {})
-    m = model([8], made, values(3), dtype)
-    numbers, _, frame = table(made)
+    table_columns = columns(len(ODD_NAMES), {})
+    m = model([8], table_columns, values(3), dtype)
+    numbers, _, frame = table(table_columns)
     export_onnx(tmp_path / "m.onnx", m.net, m.preparation)
     (got,) = run(tmp_path / "m.onnx", X=numbers).values()
     assert got.dtype == np.float64
@@ -127,10 +127,10 @@ def test_values_of_a_table(tmp_path, dtype):
     assert_close(got, m.predict(frame), dtype)
 
 
-def test_categories_alone_and_rows_of_any_number(tmp_path):
-    made = columns(0)
-    m = model([], made, classes(2))
-    _, texts, frame = table(made)
+def test_categories_alone_and_any_number_of_rows(tmp_path):
+    table_columns = columns(0)
+    m = model([], table_columns, classes(2))
+    _, texts, frame = table(table_columns)
     export_onnx(tmp_path / "m.onnx", m.net, m.preparation)
     for n in (0, 1, 40):
         got = run(tmp_path / "m.onnx", categories=texts[:n])
@@ -141,7 +141,7 @@ def test_categories_alone_and_rows_of_any_number(tmp_path):
         ) if n else None
 
 
-def test_arrays_as_they_are_with_named_classes(tmp_path):
+def test_unprepared_arrays_with_named_classes(tmp_path):
     m = model([5, 8], None, classes(3))
     X = rows(20, 5, "float32")
     export_onnx(tmp_path / "m.onnx", m.net, m.preparation)
@@ -156,13 +156,13 @@ def test_metadata_describe_columns_and_classes(tmp_path):
     loaded = onnx.load(tmp_path / "m.onnx")
     (entry,) = loaded.metadata_props
     assert entry.key == FORMAT
-    said = json.loads(entry.value)
-    assert said.pop("version") == loaded.producer_version == fastbp.__version__
-    assert said.pop("preparation") == m.preparation.description()
-    assert said == m.net.description()
+    metadata = json.loads(entry.value)
+    assert metadata.pop("version") == loaded.producer_version == fastbp.__version__
+    assert metadata.pop("preparation") == m.preparation.description()
+    assert metadata == m.net.description()
 
 
-def test_runs_where_the_operators_of_2020_do(tmp_path):
+def test_the_file_uses_the_operator_sets_of_2020(tmp_path):
     export_onnx(tmp_path / "n.onnx", network([3, 2]))
     loaded = onnx.load(tmp_path / "n.onnx")
     assert loaded.ir_version == 7

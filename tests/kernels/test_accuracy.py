@@ -62,11 +62,11 @@ def float32s(stride):
 def float64s(stride):
     """Draw float64 numbers of every magnitude, and many of the magnitudes that matter most."""
     random = np.random.default_rng(0)
-    few = (1 << 20) * STRIDES[-1] // stride
-    yield random.integers(0, 1 << 64, few, np.uint64).view(np.float64)
+    count = (1 << 20) * STRIDES[-1] // stride
+    yield random.integers(0, 1 << 64, count, np.uint64).view(np.float64)
     for scale in (1e-300, 1e-16, 1e-8, 1e-3, 0.1, 1.0, 10.0, 100.0, 800.0):
-        yield random.uniform(-scale, scale, few // 8)
-    yield 1 + random.uniform(-1e-6, 1e-6, few // 16)
+        yield random.uniform(-scale, scale, count // 8)
+    yield 1 + random.uniform(-1e-6, 1e-6, count // 16)
     yield np.array([0, -0.0, np.inf, -np.inf, np.nan, 1, -1, 5e-324, -5e-324])
 
 
@@ -90,8 +90,8 @@ def test_relative_error_over_the_whole_range(name, dtype, stride):
         with np.errstate(all="ignore"):  # NaNs of every kind, and results that overflow
             want = exactly(name, x.astype(wider))
             rounded = want.astype(dtype)
-            off = np.abs(got.astype(wider) - want)
-            relative = off / np.abs(want)
+            error = np.abs(got.astype(wider) - want)
+            relative = error / np.abs(want)
         # This close to the largest number, a result may or may not round to infinity.
         near_top = np.abs(np.abs(want) / wider(limits.max) - 1) < 4e-7
         special = ~np.isfinite(rounded) & ~near_top
@@ -99,7 +99,7 @@ def test_relative_error_over_the_whole_range(name, dtype, stride):
         normal = (np.abs(want) >= smallest) & ~special & ~near_top
         worst = max(worst, float(relative[normal].max(initial=0)))
         tiny = np.abs(want) < smallest
-        assert (off[tiny] <= 2 * step).all(), x[tiny][off[tiny] > 2 * step][:5]
+        assert (error[tiny] <= 2 * step).all(), x[tiny][error[tiny] > 2 * step][:5]
     assert 0 < worst < LIMITS[dtype]
 
 

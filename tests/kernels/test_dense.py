@@ -26,31 +26,31 @@ def spiked(shape, dtype, seed=0):
 @shapes
 def test_relu(shape, dtype):
     z, delta = spiked(shape, dtype), normal(shape, dtype, 1)
-    a, sent = np.full_like(z, np.nan), np.full_like(z, np.nan)
+    a, dz = np.full_like(z, np.nan), np.full_like(z, np.nan)
     call(kernels.relu_to, z, a)
     np.testing.assert_array_equal(a, reference.relu(z))
-    call(kernels.relu_backward_to, delta, a, sent)
-    np.testing.assert_array_equal(sent, reference.relu_backward(delta, z))
+    call(kernels.relu_backward_to, delta, a, dz)
+    np.testing.assert_array_equal(dz, reference.relu_backward(delta, z))
     call(kernels.relu_backward, delta, z)
     call(kernels.relu, z)
     np.testing.assert_array_equal(z, a)
-    np.testing.assert_array_equal(delta, sent)
-    assert (sent[a == 0] == 0).all()
+    np.testing.assert_array_equal(delta, dz)
+    assert (dz[a == 0] == 0).all()
 
 
 @both
 @shapes
 def test_sigmoid_of_arrays(shape, dtype):
     z, delta = spiked(shape, dtype), normal(shape, dtype, 1)
-    a, sent = np.full_like(z, np.nan), np.full_like(z, np.nan)
+    a, dz = np.full_like(z, np.nan), np.full_like(z, np.nan)
     call(kernels.sigmoid_to, z, a)
     want = reference.sigmoid(wide(z))
     assert_within(a, want, 4 * eps(z) * want + np.finfo(dtype).smallest_subnormal)
-    call(kernels.sigmoid_backward_to, delta, a, sent)
-    assert_within(sent, wide(delta) * (wide(a) * (1 - wide(a))), 4 * eps(z) * np.abs(delta))
+    call(kernels.sigmoid_backward_to, delta, a, dz)
+    assert_within(dz, wide(delta) * (wide(a) * (1 - wide(a))), 4 * eps(z) * np.abs(delta))
 
 
-def test_relu_keeps_nan_so_that_a_lost_run_is_seen():
+def test_relu_keeps_nan_so_that_divergence_is_detected():
     z = np.array([[np.nan, -1.0, 2.0]])
     call(kernels.relu, z)
     np.testing.assert_array_equal(z, [[np.nan, 0.0, 2.0]])
@@ -70,11 +70,11 @@ def test_activation_and_its_derivative(shape, dtype, name):
     # The sum rounds by eps |z + b| / 2, and no derivative is above 1.13.
     assert_within(a, want, eps(z) * (8 + 2 * np.abs(sums)))
 
-    sent = delta.copy()
+    dz = delta.copy()
     if row.backward is not None:
-        call(row.backward, sent, slopes if row.keeps_slope else a)
+        call(row.backward, dz, slopes if row.keeps_slope else a)
     want = reference.activation_backward(wide(delta), sums, name)
-    assert_within(sent, want, eps(z) * (8 + 2 * np.abs(sums)) * np.abs(delta))
+    assert_within(dz, want, eps(z) * (8 + 2 * np.abs(sums)) * np.abs(delta))
 
 
 @both
@@ -101,11 +101,11 @@ def test_dense_layer(shape, dtype):
     for got, want, bound in zip((dW, db, dX), wants, bounds, strict=True):
         assert_within(got, want, bound)
 
-    alone = np.empty_like(dW), np.empty_like(db), np.empty_like(dX)
-    call(kernels.product, X, TRANSPOSED, delta, PLAIN, 0.0, alone[0])
-    call(kernels.bias_gradient, delta, alone[1])
-    call(kernels.product, delta, PLAIN, W, TRANSPOSED, 0.0, alone[2])
-    for got, want, bound in zip(alone, wants, bounds, strict=True):
+    separate = np.empty_like(dW), np.empty_like(db), np.empty_like(dX)
+    call(kernels.product, X, TRANSPOSED, delta, PLAIN, 0.0, separate[0])
+    call(kernels.bias_gradient, delta, separate[1])
+    call(kernels.product, delta, PLAIN, W, TRANSPOSED, 0.0, separate[2])
+    for got, want, bound in zip(separate, wants, bounds, strict=True):
         assert_within(got, want, bound)
 
 
@@ -123,27 +123,27 @@ def test_affine(shape, dtype):
 
 @both
 @pytest.mark.parametrize("B", [1, 2, 3, 4, 5, 8, 33])
-@pytest.mark.parametrize("few", [1, 2, 3])
+@pytest.mark.parametrize("width", [1, 2, 3])
 @pytest.mark.parametrize("N", [1, 2, 7, 64])
-def test_narrow_layers(B, few, N, dtype):
-    X, W, b = normal((B, few), dtype), normal((few, N), dtype, 1), normal(N, dtype, 2)
+def test_narrow_layers(B, width, N, dtype):
+    X, W, b = normal((B, width), dtype), normal((width, N), dtype, 1), normal(N, dtype, 2)
     out = np.full((B, N), np.nan, dtype)
     call(kernels.narrow_relu, X, W, b, out)
     Xw, Ww, bw = wide(X, W, b)
-    bound = (few + 3) * eps(X) * (np.abs(Xw) @ np.abs(Ww) + np.abs(bw))
+    bound = (width + 3) * eps(X) * (np.abs(Xw) @ np.abs(Ww) + np.abs(bw))
     assert_within(out, reference.narrow_relu(Xw, Ww, bw), bound)
 
-    z, W, a = normal((few, B), dtype, 3), normal((N, few), dtype, 4), np.maximum(out, 0)
-    dW, delta, db = np.zeros((N, few), dtype), np.full((B, N), np.nan, dtype), np.zeros(N, dtype)
+    z, W, a = normal((width, B), dtype, 3), normal((N, width), dtype, 4), np.maximum(out, 0)
+    dW, delta, db = np.zeros((N, width), dtype), np.full((B, N), np.nan, dtype), np.zeros(N, dtype)
     narrow = np.full((6, N), np.nan, dtype)
     call(kernels.narrow_relu_backward, z, W, a, narrow, delta, dW, db)
     zw, Ww, aw = wide(z, W, a)
     wants = reference.narrow_relu_backward(zw, Ww, aw)
     size = np.abs(zw.T) @ np.abs(Ww.T)
-    bounds = (B + 3) * eps(X) * (np.abs(aw.T) @ np.abs(zw.T)), (few + 3) * eps(X) * size
+    bounds = (B + 3) * eps(X) * (np.abs(aw.T) @ np.abs(zw.T)), (width + 3) * eps(X) * size
     for got, want, bound in zip((dW, delta), wants, bounds, strict=False):
         assert_within(got, want, bound)
-    assert_within(db, wants[2], (B + few + 3) * eps(X) * size.sum(axis=0))
+    assert_within(db, wants[2], (B + width + 3) * eps(X) * size.sum(axis=0))
     assert (delta[a == 0] == 0).all()
     once, sums = dW.copy(), db.copy()
     call(kernels.narrow_relu_backward, z, W, a, narrow, delta, dW, db)
@@ -151,12 +151,12 @@ def test_narrow_layers(B, few, N, dtype):
     bound = 2 * len(delta) * eps(db) * (np.abs(sums) + np.abs(wide(delta)).sum(axis=0))
     assert_within(db, 2 * wide(sums), bound)
 
-    b, columns = normal(few, dtype, 5), np.full((few, B), np.nan, dtype)
+    b, columns = normal(width, dtype, 5), np.full((width, B), np.nan, dtype)
     call(kernels.narrow_columns, a, W, b, narrow[:3].copy(), columns)
     bound = (N + 3) * eps(X) * (np.abs(Ww.T) @ np.abs(aw.T) + np.abs(wide(b))[:, None])
     assert_within(columns, reference.narrow_columns(aw, Ww, wide(b)), bound)
 
-    delta, dW = normal((B, N), dtype, 6), np.zeros((few, N), dtype)
+    delta, dW = normal((B, N), dtype, 6), np.zeros((width, N), dtype)
     call(kernels.narrow_gradient, X, delta, narrow, dW)
     bound = (B + 3) * eps(X) * (np.abs(Xw.T) @ np.abs(wide(delta)))
     assert_within(dW, reference.narrow_gradient(Xw, wide(delta)), bound)
@@ -251,16 +251,16 @@ def test_no_variable_of_a_float32_kernel_is_float64(kernel, arrays):
 @both
 @pytest.mark.parametrize("rows", [6, 7, 11, 13, 29])
 @pytest.mark.parametrize("inputs", [6, 16, 17, 40])
-def test_tiled_products_are_products(dtype, rows, inputs):
+def test_tiled_products_agree_with_numpy(dtype, rows, inputs):
     lanes = VECTOR // np.dtype(dtype).itemsize
     for outputs in (lanes, lanes + 1, 2 * lanes - 1, 2 * lanes):
         x, W = normal((rows, inputs), dtype), normal((inputs, outputs), dtype, 1)
         delta = normal((rows, outputs), dtype, 2)
         X, order = normal((9, inputs), dtype, 3), np.arange(9)[::-1].copy()
         # There may be fewer rows to prefetch than asked for, or none.
-        for later in (0, 5, 9, 1000):
+        for next_start in (0, 5, 9, 1000):
             out, dW = np.full((rows, outputs), np.nan, dtype), np.full(W.shape, np.nan, dtype)
-            call(kernels.tiled_product, x, W, X, order, later, out)
+            call(kernels.tiled_product, x, W, X, order, next_start, out)
             call(kernels.tiled_gradient, x, delta, dW)
             assert_within(out, wide(x) @ wide(W), inputs * eps(x) * (np.abs(x) @ np.abs(W)))
             assert_within(

@@ -50,7 +50,7 @@ def test_the_threads_of_other_libraries_do_not_change(variable):
     assert left == variable.get("OPENBLAS_NUM_THREADS")
 
 
-def test_limits_of_others_do_not_give_it_threads():
+def test_thread_limits_of_other_libraries_do_not_affect_the_own_openblas():
     own = [lib for lib in ThreadpoolController().info() if "scipy_openblas32" in lib["filepath"]]
     assert own
     path = own[0]["filepath"]
@@ -72,7 +72,7 @@ def test_the_kernels_of_openblas_have_a_name():
     assert native.core().isidentifier()
 
 
-def test_the_kernels_that_a_variable_names_are_taken():
+def test_openblas_coretype_selects_the_kernels():
     if native.core() not in ("Haswell", "Zen", "SkylakeX", "Cooperlake", "Sapphirerapids"):
         pytest.skip(f"this processor may have no Haswell kernels: {native.core()}")
     result = subprocess.run(

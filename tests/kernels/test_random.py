@@ -71,23 +71,23 @@ def test_shuffle_is_fair():
 def test_dropout_and_its_backward_use_the_same_draws(shape, dtype, rate):
     a, delta = normal(shape, dtype, 1), normal(shape, dtype, 2)
     key, counter = 2**63 + 5, 11
-    dropped, sent = a.copy(), delta.copy()
+    dropped, dz = a.copy(), delta.copy()
     random = np.array([key, counter - 4], np.uint64)
     call(kernels.dropout, dropped, rate, random, 4)
     want = reference.dropout(wide(a), rate, key, counter)
     assert_within(dropped, want, 2 * eps(a) * np.abs(want))
 
     undone = dropped.copy()
-    call(kernels.dropout_backward, sent, undone, rate, random, 4)
+    call(kernels.dropout_backward, dz, undone, rate, random, 4)
     want = reference.dropout_backward(wide(delta), rate, key, counter)
-    assert_within(sent, want, 2 * eps(a) * np.abs(want))
+    assert_within(dz, want, 2 * eps(a) * np.abs(want))
     kept = dropped != 0
-    np.testing.assert_array_equal(sent != 0, kept)
+    np.testing.assert_array_equal(dz != 0, kept)
     assert_within(undone, np.where(kept, a, 0), 2 * eps(a) * np.abs(a))
 
 
 @pytest.mark.parametrize("rate", [0.1, 0.5, 0.9])
-def test_dropout_keeps_its_share_and_the_mean(rate):
+def test_dropout_keeps_the_given_fraction_and_the_mean(rate):
     n = 2_000 if numba.config.DISABLE_JIT else 40_000
     a = np.ones((n // 40, 40), np.float32)
     random = np.array([3, 0], np.uint64)

@@ -18,7 +18,7 @@ from fastbp.kernels import losses
 
 
 @functools.cache
-def called(part):
+def callable_from_python(part):
     """Wrap a part, which only compiled code can call, in a function that Python can call."""
 
     @numba.njit(error_model="numpy", fastmath=compiling.RELAXED)
@@ -134,7 +134,7 @@ def test_softmax_rows_sum_to_one(z):
 
 @quick
 @given(logits(), st.integers(-1000, 1000))
-def test_softmax_does_not_see_a_shift(z, shift):
+def test_softmax_is_invariant_under_a_shift(z, shift):
     z = np.round(z)  # whole numbers of this size are added without rounding
     shifted = z + z.dtype.type(shift)
     call(kernels.softmax, z)
@@ -173,6 +173,6 @@ def test_weights_of_a_batch_and_of_its_rows(dtype):
 def test_maxima_take_the_first_of_equals():
     z = np.array([[1, 5, 0], [3, 5, 0], [3, 2, 0]], np.float32)
     top, which = np.empty(3, np.float32), np.empty(3, np.float32)
-    called(losses.maxima)(z, top, which)
+    callable_from_python(losses.maxima)(z, top, which)
     np.testing.assert_array_equal(top, [3, 5, 0])
     np.testing.assert_array_equal(which, [1, 0, 0])

@@ -12,7 +12,7 @@ from fastbp import kernels, reference
 
 
 @functools.cache
-def over(scalar):
+def compiled_loop(scalar):
     """Make a loop over ``scalar``, which is always inlined and has no compiled form of its own."""
 
     @numba.njit
@@ -25,7 +25,7 @@ def over(scalar):
 
 def apply(scalar, x):
     out = np.empty_like(x)
-    over(scalar)(x, out)
+    compiled_loop(scalar)(x, out)
     return out
 
 
@@ -54,7 +54,7 @@ SCALARS = {  # name: (exact function, takes negative numbers, takes positive num
 
 @both
 @pytest.mark.parametrize("name", SCALARS)
-def test_scalar_functions_are_exact_over_their_whole_range(name, dtype):
+def test_scalar_functions_are_accurate_over_their_whole_range(name, dtype):
     exact, negative, positive = SCALARS[name]
     size = whole_range(dtype)
     x = np.concatenate([-size] * negative + [size] * positive)

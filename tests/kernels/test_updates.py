@@ -12,18 +12,18 @@ from fastbp import kernels, reference
 
 @both
 @pytest.mark.parametrize(("l1", "l2"), [(0.0, 0.3), (0.2, 0.0), (0.2, 0.3)])
-@pytest.mark.parametrize("corner", [0.0, 1.0])
-def test_penalise(dtype, l1, l2, corner):
+@pytest.mark.parametrize("l1_slope_at_zero", [0.0, 1.0])
+def test_penalise(dtype, l1, l2, l1_slope_at_zero):
     w, g = normal(50, dtype), normal(50, dtype, 1)
     w[::4] = 0.0
     got = g.copy()
     found = np.zeros(3)
-    call(kernels.penalise, w, got, 2 * l1, 2 * l2, corner, 0.5, found)
+    call(kernels.penalise, w, got, 2 * l1, 2 * l2, l1_slope_at_zero, 0.5, found)
     penalty = found[0]
-    want, gradient = reference.penalise(wide(w), l1, l2, corner)
+    want, gradient = reference.penalise(wide(w), l1, l2, l1_slope_at_zero)
     assert_within(penalty, want, 50 * eps(w) * want)
     assert_within(got, g + gradient, 4 * eps(w) * (np.abs(g) + l1 + l2 * np.abs(w)))
-    np.testing.assert_allclose((got - g)[w == 0], l1 * corner, rtol=0, atol=4 * eps(w))
+    np.testing.assert_allclose((got - g)[w == 0], l1 * l1_slope_at_zero, rtol=0, atol=4 * eps(w))
 
 
 @both

@@ -43,14 +43,14 @@ VALUES = np.random.default_rng(1).standard_normal(26)
 def test_assigned_params_are_copied_and_used_everywhere(values, tmp_path):
     net = network()
     memory, weights, stepper = net.params, net.weights, fastbp.Stepper(net, fastbp.SGD(1.0))
-    for few in (X, X[:1]):
-        net.forward(few)  # plans are kept
+    for rows in (X, X[:1]):
+        net.forward(rows)  # plans are kept
     net.params = values
     assert net.params is memory
     np.testing.assert_array_equal(net.params, np.asarray(values).astype("float32"))
     np.testing.assert_array_equal(weights[0].ravel(), net.params[:12])
-    for few in (X, X[:1]):
-        np.testing.assert_allclose(net.forward(few), outputs_of(values)[: len(few)], atol=1e-5)
+    for rows in (X, X[:1]):
+        np.testing.assert_allclose(net.forward(rows), outputs_of(values)[: len(rows)], atol=1e-5)
     net.save(tmp_path / "net.safetensors")
     loaded = fastbp.load(tmp_path / "net.safetensors")
     np.testing.assert_array_equal(loaded.params, net.params)
@@ -189,9 +189,9 @@ def test_files_with_parameters_that_are_not_finite_are_refused(value, tmp_path):
 def test_no_class_is_chosen_from_nan(loss):
     net = network(loss=loss)
     net.params[-1] = np.nan
-    for few in (X, X[:1]):
+    for rows in (X, X[:1]):
         with pytest.raises(ValueError, match="outputs for row 0 are not a number"):
-            net.predict(few)
+            net.predict(rows)
     model = fastbp.MLPClassifier((4,), max_iter=1).initialize(X, [0, 1, 2, 1, 0])
     model.coefs_[0][0, 0] = np.nan
     with pytest.raises(ValueError, match="outputs for row"):

@@ -174,7 +174,7 @@ def test_loss_and_gradients_leaves_the_network_alone():
 
 
 @pytest.mark.parametrize("loss", LOSSES)
-def test_weights_count_rows_as_often_as_they_say(loss):
+def test_integer_weights_equal_repeated_rows(loss):
     rng = np.random.default_rng(2)
     sizes = [3, 5, 2]
     X, y = make_data(rng, 6, sizes, loss)
@@ -277,7 +277,7 @@ def test_weights_trained_by_torch_are_loaded():
         np.testing.assert_array_equal(model[0].weight.numpy(), net.weights[0].T)
 
 
-def test_a_state_of_names_and_arrays():
+def test_state_dict_can_be_saved_and_loaded():
     net, twin = fastbp.Network([4, 6, 3]), fastbp.Network([4, 6, 3], seed=1)
     state = net.state_dict()
     twin.load_state_dict({name: array.astype(np.float64) for name, array in state.items()})
@@ -385,7 +385,7 @@ def test_an_activation_of_the_output(out, activation, loss, tmp_path):
     assert f"out_activation={out!r}" in repr(twin)
 
 
-def test_an_activation_of_the_output_goes_with_some_losses_only():
+def test_an_output_activation_is_allowed_with_some_losses_only():
     for loss in ("softmax_cross_entropy", "sigmoid_cross_entropy", "poisson"):
         with pytest.raises(ValueError, match=f"not with {loss}, which determines"):
             fastbp.Network([3, 4, 2], loss=loss, out_activation="tanh")

@@ -16,9 +16,9 @@ def test_resumed_checkpoints_are_bit_identical(tmp_path):
 
     def run(epochs, folder, **how):
         net = network(True)
-        place = fastbp.Checkpoints(tmp_path / folder, epochs=1)
+        checkpoints = fastbp.Checkpoints(tmp_path / folder, epochs=1)
         history = fastbp.train(
-            net, X, y, optimizer=MOMENTUM, epochs=epochs, checkpoints=place, **how
+            net, X, y, optimizer=MOMENTUM, epochs=epochs, checkpoints=checkpoints, **how
         )
         return net, history
 
@@ -39,13 +39,13 @@ def other_momentum(factor):
     return fastbp.OwnOptimizer(own_momentum, learning_rate=0.01)
 
 
-def test_resuming_with_another_function_names_it(tmp_path):
+def test_resuming_with_another_function_raises_with_its_name(tmp_path):
     X, y = data()
 
     def resume(net, optimizer, epochs=2):
-        place = fastbp.Checkpoints(tmp_path / "run", epochs=1)
+        checkpoints = fastbp.Checkpoints(tmp_path / "run", epochs=1)
         return fastbp.train(
-            net, X, y, optimizer=optimizer, epochs=epochs, checkpoints=place, resume=True
+            net, X, y, optimizer=optimizer, epochs=epochs, checkpoints=checkpoints, resume=True
         )
 
     resume(network(True), MOMENTUM, 1)
@@ -90,7 +90,7 @@ def test_model_files_hold_the_names(tmp_path):
         fastbp.load(path, own=[own_sgd])
 
 
-def test_models_with_a_preparation_take_them_too(tmp_path):
+def test_models_with_a_preparation_accept_own_functions(tmp_path):
     X, _ = data()
     preparation = Preparation(None, Target(("y",), None, False, np.zeros(1), np.ones(1)))
     net = fastbp.Network([6, 3, 1], TANH, SQUARED, out_activation=TANH)
@@ -103,7 +103,7 @@ def test_models_with_a_preparation_take_them_too(tmp_path):
 
 
 @pytest.mark.parametrize("language", ["ONNX", "C"])
-def test_exports_name_pieces_without_a_form(tmp_path, language):
+def test_exports_refuse_own_functions_by_name(tmp_path, language):
     if language == "C":
         from fastbp.export.c import export_c as export
     else:

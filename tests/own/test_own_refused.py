@@ -21,7 +21,7 @@ from own_cases import (
 import fastbp
 
 
-def of_loss(function):
+def own_loss(function):
     return fastbp.OwnLoss(function, name="odd")
 
 
@@ -66,11 +66,11 @@ def calls_an_allocation(z):
         pytest.param(activation, math.tanh, "tanh", "it is not compiled by Numba", marks=compiles),
         pytest.param(activation, raises, r"raises\(z\)", "it is not compiled", marks=compiles),
         (activation, own_sgd, r"own_sgd\(params, grads, rate\)", "does not take 1 argument"),
-        (of_loss, own_tanh, r"own_tanh\(z\)", "does not take 3 arguments"),
+        (own_loss, own_tanh, r"own_tanh\(z\)", "does not take 3 arguments"),
         (fastbp.OwnOptimizer, own_sgd, r"own_sgd\(.*\)", "does not take 4 arguments"),
     ],
 )
-def test_wrong_forms_are_refused_at_once(make, function, given, reason):
+def test_unusable_functions_are_refused_immediately(make, function, given, reason):
     with pytest.raises(TypeError, match=rf"{given}.*cannot be used for Own.*{reason}.*It must be"):
         make(function)
 
@@ -86,9 +86,9 @@ def test_wrong_forms_are_refused_at_once(make, function, given, reason):
         (activation, raises, "it may raise an exception"),
         (activation, prints, "it calls the Python interpreter"),
         (activation, calls_an_allocation, "it allocates memory"),
-        (of_loss, allocates, "it allocates memory"),
-        (of_loss, finds_largest, "it may raise an exception"),
-        (of_loss, lambda outputs, target, gradient: None, "it returns none"),
+        (own_loss, allocates, "it allocates memory"),
+        (own_loss, finds_largest, "it may raise an exception"),
+        (own_loss, lambda outputs, target, gradient: None, "it returns none"),
     ],
 )
 def test_functions_that_fail_to_compile_are_refused_by_networks(make, function, reason):
@@ -100,7 +100,7 @@ def test_functions_that_fail_to_compile_are_refused_by_networks(make, function, 
 
 
 @compiles
-def test_it_is_the_derivative_that_is_named():
+def test_the_error_names_the_derivative():
     piece = fastbp.OwnActivation(own_tanh, numba.njit(raises))
     with pytest.raises(ValueError, match=r"^raises\(z\) cannot be used for OwnActivation\('own_t"):
         fastbp.Network([6, 3, 1], piece, "squared_error")

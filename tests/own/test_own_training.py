@@ -39,23 +39,23 @@ def own_rms(params, grads, first, second, largest, rate):
 
 
 @pytest.mark.parametrize("dtype", DTYPES)
-def test_own_activation_and_loss_are_the_built_in_ones_within_rounding(dtype):
+def test_own_activation_and_loss_agree_with_the_built_in_ones(dtype):
     X, y = data(dtype=dtype)
     own, built_in = network(True, dtype), network(False, dtype)
     np.testing.assert_array_equal(own.params, built_in.params)
-    near = 1e-5 if dtype == "float32" else 1e-13
-    np.testing.assert_allclose(own.forward(X), built_in.forward(X), rtol=near, atol=near)
+    tolerance = 1e-5 if dtype == "float32" else 1e-13
+    np.testing.assert_allclose(own.forward(X), built_in.forward(X), rtol=tolerance, atol=tolerance)
     weights = np.linspace(0.1, 2.0, len(X))
     loss, gradients = own.loss_and_gradients(X, y, weights, l2=0.1, dropout=[0.2, 0.0])
     wants, expected = built_in.loss_and_gradients(X, y, weights, l2=0.1, dropout=[0.2, 0.0])
-    assert loss == pytest.approx(wants, rel=near)
-    np.testing.assert_allclose(gradients, expected, rtol=near, atol=near)
-    assert own.evaluate(X, y)[0] == pytest.approx(built_in.evaluate(X, y)[0], rel=near)
+    assert loss == pytest.approx(wants, rel=tolerance)
+    np.testing.assert_allclose(gradients, expected, rtol=tolerance, atol=tolerance)
+    assert own.evaluate(X, y)[0] == pytest.approx(built_in.evaluate(X, y)[0], rel=tolerance)
 
 
 @pytest.mark.parametrize("n_threads", [1, 2])
 @pytest.mark.parametrize("dtype", DTYPES)
-def test_own_relu_and_own_squared_error_train_to_the_bits_of_the_built_in_ones(dtype, n_threads):
+def test_own_relu_and_squared_error_train_bit_identically_to_the_built_in_ones(dtype, n_threads):
     X, y = data(dtype=dtype)
     nets = []
     for activation, loss in ((RELU, SQUARED), ("relu", "squared_error")):
@@ -78,7 +78,7 @@ def test_own_relu_and_own_squared_error_train_to_the_bits_of_the_built_in_ones(d
     ],
     ids=["sgd", "momentum"],
 )
-def test_own_optimizers_are_the_built_in_ones(own, built_in, dtype, n_threads):
+def test_own_optimizers_agree_with_the_built_in_ones(own, built_in, dtype, n_threads):
     X, y = data(dtype=dtype)
     nets, histories = [network(False, dtype) for _ in range(2)], []
     for net, optimizer in zip(nets, (own, built_in), strict=True):
@@ -111,7 +111,7 @@ def test_an_optimizer_of_three_states(n_threads):
     assert history.loss[-1] < 0.5 * history.loss[0]
 
 
-def test_a_name_that_begins_as_adams_does_not_make_it_adam():
+def test_a_name_that_begins_with_adam_does_not_make_it_adam():
     optimizer = fastbp.OwnOptimizer(own_sgd, name="adam_of_mine", states=0)
     assert not optimizer.rule(0.0).powers
     assert fastbp.Adam().rule(0.0).powers

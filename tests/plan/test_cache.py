@@ -39,7 +39,7 @@ SOFTMAX = """if True:
 """
 
 
-def test_a_changed_helper_an_option_or_a_plan_file_is_seen_in_a_new_process(tmp_path):
+def test_a_new_process_sees_a_changed_helper_option_or_plan_file(tmp_path):
     package = copy_package(tmp_path)
     environment = {"NUMBA_CACHE_DIR": str(tmp_path / "cache")}
 
@@ -71,7 +71,7 @@ def test_a_changed_helper_an_option_or_a_plan_file_is_seen_in_a_new_process(tmp_
     assert outcome() == ["1.0", "2", "True"]
 
 
-def test_a_changed_helper_is_seen_by_the_form_for_python(tmp_path):
+def test_kernels_called_from_python_see_a_changed_helper(tmp_path):
     package = copy_package(tmp_path)
     environment = {"NUMBA_CACHE_DIR": str(tmp_path / "cache")}
     script = """if True:
@@ -170,12 +170,12 @@ def test_without_a_folder_for_the_cache_there_is_one_warning_and_it_works(tmp_pa
         for warning in caught:
             print(warning.category.__name__, "NUMBA_CACHE_DIR" in str(warning.message))
     """
-    places = ("NUMBA_CACHE_DIR", "XDG_CACHE_HOME", "HOME", "LOCALAPPDATA")
-    printed = run_python(tmp_path, script, **{place: str(blocked / "in") for place in places})
+    variables = ("NUMBA_CACHE_DIR", "XDG_CACHE_HOME", "HOME", "LOCALAPPDATA")
+    printed = run_python(tmp_path, script, **{place: str(blocked / "in") for place in variables})
     assert printed == ["2.0", "RuntimeWarning", "True"]
 
 
-def test_folders_that_nothing_was_read_from_for_long_are_removed(tmp_path):
+def test_cache_folders_unused_for_long_are_removed(tmp_path):
     old, new, other = (tmp_path / name for name in ("fastbp-old", "fastbp-new", "else"))
     for folder in (old, new, other):
         (folder / "numba").mkdir(parents=True)
@@ -210,7 +210,7 @@ def test_a_child_that_is_forked_while_another_thread_compiles_does_not_hang(tmp_
     assert run_python(tmp_path, FORK, **environment) == ["0"]
 
 
-def test_code_for_python_survives_a_full_disk(monkeypatch):
+def test_kernels_called_from_python_work_on_a_full_disk(monkeypatch):
     compiled, attempts = compiling.python_dispatcher(kernels.relu), []
 
     def full(*what):

@@ -159,7 +159,7 @@ def test_work_of_a_killed_helper_is_compiled_by_the_process(folder, entries, mon
     assert all(dtypes in kernel.entries for kernel, dtypes in entries)
 
 
-def test_a_helper_that_hangs_is_waited_for_no_longer_than_its_time(folder, entries, monkeypatch):
+def test_the_wait_for_a_hanging_helper_is_limited(folder, entries, monkeypatch):
     class Listener:
         begun = ended = 0
 
@@ -180,7 +180,7 @@ def test_a_helper_that_hangs_is_waited_for_no_longer_than_its_time(folder, entri
     assert listener.begun == listener.ended == 3  # waiting, and compiling twice
 
 
-def test_a_failing_helper_loses_nothing(folder, entries, monkeypatch):
+def test_everything_is_compiled_if_the_helper_fails(folder, entries, monkeypatch):
     monkeypatch.setattr(compile_helper, "_serve", lambda lines, claims: 1 / 0)
     with compile_helper.running_helper():
         compile_helper.compile_together(entries)
@@ -202,13 +202,13 @@ def test_a_helper_that_cannot_store_ends(folder, monkeypatch):
     assert ("float32",) in fresh.entries
 
 
-def test_claims_that_cannot_be_written_are_both_processes(folder, entries):
+def test_both_processes_compile_if_a_claim_cannot_be_written(folder, entries):
     assert compile_helper._claim(folder / "missing", entries[0])
     assert compile_helper._claim(folder, entries[0])
     assert not compile_helper._claim(folder, entries[0])
 
 
-def test_a_child_of_the_process_leaves_the_helper_alone(folder, entries, monkeypatch):
+def test_a_forked_child_does_not_use_the_helper(folder, entries, monkeypatch):
     monkeypatch.setattr(compile_helper, "_serve", lambda lines, claims: time.sleep(60))
     with compile_helper.running_helper():
         (helper,) = compile_helper._helpers
@@ -227,7 +227,7 @@ def test_expected_kernels_are_compiled_with_the_next_plan(folder, entries):
     compile_helper.compile_together([])
 
 
-def test_inference_needs_what_was_expected_and_nothing_else(monkeypatch):
+def test_inference_loads_exactly_the_expected_kernels(monkeypatch):
     expected, loaded = [], []
     monkeypatch.setattr(compile_helper, "expect", expected.extend)
     monkeypatch.setattr(compile_helper, "compile_together", loaded.extend)

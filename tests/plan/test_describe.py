@@ -74,7 +74,7 @@ def test_measured_operations_add_up_to_the_step(sizes):
 
 
 @needs_jit
-def test_a_plan_is_measured_again():
+def test_a_plan_can_be_measured_again():
     plan = fastbp.Network([3, 4, 2]).plan(5)
     rows = [len(plan.measure(0.02).rows) for _ in range(3)]
     assert len(set(rows)) == 1

@@ -72,7 +72,7 @@ def test_the_result_of_a_kernel_stops_the_plan():
     assert call(scaled, a, 2.0, 2) == 1
 
 
-def test_an_operation_that_stops_keeps_those_after_it_from_being_called():
+def test_operations_after_one_that_stops_are_not_called():
     a = np.array([[1.0]])
     plan = Plan()
     plan.begin("list")
@@ -84,7 +84,7 @@ def test_an_operation_that_stops_keeps_those_after_it_from_being_called():
     np.testing.assert_array_equal(a, [[7.0]])
 
 
-def test_an_operand_that_moves_before_its_plan_is_finished_stays_where_it_moved_to():
+def test_an_operand_moved_before_its_plan_is_finished_keeps_its_new_address():
     first, second = np.ones((1, 1)), np.ones((1, 1))
     plan = Plan()
     plan.begin("list")
@@ -112,7 +112,7 @@ def test_parts_refuse_calls_from_python():
         inner(1)
 
 
-def test_kernels_inside_a_callers_own_function():
+def test_kernels_can_be_called_from_jitted_functions():
     @numba.njit
     def largest(z):
         kernels.softmax(z)
@@ -137,7 +137,7 @@ def test_a_numba_without_compile_extra_is_named(monkeypatch):
         compiling.object_code(doubled, ("float32",) * 2, "entry")
 
 
-def test_compiling_does_without_scipy_and_leaves_numba_its_linear_algebra():
+def test_compiling_does_not_import_scipy_and_numba_linalg_still_works():
     script = """if True:
         import sys
         import numba, numpy as np

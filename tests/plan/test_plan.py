@@ -8,13 +8,13 @@ from problems import (
     OPTIMIZERS,
     SIZES,
     Run,
+    draw_row_weights,
     examples,
     in_float64,
     layout_of,
     loss_and_gradients,
     network,
     pack,
-    some_shares,
 )
 from rounding import assert_within, eps, normal, wide
 
@@ -43,18 +43,18 @@ def test_gradients_of_a_network(dtype, activation, loss, batch):
     net, (X, y) = network(dtype, activation, loss), examples(batch, dtype, loss)
     hyper = {"transition": 0.7} if loss == "huber" else {}
     hyper |= {"smoothing": 0.1} if "cross_entropy" in loss else {}
-    shares = some_shares(batch, dtype)
-    got, _, grads = loss_and_gradients(net, X, y, shares, l1=0.01, l2=0.1, **hyper)
+    row_weights = draw_row_weights(batch, dtype)
+    got, _, grads = loss_and_gradients(net, X, y, row_weights, l1=0.01, l2=0.1, **hyper)
     targets = y if y.ndim == 1 else wide(y)
     want, dWs, dbs = in_float64(net).loss_and_gradients(
-        wide(X), targets, row_weights=wide(shares), l1=0.01, l2=0.1, **hyper
+        wide(X), targets, row_weights=wide(row_weights), l1=0.01, l2=0.1, **hyper
     )
     assert_within(got, want, 10 * eps(X) * max(1.0, want))
     gradient = pack(dWs, dbs)
     assert_within(grads, gradient, 10 * eps(X) * max(1.0, np.abs(gradient).max()))
     if loss == "softmax_cross_entropy":
         _, *by_jacobian = in_float64(net).loss_and_gradients(
-            wide(X), y, row_weights=wide(shares), l1=0.01, l2=0.1, jacobian=True, **hyper
+            wide(X), y, row_weights=wide(row_weights), l1=0.01, l2=0.1, jacobian=True, **hyper
         )
         np.testing.assert_allclose(pack(*by_jacobian), gradient, atol=1e-14)
 
@@ -163,12 +163,12 @@ def test_infer_in_blocks(dtype, activation, link, kind):
         else (np.arange(55) * 3 % 160 if kind is np.uint8 else np.arange(55) % 4).reshape(11, 5)
     )
     X = X.astype(kind or dtype)
-    out, most = np.full((11, 3), np.nan, dtype), 4
+    out, block_rows = np.full((11, 3), np.nan, dtype), 4
     params, inference = pack(net.weights, net.biases), Inference(layout_of(net, dtype))
     kernel = LOSS_ROWS[net.loss].link if link else None
 
     def run():
-        return inference.rows(params, X, out, kernel, 1, 10, most)
+        return inference.rows(params, X, out, kernel, 1, 10, block_rows)
 
     assert run()
     assert run()  # with the cached plans
@@ -194,10 +194,10 @@ def test_an_epoch_in_order_with_weights_penalties_and_clipping():
     for first in (0, 4, 8):
         rows = slice(first, first + 4)
         total = wide(weights[rows]).sum()
-        shares = wide(weights[rows]) / total
-        scores.append(shares @ (twin.forward(wide(X[rows])).argmax(axis=1) == y[rows]))
+        row_weights = wide(weights[rows]) / total
+        scores.append(row_weights @ (twin.forward(wide(X[rows])).argmax(axis=1) == y[rows]))
         loss, dWs, dbs = twin.loss_and_gradients(
-            wide(X[rows]), y[rows], row_weights=shares, l1=0.01, l2=0.1
+            wide(X[rows]), y[rows], row_weights=row_weights, l1=0.01, l2=0.1
         )
         assert reference.norm(dWs + dbs) > 0.5
         params = twin.weights + twin.biases
@@ -215,7 +215,7 @@ def test_an_epoch_in_order_with_weights_penalties_and_clipping():
 
 @both
 @pytest.mark.parametrize("loss", ["softmax_cross_entropy", "squared_error"])
-def test_the_outputs_of_every_row_visited_can_be_had(dtype, loss):
+def test_outputs_of_every_visited_row_can_be_recorded(dtype, loss):
     net, (X, y) = network(dtype, loss=loss), examples(11, dtype, loss)
     record = np.full((11, net.sizes[-1]), np.nan, dtype)
     run = Run(net, X, y, batch=4, record=record, shuffled=False)
@@ -256,7 +256,7 @@ def test_the_same_seed_gives_the_same_bits_however_the_steps_are_called(dropout)
 @pytest.mark.parametrize("sizes", [SIZES, [2, 9, 3], [3, 5, 2, 6, 4], [6, 3], [9, 8, 7, 1]])
 @pytest.mark.parametrize("loss", ["softmax_cross_entropy", "squared_error"])
 @pytest.mark.parametrize("block", [1, 2, 3, 5, 9])
-def test_blocks_of_rows_give_what_whole_batches_give(sizes, loss, block, dtype):
+def test_blocks_of_rows_agree_with_whole_batches(sizes, loss, block, dtype):
     if loss == "softmax_cross_entropy" and sizes[-1] == 1:
         pytest.skip("needs two outputs")
     if dtype == np.float32 and sizes != [2, 9, 3]:
@@ -280,7 +280,7 @@ def test_blocks_of_rows_give_what_whole_batches_give(sizes, loss, block, dtype):
 
 @both
 @pytest.mark.parametrize("block", [6, 40])
-def test_steps_with_tiles_are_steps_without(dtype, block):
+def test_steps_with_and_without_tiles_agree(dtype, block):
     sizes = [20, 10 if dtype == np.float32 else 7, 5, 3]
     X, y = examples(53, dtype, "softmax_cross_entropy", sizes)
     ends = []

@@ -42,14 +42,14 @@ def trained(sizes, n, threads, *, loss="softmax_cross_entropy", dtype="float64",
     return net, history
 
 
-RIGHT = choice.for_training
+ORIGINAL = choice.for_training
 
 
 def choose(monkeypatch, **changed):
     """Make plans use other choices than those for this processor."""
 
     def chosen(layout, rows, *, sparse):
-        return RIGHT(layout, rows, sparse=sparse)._replace(**changed)
+        return ORIGINAL(layout, rows, sparse=sparse)._replace(**changed)
 
     monkeypatch.setattr(choice, "for_training", chosen)
 
@@ -86,7 +86,7 @@ CASES = {
 
 
 # Each of these is compiled separately; the tests of kernels run the same code on one thread.
-APART = {
+SLOW_CASES = {
     "dropout",
     "dropout of smooth activations",
     "regression",
@@ -102,7 +102,7 @@ APART = {
 @pytest.mark.parametrize("threads", [2, 3])
 @pytest.mark.parametrize(
     "name",
-    [pytest.param(name, marks=pytest.mark.slow if name in APART else ()) for name in CASES],
+    [pytest.param(name, marks=pytest.mark.slow if name in SLOW_CASES else ()) for name in CASES],
 )
 def test_threads_give_the_same_result(name, threads):
     how = {"sizes": [7, 10, 4]} | CASES[name]
@@ -193,7 +193,7 @@ def test_no_small_product_has_two_transposed_matrices(sizes, loss, monkeypatch):
         assert (product.arguments[1], product.arguments[3]) != (TRANSPOSED, TRANSPOSED)
 
 
-def test_sizes_at_random_agree():
+def test_random_sizes_agree_with_one_thread():
     random = np.random.default_rng(3)
     for _ in range(25):
         sizes = [int(size) for size in random.integers(1, 40, random.integers(2, 5))]
@@ -214,7 +214,7 @@ def test_threads_stop_together_where_the_loss_is_not_finite():
     assert np.isfinite(net.params).all()
 
 
-def test_fits_side_by_side_with_threads_of_their_own_agree_with_fits_alone():
+def test_concurrent_fits_on_several_threads_agree_with_single_fits():
     alone = [trained([9, 20, 3], 120, 2, seed=seed)[0].params for seed in range(4)]
     together = [None] * 4
 
@@ -261,11 +261,11 @@ def test_threads_are_chosen_by_the_work(monkeypatch):
 
 
 @pytest.mark.parametrize(
-    ("said", "found"), [("1", 1), ("3", 3), ("99", 4), ("0", 1), ("2,1", 2), ("", 4)]
+    ("value", "found"), [("1", 1), ("3", 3), ("99", 4), ("0", 1), ("2,1", 2), ("", 4)]
 )
-def test_the_environment_limits_the_processors(said, found, monkeypatch):
+def test_the_environment_limits_the_processors(value, found, monkeypatch):
     monkeypatch.setattr(processors.os, "sched_getaffinity", lambda pid: {0, 1, 2, 3}, raising=False)
-    monkeypatch.setenv("OMP_NUM_THREADS", said)
+    monkeypatch.setenv("OMP_NUM_THREADS", value)
     assert processors.processors() == found
 
 

@@ -88,7 +88,7 @@ def test_each_region_has_its_hatch_and_its_border(drawn: list[Any]) -> None:
     assert set(lines) == {1, 2}
 
 
-def test_up_is_up(tmp_path: Path, drawn: list[Any]) -> None:
+def test_regions_are_not_upside_down(tmp_path: Path, drawn: list[Any]) -> None:
     def above(points: Array) -> Array:
         return (points[:, 1] > 0.8).astype(int)
 
@@ -100,7 +100,7 @@ def test_up_is_up(tmp_path: Path, drawn: list[Any]) -> None:
     assert "(0)" in drawn[0].axes[0].get_title()
 
 
-def test_the_model_is_asked_once(tmp_path: Path) -> None:
+def test_the_model_is_called_once(tmp_path: Path) -> None:
     asked = []
 
     def decide(points: Array) -> Array:
@@ -137,7 +137,7 @@ def test_classes_differ_without_colours(classes: int, drawn: list[Any]) -> None:
         assert set(plotting_models.HATCHES[:classes]) <= set(hatches)
 
 
-def test_of_many_points_a_sample_is_drawn_and_named(drawn: list[Any]) -> None:
+def test_a_sample_of_many_points_is_drawn_and_named_in_the_title(drawn: list[Any]) -> None:
     X = np.random.default_rng(1).uniform(size=(5000, 2))
     X[0] = (9.0, 9.0)  # in view, whether drawn or not
     files = [io.BytesIO(), io.BytesIO()]
@@ -262,7 +262,7 @@ def test_images_are_upright_and_in_order(drawn: list[Any]) -> None:
         (2000, "the first 64 of 2,000 units"),
     ],
 )
-def test_of_many_units_the_first_are_drawn(units: int, title: str, drawn: list[Any]) -> None:
+def test_only_the_first_of_many_units_are_drawn(units: int, title: str, drawn: list[Any]) -> None:
     weight_images(io.BytesIO(), np.ones((1, units)), (1, 1))
     assert len(drawn[0].axes[0].images) == min(units, 64)
     assert drawn[0].axes[0].get_title() == title

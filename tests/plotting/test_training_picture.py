@@ -180,7 +180,7 @@ def test_names_are_drawn_as_they_are(tmp_path: Path, drawn: list[Any]) -> None:
 
 @pytest.mark.parametrize("classes", [3, 24, 300])
 @pytest.mark.parametrize("beside", [True, False])
-def test_very_long_names_leave_the_matrix_its_place(
+def test_very_long_names_leave_room_for_the_matrix(
     classes: int, beside: bool, tmp_path: Path, drawn: list[Any]
 ) -> None:
     names = [f"{'a name without an end ' * 40}{k}" for k in range(classes)]

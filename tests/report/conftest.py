@@ -26,11 +26,11 @@ def fused() -> list[dict[str, Any]]:
 def step() -> list[dict[str, Any]]:
     small = {"subject": "step", "network": "2-64-3", "batch": 32, "steps": 1000}
     large = {"subject": "step", "network": "9-9-9", "batch": 7, "steps": 10}
-    turns = {"floor_us": 2.0, "step_us": 3.0, "ratio": 1.5}
+    interleaved = {"floor_us": 2.0, "step_us": 3.0, "ratio": 1.5}
     return [
         measured(0.3, path="naive NumPy", **small),
         measured(0.09, path="vectorised NumPy", **small),
-        measured(0.004, path="fastbp", **small, **turns),
+        measured(0.004, path="fastbp", **small, **interleaved),
         measured(0.0025, path="floor", **small),
         # A row that fastbp loses.
         measured(0.05, path="naive NumPy", **large),
@@ -53,11 +53,11 @@ def kernel() -> list[dict[str, Any]]:
 
 def script() -> list[dict[str, Any]]:
     paths = (measurements.NUMPY_CLASSES, measurements.BY_LAYERS, measurements.BY_MODEL)
-    turns = dict(zip(paths, (3.0, 1.0, 0.25), strict=True))
-    ratios = {path: 3.0 / time for path, time in turns.items()}
+    interleaved = dict(zip(paths, (3.0, 1.0, 0.25), strict=True))
+    ratios = {path: 3.0 / time for path, time in interleaved.items()}
     case = {"subject": "script", "precision": "float64", "steps": 10_001}
     rows = [measured(9.9, path=path, **case) for path in paths]
-    rows[-1]["extra_info"] |= {"seconds": turns, "ratios": ratios}
+    rows[-1]["extra_info"] |= {"seconds": interleaved, "ratios": ratios}
     return rows
 
 

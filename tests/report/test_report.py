@@ -21,8 +21,8 @@ def readme(*names: str) -> str:
     return "before\n\n" + "\n\nbetween\n\n".join(marked) + "\n\nafter\n"
 
 
-def test_digits() -> None:
-    assert [measurements.digits(x) for x in (0.123, 9.876, 98.76, 987.6, 9876.5, None)] == [
+def test_format_number() -> None:
+    assert [measurements.format_number(x) for x in (0.123, 9.876, 98.76, 987.6, 9876.5, None)] == [
         "0.12",
         "9.88",
         "98.8",
@@ -44,7 +44,7 @@ def test_each_subject_comes_from_the_first_file_that_holds_it() -> None:
     assert len(parts[0]["benchmarks"]) == 2
 
 
-def written(tmp_path: Path, *names_of_each: list[str]) -> list[Path]:
+def write_readmes(tmp_path: Path, *names_of_each: list[str]) -> list[Path]:
     files = [tmp_path / f"{i}.md" for i in range(len(names_of_each))]
     for file, names in zip(files, names_of_each, strict=True):
         file.write_text(readme(*names), encoding="utf-8")
@@ -55,7 +55,7 @@ def test_tables_go_between_their_markers_in_several_files(
     path: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
     names = list(TABLES)
-    files = written(tmp_path, names[:2], names[1:])  # one table stands in both
+    files = write_readmes(tmp_path, names[:2], names[1:])  # one table stands in both
     command = [str(path), "--fill", *map(str, files)]
     assert report.main(command) == 0
     first, second = (file.read_text(encoding="utf-8") for file in files)
@@ -87,7 +87,7 @@ def test_tables_go_between_their_markers_in_several_files(
 def test_wrong_markers_are_named_and_nothing_is_written(
     path: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str], damage: Any, message: str
 ) -> None:
-    files = written(tmp_path, ["short"], list(TABLES))
+    files = write_readmes(tmp_path, ["short"], list(TABLES))
     files[1].write_text(damage(files[1].read_text(encoding="utf-8")), encoding="utf-8")
     before = [file.read_text(encoding="utf-8") for file in files]
     assert report.main([str(path), "--fill", *map(str, files)]) == 1

@@ -30,14 +30,14 @@ pytestmark = pytest.mark.skipif(os.name == "nt", reason="Windows has neither for
 
 KILLS, FROM_THE_SHELL = (20, 200), 4
 # One run in this many is not killed, and its result is compared.
-SPARED = 10
+UNKILLED_EVERY = 10
 COMMAND = (
     "train spiral --hidden 32 --epochs 30 --dropout 0.1 --early-stopping 25 --checkpoint-epochs 1 "
     "--keep 2 --resume --out run"
 )
 TIMES = ("seconds", "samples_per_second")
 # Reads folders, one per line; runs the command in each, in a child process, and prints its id.
-NURSERY = f"""
+FORK_SERVER = f"""
 import os, sys
 from fastbp.cli import main
 sys.stderr = sys.stdout = open(os.devnull, "w")
@@ -68,11 +68,11 @@ def whole(tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 
 @pytest.fixture
-def nursery(tmp_path: Path, whole: Path) -> Iterator[subprocess.Popen[str]]:
+def fork_server(tmp_path: Path, whole: Path) -> Iterator[subprocess.Popen[str]]:
     home = tmp_path / "home"
     home.mkdir()
     with subprocess.Popen(
-        [sys.executable, "-c", NURSERY],
+        [sys.executable, "-c", FORK_SERVER],
         cwd=home,
         stdin=subprocess.PIPE,
         stdout=subprocess.PIPE,
@@ -96,7 +96,7 @@ def result(folder: Path) -> dict[str, Any]:
     return files | {"curves": curves(folder)}
 
 
-def all_load(folder: Path) -> int:
+def load_all_files(folder: Path) -> int:
     """Read every file that a run has written so far; count them."""
     read = 0
     for path in folder.rglob("*"):
@@ -128,25 +128,25 @@ def hidden_in(folder: Path) -> list[str]:
 
 @pytest.mark.parametrize("wanted", some(KILLS))
 def test_kills_at_random(
-    wanted: int, nursery: subprocess.Popen[str], whole: Path, tmp_path: Path
+    wanted: int, fork_server: subprocess.Popen[str], whole: Path, tmp_path: Path
 ) -> None:
-    assert nursery.stdin is not None
-    assert nursery.stdout is not None
+    assert fork_server.stdin is not None
+    assert fork_server.stdout is not None
     expected = result(whole)
     draw = random.Random(0)
     home, kills, runs, read = tmp_path / "parts", 0, 0, 0
     home.mkdir()
     for attempt in itertools.count(1):
-        print(home, file=nursery.stdin, flush=True)
-        child = int(nursery.stdout.readline())
-        if attempt % SPARED:
+        print(home, file=fork_server.stdin, flush=True)
+        child = int(fork_server.stdout.readline())
+        if attempt % UNKILLED_EVERY:
             # Most kills hit the training, some the writing and drawing, which take longer.
             time.sleep(draw.choice((0.07, 0.07, 0.07, 0.5)) * draw.random())
             with contextlib.suppress(ProcessLookupError):  # it has ended by itself
                 os.kill(child, signal.SIGKILL)
-        code = int(nursery.stdout.readline())
+        code = int(fork_server.stdout.readline())
         assert code in (-signal.SIGKILL, 0)
-        read += all_load(home)
+        read += load_all_files(home)
         if code != 0:
             kills += 1
             continue
@@ -158,7 +158,7 @@ def test_kills_at_random(
             break
         shutil.rmtree(home)
         home.mkdir()
-    assert runs > wanted // SPARED - 2
+    assert runs > wanted // UNKILLED_EVERY - 2
     assert read > wanted
 
 
@@ -177,7 +177,7 @@ def test_kills_from_the_shell(whole: Path, tmp_path: Path) -> None:
                 time.sleep(0.001)
             time.sleep(draw.uniform(0.0, 0.05))
             process.kill()
-        assert all_load(tmp_path) > 0
+        assert load_all_files(tmp_path) > 0
     done = subprocess.run(command, cwd=tmp_path, check=False, capture_output=True, text=True)
     assert done.returncode == 0, done.stderr
     assert result(tmp_path / "run") == expected

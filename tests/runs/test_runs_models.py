@@ -9,7 +9,7 @@ from pathlib import Path
 
 import numpy as np
 import pytest
-from command import FILES, left_in, rows, run
+from command import FILES, file_names, rows, run
 from run_cases import PLAIN, QUICK, polars, shop
 
 import fastbp
@@ -39,7 +39,7 @@ def test_a_table_of_classes(classes: subprocess.CompletedProcess[str], home: Pat
     share = re.search(r"[\d.]+ s \((\d+)%\) outside training: reading", classes.stdout)
     assert share
     assert 0 < int(share[1]) < 100
-    assert left_in(home / "buys") == TABLE_FILES
+    assert file_names(home / "buys") == TABLE_FILES
 
 
 def test_a_table_of_values(values: subprocess.CompletedProcess[str], home: Path) -> None:
@@ -49,7 +49,7 @@ def test_a_table_of_values(values: subprocess.CompletedProcess[str], home: Path)
     assert found
     assert float(found[1]) > 0.8
     assert re.search(r"^held-out RMSE +[\d.]+", values.stdout, re.MULTILINE)
-    assert "training.svg" in left_in(home / "price")
+    assert "training.svg" in file_names(home / "price")
 
 
 def test_evaluate(
@@ -57,12 +57,12 @@ def test_evaluate(
     values: subprocess.CompletedProcess[str],
     home: Path,
 ) -> None:
-    told = run("evaluate", "buys", "shop.csv", cwd=home)
-    assert told.returncode == 0, told.stderr
-    assert re.search(r"^rows +400$", told.stdout, re.MULTILINE)
-    right = re.search(r"^accuracy +[\d.]+%, (\d+) correct$", told.stdout, re.MULTILINE)
+    result = run("evaluate", "buys", "shop.csv", cwd=home)
+    assert result.returncode == 0, result.stderr
+    assert re.search(r"^rows +400$", result.stdout, re.MULTILINE)
+    right = re.search(r"^accuracy +[\d.]+%, (\d+) correct$", result.stdout, re.MULTILINE)
     assert right
-    counts = re.findall(r"^(?:no|yes) +(\d+) +(\d+)$", told.stdout, re.MULTILINE)
+    counts = re.findall(r"^(?:no|yes) +(\d+) +(\d+)$", result.stdout, re.MULTILINE)
     assert int(counts[0][0]) + int(counts[1][1]) == int(right[1])
     assert sum(int(count) for row in counts for count in row) == 400
 
@@ -111,18 +111,18 @@ def test_predict_writes_parquet_and_npy(
 def test_info_of_models_runs_and_checkpoints(
     classes: subprocess.CompletedProcess[str], home: Path, tmp_path: Path
 ) -> None:
-    told = run("info", "buys", cwd=home).stdout
-    assert re.search(r"^network +5-16-2|^network +6-16-2", told, re.MULTILINE)
-    assert "buys: one of no, yes" in told
-    assert re.search(r"age: a number, mean [\d.]+, deviation [\d.]+, may be missing", told)
-    assert "the city: one of (missing), Lima, Peru, Oslo, Rome" in told
+    result = run("info", "buys", cwd=home).stdout
+    assert re.search(r"^network +5-16-2|^network +6-16-2", result, re.MULTILINE)
+    assert "buys: one of no, yes" in result
+    assert re.search(r"age: a number, mean [\d.]+, deviation [\d.]+, may be missing", result)
+    assert "the city: one of (missing), Lima, Peru, Oslo, Rome" in result
     (checkpoint,) = paths(home / "buys" / "checkpoints")
-    told = run("info", str(checkpoint), cwd=home).stdout
-    assert "after 20 epochs, 200 steps" in told
-    assert "has ended" in told
+    result = run("info", str(checkpoint), cwd=home).stdout
+    assert "after 20 epochs, 200 steps" in result
+    assert "has ended" in result
     fastbp.Network([3, 2]).save(tmp_path / "plain.safetensors")
-    told = run("info", "plain.safetensors", cwd=tmp_path).stdout
-    assert re.search(r"^network +3-2, 8 parameters, float32$", told, re.MULTILINE)
+    result = run("info", "plain.safetensors", cwd=tmp_path).stdout
+    assert re.search(r"^network +3-2, 8 parameters, float32$", result, re.MULTILINE)
 
 
 def test_exports_give_the_predictions(
@@ -164,16 +164,16 @@ def test_arrays_and_images(tmp_path: Path) -> None:
         done = run("train", *command.split(), *QUICK, "--out", "run", cwd=tmp_path)
         assert done.returncode == 0, done.stderr
         assert Model.load(tmp_path / "run" / "model.safetensors").net.sizes == sizes
-    assert "weights.png" in left_in(tmp_path / "run")
-    told = run("predict", "run", "images-idx3-ubyte", "--out", "p.npy", cwd=tmp_path)
-    assert told.returncode == 0, told.stderr
+    assert "weights.png" in file_names(tmp_path / "run")
+    result = run("predict", "run", "images-idx3-ubyte", "--out", "p.npy", cwd=tmp_path)
+    assert result.returncode == 0, result.stderr
     expected = Model.load(tmp_path / "run" / "model.safetensors").predict(images)
     np.testing.assert_array_equal(np.load(tmp_path / "p.npy"), expected)
     assert (expected == data.y[:400]).mean() > 0.5
-    told = run(
+    result = run(
         "evaluate", "run", "images-idx3-ubyte", "--target", "labels-idx1-ubyte", cwd=tmp_path
     )
-    assert told.returncode == 0, told.stderr
+    assert result.returncode == 0, result.stderr
 
 
 @pytest.mark.parametrize("name", ["iris", "wine", "breast_cancer", "diabetes", "spiral", "sine"])
@@ -185,7 +185,7 @@ def test_bundled_sets_by_name(
     assert main(["evaluate", f"runs/{name}", name, "--json"]) == 0
     measured = json.loads(capsys.readouterr().out.splitlines()[-1])
     assert measured.get("accuracy", measured.get("R2")) > 0.35
-    assert ("regions.png" in left_in(tmp_path / "runs" / name)) == (name == "spiral")
+    assert ("regions.png" in file_names(tmp_path / "runs" / name)) == (name == "spiral")
 
 
 def test_a_description_is_kept_and_can_be_run_again(tmp_path: Path) -> None:
@@ -251,6 +251,6 @@ def test_event_files_for_tensorboard(tmp_path: Path) -> None:
         found += [(event.step, v.tag, v.simple_value) for v in event.summary.value]
         data = data[16 + length :]
     for k, row in enumerate(rows(tmp_path / "run" / "history.csv"), start=1):
-        told = {tag: value for step, tag, value in found if step == k}
-        assert told["loss"] == pytest.approx(float(row["loss"]), rel=1e-6)
-        assert told["validation_accuracy"] == pytest.approx(float(row["validation_accuracy"]))
+        result = {tag: value for step, tag, value in found if step == k}
+        assert result["loss"] == pytest.approx(float(row["loss"]), rel=1e-6)
+        assert result["validation_accuracy"] == pytest.approx(float(row["validation_accuracy"]))

@@ -236,7 +236,7 @@ def test_the_same_run_gives_the_same_bytes(tmp_path: Path) -> None:
     assert texts[0] == texts[1]
 
 
-def test_nothing_at_all_is_a_page_too(tmp_path: Path) -> None:
+def test_an_empty_report_is_a_page(tmp_path: Path) -> None:
     page = Page(write(tmp_path / "a.html", summary=[], sections=[], history=History("r2")))
     assert page.texts["p"] == ["No epoch was completed."]
     assert not page.all("table")
@@ -283,7 +283,7 @@ def test_the_restored_epoch_is_the_best(tmp_path: Path) -> None:
 
 
 @pytest.mark.parametrize("bad", [float("nan"), float("inf"), float("-inf")])
-def test_odd_numbers_are_listed_and_never_the_best(bad: float, tmp_path: Path) -> None:
+def test_non_finite_numbers_are_listed_and_never_the_best(bad: float, tmp_path: Path) -> None:
     odd = history(5)
     odd.loss[4] = odd.validation_metric[2] = bad
     page = Page(write(tmp_path / "a.html", history=odd))
@@ -317,7 +317,7 @@ def test_large_and_small_losses_are_legible(tmp_path: Path) -> None:
         ({"pictures": [("a", "<svg/>", "svg")]}, TypeError, "must be bytes, not str"),
     ],
 )
-def test_invalid_weights_leave_no_file(
+def test_invalid_arguments_leave_no_file(
     changed: dict[str, Any], error: type[Exception], message: str, tmp_path: Path
 ) -> None:
     with pytest.raises(error, match=message):

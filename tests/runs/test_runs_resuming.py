@@ -108,7 +108,7 @@ def test_a_new_run_is_not_mistaken_for_the_one_it_replaces(tmp_path: Path) -> No
         assert (tmp_path / "run" / file).read_bytes() == (tmp_path / "whole" / file).read_bytes()
 
 
-def test_overwriting_waits_until_a_run_may_begin(tmp_path: Path) -> None:
+def test_overwrite_deletes_nothing_if_the_new_run_is_refused(tmp_path: Path) -> None:
     endless = "train --epochs 100000 --checkpoint-seconds 0.2 --picture none --out run --keep 1"
     with started(tmp_path, *endless.split()) as process:
         refused = run(*endless.split(), "--overwrite", cwd=tmp_path)
@@ -130,7 +130,7 @@ def test_overwriting_waits_until_a_run_may_begin(tmp_path: Path) -> None:
     assert {p: p.read_bytes() for p in (tmp_path / "run").rglob("*") if p.is_file()} == left
 
 
-def test_a_test_file_is_read_as_the_other(tmp_path: Path) -> None:
+def test_a_test_file_is_read_like_the_training_file(tmp_path: Path) -> None:
     rows = ["01,007", "02,agent", "x,007", "y,agent"] * 20
     (tmp_path / "a.csv").write_text("c,k\n" + "\n".join(rows) + "\n")
     (tmp_path / "b.csv").write_text("c,k\n" + "01,007\n" * 9)

@@ -5,13 +5,13 @@ import signal
 from pathlib import Path
 
 import pytest
-from command import left_in, rows, run
+from command import file_names, rows, run
 from run_cases import PLAIN, started
 
 from fastbp.runs import Settings, sweeps
 
 
-def test_a_sweep_in_which_all_diverge_fails(tmp_path: Path) -> None:
+def test_a_sweep_fails_if_all_runs_diverge(tmp_path: Path) -> None:
     text = "train --epochs 2 --optimizer sgd --sweep lr=1e6,1e5 --picture none --out run"
     done = run(*text.split(), "--hidden", "64", "64", cwd=tmp_path)
     assert done.returncode == 1, done.stdout
@@ -31,12 +31,12 @@ def test_a_sweep_that_was_killed_between_runs_is_not_replaced(tmp_path: Path) ->
     # A sweep of other values replaces the previous one completely.
     other = run(*text.replace("0,1,2,3", "4,5").split(), "--out", "run", cwd=tmp_path)
     assert other.returncode == 0, other.stderr
-    assert left_in(tmp_path / "run" / "trials") == ["001", "002"]
+    assert file_names(tmp_path / "run" / "trials") == ["001", "002"]
 
 
-def test_samples_are_of_all_combinations() -> None:
-    told = Settings(sweep={"hidden": [4, 8], "seed": list(range(10_000))}, samples=50)
-    drawn = sweeps.combinations(told)
+def test_samples_are_drawn_from_all_combinations() -> None:
+    settings = Settings(sweep={"hidden": [4, 8], "seed": list(range(10_000))}, samples=50)
+    drawn = sweeps.combinations(settings)
     assert len({tuple(one.items()) for one in drawn}) == 50
     assert {one["hidden"] for one in drawn} == {4, 8}
     assert max(one["seed"] for one in drawn) > 5000

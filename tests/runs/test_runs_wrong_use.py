@@ -6,7 +6,7 @@ import sys
 from pathlib import Path
 
 import pytest
-from command import left_in, rows, run
+from command import file_names, rows, run
 
 from fastbp.cli import main
 
@@ -88,7 +88,7 @@ WRONG = [
 
 
 @pytest.mark.parametrize(("command", "message"), WRONG)
-def test_wrong_use_ends_in_one_line_and_loses_nothing(
+def test_wrong_use_prints_one_line_and_changes_no_file(
     command: str,
     message: str,
     wrong: Path,
@@ -125,7 +125,7 @@ sys.exit(main(sys.argv[2:]))
 
 
 @pytest.mark.skipif(os.name == "nt", reason="Windows has no such limit")
-def test_a_full_disk_ends_in_one_line_and_loses_nothing(tmp_path: Path) -> None:
+def test_a_full_disk_is_reported_in_one_line_and_loses_nothing(tmp_path: Path) -> None:
     command = ["train", "spiral", "--hidden", "64", "--epochs", "3", "--out", "run"]
     assert run(*command, cwd=tmp_path).returncode == 0
     models = {
@@ -154,4 +154,4 @@ def test_bench_measures_this_machine(tmp_path: Path) -> None:
     table = re.findall(r"^([\d-]+) +(\d+) +([\d.]+)", done.stdout, re.MULTILINE)
     assert table[0][:2] == ("2-64-3", "32")
     assert all(float(time) > 0 for _, _, time in table)
-    assert left_in(tmp_path) == []
+    assert file_names(tmp_path) == []

@@ -33,7 +33,7 @@ OPTIMIZERS = {  # name: its own hyperparameters, each with a range to draw from
     "Optimizer_RMSprop": {"epsilon": (1e-7, 1e-3), "rho": (0.5, 0.99)},
     "Optimizer_Adam": {"epsilon": (1e-7, 1e-3), "beta_1": (0.0, 0.95), "beta_2": (0.9, 0.999)},
 }
-KEPT = [f"{kind}_{what}" for kind in ("weight", "bias") for what in ("momentums", "cache")]
+STATE_NAMES = [f"{kind}_{what}" for kind in ("weight", "bias") for what in ("momentums", "cache")]
 
 
 def dense_pair(M, N, dtype, seed, **regularizers):

@@ -12,7 +12,7 @@ from fastbp.scratch.compiled import CompiledSteps
 
 EPS = float(np.finfo(np.float64).eps)
 ROWS, FEATURES = 23, 3
-KEPT = [f"{kind}_{what}" for kind in ("weight", "bias") for what in ("momentums", "cache")]
+STATE_NAMES = [f"{kind}_{what}" for kind in ("weight", "bias") for what in ("momentums", "cache")]
 PAIRS = {  # loss: the activation before it, and the number of outputs
     "Loss_CategoricalCrossentropy": ("Activation_Softmax", 4),
     "Loss_BinaryCrossentropy": ("Activation_Sigmoid", 2),
@@ -116,12 +116,12 @@ def forward_plainly(layer, values):
     return layer.output
 
 
-def assert_same_layers(ours, others, near, exact=False):
+def assert_same_layers(ours, others, tolerance, exact=False):
     """Compare the parameters and moving averages of trained layers with those of others."""
     ours = [layer for layer in ours if hasattr(layer, "weights")]
     others = [layer for layer in others if hasattr(layer, "weights")]
     for layer, other in zip(ours, others, strict=True):
-        for name in ("weights", "biases", *KEPT):
+        for name in ("weights", "biases", *STATE_NAMES):
             assert hasattr(layer, name) == hasattr(other, name), name
             if hasattr(layer, name):
                 got, want = getattr(layer, name), getattr(other, name)
@@ -129,14 +129,16 @@ def assert_same_layers(ours, others, near, exact=False):
                     assert got.dtype == want.dtype
                     np.testing.assert_array_equal(got, want)
                 else:
-                    bound = near * (1 + np.abs(want).max())
+                    bound = tolerance * (1 + np.abs(want).max())
                     np.testing.assert_allclose(got, want, rtol=0, atol=bound, err_msg=name)
 
 
-def assert_same_models(one, other, near, exact=False):
+def assert_same_models(one, other, tolerance, exact=False):
     """Compare all results of training of two models."""
-    assert_same_layers(one.layers, other.layers, near, exact)
-    close = functools.partial(pytest.approx, rel=0 if exact else near, abs=0 if exact else near)
+    assert_same_layers(one.layers, other.layers, tolerance, exact)
+    close = functools.partial(
+        pytest.approx, rel=0 if exact else tolerance, abs=0 if exact else tolerance
+    )
     for mine, theirs in ((one.optimizer, other.optimizer),):
         assert mine.iterations == theirs.iterations
         assert mine.current_learning_rate == close(theirs.current_learning_rate)
@@ -148,7 +150,7 @@ def assert_same_models(one, other, near, exact=False):
             assert hasattr(mine, name) == hasattr(theirs, name)
             if hasattr(mine, name):
                 got, want = getattr(mine, name), getattr(theirs, name)
-                bound = 0 if exact else near * (1 + np.abs(want).max())
+                bound = 0 if exact else tolerance * (1 + np.abs(want).max())
                 np.testing.assert_allclose(got, want, rtol=0, atol=bound, err_msg=name)
 
 

@@ -81,7 +81,7 @@ def weights_of(layers, name):
     }
 
 
-def modelled(X, y, layers, loss, optimizer, accuracy):
+def train_model(X, y, layers, loss, optimizer, accuracy):
     """Train a ``Model`` in its compiled loop, by whole epochs and by batches."""
     from fastbp.scratch import Model
     from fastbp.scratch.compiled import CompiledSteps
@@ -100,7 +100,7 @@ def modelled(X, y, layers, loss, optimizer, accuracy):
     return np.array(losses)
 
 
-def first():
+def run_common_uses():
     """Run what most code uses; return arrays by name, with the losses of training as loss.*."""
     import fastbp
     from fastbp import scratch
@@ -119,7 +119,7 @@ def first():
     layers += [scratch.Layer_Dense(9, 3), scratch.Activation_Softmax()]
     loss = scratch.Loss_CategoricalCrossentropy()
     rule, accuracy = scratch.Optimizer_Adam(0.05), scratch.Accuracy_Categorical()
-    found["loss.model"] = modelled(X, y, layers, loss, rule, accuracy)
+    found["loss.model"] = train_model(X, y, layers, loss, rule, accuracy)
     found |= weights_of(layers, "model")
 
     net = fastbp.Network([2, 9, 3], dtype="float32", seed=0)
@@ -129,7 +129,7 @@ def first():
     return found
 
 
-def more():
+def run_other_uses():
     """Run other classes, optimizers and losses, and the functions of ``fastbp.functional``."""
     from fastbp import functional, scratch
     from fastbp.datasets import vertical_data
@@ -205,7 +205,7 @@ def doubles():
             found["loss.hand"] = by_hand(X, y, layers, loss, rule)[0]
         else:
             accuracy = scratch.Accuracy_Categorical()
-            found["loss.model"] = modelled(X, y, layers, loss, rule, accuracy)
+            found["loss.model"] = train_model(X, y, layers, loss, rule, accuracy)
         found |= weights_of(layers, way)
     net = fastbp.Network([2, 9, 3], dtype="float64", seed=0)
     history = fastbp.train(net, X, y, epochs=STEPS, batch_size=25, l2=1e-3)
@@ -232,7 +232,7 @@ def main(order, path):
         init()
         found = {f"doubles.{name}": value for name, value in doubles().items()}
         found["compiled anew"] = np.array(compiled() - before)
-    np.savez(path, **found, **first(), **more())
+    np.savez(path, **found, **run_common_uses(), **run_other_uses())
 
 
 @pytest.fixture(scope="module")
@@ -240,7 +240,11 @@ def plain():
     """The results in this process, in which ``init()`` has not been called."""
     state = np.random.get_state()
     try:
-        return {f"doubles.{name}": value for name, value in doubles().items()} | first() | more()
+        return (
+            {f"doubles.{name}": value for name, value in doubles().items()}
+            | run_common_uses()
+            | run_other_uses()
+        )
     finally:
         np.random.set_state(state)
 

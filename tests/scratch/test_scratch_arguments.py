@@ -9,9 +9,9 @@ import pytest
 from rounding import eps, normal, wide
 from scratch_cases import (
     ACTIVATIONS,
-    KEPT,
     LAYER_CASES,
     LOSS_CASES,
+    STATE_NAMES,
     both,
     dense_pair,
     fresh,
@@ -141,7 +141,7 @@ def test_whole_numbers_count_as_float64():
                 np.testing.assert_array_equal(got[key], value)
 
 
-def test_kernels_get_arrays_of_the_one_form_that_they_are_compiled_for(monkeypatch):
+def test_kernels_get_only_the_layout_that_they_are_compiled_for(monkeypatch):
     """For other layouts, such as read-only arrays, Numba would compile each kernel again."""
 
     def use(X, y, targets):
@@ -251,7 +251,7 @@ def test_a_fresh_layer_takes_on_the_type_of_its_first_inputs():
     layer.backward(normal((5, 3), np.float32))
     optimizer = scratch.Optimizer_Adam()
     optimizer.update_params(layer)
-    for name in ("weights", "biases", "output", "dweights", "dbiases", "dinputs", *KEPT):
+    for name in ("weights", "biases", "output", "dweights", "dbiases", "dinputs", *STATE_NAMES):
         assert getattr(layer, name).dtype == np.float32, name
     assert drawn.dtype == np.float64
     layer.forward(normal((5, 4)))  # a later batch of another type changes no weights
@@ -297,7 +297,7 @@ def test_parameters_may_be_replaced_between_any_two_passes():
     assert layer.output.shape == (5, 6)
 
 
-def test_parameters_that_were_got_can_be_set():
+def test_parameters_from_get_parameters_can_be_set():
     layer = scratch.Layer_Dense(4, 3)
     for biases in (np.ones((1, 3)), np.ones(3)):  # user code has them in either shape
         layer.biases = biases

@@ -123,7 +123,7 @@ def test_parameters_to_set_that_do_not_fit_are_refused(weights, biases, error, m
 
 
 @pytest.mark.parametrize("name", LAYER_CASES)
-def test_the_way_back_is_refused_before_a_forward_pass_and_in_another_shape(name):
+def test_backward_is_refused_before_forward_and_for_other_shapes(name):
     layer = fresh(name)
     message = f"{name}.backward needs .* a forward pass sets"
     assert_refused(RuntimeError, message, layer.backward, np.ones((5, 4)))
@@ -137,7 +137,7 @@ def test_the_way_back_is_refused_before_a_forward_pass_and_in_another_shape(name
 
 
 @pytest.mark.parametrize("name", OPTIMIZERS)
-def test_optimizers_refuse_layers_without_gradients_or_with_others(name):
+def test_optimizers_refuse_layers_without_gradients_or_with_other_shapes(name):
     optimizer = getattr(scratch, name)()
     message = "update_params needs the gradients.*dweights"
     assert_refused(RuntimeError, message, optimizer.update_params, after_forward("Layer_Dense"))

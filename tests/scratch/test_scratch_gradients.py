@@ -10,7 +10,7 @@ from scratch_cases import ACTIVATIONS, LOSSES, REGULARIZERS, one_hot, outputs_an
 from fastbp import scratch
 
 STEP = np.finfo(np.float64).eps ** (1 / 3)  # where truncation and rounding errors are about equal
-NEAR = 100 * STEP**2
+TOLERANCE = 100 * STEP**2
 
 
 def numeric_gradient(function, x):
@@ -29,7 +29,7 @@ def numeric_gradient(function, x):
 
 def assert_gradient(got, function, x):
     want = numeric_gradient(function, x)
-    assert_within(got, want, NEAR * (1 + np.abs(want).max(initial=0)))
+    assert_within(got, want, TOLERANCE * (1 + np.abs(want).max(initial=0)))
 
 
 def away_from_zero(x, distance=1e-2):

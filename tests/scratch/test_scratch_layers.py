@@ -48,7 +48,7 @@ def check_dense(B, M, N, dtype, seed, regularizers):
 
 
 @both
-def test_penalties_at_zero_take_the_derivative_that_from_scratch_code_takes(dtype):
+def test_l1_penalties_have_a_slope_of_plus_1_at_zero(dtype):
     """-1 where a weight is negative and +1 elsewhere, at 0 and -0.0 too."""
     layer = scratch.Layer_Dense(1, 4, weight_regularizer_l1=0.5, bias_regularizer_l1=0.25)
     layer.weights = np.array([[-2.0, 0.0, -0.0, 3.0]], dtype)
@@ -135,7 +135,7 @@ def test_predictions_are_those_of_each_activation():
 
 @both
 @pytest.mark.parametrize("rate", [0.0, 1e-3, 0.1, 0.25, 0.5, 0.500001, 0.6, 0.9, 0.999])
-def test_dropout_draws_the_masks_of_binomial(rate, dtype):
+def test_dropout_draws_the_masks_of_np_random_binomial(rate, dtype):
     X, dvalues = normal((97, 23), dtype), normal((97, 23), dtype, 1)
     ours, twin = scratch.Layer_Dropout(rate), twins.Layer_Dropout(rate)
     for seed in range(3):

@@ -73,7 +73,7 @@ def test_losses_equal_their_twins(name, B, K, dtype, seed):
 
 @both
 @pytest.mark.parametrize("name", LOSSES)
-def test_probabilities_of_0_and_1_are_held(name, dtype):
+def test_probabilities_of_0_and_1_are_clipped(name, dtype):
     """The twin is computed in the same precision, because the limit 1 - 1e-7 is rounded to it."""
     y_pred = np.array([[0.0, 1.0], [1.0, 0.0], [1e-9, 1 - 1e-9]], dtype)
     y_true = np.array([0, 0, 1]) if "Categorical" in name else np.array([[1, 0]] * 3, dtype)
@@ -104,7 +104,9 @@ def test_binary_loss_takes_the_mean_over_outputs_on_demand(dtype):
 
 @quick
 @given(st.integers(1, 70), st.integers(1, 40), dtypes, seeds, st.booleans())
-def test_softmax_and_loss_in_one_equal_their_twin_and_the_two_steps(B, K, dtype, seed, hot):
+def test_combined_softmax_and_loss_equal_their_twin_and_the_separate_classes(
+    B, K, dtype, seed, hot
+):
     ours = scratch.Activation_Softmax_Loss_CategoricalCrossentropy()
     twin = twins.Activation_Softmax_Loss_CategoricalCrossentropy()
     z, labels = normal((B, K), dtype, seed, 2.0), np.random.default_rng(seed).integers(K, size=B)

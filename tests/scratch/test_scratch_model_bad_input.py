@@ -124,7 +124,7 @@ def test_bad_arguments_of_train_change_nothing(X, y, keywords, error, message, p
 
 @pytest.mark.parametrize("batch_size", [None, 6])
 @pytest.mark.parametrize("pair", ["Loss_MeanAbsoluteError", "Loss_MeanSquaredError"])
-def test_flat_targets_are_refused_before_anything_moves(pair, batch_size):
+def test_flat_targets_are_refused_before_training(pair, batch_size):
     """(n,) in place of (n, 1): the error comes at once, not after a long run."""
     layers = [scratch.Layer_Dense(FEATURES, 1), scratch.Activation_Linear()]
     model = model_of(

@@ -83,7 +83,7 @@ def test_a_method_replaced_after_finalize_is_called(pair, where):
 
 
 @pytest.mark.parametrize("what", ["loss", "softmax"])
-def test_a_subclass_with_our_gradient_is_as_safe_as_its_base(what):
+def test_a_subclass_that_inherits_the_gradient_uses_the_combined_one(what):
     """Where a label's probability is 0, only the fused gradient of softmax and loss is finite."""
 
     class Noted(scratch.Loss_CategoricalCrossentropy):

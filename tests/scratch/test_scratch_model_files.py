@@ -210,7 +210,7 @@ def write_beheaded(path):
     path.write_bytes(path.read_bytes()[40:])
 
 
-NOT_OURS = {
+FOREIGN_FILES = {
     "text": (write_text, "is not a safetensors file"),
     "empty": (lambda path: path.touch(), "is not a safetensors file"),
     "zeros": (lambda path: path.write_bytes(bytes(100)), "is not a safetensors file"),
@@ -222,10 +222,10 @@ NOT_OURS = {
 
 
 @pytest.mark.parametrize("load", [Model.load, lambda path: build().load_parameters(path)])
-@pytest.mark.parametrize("kind", NOT_OURS)
-def test_files_that_are_not_ours_are_refused(kind, load, tmp_path):
+@pytest.mark.parametrize("kind", FOREIGN_FILES)
+def test_foreign_and_damaged_files_are_refused(kind, load, tmp_path):
     path = tmp_path / "file"
-    write, message = NOT_OURS[kind]
+    write, message = FOREIGN_FILES[kind]
     write(path)
     with pytest.raises(ValueError, match=message) as caught:
         load(path)
@@ -262,7 +262,7 @@ def test_files_of_another_kind_are_refused(tmp_path):
         Model.load(path)
 
 
-def rewritten(path, change):
+def write_changed_file(path, change):
     """Write a model's file with a changed description or changed tensors."""
     from fastbp import persistence
     from fastbp.scratch import files as scratch_files
@@ -303,7 +303,7 @@ CHANGES = {
 @pytest.mark.parametrize("change", CHANGES)
 def test_files_with_another_content_are_refused(change, tmp_path):
     path = tmp_path / "model"
-    rewritten(path, CHANGES[change])
+    write_changed_file(path, CHANGES[change])
     with pytest.raises(ValueError, match="holds an invalid scratch model"):
         Model.load(path)
 

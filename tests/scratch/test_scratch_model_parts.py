@@ -61,8 +61,8 @@ def test_parameters_of_another_order_train_in_the_compiled_loop(compiled_steps):
     pair = "Loss_CategoricalCrossentropy"
     X, y = problem(pair)
     model, want = build(pair, "momentum"), build(pair, "momentum")
-    turned = [(np.asfortranarray(W), b) for W, b in model.get_parameters()]
-    model.set_parameters(turned)
+    fortran_ordered = [(np.asfortranarray(W), b) for W, b in model.get_parameters()]
+    model.set_parameters(fortran_ordered)
     for each in (model, want):
         each.train(X, y, epochs=4, batch_size=6, print_every=0)
     assert sum(compiled_steps) == 2 * 15

@@ -10,11 +10,11 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from scratch_model_cases import (
     EPS,
-    KEPT,
     ONE_AVERAGE,
     OPTIMIZERS,
     PAIRS,
     PENALTIES,
+    STATE_NAMES,
     assert_same_layers,
     assert_same_models,
     build,
@@ -36,27 +36,31 @@ from fastbp.reference import scratch as twins
 from fastbp.scratch import Model
 
 HIDDEN = ["Activation_ReLU", "Activation_Sigmoid", "Activation_Linear", None]
-BOTH_WAYS = "Loss_CategoricalCrossentropy", "Optimizer_Adam"
-ALWAYS_THREE = [
-    (BOTH_WAYS[0], "Optimizer_SGD", "Activation_ReLU"),
-    (*BOTH_WAYS, "Activation_ReLU"),
+WITH_AND_WITHOUT_PENALTIES = "Loss_CategoricalCrossentropy", "Optimizer_Adam"
+ALWAYS_RUN = [
+    (WITH_AND_WITHOUT_PENALTIES[0], "Optimizer_SGD", "Activation_ReLU"),
+    (*WITH_AND_WITHOUT_PENALTIES, "Activation_ReLU"),
     *itertools.product(list(PAIRS)[1:], ONE_AVERAGE, HIDDEN[1:]),
 ]
 
 
 @pytest.mark.parametrize(
-    ("pair", "rule", "hidden"), all_of(PAIRS, OPTIMIZERS, HIDDEN, always=ALWAYS_THREE)
+    ("pair", "rule", "hidden"), all_of(PAIRS, OPTIMIZERS, HIDDEN, always=ALWAYS_RUN)
 )
 def test_three_ways_of_training_are_the_same(pair, rule, hidden, compiled_steps, capsys):
     X, y = problem(pair)
     epochs = 3
     # Each case takes seconds to compile, as does each kind of target and of optimizer state.
-    penalised = (True, False) if (pair, rule) == BOTH_WAYS else (hidden == "Activation_ReLU",)
+    penalised = (
+        (True, False)
+        if (pair, rule) == WITH_AND_WITHOUT_PENALTIES
+        else (hidden == "Activation_ReLU",)
+    )
     for penalties in (PENALTIES if has else None for has in penalised):
         for batch_size in (None, 6, 40):
             how = dict(hidden=hidden, penalties=penalties)
             steps = epochs * (-(-len(X) // batch_size) if batch_size else 1)
-            near = rounding(rule, steps)
+            tolerance = rounding(rule, steps)
             compiled, slow = build(pair, rule, **how), build(pair, rule, **how)
             assert is_compiled(compiled, X, y, batch_size)
             compiled_steps.clear()
@@ -64,13 +68,13 @@ def test_three_ways_of_training_are_the_same(pair, rule, hidden, compiled_steps,
             assert sum(compiled_steps) == steps - 1  # the last one goes layer by layer
             with layer_by_layer():
                 slow.train(X, y, epochs=epochs, batch_size=batch_size, print_every=0)
-            assert_same_models(compiled, slow, near)
+            assert_same_models(compiled, slow, tolerance)
             assert compiled.optimizer.iterations == steps
 
             plain = layers_of(twins, pair, **how)
             loss, optimizer = getattr(twins, pair)(), optimizer_of(twins, rule)
             plain_training(plain, loss, optimizer, X, y, epochs, batch_size)
-            assert_same_layers(compiled.layers, plain, near)
+            assert_same_layers(compiled.layers, plain, tolerance)
             assert optimizer.current_learning_rate == compiled.optimizer.current_learning_rate
     assert capsys.readouterr().out == ""
 
@@ -100,7 +104,7 @@ def test_float32_is_kept_by_all_ways(pair, rule, hidden, compiled_steps):
         with way():
             model.train(X, y, epochs=2, batch_size=6, print_every=0)
         for layer in model.trainable_layers:
-            for name in ("weights", "biases", "output", "dweights", *KEPT):
+            for name in ("weights", "biases", "output", "dweights", *STATE_NAMES):
                 assert getattr(layer, name, X).dtype == np.float32, name
         assert model.predict(X).dtype == np.float32
         models.append(model)
@@ -185,7 +189,7 @@ def test_a_batch_size_prints_steps_and_the_means_of_each_epoch(capsys):
 # Cases that are compiled for other tests anyway.
 COMPILED = [
     *itertools.product(list(PAIRS)[1:], ONE_AVERAGE, ["Activation_Sigmoid"]),
-    (*BOTH_WAYS, "Activation_ReLU"),
+    (*WITH_AND_WITHOUT_PENALTIES, "Activation_ReLU"),
 ]
 
 
@@ -326,7 +330,7 @@ def test_data_are_not_changed():
         np.testing.assert_array_equal(y, copies[1])
 
 
-def test_the_mean_over_outputs_of_the_binary_loss_is_known_to_all_ways(compiled_steps):
+def test_all_ways_of_training_use_the_mean_over_outputs_of_the_binary_loss(compiled_steps):
     X, y = problem("Loss_BinaryCrossentropy")
     models = []
     for way in (contextlib.nullcontext, layer_by_layer):

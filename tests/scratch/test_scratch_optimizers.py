@@ -7,7 +7,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 from rounding import assert_within, eps, normal, wide
-from scratch_cases import KEPT, OPTIMIZERS, both, dense_pair, dtypes, quick, seeds, widths
+from scratch_cases import OPTIMIZERS, STATE_NAMES, both, dense_pair, dtypes, quick, seeds, widths
 
 from fastbp import scratch
 from fastbp.reference import scratch as twins
@@ -46,7 +46,7 @@ def test_optimizers_equal_their_twins_over_several_steps(name, M, N, dtype, seed
     bound = eps(layer.weights) * steps * (8 + 4 * steps) * rate * 100
     assert_within(layer.weights, other.weights, bound + steps * eps(held[0]) * np.abs(held[0]))
     assert_within(layer.biases, other.biases, bound + steps * eps(held[0]) * np.abs(held[1]))
-    for kept in KEPT:
+    for kept in STATE_NAMES:
         assert hasattr(layer, kept) == hasattr(other, kept)
         if hasattr(layer, kept):
             assert getattr(layer, kept).dtype == dtype
@@ -163,7 +163,7 @@ def test_training_equals_that_of_pytorch(name):
     }[name]
     combined = scratch.Activation_Softmax_Loss_CategoricalCrossentropy()
     # Sums of 20 terms, six steps, and at worst the rounding of a derivative divided by epsilon.
-    near = 20 * 6 * eps(X) / (1.0 if name in ("SGD", "momentum") else 1e-4)
+    tolerance = 20 * 6 * eps(X) / (1.0 if name in ("SGD", "momentum") else 1e-4)
     for _ in range(6):
         values = X
         for layer in layers:
@@ -184,12 +184,14 @@ def test_training_equals_that_of_pytorch(name):
         value = torch.nn.functional.cross_entropy(twin(inputs), torch.tensor(y))
         theirs.zero_grad()
         value.backward()
-        assert loss == pytest.approx(value.item(), rel=near)
-        np.testing.assert_allclose(gradient, inputs.grad.numpy(), rtol=0, atol=near)
+        assert loss == pytest.approx(value.item(), rel=tolerance)
+        np.testing.assert_allclose(gradient, inputs.grad.numpy(), rtol=0, atol=tolerance)
         for layer, linear in zip(layers[::2], twin[::2], strict=True):
-            np.testing.assert_allclose(layer.dweights, linear.weight.grad.numpy().T, 0, near)
-            np.testing.assert_allclose(layer.dbiases[0], linear.bias.grad.numpy(), 0, near)
+            np.testing.assert_allclose(layer.dweights, linear.weight.grad.numpy().T, 0, tolerance)
+            np.testing.assert_allclose(layer.dbiases[0], linear.bias.grad.numpy(), 0, tolerance)
         theirs.step()
         for layer, linear in zip(layers[::2], twin[::2], strict=True):
-            np.testing.assert_allclose(layer.weights, linear.weight.detach().numpy().T, 0, near)
-            np.testing.assert_allclose(layer.biases[0], linear.bias.detach().numpy(), 0, near)
+            np.testing.assert_allclose(
+                layer.weights, linear.weight.detach().numpy().T, 0, tolerance
+            )
+            np.testing.assert_allclose(layer.biases[0], linear.bias.detach().numpy(), 0, tolerance)

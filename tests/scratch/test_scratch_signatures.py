@@ -5,7 +5,7 @@ import inspect
 import numpy as np
 import pytest
 from rounding import normal
-from scratch_cases import ACTIVATIONS, KEPT, LOSSES, OPTIMIZERS, REGULARIZERS
+from scratch_cases import ACTIVATIONS, LOSSES, OPTIMIZERS, REGULARIZERS, STATE_NAMES
 
 from fastbp import scratch
 
@@ -116,7 +116,7 @@ def test_attributes_have_the_names_that_existing_code_reads():
     assert (adam.learning_rate, adam.current_learning_rate, adam.iterations) == (0.02, 0.02, 0)
     assert (adam.decay, adam.epsilon, adam.beta_1, adam.beta_2) == (0.5, 1e-7, 0.9, 0.999)
     adam.update_params(layer)
-    assert all(getattr(layer, name).any() for name in KEPT)
+    assert all(getattr(layer, name).any() for name in STATE_NAMES)
 
     dropout = scratch.Layer_Dropout(0.25)
     assert dropout.rate == 0.75

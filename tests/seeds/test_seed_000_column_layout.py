@@ -50,10 +50,10 @@ class Columns:
     def loss(self):
         return -np.einsum("ij,ij->j", self.Y, np.log(self.Y_hat))  # (11)
 
-    def loss_by_outputs(self):
+    def dL_dY_hat(self):
         return -self.Y / self.Y_hat  # (12), its summand
 
-    def outputs_by_Z2(self):
+    def dY_hat_dZ2(self):
         p = self.Y_hat
         same = np.eye(n, dtype=p.dtype)[:, :, None]
         return same * p[None, :, :] - p[:, None, :] * p[None, :, :]  # (13): [i, j, k]
@@ -123,7 +123,7 @@ def assert_same(got, want):
     np.testing.assert_allclose(got, want, rtol=0, atol=bound)
 
 
-def turned(array):
+def transposed(array):
     """View an array in the other layout, and check that its form in rows is C-contiguous."""
     view = array.T
     assert np.shares_memory(view, array)
@@ -160,26 +160,26 @@ def test_05_to_10_forward(rows):
     c = rows.columns
     Z1, A1, Z2 = (rows.empty(m, n) for _ in range(3))
     kernels.affine(rows.X, rows.W1, rows.b1, Z1)
-    assert_same(turned(Z1), c.Z1)
+    assert_same(transposed(Z1), c.Z1)
     kernels.dense_relu(rows.X, rows.W1, rows.b1, A1)
-    assert_same(turned(A1), c.A1)
+    assert_same(transposed(A1), c.A1)
     assert 0 < np.count_nonzero(A1) < A1.size
     kernels.affine(A1, rows.W2, rows.b2, Z2)
-    assert_same(turned(Z2), c.Z2)
+    assert_same(transposed(Z2), c.Z2)
     kernels.softmax(Z2)
-    assert_same(turned(Z2), c.Y_hat)
-    assert_same(turned(rows.net.forward(rows.X)), c.Y_hat)
+    assert_same(transposed(Z2), c.Y_hat)
+    assert_same(transposed(rows.net.forward(rows.X)), c.Y_hat)
 
 
 def test_05_written_by_columns_is_read_by_rows(rows):
     """NumPy fills the kernels' memory through a transposed view; then the kernel continues."""
     c = rows.columns
     Z1, A1 = rows.empty(m, n), rows.empty(m, n)
-    np.matmul(c.W1, c.X, out=turned(Z1))
-    turned(Z1)[...] += c.b1
+    np.matmul(c.W1, c.X, out=transposed(Z1))
+    transposed(Z1)[...] += c.b1
     kernels.relu_to(Z1, A1)
-    np.testing.assert_array_equal(turned(A1), np.maximum(Z1.T, 0))
-    assert_same(turned(A1), c.A1)
+    np.testing.assert_array_equal(transposed(A1), np.maximum(Z1.T, 0))
+    assert_same(transposed(A1), c.A1)
 
 
 def test_11_the_loss_of_each_example(rows):
@@ -198,18 +198,18 @@ def test_11_the_loss_of_each_example(rows):
 # ---- Backward through loss and softmax
 
 
-def test_12_the_loss_by_the_outputs(rows):
+def test_12_gradient_with_respect_to_the_outputs(rows):
     c = rows.columns
     gradient = rows.empty(m, n)
-    kernels.cross_entropy_backward(turned(c.Y_hat), rows.labels, gradient)
-    assert_same(turned(gradient), c.loss_by_outputs() / c.Y.dtype.type(m))
+    kernels.cross_entropy_backward(transposed(c.Y_hat), rows.labels, gradient)
+    assert_same(transposed(gradient), c.dL_dY_hat() / c.Y.dtype.type(m))
 
 
 def test_12_as_printed_has_another_shape_than_printed():
     c = Rows(np.float64).columns
     printed = -(c.Y / c.Y_hat).sum(axis=0)
     assert printed.shape == (m,)
-    assert c.loss_by_outputs().shape == c.Y_hat.shape == (n, m)
+    assert c.dL_dY_hat().shape == c.Y_hat.shape == (n, m)
 
 
 def test_12_equals_finite_differences():
@@ -220,29 +220,29 @@ def test_12_equals_finite_differences():
         up[i] += h
         down[i] -= h
         differences = -(c.Y * (np.log(up) - np.log(down))).sum(axis=0) / (2 * h)
-        np.testing.assert_allclose(c.loss_by_outputs()[i], differences, rtol=1e-6, atol=1e-6)
+        np.testing.assert_allclose(c.dL_dY_hat()[i], differences, rtol=1e-6, atol=1e-6)
 
 
 def test_13_the_jacobian_of_the_softmax(rows):
     """The kernel multiplies a vector by the Jacobian without computing its n n m numbers."""
     c = rows.columns
-    J = c.outputs_by_Z2()
+    J = c.dY_hat_dZ2()
     assert J.shape == (n, n, m)
-    s = turned(c.Y_hat)
+    s = transposed(c.Y_hat)
     product = rows.empty(m, n)
     for i in range(n):
         unit = np.zeros((m, n), s.dtype)
         unit[:, i] = 1
         kernels.softmax_backward(s, unit, product)
-        assert_same(turned(product), J[i])
+        assert_same(transposed(product), J[i])
     v = np.random.default_rng(3).normal(size=(m, n)).astype(s.dtype)
     kernels.softmax_backward(s, v, product)
-    assert_same(turned(product), np.einsum("ik,ijk->jk", v.T, J))
+    assert_same(transposed(product), np.einsum("ik,ijk->jk", v.T, J))
 
 
 def test_13_has_the_two_cases_of_the_notes_and_finite_differences():
     c = Rows(np.float64).columns
-    J, p, h = c.outputs_by_Z2(), c.Y_hat, 1e-6
+    J, p, h = c.dY_hat_dZ2(), c.Y_hat, 1e-6
     for i in range(n):
         for j in range(n):
             case = p[j] * (1 - p[j]) if i == j else -p[i] * p[j]
@@ -255,12 +255,12 @@ def test_13_has_the_two_cases_of_the_notes_and_finite_differences():
 
 def test_14_the_chain_of_12_and_13_is_a_difference(rows):
     c = rows.columns
-    chained = np.einsum("ik,ijk->jk", c.loss_by_outputs(), c.outputs_by_Z2())
+    chained = np.einsum("ik,ijk->jk", c.dL_dY_hat(), c.dY_hat_dZ2())
     # -1 / p times p (1 - p) rounds by eps, not by eps times the size of 1 / p.
     np.testing.assert_allclose(chained, c.DZ2(), rtol=0, atol=8 * eps(c.Y))
     delta = rows.empty(m, n)
-    kernels.softmax_cross_entropy_backward(turned(c.Y_hat), rows.labels, delta)
-    assert_same(turned(delta), c.DZ2() / c.Y.dtype.type(m))
+    kernels.softmax_cross_entropy_backward(transposed(c.Y_hat), rows.labels, delta)
+    assert_same(transposed(delta), c.DZ2() / c.Y.dtype.type(m))
 
 
 def test_14_of_the_loss_kernel_has_the_layout_of_the_notes(rows):
@@ -281,20 +281,20 @@ def test_15_to_17_the_second_layer(rows):
     c = rows.columns
     delta = c.DZ2() / c.Y.dtype.type(m)
     dW, db, dA = rows.empty(n, n), rows.empty(n), rows.empty(m, n)
-    kernels.dense_backward(turned(c.A1), rows.W2, turned(delta), dW, db, dA)
-    assert_same(turned(dW), c.DW2())
+    kernels.dense_backward(transposed(c.A1), rows.W2, transposed(delta), dW, db, dA)
+    assert_same(transposed(dW), c.DW2())
     assert_same(db[:, None], c.Db2())
-    assert_same(turned(dA), c.DA1() / dA.dtype.type(m))
+    assert_same(transposed(dA), c.DA1() / dA.dtype.type(m))
 
 
 def test_18_to_20_the_first_layer(rows):
     c = rows.columns
     delta = c.DA1() / c.Y.dtype.type(m)
-    kernels.relu_backward(turned(delta), turned(c.A1))  # in the columns' memory
+    kernels.relu_backward(transposed(delta), transposed(c.A1))  # in the columns' memory
     assert_same(delta, c.DZ1() / c.Y.dtype.type(m))
     dW, db, dX = rows.empty(x, n), rows.empty(n), rows.empty(m, x)
-    kernels.dense_backward(rows.X, rows.W1, turned(delta), dW, db, dX)
-    assert_same(turned(dW), c.DW1())
+    kernels.dense_backward(rows.X, rows.W1, transposed(delta), dW, db, dX)
+    assert_same(transposed(dW), c.DW1())
     assert_same(db[:, None], c.Db1())
 
 
@@ -335,7 +335,7 @@ def differences(c, name, places):
     return np.array(results)
 
 
-def some(shape):
+def some_indices(shape):
     if np.prod(shape) <= 100:
         return list(np.ndindex(shape))
     rng = np.random.default_rng(5)
@@ -346,7 +346,7 @@ def some(shape):
 def test_15_16_19_20_equal_finite_differences(name):
     c = Rows(np.float64).columns
     gradient = getattr(c, f"D{name}")()
-    places = some(gradient.shape)
+    places = some_indices(gradient.shape)
     found = np.array([gradient[place] for place in places])
     assert np.abs(found).max() > 1e-3
     np.testing.assert_allclose(found, differences(c, name, places), rtol=1e-5, atol=1e-9)
@@ -354,7 +354,7 @@ def test_15_16_19_20_equal_finite_differences(name):
 
 def test_19_as_printed_is_not_the_gradient():
     c = Rows(np.float64).columns
-    places = some((n, x))
+    places = some_indices((n, x))
     measured = differences(c, "W1", places)
     right, printed = c.DW1(), c.DW1_as_printed()
     assert right.shape == printed.shape == c.W1.shape

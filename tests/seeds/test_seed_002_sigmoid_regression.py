@@ -328,7 +328,7 @@ def test_the_problem_is_solved(seed, recipe):
 ROWS, EPOCHS = 700, 2
 
 
-def rows_in_turn():
+def standardised_rows():
     X, _, y, _ = fresh_data(0)
     X, y = X[:ROWS], y[:ROWS]
     return (X - X.mean(axis=0)) / X.std(axis=0), (y - y.mean(axis=0)) / y.std(axis=0)
@@ -353,7 +353,7 @@ def assert_moved_like(net, start, want):
 
 
 def test_training_row_by_row_is_the_loop_of_the_notes():
-    X, y = rows_in_turn()
+    X, y = standardised_rows()
     net = example_network()
     start, want = net.params.copy(), by_hand(net, X, y, 0.05)
     how = {"batch_size": 1, "shuffle": False, "epochs": EPOCHS}
@@ -362,7 +362,7 @@ def test_training_row_by_row_is_the_loop_of_the_notes():
 
 
 def test_one_call_of_the_kernel_takes_all_the_steps():
-    X, y = rows_in_turn()
+    X, y = standardised_rows()
     net = example_network()
     start, want = net.params.copy(), by_hand(net, X, y, 0.05)
     steps = EPOCHS * ROWS

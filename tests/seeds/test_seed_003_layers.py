@@ -150,7 +150,7 @@ def test_the_update_of_the_layer(dtype):
     assert np.sum(relu.output**2) < before
 
 
-def test_what_the_update_makes_smaller_is_half_the_sum_of_squares():
+def test_the_update_reduces_half_the_sum_of_squares():
     layer, _ = relu_step(np.float64)
 
     def half_squares(weights, biases):

@@ -155,7 +155,7 @@ def test_the_full_model_guesses_a_third_right():
 @both
 @pytest.mark.parametrize("seed", range(5))
 @pytest.mark.parametrize("labels", ["indices", "one-hot"])
-def test_the_full_model_is_its_twin(labels, seed, dtype):
+def test_the_full_model_equals_its_twin(labels, seed, dtype):
     ours, twin = full_model(scratch, seed, dtype), full_model(reference_scratch, seed)
     np.testing.assert_array_equal(ours.y, twin.y)
     if labels == "one-hot":

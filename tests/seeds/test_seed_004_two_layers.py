@@ -160,7 +160,7 @@ def test_he_weights_start_a_tenth_above_ln_3(spiral):
     assert losses.max() < np.log(3) + 0.65
 
 
-def test_weights_are_drawn_as_he_has_it():
+def test_weights_follow_he_initialisation():
     """For layers before a ReLU; a Network starts the last layer, which has none, differently."""
     drawn = [fastbp.Network([2, HIDDEN, CLASSES], seed=seed) for seed in range(200)]
     first = np.array([net.weights[0] for net in drawn], np.float64)
@@ -335,7 +335,7 @@ def test_it_learns_a_spiral(seed):
     assert history.loss[-1] < history.loss[999] < 0.26 < 1.0 < history.loss[0]
 
 
-def test_tighter_arms_are_too_much_for_it():
+def test_tighter_arms_are_not_learned():
     """Neither the notes' loop nor fastbp learns them; by 10,000 steps they have drifted apart."""
     X, y = tight_spiral(0)
     notes, net = Notes(he_weights(0), X, y), network(he_weights(0))

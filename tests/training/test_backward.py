@@ -46,7 +46,7 @@ def test_the_gradient_of_a_loss_is_that_of_loss_and_gradients(sizes, n, dtype):
     np.testing.assert_allclose(got, want, rtol=0, atol=200 * eps(X) * max(1, np.abs(want).max()))
 
 
-def test_an_activation_of_the_output_and_bytes():
+def test_backward_with_an_output_activation_and_bytes():
     net = network(out_activation="sigmoid")
     X = np.random.default_rng(0).integers(0, 256, (6, 3)).astype(np.uint8)
     d = rows(6, 2)
@@ -55,7 +55,7 @@ def test_an_activation_of_the_output_and_bytes():
     assert np.abs(got).max() > 0.01
 
 
-def test_backward_leaves_its_arguments_and_the_network_alone_and_gives_arrays_of_its_own():
+def test_backward_changes_nothing_and_returns_new_arrays():
     net, X, d = network(), rows(4, 3), rows(4, 2)
     before = net.params.copy(), X.copy(), d.copy()
     one = net.backward(X, d)

@@ -39,7 +39,7 @@ RUNS: dict[str, dict[str, Any]] = {
 
 
 # Runs with kernels that no other test compiles.
-APART = ["dropout, momentum, one cycle"]
+SLOW_RUNS = ["dropout, momentum, one cycle"]
 
 
 def network(seed: int = 1) -> fastbp.Network:
@@ -67,12 +67,12 @@ def files(folder: Path) -> list[str]:
 
 
 @pytest.fixture
-def _a_step_a_chunk(monkeypatch: pytest.MonkeyPatch) -> None:
+def _one_step_per_chunk(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(loop, "CHUNK_SECONDS", 0.0)
 
 
-@pytest.mark.usefixtures("_a_step_a_chunk")
-@pytest.mark.parametrize("name", some(sorted(RUNS, key=APART.__contains__), keep=len(RUNS) - 1))
+@pytest.mark.usefixtures("_one_step_per_chunk")
+@pytest.mark.parametrize("name", some(sorted(RUNS, key=SLOW_RUNS.__contains__), keep=len(RUNS) - 1))
 def test_a_run_resumed_at_any_step_is_bit_identical(name: str, tmp_path: Path) -> None:
     options = RUNS[name]
     whole = network()
@@ -95,21 +95,21 @@ def test_without_a_checkpoint_a_run_begins(tmp_path: Path) -> None:
     assert result(second, train(second, tmp_path / "new", resume=True, **SHORT)) == expected
 
 
-def test_so_many_are_kept_and_the_last_step_is_among_them(tmp_path: Path) -> None:
+def test_keep_limits_the_checkpoints_and_the_last_step_is_among_them(tmp_path: Path) -> None:
     train(network(), tmp_path, epochs=6, batch_size=20, seconds=0.0, keep=2)
     assert len(files(tmp_path)) <= 2
     assert files(tmp_path)[-1] == "checkpoint-000000000036.safetensors"
     assert fastbp.Checkpoints(tmp_path).newest() is not None
 
 
-@pytest.mark.usefixtures("_a_step_a_chunk")
-def test_they_are_written_after_so_many_epochs(tmp_path: Path) -> None:
+@pytest.mark.usefixtures("_one_step_per_chunk")
+def test_checkpoints_are_written_every_so_many_epochs(tmp_path: Path) -> None:
     place = fastbp.Checkpoints(tmp_path, seconds=None, epochs=3, keep=100)
     fastbp.train(network(), X, Y, epochs=8, batch_size=60, checkpoints=place)
     assert [int(name[11:23]) for name in files(tmp_path)] == [6, 12, 16]
 
 
-def test_the_reason_of_an_end_is_stored(tmp_path: Path) -> None:
+def test_the_reason_for_stopping_is_stored(tmp_path: Path) -> None:
     net, options = network(), RUNS["early stopping"]
     history = train(net, tmp_path, **options)
     assert history.stopped == "early stopping"
@@ -135,7 +135,7 @@ def test_more_epochs_continue_from_the_end(tmp_path: Path) -> None:
 # ---------------------------------------------------------------------- stopped from outside
 
 
-@pytest.mark.usefixtures("_a_step_a_chunk")
+@pytest.mark.usefixtures("_one_step_per_chunk")
 @pytest.mark.parametrize(
     ("number", "reason"), [(signal.SIGTERM, "terminate"), (signal.SIGINT, "interrupt")]
 )
@@ -156,7 +156,7 @@ def test_a_signal_leaves_a_checkpoint(number: int, reason: str, tmp_path: Path) 
     assert result(net, train(net, tmp_path, resume=True, **SHORT)) == expected
 
 
-@pytest.mark.usefixtures("_a_step_a_chunk")
+@pytest.mark.usefixtures("_one_step_per_chunk")
 def test_another_thread_ends_a_run_in_the_middle_of_an_epoch(tmp_path: Path) -> None:
     whole, parts, stop = network(), network(), Interruption()
     expected = result(whole, fastbp.train(whole, X, Y, **SHORT))
@@ -194,7 +194,7 @@ def test_an_unfinished_run_is_not_replaced(tmp_path: Path) -> None:
 
 
 @pytest.mark.parametrize("damage", ["cut", "nothing", "other bytes"])
-def test_of_a_damaged_checkpoint_the_one_before_is_taken(damage: str, tmp_path: Path) -> None:
+def test_the_checkpoint_before_a_damaged_one_is_used(damage: str, tmp_path: Path) -> None:
     whole = network()
     expected = result(whole, train(whole, tmp_path, seconds=0.0, keep=3, **SHORT))
     newest = max(paths(tmp_path))
@@ -306,7 +306,7 @@ def test_a_checkpoint_without_its_facts_is_refused(fact: str, tmp_path: Path) ->
         train(network(), tmp_path, resume=True, epochs=3)
 
 
-def test_a_checkpoint_of_a_newer_version_is_not_passed_over(tmp_path: Path) -> None:
+def test_a_checkpoint_of_a_newer_version_is_not_skipped(tmp_path: Path) -> None:
     train(network(), tmp_path, seconds=0.0, epochs=2)
     newest = max(paths(tmp_path))
     newest.write_bytes(newest.read_bytes().replace(rb"{\"version\": 2", rb"{\"version\": 9"))
@@ -333,6 +333,6 @@ def test_wrong_arguments(arguments: dict[str, Any], message: str) -> None:
         fastbp.Checkpoints("here", **arguments)
 
 
-def test_resume_needs_a_place() -> None:
+def test_resume_needs_checkpoints() -> None:
     with pytest.raises(ValueError, match="resume=True needs checkpoints"):
         fastbp.train(network(), X, Y, resume=True)

@@ -113,7 +113,7 @@ def test_non_numeric_gradients_are_refused(gradient):
         fastbp.Stepper(network()).step(gradient)
 
 
-def test_powers_that_cannot_be_are_refused():
+def test_impossible_powers_and_steps_are_refused():
     stepper = fastbp.Stepper(network())
     for name, wrong in (("powers", [5.0, 1.0]), ("steps", [-1]), ("steps", [1 << 62])):
         state = stepper.state_dict()

@@ -103,7 +103,7 @@ def test_a_stepper_refuses_wrong_arguments(gradient, error, words):
         fastbp.Stepper(network()).step(gradient)
 
 
-def test_states_of_others_are_refused(tmp_path):
+def test_states_of_other_optimizers_are_refused(tmp_path):
     adam, sgd = fastbp.Stepper(network()), fastbp.Stepper(network(), fastbp.SGD(0.1, 0.9))
     adam.save(tmp_path / "adam.safetensors")
     with pytest.raises(ValueError, match=r"the state of Adam\(.*not of SGD\("):

@@ -117,7 +117,7 @@ def test_callbacks_see_every_epoch_and_can_end_training():
     assert len(history) == 3
 
 
-def test_an_error_in_a_callback_passes_through_and_leaves_the_network_whole():
+def test_an_error_in_a_callback_propagates_and_weights_stay_finite():
     X, y = blobs(40)
     net = fastbp.Network([4, 3])
 
@@ -162,7 +162,7 @@ def test_training_runs_in_other_threads():
 
 
 @pytest.mark.parametrize("shuffle", some([True, False]))
-def test_divergence_is_an_error_that_names_the_place(shuffle):
+def test_divergence_is_an_error_that_names_epoch_and_step(shuffle):
     X, _ = blobs(64)
     targets = X[:, :1] * 100
 

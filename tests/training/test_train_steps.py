@@ -126,7 +126,7 @@ def test_same_seed_same_bits(dtype):
     assert not np.array_equal(first[0], other[0])
 
 
-def test_the_chunks_of_a_run_do_not_show(monkeypatch):
+def test_results_do_not_depend_on_the_chunks_of_a_run(monkeypatch):
     """However the run is cut into compiled calls, the result is the same."""
     X, y = blobs(95)
     results = []

@@ -16,7 +16,7 @@ def trained(**options):
     return net, history
 
 
-def test_rows_give_what_the_same_fraction_gives():
+def test_rows_give_the_result_of_the_same_fraction():
     _, held = split(X, Y, 0.2, 7)
     by_fraction, expected = trained(validation_fraction=0.2, seed=7)
     by_rows, history = trained(validation_rows=held, seed=7)
