@@ -105,7 +105,7 @@ class Compiled:
         self.way = self.opened.enter_context(steps)
 
     def run(self) -> float:
-        """Take the steps of an epoch; returns its mean loss."""
+        """Take the steps of an epoch; return their mean loss."""
         taken, means = self.way.take(np.full(self.steps, LEARNING_RATE))
         assert taken == self.steps
         return float(means[0, 0])
@@ -131,7 +131,7 @@ class Plain:
         self.optimizer = reference.Adam(LEARNING_RATE)
 
     def run(self) -> float:
-        """Take the steps of an epoch; returns its mean loss."""
+        """Take the steps of an epoch; return their mean loss."""
         case = self.case
         return reference.train_epoch(
             self.net, self.optimizer, case.X, case.y, case.batch, case.order, self.jacobian

@@ -21,14 +21,14 @@ MAX_DIMENSIONS = 32  # NumPy allows 64
 
 
 def read_npy(path: str | PathLike[str]) -> Array:
-    """Return the memory-mapped array of a NPY file.
+    """Return the memory-mapped array of an NPY file.
 
     Raises
     ------
     FileNotFoundError
         If there is no such file.
     UnusableDataError
-        If it is not a NPY file, or holds Python objects, which are never loaded.
+        If it is not an NPY file, or holds Python objects, which are never loaded.
     """
     path = existing_path(path)
     with damage_as_unusable(path), path.open("rb") as file:
@@ -36,19 +36,19 @@ def read_npy(path: str | PathLike[str]) -> Array:
 
 
 def read_npz(path: str | PathLike[str]) -> dict[str, Array]:
-    """Return the arrays of a NPZ file by name; uncompressed arrays are memory-mapped.
+    """Return the arrays of an NPZ file by name; uncompressed arrays are memory-mapped.
 
     Raises
     ------
     FileNotFoundError
         If there is no such file.
     UnusableDataError
-        If it is not a NPZ file, or holds Python objects, which are never loaded.
+        If it is not an NPZ file, or holds Python objects, which are never loaded.
     """
     path = existing_path(path)
     with damage_as_unusable(path), path.open("rb") as file:
         if not zipfile.is_zipfile(file):
-            raise UnusableDataError(f"{path} is not a NPZ file")
+            raise UnusableDataError(f"{path} is not an NPZ file")
         with zipfile.ZipFile(file) as archive:
             members = [each for each in archive.infolist() if each.filename.endswith(".npy")]
             return {
@@ -85,10 +85,10 @@ def _map(path: Path, file: IO[bytes], name: str, end: int) -> Array:
 
 
 def _npy_header(file: IO[bytes], name: str) -> tuple[tuple[int, ...], bool, np.dtype[Any], int]:
-    """Read shape, whether the order is Fortran's, dtype and size in bytes of a NPY array."""
+    """Read shape, whether the order is Fortran's, dtype and size in bytes of an NPY array."""
     start = file.read(8)
     if len(start) < 8 or start[:6] != b"\x93NUMPY":
-        raise UnusableDataError(f"{name} is not a NPY file")
+        raise UnusableDataError(f"{name} is not an NPY file")
     read = np.lib.format.read_array_header_2_0  # 3.0 differs only in the names of fields
     if start[6] == 1:
         read = np.lib.format.read_array_header_1_0

@@ -20,7 +20,7 @@ from fastbp.data.table_files import read_table
 if TYPE_CHECKING:
     import polars as pl
 
-# Names of the arrays of examples and of targets in a NPZ file; the first that exists is used.
+# Names of the arrays of examples and of targets in an NPZ file; the first that exists is used.
 INPUT_NAMES = ("X", "x", "data", "x_train", "X_train", "images")
 TARGET_NAMES = ("y", "target", "labels", "y_train", "label")
 
@@ -96,7 +96,7 @@ def read_examples(
     data : str or path
         A file, or the name of a bundled set.
     target : sequence of str
-        Columns of a table; the name of an array in a NPZ file; for a NPY or IDX file, the file of
+        Columns of a table; the name of an array in an NPZ file; for an NPY or IDX file, the file of
         the targets.
     learns : bool
         Whether targets are required.
@@ -147,7 +147,7 @@ def read_examples(
         )
     other = kind_of(target[0])
     if other not in ("npy", "idx"):
-        raise UnusableDataError(f"the target of {text} must be a NPY or IDX file, not {target[0]}")
+        raise UnusableDataError(f"the target of {text} must be an NPY or IDX file, not {target[0]}")
     y = read_npy(target[0]) if other == "npy" else read_idx(target[0])
     return _arrays(text, X, y, (_stem(target[0]),))
 
@@ -183,7 +183,7 @@ def _bundled(name: str) -> Examples:
 
 
 def _archive(path: str, target: Sequence[str], requires_targets: bool) -> Examples:
-    """Read a NPZ file."""
+    """Read an NPZ file."""
     arrays = read_npz(path)
     found = [name for name in INPUT_NAMES if name in arrays]
     if not found:

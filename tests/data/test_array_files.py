@@ -65,7 +65,7 @@ def test_python_objects_are_never_opened(write: Callable[..., None], tmp_path: P
     with pytest.raises(UnusableDataError, match="holds Python objects, which are never loaded"):
         read_npy(tmp_path / "a.npy")
     (tmp_path / "b.npy").write_bytes(b"\x80\x04]\x94.")
-    with pytest.raises(UnusableDataError, match=r"b.npy is not a NPY file"):
+    with pytest.raises(UnusableDataError, match=r"b.npy is not an NPY file"):
         read_npy(tmp_path / "b.npy")
     assert not (tmp_path / "opened").exists()
 
@@ -106,7 +106,7 @@ FIELDS = "{'descr': '<f8', 'fortran_order': False, 'shape': %s}"
 )
 def test_damaged_npy_files_are_refused(start: bytes, tmp_path: Path) -> None:
     (tmp_path / "a.npy").write_bytes(start + (bytes(8) if len(start) > 100 else b""))
-    with pytest.raises(UnusableDataError, match=r"a.npy is (not a NPY file|damaged)"):
+    with pytest.raises(UnusableDataError, match=r"a.npy is (not an NPY file|damaged)"):
         read_npy(tmp_path / "a.npy")
 
 

@@ -193,7 +193,7 @@ def test_the_target_of_an_array_is_another_file(tmp_path: Path) -> None:
         read_examples(path)
     with pytest.raises(UnusableDataError, match="must be one file, not a and b"):
         read_examples(path, ["a", "b"])
-    with pytest.raises(UnusableDataError, match=r"must be a NPY or IDX file, not .*t\.csv"):
+    with pytest.raises(UnusableDataError, match=r"must be an NPY or IDX file, not .*t\.csv"):
         read_examples(path, [csv(tmp_path, TABLE)])
     with pytest.raises(FileNotFoundError, match="there is no file y"):
         read_examples(path, ["y"])

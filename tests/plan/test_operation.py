@@ -18,7 +18,6 @@ from fastbp.plan.operand import Operand
 from fastbp.plan.plan import Plan, list_runner
 
 pytestmark = pytest.mark.skipif(numba.config.DISABLE_JIT, reason="is about the compiler")
-pytestmark = pytest.mark.skipif(numba.config.DISABLE_JIT, reason="is about the compiler")
 
 
 @kernel
