@@ -78,15 +78,19 @@ def alike(name: str, values: Any, like: Array, shape: tuple[int, ...]) -> Array:
     return values  # type: ignore[no-any-return]
 
 
+LARGEST = (1 << 63) - 1  # the largest integer of 64 bits
+
+
 def whole(name: str, value: Any, low: int, high: int | None = None) -> int:
-    """Return a whole number from ``low`` to ``high``."""
+    """Return a whole number from ``low`` to ``high``, or of 64 bits if ``high`` is None."""
     try:
         number = operator.index(value)
     except TypeError:
         raise TypeError(f"{name} must be a whole number, not {value!r}") from None
-    if number < low or (high is not None and number > high):
+    if not low <= number <= (LARGEST if high is None else high):
         span = f"at least {low}" if high is None else f"from {low} to {high}"
-        raise ValueError(f"{name} must be {span}, not {value!r}")
+        span += " and below 2^63" if high is None and number > low else ""
+        raise ValueError(f"{name} must be {span}, not {quoted(value)}")
     return number
 
 
@@ -95,9 +99,13 @@ def real(
 ) -> float:
     """Return a number from ``low`` to ``high``; ``open_ends`` names the excluded ends."""
     try:
+        if isinstance(value, str | bytes):
+            raise TypeError
         number = float(value)
     except (TypeError, ValueError):
         raise TypeError(f"{name} must be a number, not {value!r}") from None
+    except OverflowError:
+        number = math.inf
     inside = low <= number <= high
     inside &= number != low or "low" not in open_ends
     inside &= number != high or "high" not in open_ends
@@ -105,8 +113,25 @@ def real(
         left = f"above {low:g}" if "low" in open_ends else f"at least {low:g}"
         right = f"below {high:g}" if "high" in open_ends else f"at most {high:g}"
         span = left if high == math.inf else f"{left} and {right}"
-        raise ValueError(f"{name} must be {span}, not {value!r}")
+        raise ValueError(f"{name} must be {span}, not {quoted(value)}")
     return number
+
+
+def generator(seed: Any) -> np.random.Generator:
+    """Return a random generator for a seed, or for None a generator with a random seed."""
+    try:
+        return np.random.default_rng(seed)
+    except (TypeError, ValueError) as error:
+        message = f"seed must be None or a whole number of at least 0, not {quoted(seed)}"
+        raise type(error)(message) from None
+
+
+def quoted(value: Any) -> str:
+    """Return a value as an error message quotes it: its representation, at most 80 characters."""
+    try:
+        return f"{value!r:.80}"
+    except ValueError:  # Python does not write integers of more than 4,300 digits
+        return f"an integer of {value.bit_length()} bits"
 
 
 def _place(name: str, index: tuple[Any, ...]) -> str:

@@ -32,6 +32,8 @@ from fastbp.runs.data import WrongUseError, errors_as_usage_error
 from fastbp.runs.description import read_description
 from fastbp.runs.files import DESCRIPTION, MODEL, number, shape_of
 from fastbp.runs.fit import scores
+from fastbp.training.checkpoints import Snapshot
+from fastbp.training.resuming import check_snapshot
 
 # A confusion matrix is printed for at most this many classes.
 PRINTED_CLASSES = 12
@@ -261,12 +263,14 @@ def info(options: argparse.Namespace) -> int:
 
 
 def _print_checkpoint(path: Path) -> None:
-    tensors, metadata = persistence.read_tensors(path, "checkpoint")
-    _, epochs, steps, _ = (int(count) for count in tensors["counts"])
+    snapshot = Snapshot(*persistence.read_tensors(path, "checkpoint"))
+    check_snapshot(snapshot, str(path))
+    metadata = snapshot.metadata
+    epochs, steps = snapshot.tensors["counts"][1:3].tolist()
     print(f"{'file':<18} {path}, {path.stat().st_size:,} bytes")
     print(f"{'checkpoint':<18} after {epochs:,} epochs, {steps:,} steps")
     print(f"{'the run':<18} {'has ended' if metadata['ended'] else 'has not ended'}")
-    print(f"{'seconds':<18} {float(metadata['seconds']):.1f}")
+    print(f"{'seconds':<18} {metadata['seconds']:.1f}")
     for name, value in metadata["settings"].items():
         print(f"{name:<18} {value}")
     print(f"{'versions':<18} {', '.join(f'{k} {v}' for k, v in metadata['versions'].items())}")

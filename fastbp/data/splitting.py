@@ -2,13 +2,14 @@
 
 import numpy as np
 
+from fastbp import checks
 from fastbp.arrays import Array
 
 
 def split(X: Array, y: Array, fraction: float, seed: int | None) -> tuple[Array, Array]:
     """Hold out a fraction of the rows, stratified by class; return (kept rows, held-out rows)."""
     n = len(y)
-    random = np.random.default_rng(seed)
+    random = checks.generator(seed)
     if y.ndim == 1:
         groups = [np.flatnonzero(y == label) for label in np.flatnonzero(np.bincount(y))]
     else:

@@ -54,7 +54,7 @@ class Structure:
         self._compile_own()
         self._params = aligned(self.layout.params, self.dtype, 0.0)
         self._set_views()
-        self._draw_weights(np.random.default_rng(seed))
+        self._draw_weights(checks.generator(seed))
         self._prepare()
 
     def _prepare(self) -> None:

@@ -6,6 +6,7 @@ from types import TracebackType
 
 import numpy as np
 
+from fastbp import checks
 from fastbp.arrays import Array
 from fastbp.compiler import native
 from fastbp.compiler.declare import interpreted
@@ -22,7 +23,7 @@ CHUNK_SECONDS = 0.2
 
 def random_key(seed: int | None) -> np.uint64:
     """Draw the key of the generator that shuffles rows and drops outputs."""
-    key: np.uint64 = np.random.default_rng(seed).integers(0, 1 << 64, dtype=np.uint64)
+    key: np.uint64 = checks.generator(seed).integers(0, 1 << 64, dtype=np.uint64)
     return key
 
 

@@ -12,6 +12,7 @@ import numpy as np
 
 from fastbp import checks
 from fastbp.arrays import Array
+from fastbp.plan.processors import MAX_THREADS
 from fastbp.plan.steps import Steps
 from fastbp.training.checkpoints import Checkpoints, Snapshot
 from fastbp.training.history import History
@@ -23,8 +24,8 @@ from fastbp.version import __version__
 WHOLE_BYTES, FINGERPRINT_ROWS = 1 << 28, 1 << 16
 CURVES = tuple(field.name for field in dataclasses.fields(History) if field.default_factory is list)
 
-# Names of the metadata in every checkpoint.
-METADATA_NAMES = ("settings", "threads", "drawn", "seconds", "ended", "stopped")
+# The longest training time that a checkpoint may state, in seconds: a thousand years.
+MAX_SECONDS = 3e10
 
 
 def fingerprint(*arrays: Array | None) -> str:
@@ -79,11 +80,8 @@ class RunCheckpoints:
         if checkpoints is None:
             return
         saved = checkpoints.newest()
-        for name in METADATA_NAMES:
-            if saved is not None and name not in saved.metadata:
-                raise ValueError(
-                    f"the newest checkpoint in {checkpoints.folder} is damaged: it has no {name!r}"
-                )
+        if saved is not None:
+            check_snapshot(saved, f"the newest checkpoint in {checkpoints.folder}")
         self.replaces = not resume
         if resume:
             self.saved = saved
@@ -100,14 +98,15 @@ class RunCheckpoints:
             return given
         self.drawn_seed = int(np.random.default_rng().integers(1 << 63))
         if self.saved is not None:
-            self.drawn_seed = checks.whole("the checkpoint's seed", self.saved.metadata["drawn"], 0)
+            self.drawn_seed = self.saved.metadata["drawn"]
         return self.drawn_seed
 
     def threads(self, given: int | None) -> int | None:
         """Return the number of threads: the given one, or that of the checkpoint."""
         if given is not None or self.saved is None:
             return given
-        return checks.whole("the checkpoint's threads", self.saved.metadata["threads"], 1)
+        threads: int = self.saved.metadata["threads"]
+        return threads
 
     def begin(
         self,
@@ -137,13 +136,11 @@ class RunCheckpoints:
             place = self.checkpoints.folder
             try:
                 _check_settings(self.saved.metadata["settings"], settings, place)
-                seconds = float(self.saved.metadata["seconds"])
+                seconds = self.saved.metadata["seconds"]
                 done = len(self.saved.tensors["history.loss"])
                 if epochs < done:
                     raise ValueError(f"epochs={epochs}, but {done} epochs are already done")
                 _restore(self.saved, run, history, best)
-            except (AttributeError, KeyError, TypeError) as error:
-                raise ValueError(f"the newest checkpoint in {place} is damaged: {error}") from None
             except ValueError as error:
                 raise ValueError(f"cannot resume the run in {place}: {error}") from None
         if self.checkpoints is not None and self.replaces:
@@ -195,6 +192,47 @@ class RunCheckpoints:
         return Snapshot(tensors, metadata)
 
 
+def check_snapshot(snapshot: Snapshot, name: str) -> None:
+    """Check the types and the ranges of a checkpoint's content; ``name`` is what errors call it.
+
+    Raises
+    ------
+    ValueError
+        If something is missing, has another type or is out of range.
+    """
+    metadata, tensors = snapshot.metadata, snapshot.tensors
+    try:
+        checks.whole("threads", metadata["threads"], 1, MAX_THREADS)
+        if metadata["drawn"] is not None:
+            checks.whole("drawn", metadata["drawn"], 0, 2**64 - 1)
+        metadata["seconds"] = checks.real("seconds", metadata["seconds"], 0.0, MAX_SECONDS)
+        for key, types in _TYPES.items():
+            if not isinstance(metadata[key], types):
+                raise TypeError(f"{key} is {metadata[key]!r:.80}")
+        counts = tensors["counts"]
+        if counts.dtype != np.int64 or counts.ndim != 1 or len(counts) < 4:
+            raise TypeError(f"counts has the shape {counts.shape} and the type {counts.dtype}")
+        for curve in (tensors[f"history.{name}"] for name in CURVES):
+            if curve.dtype != np.float64 or curve.ndim != 1:
+                raise TypeError(f"a curve has the shape {curve.shape} and the type {curve.dtype}")
+        if "best" in metadata:
+            epoch = checks.whole("best epoch", metadata["best"]["epoch"], 0)
+            if epoch:
+                checks.real("best loss", metadata["best"]["loss"], -math.inf)
+    except KeyError as error:
+        raise ValueError(f"{name} is damaged: it has no {error}") from None
+    except (TypeError, ValueError, OverflowError) as error:
+        raise ValueError(f"{name} is damaged: {error}") from None
+
+
+_TYPES: dict[str, Any] = {
+    "settings": dict,
+    "ended": bool,
+    "stopped": (str, type(None)),
+    "versions": dict,
+}
+
+
 def _check_settings(before: dict[str, Any], now: dict[str, Any], place: Any) -> None:
     """Check that the settings of a run have not changed."""
     for name in {**before, **now}:
@@ -221,10 +259,12 @@ def _restore(snapshot: Snapshot, run: Steps, history: History, best: Best | None
     if any(len(curve) not in (0, epochs) for curve in curves.values()):
         raise ValueError("the columns of its history differ in length")
     if best is not None:
-        stored, params = snapshot.metadata["best"], snapshot.tensors["best.params"]
-        if params.shape != best.params.shape:
-            raise ValueError("its best weights have another shape")
-        epoch = int(stored["epoch"])
+        stored, params = snapshot.metadata.get("best"), snapshot.tensors.get("best.params")
+        if stored is None or params is None:
+            raise ValueError("it has no best weights")
+        if params.shape != best.params.shape or params.dtype != best.params.dtype:
+            raise ValueError("its best weights have another shape or type")
+        epoch = stored["epoch"]
         loss = float(stored["loss"]) if epoch else math.inf
     run.restore(snapshot.tensors)
     if best is not None:

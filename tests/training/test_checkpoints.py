@@ -306,6 +306,66 @@ def test_a_checkpoint_without_its_facts_is_refused(fact: str, tmp_path: Path) ->
         train(network(), tmp_path, resume=True, epochs=3)
 
 
+@pytest.mark.parametrize("resume", [True, False])
+@pytest.mark.parametrize(
+    ("fact", "value", "reason"),
+    [
+        ("threads", 2000, "threads must be from 1 to 256, not 2000"),
+        ("threads", 10**9, "threads must be"),
+        ("threads", "2", "threads must be a whole number"),
+        ("threads", None, "threads must be a whole number"),
+        ("drawn", "x", "drawn must be a whole number"),
+        ("drawn", -1, "drawn must be"),
+        ("drawn", 10**30, "drawn must be"),
+        ("seconds", 1e59, "seconds must be"),
+        ("seconds", 10**400, "seconds must be"),
+        ("seconds", "1", "seconds must be a number"),
+        ("seconds", [1], "seconds must be a number"),
+        ("settings", [], "settings is"),
+        ("settings", "all", "settings is"),
+        ("ended", 1, "ended is 1"),
+        ("stopped", 3, "stopped is 3"),
+        ("versions", None, "versions is None"),
+        ("best", {"epoch": "x", "loss": 1.0}, "best epoch must be"),
+        ("best", {"epoch": 1, "loss": "x"}, "best loss must be"),
+        ("best", {"epoch": 1, "loss": None}, "best loss must be"),
+        ("best", [], "list indices"),
+        ("best", {}, "it has no 'epoch'"),
+    ],
+)
+def test_facts_of_other_types_or_sizes_are_refused(
+    fact: str, value: Any, reason: str, resume: bool, tmp_path: Path
+) -> None:
+    train(network(), tmp_path, epochs=2)
+    (path,) = paths(tmp_path)
+    tensors, metadata = persistence.read_tensors(path, "checkpoint")
+    metadata[fact] = value
+    persistence.write_tensors(path, tensors, metadata, "checkpoint", version=2)
+    with pytest.raises(ValueError, match=f"newest checkpoint in .* is damaged: .*{reason}"):
+        train(network(), tmp_path, resume=resume, epochs=3, seed=None, n_threads=None)
+
+
+@pytest.mark.parametrize(
+    ("name", "array"),
+    [
+        ("counts", np.zeros(2, np.int64)),
+        ("counts", np.zeros(8, np.float32)),
+        ("history.loss", np.zeros((2, 2))),
+        ("history.loss", np.zeros(2, np.int32)),
+    ],
+)
+def test_counts_and_curves_of_other_forms_are_refused(
+    name: str, array: np.ndarray, tmp_path: Path
+) -> None:
+    train(network(), tmp_path, epochs=2)
+    (path,) = paths(tmp_path)
+    tensors, metadata = persistence.read_tensors(path, "checkpoint")
+    tensors[name] = array
+    persistence.write_tensors(path, tensors, metadata, "checkpoint", version=2)
+    with pytest.raises(ValueError, match=r"is damaged: .* the shape"):
+        train(network(), tmp_path, resume=True, epochs=3)
+
+
 def test_a_checkpoint_of_a_newer_version_is_not_skipped(tmp_path: Path) -> None:
     train(network(), tmp_path, seconds=0.0, epochs=2)
     newest = max(paths(tmp_path))
