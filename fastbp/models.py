@@ -71,7 +71,7 @@ class Model:
         ----------
         path : path
         own : iterable of OwnActivation and OwnLoss
-            The own functions that the file refers to by name.
+            The user-defined functions that the file refers to by name.
 
         Raises
         ------

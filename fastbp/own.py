@@ -88,7 +88,7 @@ class OwnActivation:
     value: Any
     derivative: Any
     name: str = ""
-    uses_he_init: bool = False
+    rectifies: bool = False
 
     def __post_init__(self) -> None:
         _name(self, self.value, "activation", ACTIVATIONS)
@@ -103,9 +103,7 @@ class OwnActivation:
         """A row like those of the table ``choices.activations``."""
         forward = activations.own_activation(self.value, self.derivative, self.name)
         backward = activations.multiply_slopes
-        return Activation(
-            self.name, forward, backward, self.uses_he_init, keeps_slope=True, own=self
-        )
+        return Activation(self.name, forward, backward, self.rectifies, keeps_slope=True, own=self)
 
     @property
     def functions(self) -> tuple[Any, ...]:

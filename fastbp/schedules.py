@@ -55,7 +55,7 @@ class Schedule:
 
 
 class ConstantSchedule(Schedule):
-    """A constant learning rate after warm-up."""
+    """A constant learning rate, after ``warmup_epochs`` of warm-up."""
 
 
 @dataclass(frozen=True)
@@ -101,15 +101,15 @@ class CosineSchedule(Schedule):
         checks.real("final", self.final, 0.0, 1.0)
 
     def shape(self, epoch: Array, progress: Array) -> Array:
-        """Return final + (1 - final) (1 + cos(pi share)) / 2."""
+        """Return final + (1 - final) (1 + cos(pi progress)) / 2."""
         return _cosine(1.0, self.final, progress)
 
 
 @dataclass(frozen=True)
 class OneCycleSchedule(Schedule):
-    """Rise from ``start`` to 1 in the fraction ``rise`` of the run, then fall to ``final``.
+    """A rise from ``start`` to 1 in the fraction ``rise`` of the run, then a fall to ``final``.
 
-    Both along half a cosine (Smith and Topin 2018).
+    Both factors of the learning rate follow half a cosine (Smith and Topin 2018).
     """
 
     rise: float = 0.3

@@ -51,7 +51,7 @@ CALLS = [
     (dict(clip_norm=0), ValueError, "clip_norm.*above 0"),
     (dict(n_threads=0), ValueError, "n_threads.*from 1 to 256"),
     (dict(validation_fraction=1.0), ValueError, "validation_fraction.*below 1"),
-    (dict(validation_fraction=0.001), ValueError, "no rows to hold out"),
+    (dict(validation_fraction=0.001), ValueError, "is no row to hold out"),
     (dict(validation_data=(X, y), validation_fraction=0.5), ValueError, "mutually exclusive"),
     (dict(validation_data=(X[:, :2], y)), ValueError, "4 columns"),
     (dict(validation_data=(X, y[:2])), ValueError, "6 and 2"),

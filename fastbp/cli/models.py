@@ -17,6 +17,7 @@ import numpy as np
 from fastbp import persistence
 from fastbp.arrays import Array
 from fastbp.data import sources
+from fastbp.data.datasets import DATASETS
 from fastbp.data.errors import UnusableDataError
 from fastbp.data.files import is_table, kind_of
 from fastbp.data.preparation import Preparation
@@ -180,7 +181,7 @@ def predict(options: argparse.Namespace) -> int:
 def _kept_column(data: str, name: str) -> list[Any]:
     """Read a column for ``--keep``, unchanged."""
     with errors_as_usage_error():
-        if kind_of(data) != "table":
+        if data in DATASETS or kind_of(data) != "table":
             raise UnusableDataError(f"--keep {name} needs a table; {data} is not a table")
         frame = read_table(data, texts=[name], missing=())
         if name not in frame.columns:

@@ -257,7 +257,7 @@ def _add_plan(commands: Any, name: str) -> None:
         type=value_of(Settings, "threads"),
         default=1,
         metavar="N",
-        help="threads that compute the step; times need one thread (default: 1)",
+        help="threads that compute the step; times are shown only for one thread (default: 1)",
     )
 
 

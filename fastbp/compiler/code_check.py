@@ -33,9 +33,9 @@ def check_usable(module: Any, name: str) -> None:
     raises = any(line[:1] == ["ret"] and line != ["ret", "i64", "0"] for line in lines)
     if raises or "NRT_Allocate" in names:
         raise UnusableCodeError(
-            "it may raise an exception: by raise or assert, by a checked index, in a NumPy "
-            "function that checks its arguments, or by a division by 0 in a function that was "
-            "already compiled without error_model='numpy'"
+            "it may raise an exception; possible causes are raise, assert, an index that is "
+            "checked, a NumPy function that checks its arguments, or a division by 0 in a function "
+            "that was already compiled without error_model='numpy'"
         )
     for function in module.functions:
         callee = function.name

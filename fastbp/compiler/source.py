@@ -38,7 +38,7 @@ class Source:
         Whether to keep the order of additions, which fast-math would change.
     stored : bool
         Whether to keep the machine code of its entry on disk.
-    apart : bool
+    noalias : bool
         Whether the arguments of an operation never overlap, and nothing else writes to them
         during a call.
     origin : tuple or None

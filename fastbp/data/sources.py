@@ -98,7 +98,7 @@ def read_examples(
     target : sequence of str
         Columns of a table; the name of an array in an NPZ file; for an NPY or IDX file, the file of
         the targets.
-    learns : bool
+    requires_targets : bool
         Whether targets are required.
     ignore : sequence of str
         Columns of a table that are omitted.
@@ -157,7 +157,12 @@ def _refuse_table_options(data: str, **options: Any) -> None:
     for name, value in options.items():
         if value:
             text = value if isinstance(value, str) else " ".join(value)
-            raise UnusableDataError(f"{name} {text!r} is only for tables; {data} is not a table")
+            raise UnusableDataError(
+                f"{data} is a bundled data set, which has its own target; target {text!r} cannot "
+                "be chosen"
+                if name == "target"
+                else f"{name} {text!r} is only for tables; {data} is not a table"
+            )
 
 
 def _stem(path: str) -> str:

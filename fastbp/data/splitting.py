@@ -22,16 +22,9 @@ def split(X: Array, y: Array, fraction: float, seed: int | None) -> tuple[Array,
         carry -= count
         held.append(random.permutation(group)[:count])
     out = np.sort(np.concatenate(held))
-    if len(out) == 0 or len(out) == n:
-        each = (
-            f" ({len(groups)} classes, of which each keeps at least one training row)"
-            if len(groups) > 1
-            else ""
-        )
-        raise ValueError(
-            f"holding out {fraction!r} of {n} rows{each} would leave no rows to hold out or no "
-            "rows to train on"
-        )
+    if len(out) == 0:
+        each = ", of which each class keeps one for training," if len(groups) > 1 else ""
+        raise ValueError(f"{fraction!r} of {n} rows{each} is no row to hold out")
     kept = np.ones(n, bool)
     kept[out] = False
     return np.flatnonzero(kept), out

@@ -19,10 +19,10 @@ alpha : float, default=0.0001
 batch_size : int or 'auto', default='auto'
     Rows per step. ``'auto'`` is 200, or all rows if there are fewer. L-BFGS uses all rows.
 learning_rate : str or Schedule, default='constant'
-    ``constant``; ``invscaling`` and ``adaptive``, which have an effect only with ``solver='sgd'``,
-    as in scikit-learn. With every solver except L-BFGS: ``plateau``, the same schedule as
-    ``adaptive`` but not limited to ``'sgd'``; ``step``, ``exponential``, ``cosine``, ``one_cycle``,
-    or a schedule such as ``fastbp.CosineSchedule(warmup_epochs=2)``, over ``max_iter`` epochs.
+    ``constant``. Only with ``solver='sgd'``, as in scikit-learn: ``invscaling``, ``adaptive``. With
+    every solver except L-BFGS: ``plateau`` (``adaptive`` for any solver), ``step``,
+    ``exponential``, ``cosine``, ``one_cycle``, or a schedule such as
+    ``fastbp.CosineSchedule(warmup_epochs=2)``; these span ``max_iter`` epochs.
 learning_rate_init : float, default=0.001
     Initial learning rate.
 power_t : float, default=0.5

@@ -1,6 +1,6 @@
 """Batches: copies of the rows of a step, in the network's precision.
 
-A batch is the rows ``order[start:start + B]`` of the examples. ``random.shuffle`` draws the order.
+A batch is the rows ``order[start:start + B]`` of the examples. ``random.py`` draws ``order``.
 """
 
 from typing import Any

@@ -33,7 +33,7 @@ def dropout_backward(delta: Matrix, a: Matrix, rate: Number, random: Bits, offse
     """Backpropagate ``delta`` (B, N) through ``dropout``, in place.
 
     ``a`` (B, N) is scaled back to the activation's output, from which f'(z) is computed next.
-    Dropped outputs stay 0, but their delta is 0 anyway.
+    Dropped outputs cannot be restored and stay 0, which has no effect, because their delta is 0.
     """
     keep = a.dtype.type(1.0 - rate)
     limit = np.uint64((1.0 - rate) * 4294967296.0)

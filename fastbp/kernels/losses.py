@@ -5,9 +5,10 @@ The outputs, targets and deltas of the last layer are stored features first, (K,
 does not. Storing features first saves a third of the step time of a 2-64-3 network. Each loss
 overwrites ``z`` (K, B) with delta = dLoss/dz and adds to ``found``:
 
-    found[0]   the loss of the batch, sum_i w_i loss_i found[1]   the score from which the metric is
-    computed, sum_i w_i score_i; score_i is 1 for a correctly classified row and 0 for others; in
-    regression, the sum of squared residuals
+    found[0]   the loss of the batch, sum_i w_i loss_i
+    found[1]   the score from which the metric is computed, sum_i w_i score_i: score_i is 1 for a
+               correctly classified row and 0 for others; in regression, it is the row's sum of
+               squared residuals
 
 ``row_weights`` (B,) holds w_i: 1/B, or the row's weight divided by the sum of weights.
 """

@@ -57,8 +57,9 @@ class Network(Structure):
     params : (P,) array
         All parameters: for each layer W, C-ordered (fan-in, fan-out), then b.
     weights, biases : lists of arrays
-        Views of ``params``, (fan-in, fan-out) and (fan-out,). An assignment to one of these copies
-        values; the other attributes of the structure cannot be assigned.
+        Views of ``params``, (fan-in, fan-out) and (fan-out,). Assigning to ``params``, ``weights``,
+        ``biases`` or an element of the lists copies the values into the network. ``sizes``,
+        ``dtype`` and the rest of the structure cannot be assigned.
     learned_bytes : bool
         Whether ``train`` was given bytes (uint8), which are scaled from [0, 255] to [0, 1]. Such a
         network refuses other types with numbers above 1.

@@ -306,7 +306,7 @@ class Structure:
         ----------
         path : path
         own : iterable of OwnActivation and OwnLoss
-            The own functions that the file refers to by name.
+            The user-defined functions that the file refers to by name.
 
         Raises
         ------

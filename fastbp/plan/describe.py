@@ -158,8 +158,8 @@ class StepPlan:
             mflop = sum(row.mflop for row in rows)
             rate = 1000.0 * mflop / self.step_microseconds
             yield (
-                f"A whole step takes {self.step_microseconds:.2f} us; its products run at "
-                f"{rate:.1f} GFLOP/s over that time."
+                f"A step called as a whole takes {self.step_microseconds:.2f} us; its matrix "
+                f"products divided by that time are {rate:.1f} GFLOP/s."
             )
 
 

@@ -67,7 +67,7 @@ class Prepared:
     X, y : arrays
         All rows, prepared.
     weights : (n,) array or None
-    learnt, held : int64 arrays
+    training_rows, held_out_rows : int64 arrays
         Indices of the training rows and of the held-out rows.
     preparation : Preparation
     examples : Examples

@@ -273,7 +273,7 @@ def write_report(
     summary = [(name, number(name, value)) for name, value in result.metrics.items()]
     summary += [("epochs", f"{len(history):,}"), ("parameters", f"{net.params.size:,}")]
     if history.seconds:
-        summary.append(("time of the epochs, s", f"{history.seconds[-1]:.2f}"))
+        summary.append(("time of the epochs, s", f"{history.seconds[-1]:.3g}"))
     values = dataclasses.asdict(resolved(settings, data, net))
     sections = [
         (
@@ -311,4 +311,6 @@ def number(name: str, value: float) -> str:
 
 
 def _short(value: Any) -> str:
-    return ", ".join(map(str, value)) if isinstance(value, tuple | list) else str(value)
+    if not isinstance(value, tuple | list):
+        return str(value)
+    return ", ".join("(empty)" if part == "" else str(part) for part in value)

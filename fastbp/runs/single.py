@@ -148,8 +148,8 @@ def finish(
     others = [f"{what} {spent:.2f}" for what, spent in clock.spent.items() if what != "training"]
     say(
         "total time",
-        f"{total:.2f} s; {total - training:.2f} s ({1.0 - training / total:.0%}) outside training: "
-        f"{', '.join(others)}",
+        f"{total:.2f} s; {total - training:.2f} s ({1.0 - training / total:.0%}) outside training, "
+        f"of which {', '.join(others)}",
     )
     for k, path in enumerate([*written, folder / DESCRIPTION]):
         say("" if k else "written", str(path))
@@ -220,7 +220,7 @@ def print_scores(result: Result, settings: Settings, say: Say) -> None:
             say(name, number(name, value) + more)
     if len(history):
         speed = statistics.median(history.samples_per_second)
-        say("training time", f"{history.seconds[-1]:.2f} s for {_count(len(history), 'epoch')}")
+        say("time of epochs", f"{history.seconds[-1]:.3g} s for {_count(len(history), 'epoch')}")
         say("speed", f"{speed:,.0f} examples/s (median over epochs)")
 
 

@@ -35,7 +35,7 @@ def catch_interrupts(
 
     Parameters
     ----------
-    terminates : bool
+    catch_sigterm : bool
         Whether SIGTERM, which batch systems send, sets the event, too.
     event : Interruption, optional
         The event; by default a new one.

@@ -72,7 +72,7 @@ class RunCheckpoints:
 
     def __init__(self, checkpoints: Checkpoints | None, resume: bool) -> None:
         if checkpoints is None and resume:
-            raise ValueError("resume=True needs checkpoints")
+            raise ValueError("resume=True needs the argument checkpoints")
         self.checkpoints = checkpoints
         self.saved: Snapshot | None = None
         self.drawn_seed: int | None = None

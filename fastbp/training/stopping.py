@@ -1,4 +1,7 @@
-"""When training stops early: patience, callbacks, and the best epoch."""
+"""When training stops early: patience, callbacks, and the best epoch.
+
+``training.loop`` asks after each epoch and sets ``History.stopped``.
+"""
 
 import math
 import operator

@@ -125,9 +125,10 @@ def test_unknown_data_names_are_refused(name: str, error: type[Exception], messa
 @pytest.mark.parametrize("option", ["ignore", "categories", "weight", "target"])
 def test_column_options_need_a_table(option: str, tmp_path: Path) -> None:
     value: Any = "a" if option == "weight" else ["a"]
-    with pytest.raises(
-        UnusableDataError, match=f"{option} 'a' is only for tables; iris is not a table"
-    ):
+    reason = f"{option} 'a' is only for tables; iris is not a table"
+    if option == "target":
+        reason = "iris is a bundled data set, which has its own target; target 'a' cannot be chosen"
+    with pytest.raises(UnusableDataError, match=reason):
         read_examples("iris", **{option: value})
     if option != "target":
         np.save(tmp_path / "a.npy", np.zeros((2, 2)))
@@ -372,7 +373,7 @@ def test_training_and_held_out_rows_need_weight(tmp_path: Path) -> None:
         (
             "a,y\n1,x\n2,z\n",
             {"target": "y"},
-            ".2 classes, of which each keeps at least one training row. would leave no",
+            "of 2 rows, of which each class keeps one for training, is no row",
         ),
         ("a,y\n,x\n,z\n", {"target": "y", "hold_out": 0}, "no column with values"),
         ("a,b,y\n1,2,3\n2,3,4\n", {"target": ("y", "b"), "task": "classification"}, "one column"),

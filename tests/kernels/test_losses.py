@@ -50,7 +50,7 @@ def test_softmax_cross_entropy(shape, dtype, smoothing, kind, max_label_loss):
 @both
 @shapes
 @pytest.mark.parametrize("name", [*LOSSES, "sigmoid_cross_entropy, limited"])
-def test_loss_of_values(shape, dtype, name):
+def test_loss_of_values(shape, dtype, name):  # squared error, Huber, absolute error, Poisson, ...
     name, _, limited = name.partition(", ")
     z, targets, row_weights = rows_of(shape, dtype, name)
     hyper = {"smoothing": 0.2, "transition": 0.7, "max_label_loss": 0.8 if limited else np.inf}

@@ -68,7 +68,7 @@ def own_momentum(params, grads, velocity, rate):
         params[k] += velocity[k]
 
 
-RELU = fastbp.OwnActivation(own_relu, own_relu_slope, name="my_relu", uses_he_init=True)
+RELU = fastbp.OwnActivation(own_relu, own_relu_slope, name="my_relu", rectifies=True)
 TANH = fastbp.OwnActivation(own_tanh, own_tanh_slope, name="my_tanh")
 SQUARED = fastbp.OwnLoss(own_squared_error, name="my_loss")
 MOMENTUM = fastbp.OwnOptimizer(own_momentum, learning_rate=0.01)

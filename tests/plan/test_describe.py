@@ -69,7 +69,7 @@ def test_measured_operations_add_up_to_the_step(sizes):
     spent = sum(row.microseconds for row in plan.rows)
     assert 0.3 * plan.step_microseconds < spent < 3 * plan.step_microseconds
     text = str(plan)
-    assert "A whole step takes" in text
+    assert "A step called as a whole takes" in text
     assert "█" in text
 
 

@@ -36,7 +36,7 @@ def test_a_table_of_classes(classes: subprocess.CompletedProcess[str], home: Pat
     found = re.search(r"^held-out accuracy +([\d.]+)%", classes.stdout, re.MULTILINE)
     assert found
     assert float(found[1]) > 85
-    share = re.search(r"[\d.]+ s \((\d+)%\) outside training: reading", classes.stdout)
+    share = re.search(r"[\d.]+ s \((\d+)%\) outside training, of which reading", classes.stdout)
     assert share
     assert 0 < int(share[1]) < 100
     assert file_names(home / "buys") == TABLE_FILES

@@ -76,7 +76,7 @@ WRONG = [
     ),
     (
         "train names.csv --target y",
-        "(12 classes, of which each keeps at least one",
+        "of 12 rows, of which each class keeps one",
     ),
     ("predict buys shop.csv --probabilities --out p.npy", "a .npy file contains only predictions"),
     ("predict buys shop.csv --keep prediction", "the predictions already have this column"),

@@ -394,5 +394,5 @@ def test_wrong_arguments(arguments: dict[str, Any], message: str) -> None:
 
 
 def test_resume_needs_checkpoints() -> None:
-    with pytest.raises(ValueError, match="resume=True needs checkpoints"):
+    with pytest.raises(ValueError, match="resume=True needs the argument"):
         fastbp.train(network(), X, Y, resume=True)
