@@ -1,20 +1,28 @@
 """Models: a network together with the preparation of its data."""
 
+import warnings
 from collections.abc import Iterable
 from dataclasses import dataclass
 from os import PathLike
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
 from fastbp.arrays import Array
 from fastbp.data.errors import UnusableDataError
+from fastbp.data.frames import from_pandas, is_pandas
 from fastbp.data.preparation import Preparation
+from fastbp.data.series import check_frame
+from fastbp.data.text_values import convert_texts
 from fastbp.network import Network
 from fastbp.own import OwnActivation, OwnLoss
 
 if TYPE_CHECKING:
-    import polars as pl
+    pass
+
+
+class UnseenDataWarning(UserWarning):
+    """Data go beyond those of training: later dates, or unknown categories."""
 
 
 @dataclass(frozen=True, eq=False)
@@ -32,8 +40,17 @@ class Model:
     net: Network
     preparation: Preparation
 
-    def inputs(self, data: "pl.DataFrame | Array") -> Array:
+    def inputs(self, data: Any) -> Array:
         """Prepare data for the network; return (n, M).
+
+        Parameters
+        ----------
+        data : polars.DataFrame, pandas.DataFrame, or (n, M) array of numbers
+
+        Warns
+        -----
+        UnseenDataWarning
+            If dates lie outside those of training, or categories are not inputs of the model.
 
         Raises
         ------
@@ -41,19 +58,29 @@ class Model:
             If the columns, shape or types differ from those of the training data.
         """
         columns = self.preparation.columns
-        if columns is not None:
+        if is_pandas(data):
+            data = from_pandas(data)
+        if columns is not None and isinstance(data, np.ndarray):
             return columns.apply(data, self.net.dtype)
+        if columns is not None:
+            check_frame(data)
+            data = data.select(name for name in columns.sources if name in data.columns)
+            data, _, _ = convert_texts(data, columns.categories, self.preparation.spellings)
+            inputs = columns.apply(data, self.net.dtype)
+            for remark in columns.remarks(data):
+                warnings.warn(remark, UnseenDataWarning, stacklevel=2)
+            return inputs
         if not isinstance(data, np.ndarray):
             raise UnusableDataError(
                 f"this model takes an array of {self.net.sizes[0]} columns, not a table"
             )
         return self.net.inputs(self.preparation.as_is(data, self.net.dtype))
 
-    def outputs(self, data: "pl.DataFrame | Array") -> Array:
+    def outputs(self, data: Any) -> Array:
         """Return the network's outputs (n, K): probabilities, or values as scaled for training."""
         return self.net.forward(self.inputs(data))
 
-    def predict(self, data: "pl.DataFrame | Array") -> Array:
+    def predict(self, data: Any) -> Array:
         """Predict for data: class names (n,), or values (n, K) in their own units."""
         return self.preparation.target.decode(self.outputs(data))
 

@@ -84,7 +84,7 @@ def test_data_of_another_kind_are_refused() -> None:
         plain.predict(FRAME)
     with pytest.raises(ValueError, match="must have 3 columns"):
         plain.predict(np.zeros((2, 2)))
-    with pytest.raises(UnusableDataError, match="unknown column 'a'"):
+    with pytest.raises(UnusableDataError, match="no column 'a'"):
         model().predict(FRAME.drop("a"))
 
 

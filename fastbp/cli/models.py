@@ -18,6 +18,7 @@ from fastbp import persistence
 from fastbp.arrays import Array
 from fastbp.data import sources
 from fastbp.data.datasets import DATASETS
+from fastbp.data.dialect import CsvFormat
 from fastbp.data.errors import UnusableDataError
 from fastbp.data.files import is_table, kind_of
 from fastbp.data.preparation import Preparation
@@ -82,7 +83,8 @@ def _examples(model: Model, options: argparse.Namespace, *, requires_targets: bo
             given or (),
             requires_targets=requires_targets,
             categories=categories,
-            missing=model.preparation.missing,
+            written=CsvFormat(model.preparation.missing),
+            spellings=model.preparation.spellings,
         )
 
 
@@ -183,7 +185,7 @@ def _kept_column(data: str, name: str) -> list[Any]:
     with errors_as_usage_error():
         if data in DATASETS or kind_of(data) != "table":
             raise UnusableDataError(f"--keep {name} needs a table; {data} is not a table")
-        frame = read_table(data, texts=[name], missing=())
+        frame = read_table(data, texts=[name], written=CsvFormat(()))
         if name not in frame.columns:
             raise UnusableDataError(f"there is no column {name!r} in {data}")
         kept: list[Any] = frame[name].to_list()

@@ -1,8 +1,8 @@
 """Columns of a table as inputs of a network.
 
 Numbers are standardised; a missing number is replaced by the mean, and columns with missing numbers
-in the training rows get an additional flag column; each category becomes a column. Means, scales
-and categories are fitted once, on the training rows.
+in the training rows get an additional flag column; each category becomes a column; a date becomes
+several numbers (``dates``). Means, scales and categories are fitted once, on the training rows.
 """
 
 from collections.abc import Sequence
@@ -12,12 +12,23 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 
 from fastbp.arrays import Array
+from fastbp.data.dates import (
+    ELAPSED,
+    DateParts,
+    as_dates,
+    date_parts,
+    fit_dates,
+    is_date,
+    part_name,
+)
 from fastbp.data.errors import UnusableDataError
 from fastbp.data.series import (
+    MAX_CATEGORIES,
     check_columns,
     check_frame,
     codes_of,
     is_categories,
+    is_identifier,
     most_frequent,
     numbers_of,
     texts_of,
@@ -29,6 +40,8 @@ if TYPE_CHECKING:
 
 # Arrays are prepared in blocks of this many rows.
 BLOCK_ROWS = 8192
+# A column of text is an identifier or free text if more than this fraction of its values differ.
+DIFFERENT_FRACTION = 0.5
 
 
 @dataclass(frozen=True, eq=False)
@@ -47,6 +60,8 @@ class Columns:
         Indices of the numeric columns that have a flag.
     categories : dict of str to tuple of str
         The categories of each categorical column; the empty text is the category "missing".
+    dates : dict of str to DateParts
+        The columns of dates. Their parts are among ``numbers``, as in "sold: month".
     """
 
     numbers: tuple[str, ...]
@@ -54,6 +69,14 @@ class Columns:
     scales: Array
     flagged: tuple[int, ...] = ()
     categories: dict[str, tuple[str, ...]] = field(default_factory=dict)
+    dates: dict[str, DateParts] = field(default_factory=dict)
+
+    @property
+    def sources(self) -> list[str]:
+        """Names of the columns of a table that are used."""
+        parts = {part_name(name, part) for name, date in self.dates.items() for part in date.parts}
+        numbers = [name for name in self.numbers if name not in parts]
+        return [*numbers, *self.dates, *self.categories]
 
     @property
     def width(self) -> int:
@@ -94,9 +117,15 @@ class Columns:
         if isinstance(data, np.ndarray):
             return self._apply_array(data, dtype)
         check_frame(data)
-        check_columns(data, [*self.numbers, *self.categories])
+        check_columns(data, self.sources)
         missing: dict[int, Array] = {}
-        scaled = [self._scaled(data, k, missing, dtype) for k in range(len(self.numbers))]
+        parts = self._date_parts(data)
+        scaled = [
+            self._scaled(
+                parts[name] if name in parts else numbers_of(data[name]), k, missing, dtype
+            )
+            for k, name in enumerate(self.numbers)
+        ]
         codes = [codes_of(texts_of(data[name]), of) for name, of in self.categories.items()]
         # In blocks of rows that stay in the cache: whole columns would be read from memory twice.
         out = np.zeros((data.height, self.width), dtype)
@@ -113,9 +142,39 @@ class Columns:
                 at += len(known)
         return out
 
-    def _scaled(self, data: "pl.DataFrame", k: int, missing: dict[int, Array], dtype: Any) -> Array:
+    def _date_parts(self, data: "pl.DataFrame") -> dict[str, Array]:
+        """Return the numbers that stand for dates, by name."""
+        return {
+            part_name(name, part): values
+            for name in self.dates
+            for part, values in date_parts(as_dates(data[name])).items()
+        }
+
+    def remarks(self, data: "pl.DataFrame") -> list[str]:
+        """Return what in a table goes beyond the training rows: later dates, new categories."""
+        remarks = []
+        for name, known in self.categories.items():
+            texts = texts_of(data[name])
+            unseen = codes_of(texts, known) < 0
+            # With the most categories that become inputs, others may have been left out.
+            if unseen.any() and len(known) < MAX_CATEGORIES:
+                remarks.append(
+                    f"column {name!r}: {_count(int(unseen.sum()), 'row')} with a category that is "
+                    f"not an input of the model, such as {texts[int(unseen.argmax())]!r}"
+                )
+        for name, date in self.dates.items():
+            days = date_parts(as_dates(data[name]))[ELAPSED]
+            outside = (days < date.low) | (days > date.high)
+            if outside.any():
+                first, last = (str(np.datetime64(int(d), "D")) for d in (date.low, date.high))
+                remarks.append(
+                    f"column {name!r}: {_count(int(outside.sum()), 'row')} outside the dates of "
+                    f"training, {first} to {last}; the model extrapolates"
+                )
+        return remarks
+
+    def _scaled(self, values: Array, k: int, missing: dict[int, Array], dtype: Any) -> Array:
         """Standardise numeric column ``k``; put the mask of its gaps, if any, into ``missing``."""
-        values = numbers_of(data[self.numbers[k]])
         gaps = np.isnan(values)
         if gaps.any():
             missing[k] = gaps
@@ -164,6 +223,10 @@ class Columns:
                 out[:, place] = missing[k]
 
 
+def _count(count: int, noun: str) -> str:
+    return f"{count:,} {noun}" if count == 1 else f"{count:,} {noun}s"
+
+
 def fit_columns(
     data: "pl.DataFrame | Array",
     rows: Array | slice = slice(None),
@@ -201,38 +264,90 @@ def fit_columns(
         return _fit_array(data, rows, names), []
     check_frame(data)
     check_columns(data, categories)
-    numbers: list[str] = []
-    texts: dict[str, tuple[str, ...]] = {}
-    found: list[tuple[float, float]] = []
-    flagged: list[int] = []
-    notes: list[str] = []
-    for name in data.columns:
-        column = data[name]
-        if name in categories or is_categories(column):
-            known, left_out = most_frequent(texts_of(column), rows)
-            if known in ((), ("",)):
-                notes.append(f"column {name!r} has no values and is omitted")
-                continue
-            texts[name] = known
-            if left_out:
-                notes.append(
-                    f"column {name!r} has {len(known) + left_out:,} categories; only the "
-                    f"{len(known)} most frequent become inputs"
-                )
-            continue
-        values = numbers_of(column)[rows]
+    fit = _TableFit(rows)
+    for column in data.iter_columns():
+        fit.add(column, is_category=column.name in categories)
+    return fit.columns(), fit.notes
+
+
+class _TableFit:
+    """The transformation of a table's columns while they are examined one by one."""
+
+    def __init__(self, rows: Array | slice) -> None:
+        self.rows = rows
+        self.numbers: list[str] = []
+        self.moments: list[tuple[float, float]] = []
+        self.flagged: list[int] = []
+        self.texts: dict[str, tuple[str, ...]] = {}
+        self.dates: dict[str, DateParts] = {}
+        self.notes: list[str] = []
+
+    def columns(self) -> Columns:
+        """Return the transformation."""
+        if not self.numbers and not self.texts:
+            raise UnusableDataError("there is no column with values to learn from")
+        means, scales = np.array(self.moments, np.float64).reshape(-1, 2).T
+        flagged = tuple(self.flagged)
+        return Columns(tuple(self.numbers), means, scales, flagged, self.texts, self.dates)
+
+    def add(self, column: "pl.Series", *, is_category: bool) -> None:
+        """Examine a column."""
+        if is_category or is_categories(column):
+            self._add_categories(column, named=is_category)
+        elif is_date(column):
+            self._add_date(column)
+        elif is_identifier(column):
+            self._omit(column.name, "numbers the rows (an identifier)")
+        else:
+            self._add_numbers(column.name, numbers_of(column)[self.rows], flag=True)
+
+    def _omit(self, name: str, why: str) -> None:
+        self.notes.append(f"column {name!r} {why} and is omitted")
+
+    def _add_categories(self, column: "pl.Series", *, named: bool) -> None:
+        texts = texts_of(column)
+        known, left_out = most_frequent(texts, self.rows)
+        if known in ((), ("",)):
+            self._omit(column.name, "has no values")
+            return
+        different, given = len(known) + left_out, int((texts != "").sum())
+        if not named and left_out and different > DIFFERENT_FRACTION * given:
+            self._omit(
+                column.name,
+                f"has {different:,} different values in {given:,} rows (an identifier or free "
+                "text; --categories uses it)",
+            )
+            return
+        self.texts[column.name] = known
+        if left_out:
+            self.notes.append(
+                f"column {column.name!r} has {different:,} categories; only the {len(known)} most "
+                "frequent become inputs"
+            )
+
+    def _add_date(self, column: "pl.Series") -> None:
+        if np.isnan(date_parts(column)[ELAPSED][self.rows]).all():
+            self._omit(column.name, "has no values")
+            return
+        dates = fit_dates(column, self.rows)
+        if not dates.parts:
+            self._omit(column.name, "has the same date in all rows")
+            return
+        self.dates[column.name] = dates
+        parts = date_parts(column)
+        for k, part in enumerate(dates.parts):
+            name = part_name(column.name, part)
+            self._add_numbers(name, parts[part][self.rows], flag=k == 0)
+
+    def _add_numbers(self, name: str, values: Array, *, flag: bool) -> None:
         given = values[~np.isnan(values)]
         if len(given) == 0:
-            notes.append(f"column {name!r} has no values and is omitted")
-            continue
-        if len(given) < len(values):
-            flagged.append(len(numbers))
-        found.append(moments(name, given))
-        numbers.append(name)
-    if not numbers and not texts:
-        raise UnusableDataError("there is no column with values to learn from")
-    means, scales = np.array(found, np.float64).reshape(-1, 2).T
-    return Columns(tuple(numbers), means, scales, tuple(flagged), texts), notes
+            self._omit(name, "has no values")
+            return
+        if flag and len(given) < len(values):
+            self.flagged.append(len(self.numbers))
+        self.moments.append(moments(name, given))
+        self.numbers.append(name)
 
 
 def _fit_array(X: Array, rows: Array | slice, given: Sequence[str]) -> Columns:

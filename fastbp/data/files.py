@@ -34,8 +34,9 @@ def kind_of(path: str | PathLike[str]) -> str:
     path = Path(path)
     if not exists(path):
         raise FileNotFoundError(f"there is no file {path}")
-    if path.is_dir():
-        raise UnusableDataError(f"{path} is a folder, not a data file")
+    if not path.is_file():
+        kind = "a folder" if path.is_dir() else "neither a file nor a folder"
+        raise UnusableDataError(f"{path} is {kind}, not a data file")
     ending, gzipped = suffix_of(path)
     if ending in TABLES and not (gzipped and ending == ".parquet"):
         return "table"

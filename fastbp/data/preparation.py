@@ -1,6 +1,6 @@
 """The preparation of data, stored with a network: the transformation of inputs and outputs."""
 
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from typing import Any
 
 import numpy as np
@@ -8,9 +8,11 @@ import numpy as np
 from fastbp import checks
 from fastbp.arrays import Array
 from fastbp.data.columns import Columns
+from fastbp.data.dates import PARTS, DateParts, part_name
 from fastbp.data.errors import UnusableDataError
 from fastbp.data.files import MISSING
 from fastbp.data.targets import Target, is_whole
+from fastbp.data.text_values import Spelling
 
 
 @dataclass(frozen=True, eq=False)
@@ -28,6 +30,8 @@ class Preparation:
         Texts that mean a missing value in CSV files, in training and prediction.
     bytes : bool
         Whether the network was trained on unchanged bytes, whose 0 to 255 are scaled to 0 to 1.
+    spellings : dict of str to Spelling
+        How numbers and dates are written in columns of text.
     """
 
     columns: Columns | None
@@ -35,6 +39,7 @@ class Preparation:
     image_shape: tuple[int, int] | None = None
     missing: tuple[str, ...] = MISSING
     bytes: bool = False
+    spellings: dict[str, Spelling] = field(default_factory=dict)
 
     def as_is(self, X: Array, dtype: Any) -> Array:
         """Return an unprepared array (n, M) on the scale of the training data.
@@ -87,6 +92,10 @@ class Preparation:
                 "scales": columns.scales.tolist(),
                 "flagged": list(columns.flagged),
                 "categories": [[name, list(known)] for name, known in columns.categories.items()],
+                "dates": [
+                    [name, list(date.parts), date.low, date.high]
+                    for name, date in columns.dates.items()
+                ],
             },
             "target": {
                 "names": list(target.names),
@@ -98,6 +107,7 @@ class Preparation:
             "image_shape": None if self.image_shape is None else list(self.image_shape),
             "missing": list(self.missing),
             "bytes": self.bytes,
+            "spellings": [[name, s.kind, s.form] for name, s in self.spellings.items()],
         }
 
     @classmethod
@@ -121,6 +131,7 @@ class Preparation:
                 size,
                 _names(description["missing"]),
                 _boolean(description["bytes"]),
+                _spellings(description.get("spellings", [])),
             )
         except KeyError as error:
             raise ValueError(f"the description of the data has no {error}") from None
@@ -140,13 +151,31 @@ def _columns(described: Any) -> Columns | None:
         if not isinstance(name, str) or name in categories or name in numbers:
             raise ValueError(f"{name!r:.80} is not a column name, or occurs twice")
         categories[name] = _names(known)
+    dates = {}
+    for name, parts, low, high in described.get("dates", []):
+        if not isinstance(name, str) or name in categories or name in dates:
+            raise ValueError(f"{name!r:.80} is not a column name, or occurs twice")
+        known = [part for part in PARTS if part_name(name, part) in numbers]
+        if not parts or not set(_names(parts)) <= set(known):
+            raise ValueError(f"the parts {parts!r:.80} of {name!r:.80} are not all inputs")
+        dates[name] = DateParts(tuple(parts), *_floats([low, high], 2).tolist())
     return Columns(
         numbers,
         _floats(described["means"], len(numbers)),
         _scales(described["scales"], len(numbers)),
         flagged,
         categories,
+        dates,
     )
+
+
+def _spellings(described: Any) -> dict[str, Spelling]:
+    spellings = {}
+    for name, kind, form in described:
+        if not all(isinstance(value, str) for value in (name, kind, form)):
+            raise TypeError(f"{[name, kind, form]!r:.80} is not a spelling")
+        spellings[name] = Spelling(kind, form)
+    return spellings
 
 
 def _target(described: Any) -> Target:

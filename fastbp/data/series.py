@@ -1,12 +1,13 @@
 """Columns of a Polars frame as text, numbers and categories."""
 
+import difflib
+import re
 from collections.abc import Sequence
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
 from fastbp.arrays import Array
-from fastbp.checks import unknown
 from fastbp.data.errors import UnusableDataError
 
 if TYPE_CHECKING:
@@ -14,8 +15,16 @@ if TYPE_CHECKING:
 
 # Maximum number of a column's categories that become inputs; rarer categories are encoded as all 0.
 MAX_CATEGORIES = 100
+# Maximum number of missing columns that an error names.
+MAX_NAMED = 5
 # A text column is meant to hold numbers if more than this fraction of its values are numbers.
 NUMERIC_FRACTION = 0.5
+
+
+# Names of columns that number the rows.
+IDENTIFIER = re.compile(
+    r"|(?i:(.*[ _-])?id|index|row([ _-]?(no|number|names?))?|unnamed: ?0)|.*[a-z](Id|ID)"
+)
 
 
 def check_frame(data: Any) -> None:
@@ -29,10 +38,26 @@ def check_frame(data: Any) -> None:
 
 
 def check_columns(data: "pl.DataFrame", names: Sequence[str]) -> None:
-    """Raise UnusableDataError, with the nearest name, unless a frame has the columns ``names``."""
-    for name in names:
-        if name not in data.columns:
-            raise UnusableDataError(str(unknown("column", name, data.columns)))
+    """Raise UnusableDataError, with a similar name, unless a frame has the columns ``names``."""
+    columns = set(data.columns)
+    missing = [name for name in names if name not in columns]
+    if not missing:
+        return
+    similar = {name.lower(): name for name in data.columns}
+    close = difflib.get_close_matches(missing[0].lower(), similar, n=1, cutoff=0.75)
+    hint = f"; did you mean {similar[close[0]]!r}?" if close else ""
+    listed = ", ".join(map(repr, missing[:MAX_NAMED]))
+    more = f" and {len(missing) - MAX_NAMED} more" if len(missing) > MAX_NAMED else ""
+    kind = "column" if len(missing) == 1 else "columns"
+    raise UnusableDataError(
+        f"the data have no {kind} {listed}{more}{hint}; they have {shortened(data.columns)}"
+    )
+
+
+def shortened(names: Sequence[str], max_names: int = 12) -> str:
+    """Return names as a list that leaves out all but the first ones."""
+    more = f" and {len(names) - max_names} more" if len(names) > max_names else ""
+    return ", ".join(names[:max_names]) + more
 
 
 def is_text(column: "pl.Series") -> bool:
@@ -119,6 +144,18 @@ def is_categories(column: "pl.Series") -> bool:
     import polars as pl
 
     return is_text(column) and (column.dtype != pl.String or not _is_numbers(column))
+
+
+def is_identifier(column: "pl.Series") -> bool:
+    """Whether integers only number the rows: the column's name says so, and no value repeats."""
+    name = column.name.strip()
+    return (
+        column.dtype.is_integer()
+        and IDENTIFIER.fullmatch(name) is not None
+        and len(column) > 1
+        and column.n_unique() == len(column)
+        and (len(name) > 0 or bool((column.diff().drop_nulls() == 1).all()))
+    )
 
 
 def _is_numbers(column: "pl.Series") -> bool:

@@ -1,7 +1,7 @@
 """Sources of data: bundled sets, tables, arrays and images, read into one form."""
 
-from collections.abc import Sequence
-from dataclasses import dataclass
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field, replace
 from os import PathLike
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -12,10 +12,12 @@ from fastbp.arrays import Array
 from fastbp.checks import unknown
 from fastbp.data import datasets
 from fastbp.data.array_files import read_idx, read_npy, read_npz
+from fastbp.data.dialect import DETECTED, CsvFormat
 from fastbp.data.errors import UnusableDataError
-from fastbp.data.files import MISSING, exists, is_file, kind_of
-from fastbp.data.series import numbers_of
+from fastbp.data.files import exists, is_file, kind_of
+from fastbp.data.series import check_columns, numbers_of, shortened
 from fastbp.data.table_files import read_table
+from fastbp.data.text_values import Spelling, convert_texts
 
 if TYPE_CHECKING:
     import polars as pl
@@ -47,6 +49,10 @@ class Examples:
         Names of an array's columns; empty if they have none.
     scaled : bool
         Whether ``X`` is on a scale that networks can learn from unchanged.
+    spellings : dict of str to Spelling
+        How numbers and dates are written in a table's columns of text.
+    notes : tuple of str
+        Messages for the user.
     """
 
     name: str
@@ -57,6 +63,8 @@ class Examples:
     image_shape: tuple[int, int] | None = None
     feature_names: tuple[str, ...] = ()
     scaled: bool = False
+    spellings: dict[str, Spelling] = field(default_factory=dict)
+    notes: tuple[str, ...] = ()
 
     def __len__(self) -> int:
         """Return the number of rows."""
@@ -67,16 +75,7 @@ class Examples:
         take = self.X[index] if isinstance(self.X, np.ndarray) else self.X.filter(index)
         y = self.y[index] if isinstance(self.y, np.ndarray) else self.y.filter(index)
         weights = None if self.weights is None else self.weights[index]
-        return Examples(
-            self.name,
-            take,
-            y,
-            self.target_names,
-            weights,
-            self.image_shape,
-            self.feature_names,
-            self.scaled,
-        )
+        return replace(self, X=take, y=y, weights=weights)
 
 
 def read_examples(
@@ -87,7 +86,8 @@ def read_examples(
     ignore: Sequence[str] = (),
     categories: Sequence[str] = (),
     weight: str | None = None,
-    missing: Sequence[str] = MISSING,
+    written: CsvFormat = DETECTED,
+    spellings: Mapping[str, Spelling] | None = None,
 ) -> Examples:
     """Read a file or a bundled set.
 
@@ -106,8 +106,10 @@ def read_examples(
         Columns of a table that are read as text.
     weight : str, optional
         The column of the rows' weights.
-    missing : sequence of str
-        Texts that mean a missing value in a CSV file.
+    written : CsvFormat
+        How a CSV file is written; by default detected.
+    spellings : dict of str to Spelling, optional
+        How numbers and dates are written in columns that were read before.
 
     Raises
     ------
@@ -127,7 +129,9 @@ def read_examples(
         raise FileNotFoundError(f"{error}. There is no file of that name either")
     kind = kind_of(text)
     if kind == "table":
-        return _table(text, target, requires_targets, ignore, categories, weight, missing)
+        frame = read_table(text, texts=categories, written=written)
+        roles = _Roles(tuple(target), requires_targets, ignore, categories, weight)
+        return _table(text, frame, roles, spellings, written.decimal)
     _refuse_table_options(text, ignore=ignore, categories=categories, weight=weight)
     if kind == "npz":
         return _archive(text, target, requires_targets)
@@ -237,53 +241,58 @@ def _arrays(path: str, X: Array, y: Array | None, names: tuple[str, ...]) -> Exa
     return Examples(_stem(path), X, y, names, None, shape, (), X.dtype == np.uint8)
 
 
+@dataclass(frozen=True)
+class _Roles:
+    """The columns of a table that have a role of their own."""
+
+    target: tuple[str, ...]
+    requires_targets: bool
+    ignore: Sequence[str]
+    categories: Sequence[str]
+    weight: str | None
+
+
 def _table(
     path: str,
-    target: Sequence[str],
-    requires_targets: bool,
-    ignore: Sequence[str],
-    categories: Sequence[str],
-    weight: str | None,
-    missing: Sequence[str],
+    frame: "pl.DataFrame",
+    roles: _Roles,
+    spellings: Mapping[str, Spelling] | None,
+    decimal: str | None,
 ) -> Examples:
-    """Read a table."""
+    """Divide a table into inputs, targets and weights; convert texts that are numbers or dates."""
+    target, weight = roles.target, roles.weight
     _check_used_once(target, weight)
-    frame = read_table(path, texts=categories, missing=missing)
-    if requires_targets and not target:
+    if roles.requires_targets and not target:
         raise UnusableDataError(
-            f"name the target column of {path} (--target NAME); it has "
-            f"{_shortened_list(frame.columns)}"
+            f"name the target column of {path} (--target NAME); it has {shortened(frame.columns)}"
         )
-    for name in [
-        *ignore,
-        *categories,
-        *([weight] if weight else []),
-        *(target if requires_targets else ()),
-    ]:
-        if name not in frame.columns:
-            message = str(unknown("column", name, frame.columns))
-            if frame.width == 1 and ";" in frame.columns[0]:
-                message = f"{path} seems to separate columns by semicolons; use commas"
-            raise UnusableDataError(message)
+    needed = [*roles.ignore, *roles.categories, *([weight] if weight else [])]
+    check_columns(frame, [*needed, *(target if roles.requires_targets else ())])
+    frame = frame.drop(roles.ignore)
+    frame, found, notes = convert_texts(frame, roles.categories, spellings, decimal)
     there = [name for name in target if name in frame.columns]
     y = frame.select(there) if there and len(there) == len(target) else None
-    X = frame.drop([name for name in [*target, *ignore, weight] if name in frame.columns])
+    X = frame.drop([name for name in [*target, weight] if name in frame.columns])
     if X.width == 0:
         raise UnusableDataError(f"{path} has no columns other than the target")
-    weights = None
-    if weight:
-        weights = numbers_of(frame[weight])
-        if not (weights >= 0).all():
-            row = int((~(weights >= 0)).argmax())
-            raise UnusableDataError(
-                f"row {row + 1}, column {weight!r}: the weight is {weights[row]}; weights must be "
-                "at least 0"
-            )
-        if not weights.any():
-            raise UnusableDataError(
-                f"column {weight!r} is 0 in every row; weights must not be all 0"
-            )
-    return Examples(_stem(path), X, y, tuple(target), weights)
+    weights = _weights(frame[weight]) if weight else None
+    return Examples(_stem(path), X, y, tuple(target), weights, spellings=found, notes=tuple(notes))
+
+
+def _weights(column: "pl.Series") -> Array:
+    """Return the weights of the rows."""
+    weights = numbers_of(column)
+    if not (weights >= 0).all():
+        row = int((~(weights >= 0)).argmax())
+        raise UnusableDataError(
+            f"row {row + 1}, column {column.name!r}: the weight is {weights[row]}; weights must be "
+            "at least 0"
+        )
+    if not weights.any():
+        raise UnusableDataError(
+            f"column {column.name!r} is 0 in every row; weights must not be all 0"
+        )
+    return weights
 
 
 def _check_used_once(target: Sequence[str], weight: str | None) -> None:
@@ -293,8 +302,3 @@ def _check_used_once(target: Sequence[str], weight: str | None) -> None:
             raise UnusableDataError(f"the target column {name!r} is named twice")
         if name == weight:
             raise UnusableDataError(f"column {name!r} cannot be both the target and the weight")
-
-
-def _shortened_list(names: Sequence[str], most: int = 12) -> str:
-    more = f" and {len(names) - most} more" if len(names) > most else ""
-    return ", ".join(names[:most]) + more

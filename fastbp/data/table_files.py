@@ -3,13 +3,15 @@
 import contextlib
 import csv
 import io
+import re
 from collections.abc import Sequence
 from os import PathLike
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
+from fastbp.data.dialect import DETECTED, SAMPLE, CsvFormat, decoded, encoding_of, separator_of
 from fastbp.data.errors import UnusableDataError
-from fastbp.data.files import MISSING, existing_path, first_line, open_bytes, suffix_of
+from fastbp.data.files import existing_path, first_line, open_bytes
 from fastbp.optional import require
 
 if TYPE_CHECKING:
@@ -20,7 +22,7 @@ INFERRED_ROWS = 10_000
 
 
 def read_table(
-    path: str | PathLike[str], *, texts: Sequence[str] = (), missing: Sequence[str] = MISSING
+    path: str | PathLike[str], *, texts: Sequence[str] = (), written: CsvFormat = DETECTED
 ) -> "pl.DataFrame":
     """Read a CSV, TSV or Parquet file.
 
@@ -30,8 +32,8 @@ def read_table(
         A CSV file begins with a line of column names, and may be gzipped.
     texts : sequence of str
         Columns that are read as text even if they hold numbers.
-    missing : sequence of str
-        Texts that mean a missing value in a CSV file.
+    written : CsvFormat
+        How a CSV file is written; by default detected.
 
     Returns
     -------
@@ -50,13 +52,14 @@ def read_table(
     import polars as pl
 
     path = existing_path(path)
-    if path.is_dir():
-        raise UnusableDataError(f"{path} is a folder, not a data file")
+    if not path.is_file():
+        kind = "a folder" if path.is_dir() else "neither a file nor a folder"
+        raise UnusableDataError(f"{path} is {kind}, not a data file")
     try:
         if path.suffix.lower() == ".parquet":
             frame = pl.read_parquet(path, glob=False, hive_partitioning=False)
         else:
-            frame = _read_csv(path, texts, missing)
+            frame = _read_csv(path, texts, written)
     except PermissionError:
         raise
     except (pl.exceptions.PolarsError, OSError, UnicodeDecodeError) as error:
@@ -66,18 +69,17 @@ def read_table(
     return frame
 
 
-def _read_csv(path: Path, texts: Sequence[str], missing: Sequence[str]) -> "pl.DataFrame":
+def _read_csv(path: Path, texts: Sequence[str], written: CsvFormat) -> "pl.DataFrame":
     """Read a CSV file; infer types from the first rows, then from all rows, then not at all."""
     import polars as pl
 
-    separator = "\t" if suffix_of(path)[0] == ".tsv" else ","
-    marks = [text for text in missing if text]
-    options: dict[str, Any] = {"separator": separator, "glob": False}
-    first = pl.read_csv(
-        path, has_header=False, n_rows=1, truncate_ragged_lines=True, infer_schema=False, **options
-    )
+    source, encoding, separator, is_declared = _opened_csv(path, written)
+    options: dict[str, Any] = {"separator": separator, "glob": False, "skip_rows": is_declared}
+    alone: dict[str, Any] = {"has_header": False, "n_rows": 1, "truncate_ragged_lines": True}
+    first = pl.read_csv(source, infer_schema=False, **alone, **options)
     names = [name or "" for name in first.row(0)]
     _check_names(path, names)
+    marks = [text for text in written.missing if text]
     options["null_values"] = marks
     options["schema_overrides"] = {name: pl.String for name in texts if name in names}
     guesses: tuple[dict[str, Any], ...] = (
@@ -85,32 +87,53 @@ def _read_csv(path: Path, texts: Sequence[str], missing: Sequence[str]) -> "pl.D
         {"infer_schema_length": None},
         {"infer_schema": False},
     )
-    for guess in guesses:
+    # With a decimal comma, 1.234 is a thousand and not a number that Polars may infer.
+    for guess in guesses[-1:] if written.decimal == "," else guesses:
         try:
-            frame = pl.read_csv(path, **guess, **options)
+            frame = pl.read_csv(source, **guess, **options)
             break
         except pl.exceptions.ComputeError:
             if guess is guesses[-1]:
-                _refuse_long_rows(path, separator, len(names))
+                _refuse_long_rows(path, separator, len(names), encoding)
                 raise
+    typed = written.decimal != ","
     return frame.with_columns(
-        _typed(column, marks, infers_type=column.name not in texts)
+        _typed(column, marks, infers_type=typed and column.name not in texts)
         for column in frame.iter_columns()
         if column.dtype == pl.String
     )
 
 
+def _opened_csv(path: Path, written: CsvFormat) -> tuple[Path | bytes, str, str, int]:
+    """Return what Polars reads, the encoding, the separator, and whether a line declares it."""
+    encoding = written.encoding or encoding_of(path)
+    source: Path | bytes = path
+    if encoding.lower().replace("_", "-") in ("utf-8", "utf8", "utf-8-sig"):
+        with open_bytes(path) as file:
+            sample = file.read(SAMPLE).decode("utf-8-sig", "replace")
+    else:
+        text = decoded(path, encoding)
+        source, sample = text.encode(), text[:SAMPLE]
+    if not sample.strip():
+        raise UnusableDataError(f"{path} is empty")
+    declared = re.match(r"sep=(.)\r?\n", sample)  # as Excel writes it
+    if declared is not None:
+        return source, encoding, written.separator or declared[1], 1
+    return source, encoding, written.separator or separator_of(path, sample), 0
+
+
 def _check_names(path: Path, names: Sequence[str]) -> None:
     """Raise UnusableDataError for column names that are not UTF-8 or occur twice."""
+    places: dict[str, int] = {}
     for k, name in enumerate(names):
         if "\0" in name or "\ufffd" in name:
             raise UnusableDataError(
                 f"{path} cannot be read as a table: the name of column {k + 1}, {name!r:.80}, is "
                 "not UTF-8"
             )
-        if name in names[:k]:
+        if places.setdefault(name, k) != k:
             raise UnusableDataError(
-                f"{path}: columns {names.index(name) + 1} and {k + 1} have the same name, {name!r}"
+                f"{path}: columns {places[name] + 1} and {k + 1} have the same name, {name!r}"
             )
 
 
@@ -137,10 +160,10 @@ def _typed(column: "pl.Series", marks: Sequence[str], *, infers_type: bool) -> "
     return column
 
 
-def _refuse_long_rows(path: Path, separator: str, columns: int) -> None:
+def _refuse_long_rows(path: Path, separator: str, columns: int, encoding: str) -> None:
     """Raise UnusableDataError for the first row that has more values than there are columns."""
     with contextlib.suppress(UnicodeDecodeError, csv.Error), open_bytes(path) as file:
-        text = io.TextIOWrapper(file, encoding="utf-8-sig", newline="")
+        text = io.TextIOWrapper(file, encoding=encoding, newline="")
         for row, values in enumerate(csv.reader(text, delimiter=separator)):
             if len(values) > columns:
                 raise UnusableDataError(

@@ -3,7 +3,7 @@
 import contextlib
 import dataclasses
 import time
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -13,12 +13,14 @@ from fastbp.arrays import Array
 from fastbp.data import sources
 from fastbp.data.columns import fit_columns
 from fastbp.data.datasets import DATASETS
+from fastbp.data.dialect import CsvFormat
 from fastbp.data.errors import UnusableDataError
 from fastbp.data.files import is_table
 from fastbp.data.preparation import Preparation
 from fastbp.data.sources import Examples
 from fastbp.data.splitting import split
 from fastbp.data.targets import fit_target, infer_task, missing_targets
+from fastbp.data.text_values import Spelling
 from fastbp.optional import MissingPolarsError
 from fastbp.runs.settings import Settings
 
@@ -125,7 +127,11 @@ def prepare(settings: Settings, clock: Clock | None = None) -> Prepared:
 
 
 def _read(
-    settings: Settings, data: str, target: Sequence[str], categories: Sequence[str]
+    settings: Settings,
+    data: str,
+    target: Sequence[str],
+    categories: Sequence[str],
+    spellings: Mapping[str, Spelling] | None = None,
 ) -> Examples:
     return sources.read_examples(
         data,
@@ -133,7 +139,10 @@ def _read(
         ignore=settings.ignore,
         categories=categories,
         weight=settings.weight,
-        missing=settings.missing,
+        written=CsvFormat(
+            settings.missing, settings.separator, settings.decimal, settings.encoding
+        ),
+        spellings=spellings,
     )
 
 
@@ -149,7 +158,7 @@ def _read_test(settings: Settings, test: str, preparation: Preparation) -> Examp
     # A column of text in the training data is text here too, even if it looks like numbers.
     categorical = [] if columns is None else [*columns.categories]
     known = categorical if is_table(test) else settings.categories
-    return _read(settings, test, target, known)
+    return _read(settings, test, target, known, preparation.spellings)
 
 
 def _task(settings: Settings, examples: Examples, notes: list[str]) -> str:
@@ -167,7 +176,7 @@ def _task(settings: Settings, examples: Examples, notes: list[str]) -> str:
 
 def _prepare(settings: Settings, examples: Examples) -> Prepared:
     """Fit and apply the preparation."""
-    notes: list[str] = []
+    notes = list(examples.notes)
     task = _task(settings, examples, notes)
     # Rows are omitted only after the checks, so that row numbers in errors are those of the file.
     X, rows = examples.X, np.arange(len(examples))
@@ -208,6 +217,7 @@ def _prepare(settings: Settings, examples: Examples) -> Prepared:
         examples.image_shape,
         settings.missing,
         columns is None and inputs.dtype == np.uint8,
+        examples.spellings,
     )
     return Prepared(
         examples.name,

@@ -136,6 +136,20 @@ def one_of(names: Any) -> Check:
     return Check(", ".join(names), function)
 
 
+def character() -> Check:
+    """Accept one ASCII character that can separate values; "tab" stands for a tab."""
+
+    def function(name: str, value: Any) -> str:
+        result = "\t" if value == "tab" else value
+        if not isinstance(result, str):
+            raise TypeError(f"{name} must be a character, not {value!r}")
+        if len(result) != 1 or not result.isascii() or result.isalnum() or result in '"\n\r':
+            raise ValueError(f"{name} must be one character such as ; or tab, not {value!r}")
+        return result
+
+    return Check("a character, or tab", function)
+
+
 def whole(low: int, high: int = 10**9) -> Check:
     """Accept a whole number from ``low`` to ``high``."""
     accepts = f"int, {low} or more" if high == 10**9 else f"int, {low} to {high}"

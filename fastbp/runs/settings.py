@@ -17,6 +17,7 @@ from fastbp.network import DTYPES
 from fastbp.optimizers import LARGEST_RATE, OPTIMIZERS
 from fastbp.plan.processors import MAX_THREADS
 from fastbp.runs.fields import (
+    character,
     default_of,
     fields_of,
     one_of,
@@ -100,6 +101,27 @@ class Settings:
         section=DATA,
         several=True,
         metavar="TEXT",
+    )
+    separator: str | None = setting(
+        None,
+        character(),
+        "character between the values of a CSV file, or tab (default: detected)",
+        section=DATA,
+        metavar="CHARACTER",
+    )
+    decimal: str | None = setting(
+        None,
+        one_of((".", ",")),
+        "decimal mark of numbers in a CSV file (default: detected for each column)",
+        section=DATA,
+        metavar="MARK",
+    )
+    encoding: str | None = setting(
+        None,
+        text(),
+        "encoding of a CSV file, such as cp1252 (default: detected)",
+        section=DATA,
+        metavar="NAME",
     )
     weight: str | None = setting(None, text(), "column with the weight of each row", section=DATA)
     hold_out: float = setting(

@@ -212,7 +212,7 @@ def test_unusual_categories_stay_distinct() -> None:
 
 
 def test_rare_categories_are_encoded_as_zeros() -> None:
-    texts = [f"c{k:03}" for k in range(150)] + ["c140", "c149"]
+    texts = [f"c{k:03}" for k in range(150)] * 3 + ["c140", "c149"]
     fitted, notes = fit_columns(pl.DataFrame({"a": texts}))
     assert notes == ["column 'a' has 150 categories; only the 100 most frequent become inputs"]
     assert fitted.categories["a"] == (*(f"c{k:03}" for k in range(98)), "c140", "c149")
@@ -292,7 +292,7 @@ def test_text_among_numbers_names_row_and_column() -> None:
 @pytest.mark.parametrize(
     ("data", "message"),
     [
-        (pl.DataFrame({"x0": [1.0]}), "unknown column 'x1'; did you mean 'x0'"),
+        (pl.DataFrame({"x0": [1.0]}), "no column 'x1'; they have x0"),
         (np.zeros((2, 3)), "must have 2 columns"),
         (np.zeros(2), "must have two dimensions"),
         (np.zeros((2, 2, 1)), "must have two dimensions"),

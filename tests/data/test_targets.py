@@ -243,7 +243,7 @@ def test_equal_values_do_not_divide_by_zero() -> None:
         (column([1.0, None]), "row 2, column 'y': the target is missing"),
         (column(["a", "b"]), "row 1, column 'y': 'a' is not a number"),
         (column([1.0, np.inf]), "row 2, column 'y': inf is not a finite number"),
-        (pl.DataFrame({"z": [1.0]}), "unknown column 'y'"),
+        (pl.DataFrame({"z": [1.0]}), "no column 'y'"),
         (np.array([1.0, np.nan]), "row 2, column 'y': the target is missing"),
         (np.array([1.0, -np.inf]), "row 2, column 'y': -inf is not a finite number"),
         (np.array(["1"]), "holds <U1, not numbers"),

@@ -151,6 +151,7 @@ def test_activations_far_from_zero(tmp_path, dtype):
         np.testing.assert_allclose(got, twin(net, X), rtol=bound, atol=bound, err_msg=name)
 
 
+@pytest.mark.filterwarnings("ignore::fastbp.models.UnseenDataWarning")
 @needs_compiler
 @pytest.mark.parametrize("dtype", DTYPES)
 @pytest.mark.parametrize("whole", [False, True], ids=["text", "whole"])
@@ -183,6 +184,7 @@ def test_values_of_a_table(tmp_path, dtype):
     assert texts_of(library, "fastbp_outputs_names", 3) == list(m.preparation.target.names)
 
 
+@pytest.mark.filterwarnings("ignore::fastbp.models.UnseenDataWarning")
 @needs_compiler
 def test_categories_alone_ignore_surrounding_blanks(tmp_path):
     table_columns = columns(0)

@@ -99,6 +99,7 @@ def test_activations_far_from_zero(tmp_path, activation, dtype):
     np.testing.assert_allclose(got, want, rtol=bound, atol=bound)
 
 
+@pytest.mark.filterwarnings("ignore::fastbp.models.UnseenDataWarning")
 @pytest.mark.parametrize("dtype", DTYPES)
 @pytest.mark.parametrize("whole", [False, True], ids=["text", "whole"])
 def test_classes_of_a_table(tmp_path, dtype, whole):
@@ -127,6 +128,7 @@ def test_values_of_a_table(tmp_path, dtype):
     assert_close(got, m.predict(frame), dtype)
 
 
+@pytest.mark.filterwarnings("ignore::fastbp.models.UnseenDataWarning")
 def test_categories_alone_and_any_number_of_rows(tmp_path):
     table_columns = columns(0)
     m = model([], table_columns, classes(2))

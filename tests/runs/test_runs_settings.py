@@ -30,9 +30,9 @@ WHOLE = [
 WHOLE += ["samples", "jobs"]
 REAL = ["hold_out", "lr", "momentum", "weight_decay", "l1", "l2", "dropout", "label_smoothing"]
 REAL += ["clip_norm", "checkpoint_seconds"]
-TEXT = ["data", "weight", "test", "test_target", "out"]
+TEXT = ["data", "weight", "test", "test_target", "out", "encoding", "separator"]
 TEXTS = ["target", "ignore", "categories", "missing"]
-CHOSEN = ["task", "activation", "loss", "dtype", "optimizer", "schedule", "picture"]
+CHOSEN = ["task", "decimal", "activation", "loss", "dtype", "optimizer", "schedule", "picture"]
 SWITCHES = ["as_is", "tensorboard"]
 
 # For each kind of setting: values in a TOML file that are refused.

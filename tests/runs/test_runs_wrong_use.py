@@ -14,8 +14,11 @@ WRONG = [
     ("train nothing.csv --target y", "there is no file nothing.csv"),
     ("train digit", "unknown data set 'digit'; did you mean 'digits'?"),
     ("train shop.csv", "name the target column of shop.csv (--target NAME); it has id, age"),
-    ("train shop.csv --target price2", "unknown column 'price2'; did you mean 'price'?"),
-    ("train shop.csv --target buys --ignore od", "unknown column 'od'; did you mean 'id'?"),
+    ("train shop.csv --target price2", "the data have no column 'price2'; did you mean 'price'?"),
+    (
+        "train shop.csv --target buys --ignore od",
+        "the data have no column 'od'; they have id, age, the city",
+    ),
     (
         "train one.csv --target y",
         "target 'y' has only one value, 'a'; at least two classes are needed",
@@ -53,7 +56,7 @@ WRONG = [
     ),
     ("predict newer.safetensors shop.csv", "newer.safetensors has format version 9"),
     ("predict plain.safetensors shop.csv", "without data preprocessing"),
-    ("predict buys one.csv", "unknown column 'the city'. Known are: x, y"),
+    ("predict buys one.csv", "the data have no column 'the city'; they have x, y"),
     ("predict buys shop.csv --out p.doc", "--out must end in .csv, .parquet, .npy, not 'p.doc'"),
     ("predict buys shop.csv --keep nothing", "there is no column 'nothing'"),
     ("predict buys many.csv", "row 2, column 'age': 'old' is not a number"),
@@ -64,7 +67,7 @@ WRONG = [
         "train --target y shop.csv",
         "--target read 'shop.csv' as one of its names: put",
     ),
-    ("train semi.csv --target y", "semi.csv seems to separate columns by semicolons; use commas"),
+    ("train semi.csv --target y --separator ,", "the data have no column 'y'; they have x;y"),
     ("train shop.csv --target buys --threads 1000", "threads must be from 1 to 256, not 1000"),
     (
         "train history.csv --target y --out .",

@@ -1,0 +1,58 @@
+"""Tables of other packages as Polars frames."""
+
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+
+from fastbp.data.errors import UnusableDataError
+from fastbp.optional import require
+
+if TYPE_CHECKING:
+    import polars as pl
+
+
+def is_pandas(data: Any) -> bool:
+    """Whether ``data`` is a pandas DataFrame; pandas is not imported."""
+    return any(
+        kind.__name__ == "DataFrame" and kind.__module__.split(".")[0] == "pandas"
+        for kind in type(data).__mro__
+    )
+
+
+def from_pandas(data: Any) -> "pl.DataFrame":
+    """Convert a pandas DataFrame; its index is omitted.
+
+    Raises
+    ------
+    UnusableDataError
+        If two columns have the same name.
+    MissingPolarsError
+        If Polars is not installed.
+    """
+    require("polars")
+    import polars as pl
+
+    names = [str(name) for name in data.columns]
+    for k, name in enumerate(names):
+        if names.index(name) != k:
+            raise UnusableDataError(f"two columns have the same name, {name!r}")
+    return pl.DataFrame([_series(data.iloc[:, k], name) for k, name in enumerate(names)])
+
+
+def _series(column: Any, name: str) -> "pl.Series":
+    """Convert a column; missing values become null."""
+    import polars as pl
+
+    kind = getattr(column.dtype, "kind", "O")
+    is_numpy = isinstance(column.dtype, np.dtype)
+    if is_numpy and kind in "iufb":
+        return pl.Series(name, column.to_numpy())
+    if kind in "mM":
+        zone = getattr(column.dtype, "tz", None)
+        values = column.dt.tz_localize(None) if zone is not None else column
+        return pl.Series(name, values.to_numpy().astype(f"{kind}8[us]"))
+    missing = column.isna().to_numpy()
+    values = [None if gone else value for gone, value in zip(missing, column, strict=True)]
+    if kind in "iufb":
+        return pl.Series(name, values)
+    return pl.Series(name, [None if v is None else str(v) for v in values], dtype=pl.String)
