@@ -15,9 +15,10 @@ import numpy as np
 from fastbp.arrays import Array
 
 FORMAT = "fastbp"
-# Version 2 added the preparation of the data, version 3 networks that were trained on bytes. A file
-# has the first version that can represent it.
-VERSION = 3
+# Version 2 added the preparation of the data, version 3 networks that were trained on bytes,
+# version 4 dates, large integers and the spelling of numbers. A file has the first version that can
+# represent it.
+VERSION = 4
 
 
 class NewerVersionError(ValueError):

@@ -10,8 +10,9 @@ import polars as pl
 import pytest
 
 from fastbp import persistence
-from fastbp.data.columns import Columns, fit_columns
+from fastbp.data.columns import Columns
 from fastbp.data.errors import UnusableDataError
+from fastbp.data.fitting import fit_columns
 from fastbp.data.preparation import Preparation
 from fastbp.data.targets import Target, fit_target
 from fastbp.models import Model

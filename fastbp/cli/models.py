@@ -252,7 +252,7 @@ def info(options: argparse.Namespace) -> int:
     if columns is None:
         print(f"{'takes':<18} {net.sizes[0]:,} numbers without preparation")
         return 0
-    rows = zip(columns.numbers, columns.means, columns.scales, strict=True)
+    rows = zip(columns.numbers, columns.raw_means, columns.scales, strict=True)
     for k, (name, mean, scale) in enumerate(rows):
         gaps = ", may be missing" if k in columns.flagged else ""
         topic = "takes" if k == 0 else ""

@@ -64,7 +64,8 @@ def date_parts(column: "pl.Series") -> dict[str, Array]:
         name: np.array(part.cast(pl.Float64).fill_null(float("nan")).to_numpy(), np.float64)
         for name, part in parts.items()
     }
-    numbers["hour"] = (elapsed - np.floor(elapsed)) * 24.0
+    seconds_of_day = seconds - (seconds / DAY_SECONDS).floor() * DAY_SECONDS
+    numbers["hour"] = np.array(seconds_of_day.fill_null(float("nan")).to_numpy() / 3600.0)
     numbers[ELAPSED] = np.array(elapsed, np.float64)
     return numbers
 

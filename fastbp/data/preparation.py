@@ -83,20 +83,8 @@ class Preparation:
     def description(self) -> dict[str, Any]:
         """Return a description that JSON can hold, for ``from_description``."""
         columns, target = self.columns, self.target
-        return {
-            "columns": None
-            if columns is None
-            else {
-                "numbers": list(columns.numbers),
-                "means": columns.means.tolist(),
-                "scales": columns.scales.tolist(),
-                "flagged": list(columns.flagged),
-                "categories": [[name, list(known)] for name, known in columns.categories.items()],
-                "dates": [
-                    [name, list(date.parts), date.low, date.high]
-                    for name, date in columns.dates.items()
-                ],
-            },
+        description: dict[str, Any] = {
+            "columns": None if columns is None else _described(columns),
             "target": {
                 "names": list(target.names),
                 "classes": None if target.classes is None else list(target.classes),
@@ -107,8 +95,13 @@ class Preparation:
             "image_shape": None if self.image_shape is None else list(self.image_shape),
             "missing": list(self.missing),
             "bytes": self.bytes,
-            "spellings": [[name, s.kind, s.form] for name, s in self.spellings.items()],
         }
+        if self.spellings or (columns is not None and (columns.dates or columns.origins)):
+            description["spellings"] = [
+                [name, s.kind, s.form] for name, s in self.spellings.items()
+            ]
+            description["since"] = 4
+        return description
 
     @classmethod
     def from_description(cls, description: dict[str, Any]) -> "Preparation":
@@ -139,6 +132,22 @@ class Preparation:
             raise ValueError(str(error)) from None
 
 
+def _described(columns: Columns) -> dict[str, Any]:
+    description: dict[str, Any] = {
+        "numbers": list(columns.numbers),
+        "means": columns.means.tolist(),
+        "scales": columns.scales.tolist(),
+        "flagged": list(columns.flagged),
+        "categories": [[name, list(known)] for name, known in columns.categories.items()],
+    }
+    if columns.dates:
+        dates = columns.dates.items()
+        description["dates"] = [[name, list(d.parts), d.low, d.high] for name, d in dates]
+    if columns.origins:
+        description["origins"] = [list(item) for item in columns.origins.items()]
+    return description
+
+
 def _columns(described: Any) -> Columns | None:
     if described is None:
         return None
@@ -159,6 +168,11 @@ def _columns(described: Any) -> Columns | None:
         if not parts or not set(_names(parts)) <= set(known):
             raise ValueError(f"the parts {parts!r:.80} of {name!r:.80} are not all inputs")
         dates[name] = DateParts(tuple(parts), *_floats([low, high], 2).tolist())
+    origins = {}
+    for name, origin in described.get("origins", []):
+        if name not in numbers:
+            raise ValueError(f"{name!r:.80} is not a column of numbers")
+        origins[name] = checks.whole("origin", origin, -(1 << 63), 1 << 64)
     return Columns(
         numbers,
         _floats(described["means"], len(numbers)),
@@ -166,6 +180,7 @@ def _columns(described: Any) -> Columns | None:
         flagged,
         categories,
         dates,
+        origins,
     )
 
 

@@ -9,12 +9,15 @@ import numpy as np
 
 from fastbp.arrays import Array
 from fastbp.data.errors import UnusableDataError
+from fastbp.data.statistics import difference
 
 if TYPE_CHECKING:
     import polars as pl
 
 # Maximum number of a column's categories that become inputs; rarer categories are encoded as all 0.
 MAX_CATEGORIES = 100
+# Integers of at most this size are exact in float64.
+EXACT = 1 << 53
 # Maximum number of missing columns that an error names.
 MAX_NAMED = 5
 # A text column is meant to hold numbers if more than this fraction of its values are numbers.
@@ -90,8 +93,10 @@ def texts_of(column: "pl.Series") -> "pl.Series":
     return texts.str.strip_chars().fill_null("")
 
 
-def numbers_of(column: "pl.Series") -> Array:
+def numbers_of(column: "pl.Series", origin: int = 0) -> Array:
     """Return a column as (n,) float64, missing values as NaN, dates as seconds since 1970.
+
+    ``origin`` is subtracted, from integers before they are rounded to float64.
 
     Raises
     ------
@@ -109,6 +114,10 @@ def numbers_of(column: "pl.Series") -> Array:
             raise UnusableDataError(
                 f"row {row + 1}, column {column.name!r}: {bare[row]!r} is not a number"
             )
+    elif column.dtype.is_integer() and origin:
+        differences = difference(column.fill_null(origin).to_numpy(), origin)
+        differences[column.is_null().to_numpy()] = np.nan
+        return differences
     elif column.dtype.is_numeric() or column.dtype in (pl.Boolean, pl.Null):
         numbers = column.cast(pl.Float64)
     elif column.dtype.is_temporal():
@@ -125,7 +134,15 @@ def numbers_of(column: "pl.Series") -> Array:
         raise UnusableDataError(
             f"row {row + 1}, column {column.name!r}: {values[row]} is not a finite number"
         )
-    return values
+    return values - origin if origin else values
+
+
+def origin_of(column: "pl.Series") -> int:
+    """Return what to subtract from integers of which float64 would lose digits; 0 for others."""
+    if not column.dtype.is_integer() or column.null_count() == len(column):
+        return 0
+    low, high = int(column.min()), int(column.max())  # type: ignore[arg-type]
+    return low if max(abs(low), abs(high)) > EXACT else 0
 
 
 def _seconds(column: "pl.Series") -> "pl.Series":

@@ -33,6 +33,15 @@ def moments(name: str, values: Array) -> tuple[float, float]:
     return mean, 1.0 if is_constant(np.array(mean), np.array(scale)) else scale
 
 
+def difference(values: Array, origin: int) -> Array:
+    """Return ``values - origin`` as float64, exact for integers of 64 bits that are close to it."""
+    if values.dtype.kind not in "iu":
+        return np.asarray(values - float(origin), np.float64)
+    high = (values >> 32).astype(np.float64) - float(origin >> 32)
+    low = (values & 0xFFFFFFFF).astype(np.float64) - float(origin & 0xFFFFFFFF)
+    return np.asarray(high * 4294967296.0 + low)
+
+
 def is_constant(mean: Array, scale: Array) -> Array:
     """Whether deviations are only the rounding errors of equal numbers."""
     return np.asarray(scale <= ROUNDING * np.abs(mean))

@@ -132,7 +132,7 @@ class Source:
     def _tables(self) -> Iterator[str]:
         columns, target = self.columns, self.target
         if columns is not None and columns.numbers:
-            yield from self._doubles("means", columns.means)
+            yield from self._doubles("means", columns.raw_means)
             yield from self._doubles("scales", columns.scales)
             if columns.flagged:
                 yield from self._indices("flagged", columns.flagged)

@@ -171,7 +171,7 @@ def _columns(graph: _Graph, columns: Columns) -> str:
     if columns.numbers:
         X = graph.input("X", np.float64, len(columns.numbers))
         missing = graph("IsNaN", X)
-        centred = graph("Sub", X, graph.constant(columns.means, np.float64))
+        centred = graph("Sub", X, graph.constant(columns.raw_means, np.float64))
         standard = graph("Div", centred, graph.constant(columns.scales, np.float64))
         filled = graph("Where", missing, graph.constant(0.0, np.float64), standard)
         parts.append(graph.cast(filled, graph.dtype))

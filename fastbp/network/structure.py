@@ -231,13 +231,14 @@ class Structure:
         ----------
         path : path
         preparation : dict, optional
-            Stored with the description, as JSON; see ``fastbp.Model``.
+            Stored with the description, as JSON; see ``fastbp.Model``. ``since`` is the first
+            version of the file format that can represent it.
         """
         description, version = self.description(), 1
         if preparation is not None:
-            description["preparation"], version = preparation, 2
+            description["preparation"], version = preparation, preparation.get("since", 2)
         if self.learned_bytes:
-            description["learned_bytes"], version = True, 3
+            description["learned_bytes"], version = True, max(version, 3)
         persistence.write_tensors(path, self.state_dict(), description, version=version)
 
     def state_dict(self) -> dict[str, Array]:

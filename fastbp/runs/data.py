@@ -11,11 +11,11 @@ import numpy as np
 
 from fastbp.arrays import Array
 from fastbp.data import sources
-from fastbp.data.columns import fit_columns
 from fastbp.data.datasets import DATASETS
 from fastbp.data.dialect import CsvFormat
 from fastbp.data.errors import UnusableDataError
 from fastbp.data.files import is_table
+from fastbp.data.fitting import fit_columns
 from fastbp.data.preparation import Preparation
 from fastbp.data.sources import Examples
 from fastbp.data.splitting import split

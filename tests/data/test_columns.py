@@ -13,9 +13,9 @@ from sklearn.preprocessing import OneHotEncoder, StandardScaler
 from fastbp.data import columns
 from fastbp.data.columns import (
     Columns,
-    fit_columns,
 )
 from fastbp.data.errors import UnusableDataError
+from fastbp.data.fitting import fit_columns
 from fastbp.data.series import codes_of, numbers_of, texts_of
 
 ODD = ["a,b", 'say "so"', "two\nlines", "nan", "ß", "日本", "0", "x = y", "a", "b b"]

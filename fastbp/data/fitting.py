@@ -1,0 +1,204 @@
+"""The transformation of a data set's columns, fitted to the training rows."""
+
+from collections.abc import Sequence
+from typing import TYPE_CHECKING
+
+import numpy as np
+
+from fastbp.arrays import Array
+from fastbp.data.columns import BLOCK_ROWS, Columns, check_finite, check_matrix
+from fastbp.data.dates import ELAPSED, DateParts, date_parts, fit_dates, is_date, part_name
+from fastbp.data.errors import UnusableDataError
+from fastbp.data.series import (
+    EXACT,
+    check_columns,
+    check_frame,
+    is_categories,
+    is_identifier,
+    most_frequent,
+    numbers_of,
+    origin_of,
+    texts_of,
+)
+from fastbp.data.statistics import check_spread, is_constant, moments
+
+if TYPE_CHECKING:
+    import polars as pl
+
+# A column of text is an identifier or free text if more than this fraction of its values differ.
+DIFFERENT_FRACTION = 0.5
+
+
+def fit_columns(
+    data: "pl.DataFrame | Array",
+    rows: Array | slice = slice(None),
+    *,
+    categories: Sequence[str] = (),
+    names: Sequence[str] = (),
+) -> tuple[Columns, list[str]]:
+    """Fit the transformation of columns to the ``rows`` of a data set.
+
+    Parameters
+    ----------
+    data : polars.DataFrame, or (n, M) array of numbers
+        Every column is used. NaN and null are missing.
+    rows : array of int, or slice
+        The training rows.
+    categories : sequence of str
+        Columns that are categorical although they do not hold text.
+    names : sequence of str
+        Names of the columns of an array; by default x0, x1 and so on.
+
+    Returns
+    -------
+    columns : Columns
+    notes : list of str
+        Messages for the user, for example about omitted columns.
+
+    Raises
+    ------
+    UnusableDataError
+        If a column has an unusable type, or text is mixed with numbers.
+    TypeError
+        If the data are neither a table nor an array.
+    """
+    if isinstance(data, np.ndarray):
+        return _fit_array(data, rows, names), []
+    check_frame(data)
+    check_columns(data, categories)
+    fit = _TableFit(rows)
+    for column in data.iter_columns():
+        fit.add(column, is_category=column.name in categories)
+    return fit.columns(), fit.notes
+
+
+class _TableFit:
+    """The transformation of a table's columns while they are examined one by one."""
+
+    def __init__(self, rows: Array | slice) -> None:
+        self.rows = rows
+        self.numbers: list[str] = []
+        self.moments: list[tuple[float, float]] = []
+        self.flagged: list[int] = []
+        self.texts: dict[str, tuple[str, ...]] = {}
+        self.dates: dict[str, DateParts] = {}
+        self.origins: dict[str, int] = {}
+        self.notes: list[str] = []
+
+    def columns(self) -> Columns:
+        """Return the transformation."""
+        if not self.numbers and not self.texts:
+            raise UnusableDataError("there is no column with values to learn from")
+        means, scales = np.array(self.moments, np.float64).reshape(-1, 2).T
+        return Columns(
+            tuple(self.numbers),
+            means,
+            scales,
+            tuple(self.flagged),
+            self.texts,
+            self.dates,
+            self.origins,
+        )
+
+    def add(self, column: "pl.Series", *, is_category: bool) -> None:
+        """Examine a column."""
+        if is_category or is_categories(column):
+            self._add_categories(column, named=is_category)
+        elif is_date(column):
+            self._add_date(column)
+        elif is_identifier(column):
+            self._omit(column.name, "numbers the rows (an identifier)")
+        else:
+            origin = origin_of(column)
+            if origin:
+                self.origins[column.name] = origin
+            self._add_numbers(column.name, numbers_of(column, origin)[self.rows], flag=True)
+
+    def _omit(self, name: str, why: str) -> None:
+        self.notes.append(f"column {name!r} {why} and is omitted")
+
+    def _add_categories(self, column: "pl.Series", *, named: bool) -> None:
+        texts = texts_of(column)
+        known, left_out = most_frequent(texts, self.rows)
+        if known in ((), ("",)):
+            self._omit(column.name, "has no values")
+            return
+        training = texts.gather(np.arange(len(texts))[self.rows])
+        different, given = len(known) + left_out, int((training != "").sum())
+        if not named and left_out and different > DIFFERENT_FRACTION * given:
+            self._omit(
+                column.name,
+                f"has {different:,} different values in {given:,} rows, like an identifier or free "
+                "text (--categories would use it),",
+            )
+            return
+        self.texts[column.name] = known
+        if left_out:
+            self.notes.append(
+                f"column {column.name!r} has {different:,} categories; only the {len(known)} most "
+                "frequent become inputs"
+            )
+
+    def _add_date(self, column: "pl.Series") -> None:
+        if np.isnan(date_parts(column)[ELAPSED][self.rows]).all():
+            self._omit(column.name, "has no values")
+            return
+        dates = fit_dates(column, self.rows)
+        if not dates.parts:
+            self._omit(column.name, "has the same date in all rows")
+            return
+        self.dates[column.name] = dates
+        parts = date_parts(column)
+        for k, part in enumerate(dates.parts):
+            name = part_name(column.name, part)
+            self._add_numbers(name, parts[part][self.rows], flag=k == 0)
+
+    def _add_numbers(self, name: str, values: Array, *, flag: bool) -> None:
+        given = values[~np.isnan(values)]
+        if len(given) == 0:
+            self._omit(name, "has no values")
+            return
+        if flag and len(given) < len(values):
+            self.flagged.append(len(self.numbers))
+        self.moments.append(moments(name, given))
+        self.numbers.append(name)
+
+
+def _fit_array(X: Array, rows: Array | slice, given: Sequence[str]) -> Columns:
+    """Fit the transformation to the rows of an array."""
+    check_matrix(X)
+    names = tuple(given) or tuple(f"x{k}" for k in range(X.shape[1]))
+    if len(names) != X.shape[1]:
+        raise UnusableDataError(f"{len(names)} names for {X.shape[1]} columns")
+    index = np.arange(len(X))[rows]
+    origins = _origins(X[index], names)
+    plain = Columns(names, np.zeros(0), np.zeros(0), origins=origins)
+    total, count = np.zeros(len(names)), np.zeros(len(names))
+    blocks = [index[at : at + BLOCK_ROWS] for at in range(0, len(index), BLOCK_ROWS)]
+    with np.errstate(over="ignore", invalid="ignore"):
+        for block in blocks:
+            part = plain.less_origins(X[block])
+            check_finite(part, block, names)
+            count += (~np.isnan(part)).sum(axis=0)
+            total += np.nansum(part, axis=0)
+        means = total / np.maximum(count, 1)
+        squares, max_distance = np.zeros(len(names)), np.zeros(len(names))
+        for block in blocks:
+            off = np.nan_to_num(np.abs(plain.less_origins(X[block]) - means), posinf=np.inf)
+            squares += (off**2).sum(axis=0)
+            max_distance = np.maximum(max_distance, off.max(axis=0))
+    scales = np.sqrt(squares / np.maximum(count, 1))
+    for name, *each in zip(names, means, scales, max_distance, strict=True):
+        check_spread(name, *each)
+    flagged = tuple(int(k) for k in np.flatnonzero(count < len(index)))
+    scales = np.where(is_constant(means, scales), 1.0, scales)
+    return Columns(names, means, scales, flagged, origins=origins)
+
+
+def _origins(X: Array, names: Sequence[str]) -> dict[str, int]:
+    """Return what to subtract from the columns of integers of which float64 would lose digits."""
+    if X.dtype.kind not in "iu" or X.dtype.itemsize < 8 or len(X) == 0:
+        return {}
+    low, high = X.min(axis=0).tolist(), X.max(axis=0).tolist()
+    limits = zip(names, low, high, strict=True)
+    return {name: a for name, a, b in limits if max(abs(a), abs(b)) > EXACT}
