@@ -119,7 +119,7 @@ def numbers_of(column: "pl.Series", origin: int = 0) -> Array:
         differences[column.is_null().to_numpy()] = np.nan
         return differences
     elif column.dtype.is_numeric() or column.dtype in (pl.Boolean, pl.Null):
-        numbers = column.cast(pl.Float64)
+        numbers = column if column.dtype == pl.Float64 else column.cast(pl.Float64)
     elif column.dtype.is_temporal():
         numbers = _seconds(column)
     else:
@@ -127,7 +127,7 @@ def numbers_of(column: "pl.Series", origin: int = 0) -> Array:
             f"column {column.name!r} holds {column.dtype}, neither numbers nor categories; ignore "
             "it (--ignore)"
         )
-    values: Array = np.array(numbers.fill_null(float("nan")).to_numpy(), np.float64)
+    values: Array = np.array(numbers.to_numpy(), np.float64)  # null becomes NaN
     infinite = np.isinf(values)
     if infinite.any():
         row = int(infinite.argmax())
