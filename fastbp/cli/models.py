@@ -16,6 +16,7 @@ import numpy as np
 
 from fastbp import persistence
 from fastbp.arrays import Array
+from fastbp.cli.output import plain, print_fact
 from fastbp.data import sources
 from fastbp.data.datasets import DATASETS
 from fastbp.data.dialect import CsvFormat
@@ -33,7 +34,7 @@ from fastbp.plotting.runs import confusion_matrix
 from fastbp.runs.data import WrongUseError, errors_as_usage_error
 from fastbp.runs.description import read_description
 from fastbp.runs.files import DESCRIPTION, MODEL, number, shape_of
-from fastbp.runs.fit import scores
+from fastbp.runs.scores import class_scores, scores
 from fastbp.training.checkpoints import Snapshot
 from fastbp.training.resuming import check_snapshot
 
@@ -83,7 +84,12 @@ def _examples(model: Model, options: argparse.Namespace, *, requires_targets: bo
             given or (),
             requires_targets=requires_targets,
             categories=categories,
-            written=CsvFormat(model.preparation.missing),
+            written=CsvFormat(
+                getattr(options, "missing", model.preparation.missing),
+                getattr(options, "separator", None),
+                getattr(options, "decimal", None),
+                getattr(options, "encoding", None),
+            ),
             spellings=model.preparation.spellings,
         )
 
@@ -118,8 +124,14 @@ def evaluate(options: argparse.Namespace) -> int:
         outputs = model.net.forward(X)
         loss, _ = model.net.evaluate(X, y)
     measured = {"loss": loss, **scores(model, outputs, y)}
+    classes: list[dict[str, Any]] = []
+    if target.classes is not None:
+        further, classes = class_scores(outputs, y)
+        measured |= further
     if options.json:
-        known = {name: v if math.isfinite(v) else None for name, v in measured.items()}
+        known: dict[str, Any] = {k: v if math.isfinite(v) else None for k, v in measured.items()}
+        if target.classes is not None:
+            known["classes"] = dict(zip(target.classes, classes, strict=True))
         print(json.dumps(known))  # JSON has no NaN
         return 0
     left_out = f", {int(gaps.sum()):,} without a target omitted" if gaps.any() else ""
@@ -129,18 +141,27 @@ def evaluate(options: argparse.Namespace) -> int:
             right = f", {value * len(y):,.0f} correct" if name == "accuracy" else ""
             print(f"{name:<18} {number(name, value)}{right}")
     if target.classes is not None and len(target.classes) <= PRINTED_CLASSES:
+        _print_classes(classes, target.classes)
         matrix = confusion_matrix(y, outputs.argmax(axis=1), len(target.classes))
         _print_matrix(matrix, target.classes)
     return 0
+
+
+def _print_classes(classes: Sequence[dict[str, Any]], names: Sequence[str]) -> None:
+    """Print precision, recall, F1 and the number of rows of each class."""
+    print(f"\n{'class':<18} {'precision':>9} {'recall':>9} {'F1':>9} {'rows':>9}")
+    for name, row in zip(names, classes, strict=True):
+        numbers = " ".join(f"{row[key]:>9.4f}" for key in ("precision", "recall", "F1"))
+        print(plain(f"{name[:18]:<18} {numbers} {row['rows']:>9,}"))
 
 
 def _print_matrix(matrix: Array, names: Sequence[str]) -> None:
     """Print how often each class was predicted for each true class."""
     short = [name[:12] for name in names]
     width = max(5, *(len(name) + 1 for name in short), len(str(matrix.max())) + 1)
-    print(f"\n{'true, predicted:':<18} {''.join(f'{name:>{width}}' for name in short)}")
+    print(plain(f"\n{'true, predicted:':<18} {''.join(f'{name:>{width}}' for name in short)}"))
     for name, row in zip(short, matrix, strict=True):
-        print(f"{name:<18} {''.join(f'{count:>{width}}' for count in row)}")
+        print(plain(f"{name:<18} {''.join(f'{count:>{width}}' for count in row)}"))
 
 
 def predict(options: argparse.Namespace) -> int:
@@ -195,7 +216,12 @@ def _kept_column(data: str, name: str) -> list[Any]:
 def _write_predictions(columns: dict[str, Any], out: Path | None) -> None:
     """Write columns to a file in the format of its suffix, or print them as CSV."""
     if out is None:
-        _write_csv(columns, sys.stdout)
+        if not sys.stdout.isatty():
+            _write_csv(columns, sys.stdout)
+            return
+        shown = io.StringIO()
+        _write_csv(columns, shown)
+        sys.stdout.write(plain(shown.getvalue()))
         return
     kind = out.suffix.lower()
     if kind == ".csv":
@@ -239,29 +265,29 @@ def info(options: argparse.Namespace) -> int:
         "loss": net.loss,
     }
     for name, fact in metadata.items():
-        print(f"{name:<18} {fact}")
+        print_fact(name, f"{fact}")
     if preparation is None:
         return 0
     columns, target = preparation.columns, preparation.target
     if target.classes is None:
-        print(f"{'predicts':<18} values of {', '.join(target.names)}")
+        print_fact("predicts", f"values of {', '.join(target.names)}")
     else:
-        print(f"{'predicts':<18} {target.names[0]}: one of {', '.join(target.classes)}")
+        print_fact("predicts", f"{target.names[0]}: one of {', '.join(target.classes)}")
     if preparation.image_shape is not None:
-        print(f"{'images':<18} {' x '.join(map(str, preparation.image_shape))}")
+        print_fact("images", f"{' x '.join(map(str, preparation.image_shape))}")
     if columns is None:
-        print(f"{'takes':<18} {net.sizes[0]:,} numbers without preparation")
+        print_fact("takes", f"{net.sizes[0]:,} numbers without preparation")
         return 0
     rows = zip(columns.numbers, columns.raw_means, columns.scales, strict=True)
     for k, (name, mean, scale) in enumerate(rows):
         gaps = ", may be missing" if k in columns.flagged else ""
         topic = "takes" if k == 0 else ""
-        print(f"{topic:<18} {name}: a number, mean {mean:.4g}, deviation {scale:.4g}{gaps}")
+        print_fact(topic, f"{name}: a number, mean {mean:.4g}, deviation {scale:.4g}{gaps}")
     for k, (name, known) in enumerate(columns.categories.items()):
         topic = "takes" if k == 0 and not columns.numbers else ""
         shown = ", ".join(value or "(missing)" for value in known[:8])
         more = f" and {len(known) - 8} more" if len(known) > 8 else ""
-        print(f"{topic:<18} {name}: one of {shown}{more}")
+        print_fact(topic, f"{name}: one of {shown}{more}")
     return 0
 
 
@@ -270,13 +296,13 @@ def _print_checkpoint(path: Path) -> None:
     check_snapshot(snapshot, str(path))
     metadata = snapshot.metadata
     epochs, steps = snapshot.tensors["counts"][1:3].tolist()
-    print(f"{'file':<18} {path}, {path.stat().st_size:,} bytes")
-    print(f"{'checkpoint':<18} after {epochs:,} epochs, {steps:,} steps")
-    print(f"{'the run':<18} {'has ended' if metadata['ended'] else 'has not ended'}")
-    print(f"{'seconds':<18} {metadata['seconds']:.1f}")
+    print_fact("file", f"{path}, {path.stat().st_size:,} bytes")
+    print_fact("checkpoint", f"after {epochs:,} epochs, {steps:,} steps")
+    print_fact("the run", f"{'has ended' if metadata['ended'] else 'has not ended'}")
+    print_fact("seconds", f"{metadata['seconds']:.1f}")
     for name, value in metadata["settings"].items():
-        print(f"{name:<18} {value}")
-    print(f"{'versions':<18} {', '.join(f'{k} {v}' for k, v in metadata['versions'].items())}")
+        print_fact(name, f"{value}")
+    print_fact("versions", f"{', '.join(f'{k} {v}' for k, v in metadata['versions'].items())}")
 
 
 def export(options: argparse.Namespace) -> int:

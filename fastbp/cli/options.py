@@ -181,6 +181,12 @@ def _add_predict(commands: Any, name: str) -> None:
 def _add_model_and_data(parser: Parser) -> None:
     parser.add_argument("model", metavar="MODEL", help=MODEL_OR_FOLDER)
     parser.add_argument("data", metavar="DATA", help="a data file, or a bundled data set")
+    for name in ("missing", "separator", "decimal", "encoding"):
+        field = fields_of(Settings)[name]
+        if name == "missing":
+            meaning = "text that means a missing value (default: as in training)"
+            field = field._replace(meaning=meaning)
+        add_setting(parser, Settings, name, field)
 
 
 def _add_info(commands: Any, name: str) -> None:

@@ -8,6 +8,7 @@ import warnings
 from collections.abc import Iterator
 from typing import Any
 
+from fastbp.models import UnseenDataWarning
 from fastbp.training.checkpoints import CheckpointWarning, DamagedCheckpointWarning
 
 DONE, FAILED, USAGE_ERROR, INTERRUPTED, TERMINATED = 0, 1, 2, 130, 143
@@ -20,6 +21,14 @@ def escape_unencodable_output() -> None:
             stream.reconfigure(errors="backslashreplace")
 
 
+def plain(text: str) -> str:
+    """Write control characters as escape sequences: names in a file may contain them."""
+    return "".join(
+        letter if letter.isprintable() or letter in "\n\t" else ascii(letter)[1:-1]
+        for letter in text
+    )
+
+
 def discard_output() -> None:
     """Redirect standard output to the null device, so that Python's last flush cannot fail."""
     with contextlib.suppress(AttributeError, OSError, ValueError):
@@ -29,14 +38,14 @@ def discard_output() -> None:
 def print_error(message: str) -> None:
     """Print one line to standard error."""
     with contextlib.suppress(OSError, ValueError):
-        print(f"fastbp: {' '.join(message.split())}", file=sys.stderr, flush=True)
+        print(f"fastbp: {plain(' '.join(message.split()))}", file=sys.stderr, flush=True)
 
 
 def print_fact(topic: str, text: str) -> None:
     """Print one line; a closed pipe or a full disk does not stop training."""
     try:
         # Flushed, so that lines keep their order with the lines of progress in a log.
-        print(f"{topic:<18} {text}", flush=True)
+        print(plain(f"{topic:<18} {text}"), flush=True)
     except OSError:
         discard_output()
 
@@ -49,7 +58,7 @@ def warnings_as_lines() -> Iterator[None]:
         print_error(str(message))
 
     with warnings.catch_warnings():
-        for category in (CheckpointWarning, DamagedCheckpointWarning):
+        for category in (CheckpointWarning, DamagedCheckpointWarning, UnseenDataWarning):
             warnings.simplefilter("always", category)
         warnings.showwarning = show
         yield

@@ -11,6 +11,7 @@ from fastbp.models import Model
 from fastbp.network import Network
 from fastbp.optimizers import OPTIMIZERS, Optimizer
 from fastbp.runs.data import Clock, Prepared, WrongUseError
+from fastbp.runs.scores import scores
 from fastbp.runs.settings import (
     LABEL_SMOOTHING,
     LARGE_BATCH,
@@ -210,29 +211,3 @@ def evaluate(model: Model, data: Prepared) -> dict[str, float]:
         outputs = outputs_of(model.net, X, np.arange(len(X)))
         metrics |= {f"test {name}": score for name, score in scores(model, outputs, y).items()}
     return metrics
-
-
-def scores(model: Model, outputs: Array, y: Array) -> dict[str, float]:
-    """Compare outputs (n, K) with prepared targets.
-
-    Returns
-    -------
-    dict of str to float
-        For classification ``accuracy`` and ``rows``. For regression ``R2`` over all outputs, the
-        root mean squared error ``RMSE`` and the mean absolute error ``MAE``, both in units of the
-        target, and ``rows``.
-    """
-    target = model.preparation.target
-    if target.classes is not None:
-        accuracy = float((outputs.argmax(axis=1) == y).mean())
-        return {"accuracy": accuracy, "rows": float(len(y))}
-    predicted = target.decode(outputs)
-    true = target.decode(np.asarray(y, np.float64).reshape(len(y), -1))
-    errors = predicted - true
-    variation = float(((true - true.mean(axis=0)) ** 2).sum())
-    return {
-        "R2": 1.0 - float((errors**2).sum()) / variation if variation > 0.0 else float("nan"),
-        "RMSE": float(np.sqrt((errors**2).mean())),
-        "MAE": float(np.abs(errors).mean()),
-        "rows": float(len(y)),
-    }

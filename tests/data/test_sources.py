@@ -2,7 +2,6 @@
 
 import gzip
 import struct
-import time
 from pathlib import Path
 from typing import Any
 
@@ -13,7 +12,6 @@ import pytest
 from fastbp import datasets
 from fastbp.data import sources
 from fastbp.data.errors import UnusableDataError
-from fastbp.data.fitting import fit_columns
 from fastbp.data.sources import read_examples
 from fastbp.data.splitting import split
 from fastbp.runs.data import Prepared, WrongUseError, prepare
@@ -96,25 +94,6 @@ def test_bundled_sets_are_found_by_name(name: str) -> None:
     names = want.class_names
     y = want.y if name in ("digits", "spiral") or not names else [names[k] for k in want.y]
     np.testing.assert_array_equal(got.y, y)
-
-
-def test_the_time_of_wide_tables_is_linear(tmp_path: Path) -> None:
-    """Four times as many columns took sixteen times as long, when each one searched the others."""
-
-    def seconds(width: int) -> float:
-        names = [f"c{k}" for k in range(width)]
-        rows = "".join(",".join(f"{(k * j) % 7}" for k in range(width)) + "\n" for j in range(9))
-        path = csv(tmp_path, ",".join(names) + "\n" + rows)
-        times = []
-        for _ in range(3):
-            start = time.perf_counter()
-            examples = read_examples(path, ["c0"])
-            columns, _notes = fit_columns(examples.X)
-            columns.apply(examples.X)
-            times.append(time.perf_counter() - start)
-        return min(times)
-
-    assert seconds(8000) < 8 * seconds(2000)
 
 
 def test_a_file_takes_precedence_over_a_bundled_set_but_a_folder_does_not(

@@ -1,0 +1,27 @@
+"""Tables with thousands of columns take time in proportion to their number."""
+
+import time
+from pathlib import Path
+
+from fastbp.data.fitting import fit_columns
+from fastbp.data.sources import read_examples
+
+
+def test_the_time_of_wide_tables_is_linear(tmp_path: Path) -> None:
+    """Four times as many columns took sixteen times as long, when each one searched the others."""
+
+    def seconds(width: int) -> float:
+        names = [f"c{k}" for k in range(width)]
+        rows = "".join(",".join(f"{(k * j) % 7}" for k in range(width)) + "\n" for j in range(9))
+        path = tmp_path / "t.csv"
+        path.write_text(",".join(names) + "\n" + rows)
+        times = []
+        for _ in range(3):
+            start = time.perf_counter()
+            examples = read_examples(path, ["c0"])
+            columns, _notes = fit_columns(examples.X)
+            columns.apply(examples.X)
+            times.append(time.perf_counter() - start)
+        return min(times)
+
+    assert seconds(8000) < 8 * seconds(2000)
