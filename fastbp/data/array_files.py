@@ -7,6 +7,7 @@ import gzip
 import math
 import struct
 import zipfile
+from collections.abc import Iterator, Mapping
 from os import PathLike
 from pathlib import Path
 from typing import IO, Any, Literal
@@ -18,6 +19,8 @@ from fastbp.data.errors import UnusableDataError
 from fastbp.data.files import IDX_TYPES, damage_as_unusable, existing_path, open_bytes
 
 MAX_DIMENSIONS = 32  # NumPy allows 64
+# Larger arrays are not unpacked from less than a MAX_RATIO-th of their size.
+MAX_UNPACKED, MAX_RATIO = 1 << 28, 100
 
 
 def read_npy(path: str | PathLike[str]) -> Array:
@@ -35,8 +38,10 @@ def read_npy(path: str | PathLike[str]) -> Array:
         return _map(path, file, str(path), path.stat().st_size)
 
 
-def read_npz(path: str | PathLike[str]) -> dict[str, Array]:
-    """Return the arrays of an NPZ file by name; uncompressed arrays are memory-mapped.
+def read_npz(path: str | PathLike[str]) -> "NpzArrays":
+    """Return the arrays of an NPZ file by name; each is read when it is used.
+
+    Uncompressed arrays are memory-mapped.
 
     Raises
     ------
@@ -51,9 +56,28 @@ def read_npz(path: str | PathLike[str]) -> dict[str, Array]:
             raise UnusableDataError(f"{path} is not an NPZ file")
         with zipfile.ZipFile(file) as archive:
             members = [each for each in archive.infolist() if each.filename.endswith(".npy")]
-            return {
-                each.filename.removesuffix(".npy"): _member(path, archive, each) for each in members
-            }
+    return NpzArrays(path, {each.filename.removesuffix(".npy"): each for each in members})
+
+
+class NpzArrays(Mapping[str, Array]):
+    """The arrays of an NPZ file."""
+
+    def __init__(self, path: Path, members: dict[str, zipfile.ZipInfo]) -> None:
+        self._path, self._members = path, members
+
+    def __getitem__(self, name: str) -> Array:
+        """Read an array; raise UnusableDataError if it is damaged or holds Python objects."""
+        member = self._members[name]
+        with damage_as_unusable(self._path), zipfile.ZipFile(self._path) as archive:
+            return _member(self._path, archive, member)
+
+    def __iter__(self) -> Iterator[str]:
+        """Iterate over the names."""
+        return iter(self._members)
+
+    def __len__(self) -> int:
+        """Return the number of arrays."""
+        return len(self._members)
 
 
 def _member(path: Path, archive: zipfile.ZipFile, member: zipfile.ZipInfo) -> Array:
@@ -69,7 +93,9 @@ def _member(path: Path, archive: zipfile.ZipFile, member: zipfile.ZipInfo) -> Ar
                 file.seek(name_length + extra_length, 1)
                 return _map(path, file, name, file.tell() + member.file_size)
         shape, fortran, dtype, size = _npy_header(packed, name)
-        data = packed.read()
+        _check_bytes(name, member.file_size - packed.tell(), size)
+        _check_unpacked(name, size, member.compress_size)
+        data = packed.read(size + 1)
         _check_bytes(name, len(data), size)
     return np.frombuffer(data, dtype).reshape(shape, order="F" if fortran else "C")
 
@@ -108,6 +134,15 @@ def _check_bytes(name: str, found: int, size: int) -> None:
         )
 
 
+def _check_unpacked(name: str, size: int, packed: int) -> None:
+    """Raise UnusableDataError if a small compressed file claims to contain a large array."""
+    if size > MAX_UNPACKED and size > MAX_RATIO * packed:
+        raise UnusableDataError(
+            f"{name} claims {size:,} bytes in {packed:,} compressed ones; more than {MAX_RATIO} "
+            f"times as many, above {MAX_UNPACKED:,}, are not unpacked"
+        )
+
+
 def read_idx(path: str | PathLike[str]) -> Array:
     """Return the array of an IDX file, the format of MNIST; memory-mapped if it is not gzipped.
 
@@ -134,7 +169,8 @@ def read_idx(path: str | PathLike[str]) -> Array:
         size = math.prod(shape) * dtype.itemsize
         offset = 4 + 4 * dimensions
         if isinstance(file, gzip.GzipFile):
-            data = file.read()  # to the end: gzip checks its checksum there
+            _check_unpacked(str(path), size, path.stat().st_size)
+            data = file.read(size + 1)  # more than claimed: gzip checks its checksum at the end
             _check_bytes(str(path), len(data), size)
             return np.frombuffer(data, dtype).reshape(shape)
         _check_bytes(str(path), path.stat().st_size - offset, size)

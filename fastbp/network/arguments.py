@@ -1,5 +1,6 @@
 """Checks of the arguments of a network."""
 
+import itertools
 from collections.abc import Sequence
 from typing import Any
 
@@ -22,6 +23,17 @@ def layer_sizes(sizes: Any) -> tuple[int, ...]:
     if len(checked) < 2:
         raise ValueError(f"sizes must contain the input and at least one layer, not {sizes!r}")
     return checked
+
+
+def check_size(sizes: Any, found: int) -> None:
+    """Check that a file has the parameters of layers before memory is allocated for them."""
+    layers = layer_sizes(sizes)
+    needed = sum((M + 1) * N for M, N in itertools.pairwise(layers))
+    if needed != found:
+        raise ValueError(
+            f"layers of the sizes {list(layers)!r:.80} have {needed:,} parameters; the file "
+            f"contains {found:,}"
+        )
 
 
 def float_dtype(dtype: Any) -> np.dtype[Any]:

@@ -329,6 +329,8 @@ class Structure:
         learned_bytes = description.pop("learned_bytes", False) is True
         resolve_names(description, own, path)
         try:
+            found = sum(array.size for array in tensors.values())
+            arguments.check_size(description.get("sizes"), found)
             net = cls(**description)
             net.load_state_dict(tensors)
             if not np.isfinite(net.params).all():

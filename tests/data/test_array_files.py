@@ -60,8 +60,10 @@ def test_python_objects_are_never_opened(write: Callable[..., None], tmp_path: P
     array = np.array([Trap()], dtype=object)
     write(tmp_path / "a.npz", X=np.arange(3), notes=array)
     np.save(tmp_path / "a.npy", array, allow_pickle=True)
+    found = read_npz(tmp_path / "a.npz")
+    np.testing.assert_array_equal(found["X"], np.arange(3))
     with pytest.raises(UnusableDataError, match="array 'notes', holds Python objects"):
-        read_npz(tmp_path / "a.npz")
+        found["notes"]
     with pytest.raises(UnusableDataError, match="holds Python objects, which are never loaded"):
         read_npy(tmp_path / "a.npy")
     (tmp_path / "b.npy").write_bytes(b"\x80\x04]\x94.")
@@ -128,8 +130,8 @@ def write_file(folder: Path, kind: str) -> bytes:
     ("kind", "read"),
     [
         ("npy", read_npy),
-        ("stored.npz", read_npz),
-        ("packed.npz", read_npz),
+        ("stored.npz", lambda path: dict(read_npz(path))),
+        ("packed.npz", lambda path: dict(read_npz(path))),
         ("idx", read_idx),
         ("idx.gz", read_idx),
     ],
@@ -184,7 +186,10 @@ def test_idx_files_hold_every_type(code: int, zipped: bool, tmp_path: Path) -> N
         (b"\0\0\x07\1\0\0\0\1x", "begins with '00 00 07 01'"),
         (b"\0\0\x08\0x", "0 dimensions"),
         (b"\0\0\x08\x46" + b"\0\0\0\1" * 70 + b"x", "70 dimensions"),
-        (b"\0\0\x08\3" + b"\xff" * 12 + b"x", "holds 1 bytes, but its header says 79,228"),
+        (
+            b"\0\0\x08\3" + b"\xff" * 12 + b"x",
+            "holds 1 bytes, but its header says 79,228|claims 79,228",
+        ),
         (b"\0\0\x08\4" + bytes(4) + b"\xff" * 12, "damaged"),
     ],
 )
