@@ -81,7 +81,7 @@ def _add_train(commands: Any, name: str) -> None:
         add_setting(groups[field.section], Settings, setting, field)
     for option, meaning in (
         ("--resume", "continue the run in the folder from its last checkpoint"),
-        ("--overwrite", "discard an unfinished run in the folder and start again"),
+        ("--overwrite", "replace a run in the folder"),
     ):
         groups[RUN].add_argument(
             option, action="store_true", default=argparse.SUPPRESS, help=meaning

@@ -50,13 +50,12 @@ def locked_run_folder(
     Raises
     ------
     WrongUseError
-        If the folder cannot be written, another process uses it, or an unfinished run in it would
-        be replaced.
+        If the folder cannot be written, another process uses it, or a run in it would be replaced.
     """
     names = make_folder(path, settings)
     with held(path):
         if not (resume or overwrite):
-            refuse_unfinished(path)
+            refuse_earlier_run(path)
         persistence.clean(path, names)
         yield
 
@@ -86,8 +85,8 @@ def make_folder(path: Path, settings: Settings) -> list[str]:
     return names
 
 
-def refuse_unfinished(path: Path) -> None:
-    """Raise WrongUseError if the folder contains an unfinished run."""
+def refuse_earlier_run(path: Path) -> None:
+    """Raise WrongUseError if the folder contains a run, finished or not."""
     with warnings.catch_warnings():
         warnings.simplefilter("ignore", DamagedCheckpointWarning)  # ``train`` warns of them
         newest = Checkpoints(path / CHECKPOINTS).newest()
@@ -95,6 +94,11 @@ def refuse_unfinished(path: Path) -> None:
         raise WrongUseError(
             f"{path} contains an unfinished run: --resume continues it, --overwrite discards it, "
             "--out names another folder"
+        )
+    if (path / MODEL).is_file():
+        raise WrongUseError(
+            f"{path} contains a finished run: --overwrite replaces it, --out names another folder, "
+            "--resume with more --epochs continues it"
         )
 
 

@@ -17,7 +17,10 @@ from fastbp.runs.settings import (
     LARGE_BATCH,
     LEARNING_RATES,
     MANY_ROWS,
+    MAX_PENALTY,
     OPTIMIZER_SETTINGS,
+    PATIENCE,
+    PENALTY,
     SMALL_BATCH,
     Settings,
 )
@@ -96,6 +99,21 @@ def smoothing(settings: Settings, net: Network) -> float:
     return LABEL_SMOOTHING if net.metric == "accuracy" else 0.0
 
 
+def patience(settings: Settings) -> int:
+    """Return the patience of early stopping; 0: training does not stop early."""
+    if settings.early_stopping is not None:
+        return settings.early_stopping
+    return PATIENCE if settings.hold_out > 0.0 else 0
+
+
+def penalty(settings: Settings, data: Prepared) -> float:
+    """Return the L2 penalty."""
+    if settings.l2 is not None:
+        return settings.l2
+    decays = "weight_decay" in OPTIMIZERS[settings.optimizer].__dataclass_fields__
+    return 0.0 if decays else min(PENALTY / max(len(data.training_rows), 1), MAX_PENALTY)
+
+
 def checkpoints(settings: Settings, folder: Path, *, overwrite: bool = False) -> Checkpoints:
     """Return the checkpoints of the run in ``folder``."""
     return Checkpoints(
@@ -115,6 +133,8 @@ def resolved(settings: Settings, data: Prepared, net: Network) -> Settings:
         lr=optimizer(settings).learning_rate,
         batch_size=batch_size(settings, data),
         label_smoothing=smoothing(settings, net),
+        l2=penalty(settings, data),
+        early_stopping=patience(settings),
     )
 
 
@@ -139,7 +159,7 @@ def fit(
     clock = clock or Clock()
     net = network(settings, data)
     net.expect_inference(min(len(data.held_out_rows), BLOCK_ROWS), net.link)
-    patience = settings.early_stopping
+    epochs_without = patience(settings)
     failure = None
     try:
         with clock.on("training"):
@@ -153,12 +173,12 @@ def fit(
                 batch_size=batch_size(settings, data),
                 validation_rows=data.held_out_rows if len(data.held_out_rows) else None,
                 sample_weight=data.weights,
-                early_stopping=None
-                if patience is None
-                else EarlyStopping(patience, restores=False),
+                early_stopping=EarlyStopping(epochs_without, restores=False)
+                if epochs_without
+                else None,
                 keep_best=settings.hold_out > 0.0,
                 l1=settings.l1,
-                l2=settings.l2,
+                l2=penalty(settings, data),
                 dropout=settings.dropout if settings.hidden else 0.0,
                 label_smoothing=smoothing(settings, net),
                 clip_norm=settings.clip_norm,
@@ -175,7 +195,7 @@ def fit(
     except ValueError as error:
         raise WrongUseError(str(error)) from None
     best = None if history.best_params is None else _with_params(net, history.best_params)
-    model = Model(net if patience is None or best is None else best, data.preparation)
+    model = Model(best if epochs_without and best is not None else net, data.preparation)
     with clock.on("evaluating"):
         metrics = evaluate(model, data)
     return Result(model, net, best, history, metrics, failure)

@@ -33,7 +33,9 @@ from fastbp.runs.fields import (
 from fastbp.schedules import SCHEDULES
 
 LEARNING_RATES = {name: kind.command_rate for name, kind in OPTIMIZERS.items()}
-LABEL_SMOOTHING = 0.1
+# Defaults that did well on 24 tables (``benchmarks/defaults.py``). The L2 penalty is PENALTY
+# divided by the number of training rows, at most MAX_PENALTY.
+LABEL_SMOOTHING, PATIENCE, PENALTY, MAX_PENALTY = 0.05, 20, 2.0, 0.1
 # The default batch size is SMALL_BATCH below MANY_ROWS training rows, else LARGE_BATCH.
 SMALL_BATCH, LARGE_BATCH, MANY_ROWS = 32, 128, 20_000
 PICTURES = ("png", "svg", "none")
@@ -176,7 +178,12 @@ class Settings:
         "float32", one_of(DTYPES), f"precision: {' or '.join(DTYPES)}", section=NETWORK, swept=True
     )
     epochs: int = setting(
-        30, whole(1), "passes through the training data", section=TRAINING, parse=int, swept=True
+        100,
+        whole(1),
+        "largest number of passes through the training data",
+        section=TRAINING,
+        parse=int,
+        swept=True,
     )
     batch_size: int | None = setting(
         None,
@@ -234,10 +241,11 @@ class Settings:
         parse=float,
         swept=True,
     )
-    l2: float = setting(
-        0.0,
+    l2: float | None = setting(
+        None,
         real(0.0),
-        "penalty on the square of weights (default: 0)",
+        f"penalty on the square of weights (default: {PENALTY:g} / training rows, at most "
+        f"{MAX_PENALTY:g}; 0 with weight decay)",
         section=TRAINING,
         parse=float,
         swept=True,
@@ -253,7 +261,8 @@ class Settings:
     label_smoothing: float | None = setting(
         None,
         real(0.0, 1.0, "high"),
-        "for classification: fraction of each label spread over all classes (default: 0.1)",
+        "for classification: fraction of each label spread over all classes (default: "
+        f"{LABEL_SMOOTHING:g})",
         section=TRAINING,
         parse=float,
         metavar="FRACTION",
@@ -269,9 +278,9 @@ class Settings:
     )
     early_stopping: int | None = setting(
         None,
-        whole(1),
+        whole(0),
         "stop after this many epochs without a lower loss on the held-out rows, and use "
-        "the best weights",
+        f"the best weights; 0: train to the end (default: {PATIENCE})",
         section=TRAINING,
         parse=int,
         metavar="EPOCHS",
@@ -352,7 +361,7 @@ class Settings:
                 object.__setattr__(self, name, field.check.function(name, value))
             elif getattr(type(self), name, ...) is not None:
                 raise TypeError(f"{name} must be given; None is not allowed")
-        if self.early_stopping is not None and self.hold_out == 0.0:
+        if self.early_stopping and self.hold_out == 0.0:
             raise ValueError("early_stopping needs held-out rows, but hold_out is 0")
         for name, alternative in OPTIMIZER_SETTINGS.items():
             supporting = optimizers_with(name)

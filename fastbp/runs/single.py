@@ -44,6 +44,8 @@ from fastbp.training.stopping import Callback
 # During training the history is written every HISTORY_SECONDS, or less often if writing would take
 # more than the fraction MAX_HISTORY_TIME of the time.
 HISTORY_SECONDS, MAX_HISTORY_TIME = 5.0, 0.02
+# Training rows that are predicted better than held-out rows by this much are worth a hint.
+OVERFITTING = 0.1
 
 
 def silent(topic: str, text: str) -> None:
@@ -134,7 +136,7 @@ def finish(
     """Write the results of a run, networks first, and print scores and times."""
     with clock.on("writing"):
         written = write_models(result, folder) + write_histories(result.history, folder)
-    print_scores(result, settings, say)
+    print_scores(result, settings, say, clock.spent.get("training", 0.0))
     pictures: list[tuple[str, Path]] = []
     try:
         with clock.on("drawing"):
@@ -200,11 +202,15 @@ def _print_progress_so_far(folder: Path, settings: Settings, say: Say) -> None:
         why = f" by {stopped}" if stopped else ""
         say("resumed", f"the run ended{why} after {done:,} epochs: nothing is left to train")
     else:
-        say("resumed", f"after {done:,} of {settings.epochs:,} epochs")
+        if done <= settings.epochs:  # otherwise ``train`` raises an error
+            say("resumed", f"after {done:,} of {settings.epochs:,} epochs")
 
 
-def print_scores(result: Result, settings: Settings, say: Say) -> None:
-    """Print why training stopped early, the scores, and the speed."""
+def print_scores(result: Result, settings: Settings, say: Say, seconds: float) -> None:
+    """Print why training stopped early, the scores, and the speed.
+
+    ``seconds`` is the training time of this process; a resumed run has been trained for longer.
+    """
     history = result.history
     if history.stopped == "interrupt":
         say("stopped early", f"by Ctrl-C, after {_epochs(history, settings)}; --resume continues")
@@ -218,10 +224,31 @@ def print_scores(result: Result, settings: Settings, say: Say) -> None:
             rows = result.metrics[f"{name.split()[0]} rows"]
             more = f", {value * rows:,.0f} of {rows:,.0f} correct" if "accuracy" in name else ""
             say(name, number(name, value) + more)
+    print_overfitting(history, say)
     if len(history):
         speed = statistics.median(history.samples_per_second)
-        say("time of epochs", f"{history.seconds[-1]:.3g} s for {_count(len(history), 'epoch')}")
+        earlier = history.seconds[-1] > seconds
+        say(
+            "time of epochs",
+            f"{history.seconds[-1]:.3g} s for {_count(len(history), 'epoch')}"
+            + (", including earlier parts of the run" if earlier else ""),
+        )
         say("speed", f"{speed:,.0f} examples/s (median over epochs)")
+
+
+def print_overfitting(history: History, say: Say) -> None:
+    """Print a hint if the training rows are predicted far better than the held-out rows."""
+    if not history.validation_metric or history.metric_name == "loss":
+        return
+    epoch = (history.best_epoch or len(history)) - 1
+    training, held_out = history.metric[epoch], history.validation_metric[epoch]
+    if training - held_out > OVERFITTING:
+        name = {"r2": "R2"}.get(history.metric_name, history.metric_name)
+        say(
+            "overfitting",
+            f"{name} is {training:.3f} on the training rows, {held_out:.3f} on the held-out rows; "
+            "a larger --l2, --dropout or fewer --hidden units may help",
+        )
 
 
 def _count(count: int, noun: str) -> str:

@@ -136,12 +136,11 @@ class Fit:
                 raise self._diverged(rates[taken])
             if len(means):
                 self._evaluate(begin)
-            reporter.update(steps.taken, history)
-            if len(means):
                 self._decide_to_stop()
             done = steps.taken == self.total
             if interrupted.is_set() and history.stopped is None and not done:
                 history.stopped = interrupted.reason
+            reporter.update(steps.taken, history)
             self.checkpoints.write_if_due(steps, history, self.best, begin, done=done)
             # A call lasts about CHUNK_SECONDS, but has at most eight times the steps of the
             # previous call.

@@ -72,11 +72,12 @@ class Reporter:
     def update(self, steps: int, history: History) -> None:
         """Show the state after ``steps`` steps."""
         done = steps / self.per_epoch
+        ends = steps == self.total or history.stopped is not None
         if not len(history):
             return
         if not self.lines:
             self.bar.update(self.task, completed=int(done), summary=summary(history))
-        elif time.monotonic() - self.last_line >= LINE_SECONDS or steps == self.total:
+        elif time.monotonic() - self.last_line >= LINE_SECONDS or ends:
             self.last_line = time.monotonic()
             with contextlib.suppress(OSError):  # a full disk must not end training
                 print(

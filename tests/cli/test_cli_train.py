@@ -54,12 +54,13 @@ def test_main_job_learns_the_digits(main_job: subprocess.CompletedProcess[str], 
     assert main_job.returncode == 0, main_job.stderr
     assert accuracy(main_job.stdout) >= 0.97
     assert "359 held out" in main_job.stdout
-    assert re.search(r"^time of epochs +[\d.]+ s for 30 epochs$", main_job.stdout, re.MULTILINE)
+    assert re.search(r"^stopped early +after \d+ of 100 epochs", main_job.stdout, re.MULTILINE)
     assert re.search(r"^speed +[\d,]+ examples/s", main_job.stdout, re.MULTILINE)
-    assert "epoch 30/30" in main_job.stderr
     # Kernels are compiled before the first epoch begins, so no compile time is subtracted from it.
-    took = float((home / "runs" / "digits" / "history.csv").read_text().split()[-1].split(",")[-2])
-    assert f"\ntime of epochs     {took:.3g} s for 30 epochs\n" in main_job.stdout
+    table = rows(home / "runs" / "digits" / "history.csv")
+    assert f"epoch {len(table)}/100" in main_job.stderr
+    took = float(table[-1]["seconds"])
+    assert f"\ntime of epochs     {took:.3g} s for {len(table)} epochs\n" in main_job.stdout
     assert "\x1b" not in main_job.stdout + main_job.stderr
 
 
@@ -106,9 +107,11 @@ def test_history_has_a_row_per_epoch(
 ) -> None:
     table = rows(home / "runs" / "digits" / "history.csv")
     assert list(table[0]) == COLUMNS
-    assert [int(row["epoch"]) for row in table] == list(range(1, 31))
-    last = float(table[-1]["validation_accuracy"])
-    assert last == pytest.approx(accuracy(main_job.stdout), abs=1e-4)
+    assert [int(row["epoch"]) for row in table] == list(range(1, len(table) + 1))
+    best = min(table, key=lambda row: float(row["validation_loss"]))
+    assert int(best["epoch"]) == len(table) - 20
+    score = float(best["validation_accuracy"])
+    assert score == pytest.approx(accuracy(main_job.stdout), abs=1e-4)
 
 
 def test_model_file_gives_the_accuracy_printed(
@@ -139,7 +142,11 @@ def test_a_second_run_replaces_the_files_of_the_first(tmp_path: Path) -> None:
         if name != "checkpoints":
             (tmp_path / name).write_text("old")
     for epochs in (2, 1):
-        result = run("train", "--epochs", str(epochs), "--out", ".", cwd=tmp_path)
+        command = ["train", "--epochs", str(epochs), "--out", "."]
+        refused = run(*command, cwd=tmp_path)
+        assert refused.returncode == 2
+        assert ". contains a finished run: --overwrite replaces it" in refused.stderr
+        result = run(*command, "--overwrite", cwd=tmp_path)
         assert result.returncode == 0, result.stderr
         assert file_names(tmp_path) == sorted([*FILES, "keep"])
         assert len(rows(tmp_path / "history.csv")) == epochs

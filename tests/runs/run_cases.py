@@ -11,7 +11,7 @@ import numpy as np
 import pytest
 
 polars = pytest.importorskip("polars")
-QUICK = ("--hidden", "16", "--epochs", "5")
+QUICK = ("--hidden", "16", "--epochs", "5", "--lr", "0.02")
 PLAIN = ("--picture", "none")
 
 

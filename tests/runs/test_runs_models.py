@@ -161,7 +161,7 @@ def test_arrays_and_images(tmp_path: Path) -> None:
         ("both.npz", (64, 16, 10)),
         ("images-idx3-ubyte --target labels-idx1-ubyte", (64, 16, 10)),
     ):
-        done = run("train", *command.split(), *QUICK, "--out", "run", cwd=tmp_path)
+        done = run("train", *command.split(), *QUICK, "--out", "run", "--overwrite", cwd=tmp_path)
         assert done.returncode == 0, done.stderr
         assert Model.load(tmp_path / "run" / "model.safetensors").net.sizes == sizes
     assert "weights.png" in file_names(tmp_path / "run")
@@ -204,7 +204,7 @@ def test_a_description_is_kept_and_can_be_run_again(tmp_path: Path) -> None:
     assert kept["data"] == str(tmp_path / "shop.csv")
     # The values chosen for unset options are stored, too.
     assert (kept["task"], kept["loss"]) == ("classification", "softmax_cross_entropy")
-    assert (kept["lr"], kept["batch_size"], kept["label_smoothing"]) == (0.02, 32, 0.1)
+    assert (kept["lr"], kept["batch_size"], kept["label_smoothing"]) == (0.02, 32, 0.05)
     assert kept["versions"].keys() == {"fastbp", "python", "numpy", "numba"}
     assert len(rows(folder / "history.csv")) == 4
     elsewhere = tmp_path / "elsewhere"

@@ -77,18 +77,18 @@ def test_a_finished_run_can_be_given_more_epochs(tmp_path: Path) -> None:
     assert more.returncode == 0, more.stderr
     assert re.search(r"^resumed +after 3 of 6 epochs$", more.stdout, re.MULTILINE)
     parts = (tmp_path / "run" / "last.safetensors").read_bytes()
-    assert run(*command, "6", cwd=tmp_path).returncode == 0
+    assert run(*command, "6", "--overwrite", cwd=tmp_path).returncode == 0
     assert (tmp_path / "run" / "last.safetensors").read_bytes() == parts
 
 
 def test_a_new_run_is_not_mistaken_for_the_one_it_replaces(tmp_path: Path) -> None:
-    text = "train spiral --hidden 16 --picture none --checkpoint-seconds 600"
+    text = "train spiral --hidden 16 --picture none --checkpoint-seconds 600 --early-stopping 0"
     first = run(*text.split(), "--epochs", "5", "--out", "run", cwd=tmp_path)
     assert first.returncode == 0, first.stderr
     (ended,) = paths(tmp_path / "run" / "checkpoints")
     command = [*text.split(), "--epochs", "20000"]
     process = subprocess.Popen(
-        [sys.executable, "-m", "fastbp", *command, "--out", "run"],
+        [sys.executable, "-m", "fastbp", *command, "--out", "run", "--overwrite"],
         cwd=tmp_path,
         stdout=subprocess.DEVNULL,
         stderr=subprocess.DEVNULL,

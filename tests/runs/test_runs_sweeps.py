@@ -29,7 +29,9 @@ def test_a_sweep_that_was_killed_between_runs_is_not_replaced(tmp_path: Path) ->
     done = run(*text.split(), "--out", "run", "--resume", cwd=tmp_path)
     assert done.returncode == 0, done.stderr
     # A sweep of other values replaces the previous one completely.
-    other = run(*text.replace("0,1,2,3", "4,5").split(), "--out", "run", cwd=tmp_path)
+    command = text.replace("0,1,2,3", "4,5").split()
+    assert run(*command, "--out", "run", cwd=tmp_path).returncode == 2
+    other = run(*command, "--out", "run", "--overwrite", cwd=tmp_path)
     assert other.returncode == 0, other.stderr
     assert file_names(tmp_path / "run" / "trials") == ["001", "002"]
 

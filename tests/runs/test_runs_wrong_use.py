@@ -135,7 +135,7 @@ def test_a_full_disk_is_reported_in_one_line_and_loses_nothing(tmp_path: Path) -
         name: (tmp_path / "run" / f"{name}.safetensors").read_bytes() for name in ("model", "best")
     }
     limited = (sys.executable, "-c", LIMITED, "2048")
-    full = run(*command, "--epochs", "5", cwd=tmp_path, command=limited)
+    full = run(*command, "--epochs", "5", "--overwrite", cwd=tmp_path, command=limited)
     assert full.returncode == 1, full.stderr
     assert "Traceback" not in full.stderr
     assert "no checkpoint could be written" in full.stderr
