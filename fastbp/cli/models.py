@@ -8,6 +8,7 @@ import json
 import math
 import os
 import sys
+import warnings
 from collections.abc import Iterator, Sequence
 from pathlib import Path
 from typing import Any
@@ -16,7 +17,7 @@ import numpy as np
 
 from fastbp import persistence
 from fastbp.arrays import Array
-from fastbp.cli.output import plain, print_fact
+from fastbp.cli.output import plain, print_error, print_fact
 from fastbp.data import sources
 from fastbp.data.datasets import DATASETS
 from fastbp.data.dialect import CsvFormat
@@ -34,8 +35,9 @@ from fastbp.plotting.runs import confusion_matrix
 from fastbp.runs.data import WrongUseError, errors_as_usage_error
 from fastbp.runs.description import read_description
 from fastbp.runs.files import DESCRIPTION, MODEL, number, shape_of
+from fastbp.runs.fit import CHECKPOINTS
 from fastbp.runs.scores import class_scores, scores
-from fastbp.training.checkpoints import Snapshot
+from fastbp.training.checkpoints import Checkpoints, Snapshot, paths
 from fastbp.training.resuming import check_snapshot
 
 # A confusion matrix is printed for at most this many classes.
@@ -51,9 +53,26 @@ def _file_of(text: str) -> Path:
     path = Path(text)
     if path.is_dir():
         path = path / MODEL
+        if hint := _unfinished(Path(text)):
+            if not path.is_file():
+                raise WrongUseError(f"there is no model {path}: {hint}")
+            print_error(f"{path} is the model of an earlier run: {hint}")
     if not path.is_file():
         raise WrongUseError(f"there is no model {path}")
     return path
+
+
+def _unfinished(folder: Path) -> str:
+    """Return how to continue an unfinished run in a folder; empty if there is none."""
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore")
+        try:
+            newest = Checkpoints(folder / CHECKPOINTS).newest()
+        except ValueError:
+            return ""
+    if newest is None or newest.metadata.get("ended"):
+        return ""
+    return f"the run is not finished; fastbp train {folder / DESCRIPTION} --resume continues it"
 
 
 def _model(text: str) -> Model:
@@ -196,7 +215,8 @@ def predict(options: argparse.Namespace) -> int:
             columns[label] = predicted[:, k]
     if options.probabilities:
         for k, name in enumerate(target.classes or ()):
-            columns[f"probability_{name}"] = outputs[:, k]
+            # The digits of float32 beyond the sixth are rounding.
+            columns[f"probability_{name}"] = outputs[:, k].astype(np.float64).round(6)
     _write_predictions(columns, out)
     return 0
 
@@ -251,11 +271,15 @@ def _write_csv(columns: dict[str, Any], file: Any) -> None:
 
 def info(options: argparse.Namespace) -> int:
     """Execute ``fastbp info``."""
-    path = _file_of(options.model)
+    newest = sorted(paths(Path(options.model, CHECKPOINTS)))[-1:]
+    hint = _unfinished(Path(options.model)) if newest else ""
+    path = newest[0] if hint else _file_of(options.model)
     with _model_errors_as_wrong_use():
         kind = persistence.kind_of(path)
         if kind == "checkpoint":
             _print_checkpoint(path)
+            if hint:
+                print_fact("resume", hint)
             return 0
         net, described = Network.load_with_preparation(path)
         preparation = None if described is None else Preparation.from_description(described)

@@ -1,6 +1,7 @@
 """``fastbp evaluate`` and ``predict``: scores by class, remarks about the data, plain output."""
 
 import json
+import threading
 from pathlib import Path
 
 import numpy as np
@@ -8,12 +9,13 @@ import polars as pl
 import pytest
 from sklearn import metrics
 
-from fastbp import Model, Network, datasets
+from fastbp import Model, Network, datasets, runs
 from fastbp.cli import main
 from fastbp.data.columns import Columns
 from fastbp.data.preparation import Preparation
 from fastbp.data.targets import Target
 from fastbp.runs.scores import class_scores
+from fastbp.training.interruption import Interruption
 
 CLASSES = ("a", "b", "c\x1b[31m")
 
@@ -137,3 +139,45 @@ def test_regression_has_the_errors_in_units(
     predicted = net.forward(data.X.astype("float32"))[:, 0] * 70.0 + 150.0
     assert measured["MAE"] == pytest.approx(np.abs(predicted - data.y).mean(), rel=1e-5)
     assert measured["RMSE"] == pytest.approx(np.sqrt(((predicted - data.y) ** 2).mean()), rel=1e-5)
+
+
+def checkpointed(folder: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Leave the folder of a run as ``kill -9`` does: with a checkpoint, without a model."""
+    monkeypatch.chdir(folder)
+    settings = runs.Settings(
+        data="spiral", out="run", hidden=(4,), epochs=9, checkpoint_epochs=1, picture="none"
+    )
+    stop = Interruption()
+    threading.Timer(0.0, stop.set).start()
+    runs.run(settings.replace(epochs=100_000, early_stopping=0), interruption=stop)
+    for name in ("model", "best", "last"):
+        Path("run", f"{name}.safetensors").unlink(missing_ok=True)
+
+
+def test_an_unfinished_run_says_how_it_continues(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    checkpointed(tmp_path, monkeypatch)
+    hint = "the run is not finished; fastbp train run/run.toml --resume continues it"
+    assert main(["info", "run"]) == 0
+    out = capsys.readouterr().out
+    assert "\ncheckpoint         after " in out
+    assert out.endswith(f"resume             {hint}\n")
+    assert main(["predict", "run", "spiral"]) == 2
+    error = capsys.readouterr().err
+    assert error == f"fastbp: there is no model run/model.safetensors: {hint}\n"
+    Model(Network([2, 3]), Preparation(None, Target(("t",), ("0", "1", "2"), True))).save(
+        "run/model.safetensors"
+    )
+    assert main(["predict", "run", "spiral"]) == 0
+    assert f"is the model of an earlier run: {hint}" in capsys.readouterr().err
+
+
+def test_probabilities_have_six_digits(
+    model: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    assert main(["predict", str(model), str(table(tmp_path, "1")), "--probabilities"]) == 0
+    rows = capsys.readouterr().out.splitlines()[1:]
+    numbers = [text for row in rows for text in row.split(",")[1:]]
+    assert max(len(number) for number in numbers) <= len("0.123456")
+    assert sum(map(float, rows[0].split(",")[1:])) == pytest.approx(1.0, abs=2e-6)
