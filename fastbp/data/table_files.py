@@ -3,7 +3,10 @@
 import contextlib
 import csv
 import io
+import os
 import re
+import subprocess
+import sys
 from collections.abc import Sequence
 from os import PathLike
 from pathlib import Path
@@ -57,6 +60,7 @@ def read_table(
         raise UnusableDataError(f"{path} is {kind}, not a data file")
     try:
         if path.suffix.lower() == ".parquet":
+            _check_parquet(path)
             frame = pl.read_parquet(path, glob=False, hive_partitioning=False)
         else:
             frame = _read_csv(path, texts, written)
@@ -67,6 +71,41 @@ def read_table(
     if frame.height == 0:
         raise UnusableDataError(f"{path} has no rows")
     return frame
+
+
+# Reads a Parquet file as the parent process will; prints the error, also that of a panic.
+_READ_PARQUET = """
+import sys
+import polars
+try:
+    polars.read_parquet(sys.argv[1], glob=False, hive_partitioning=False)
+except BaseException as error:
+    print(type(error).__name__, str(error).partition(chr(10))[0], sep=": ")
+    sys.exit(3)
+"""
+
+
+def _check_parquet(path: Path) -> None:
+    """Read a Parquet file in a child process, which a damaged file may end, instead of this one."""
+    with path.open("rb") as file:
+        start = file.read(4)
+        file.seek(-min(4, path.stat().st_size), 2)
+        if start != b"PAR1" or file.read(4) != b"PAR1":
+            raise UnusableDataError(
+                f"{path} cannot be read as a table: it is not a Parquet file, or is cut"
+            )
+    environment = {**os.environ, "PYTHONPATH": os.pathsep.join(filter(None, sys.path))}
+    done = subprocess.run(
+        [sys.executable, "-c", _READ_PARQUET, str(path)],
+        env=environment,
+        capture_output=True,
+        text=True,
+        check=False,
+    )
+    if done.returncode:
+        lines = (done.stdout + done.stderr).strip().splitlines()
+        reason = lines[0] if lines else f"its reader ended with code {done.returncode}"
+        raise UnusableDataError(f"{path} cannot be read as a table: {reason:.200}")
 
 
 def _read_csv(path: Path, texts: Sequence[str], written: CsvFormat) -> "pl.DataFrame":

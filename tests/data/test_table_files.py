@@ -1,14 +1,17 @@
 """Tables from CSV, TSV and Parquet."""
 
+import contextlib
 import gzip
 import io
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
+import numpy as np
 import polars as pl
 import pytest
 
+from fastbp.data import table_files
 from fastbp.data.dialect import CsvFormat
 from fastbp.data.errors import UnusableDataError
 from fastbp.data.table_files import INFERRED_ROWS, read_table
@@ -159,6 +162,38 @@ def test_damaged_parquet_files_are_refused(
     assert table(tmp_path, parquet(), "t.parquet").height == 1000
     with pytest.raises(UnusableDataError, match=r"t.parquet cannot be read as a table"):
         table(tmp_path, damage(parquet()), "t.parquet")
+
+
+@pytest.mark.parametrize(
+    ("code", "reason"),
+    [
+        ("import os; os.abort()", "its reader ended with code -6"),
+        (
+            "import os, sys; print('thread panicked', file=sys.stderr); os.abort()",
+            "thread panicked",
+        ),
+        ("class P(BaseException): pass\nraise P('odd')", "Traceback"),
+    ],
+    ids=["abort", "panic that aborts", "panic that is raised"],
+)
+def test_a_reader_that_dies_does_not_end_the_run(
+    code: str, reason: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Polars aborts for some damaged files, others raise its PanicException, a BaseException."""
+    monkeypatch.setattr(table_files, "_READ_PARQUET", code)
+    with pytest.raises(UnusableDataError, match=f"cannot be read as a table: {reason}"):
+        table(tmp_path, parquet(), "t.parquet")
+
+
+def test_any_flipped_bytes_of_a_parquet_file_are_read_or_refused(tmp_path: Path) -> None:
+    random = np.random.default_rng(0)
+    whole = parquet()
+    for _ in range(20):
+        data = bytearray(whole)
+        for place in random.integers(4, len(whole) - 4, random.integers(1, 6)):
+            data[place] = random.integers(256)
+        with contextlib.suppress(UnusableDataError):
+            table(tmp_path, bytes(data), "t.parquet")
 
 
 def test_a_table_without_columns_is_refused(tmp_path: Path) -> None:
