@@ -33,8 +33,8 @@ LOSSES = {
     "huber": lambda z, t: F.huber_loss(z, t, reduction="none").sum(1),
     "poisson": lambda z, t: F.poisson_nll_loss(z, t, reduction="none").sum(1),
 }
-# Rates at which no drawn problem diverges. Adaptive rules divide a gradient by its own size, so that
-# rounding of a gradient near 0 changes a parameter by up to the rate: it is small in float32, too.
+# Rates at which no drawn problem diverges. Adagrad's sum of squares starts above 0: otherwise its
+# first step divides a gradient by its own size, and rounding of one near 0 decides the sign.
 OPTIMIZERS = {
     "sgd": (fastbp.SGD(0.01), lambda p: torch.optim.SGD(p, 0.01)),
     "momentum": (fastbp.SGD(0.01, 0.9), lambda p: torch.optim.SGD(p, 0.01, 0.9)),
@@ -48,7 +48,10 @@ OPTIMIZERS = {
         lambda p: torch.optim.AdamW(p, 0.003, weight_decay=0.1),
     ),
     "rmsprop": (fastbp.RMSprop(0.001), lambda p: torch.optim.RMSprop(p, 0.001, 0.9)),
-    "adagrad": (fastbp.Adagrad(0.003), lambda p: torch.optim.Adagrad(p, 0.003)),
+    "adagrad": (
+        fastbp.Adagrad(0.01, initial=0.1),
+        lambda p: torch.optim.Adagrad(p, 0.01, initial_accumulator_value=0.1),
+    ),
 }
 STEPS = 20
 
