@@ -47,7 +47,7 @@ def write(path: Path, rows: int) -> None:
 def train(path: Path) -> str:
     """Train on a table from the shell; return the output."""
     command = [sys.executable, "-m", "fastbp", "train", path.name, "--target", "target"]
-    command += ["--epochs", str(EPOCHS), "--threads", str(THREADS), "--out", "run"]
+    command += ["--epochs", str(EPOCHS), "--threads", str(THREADS), "--out", "run", "--overwrite"]
     environment = os.environ | {"PYTHONPATH": str(Path(fastbp.__file__).parents[1])}
     done = subprocess.run(
         command, cwd=path.parent, env=environment, capture_output=True, text=True, check=False

@@ -216,7 +216,7 @@ def predict(options: argparse.Namespace) -> int:
     if options.probabilities:
         for k, name in enumerate(target.classes or ()):
             # The digits of float32 beyond the sixth are rounding.
-            columns[f"probability_{name}"] = outputs[:, k].astype(np.float64).round(6)
+            columns[f"probability_{name}"] = [float(f"{p:.6g}") for p in outputs[:, k].tolist()]
     _write_predictions(columns, out)
     return 0
 
