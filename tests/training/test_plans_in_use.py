@@ -128,3 +128,38 @@ def test_a_plan_that_stops_is_not_measured():
     if not numba.config.DISABLE_JIT:
         with pytest.raises(ValueError, match="not finite"):
             net.plan(4).measure(0.02)
+
+
+@pytest.mark.parametrize("targets", ["labels", "values"])
+@pytest.mark.parametrize("held_out", ["validation_fraction", "validation_data"])
+def test_labels_that_change_during_training_are_not_used(targets, held_out):
+    """Kernels index memory by labels: one changed after the check could write anywhere."""
+    random = np.random.default_rng(0)
+    X = random.random((60, 4), dtype=np.float32)
+    labels = random.integers(0, 3, 60)
+    loss = "softmax_cross_entropy" if targets == "labels" else "squared_error"
+    results = []
+    for changes in (False, True):
+        y = labels.copy() if targets == "labels" else random.random((60, 3)) * 0 + labels[:, None]
+        y_held, weights = y[:20].copy(), np.ones(60)
+
+        def change(net, history, arrays=(y, y_held, weights)):
+            for array in arrays:
+                array[...] = 1 << 40
+
+        held = {"validation_fraction": 0.3}
+        if held_out == "validation_data":
+            held = {"validation_data": (X[:20], y_held)}
+        net = fastbp.Network([4, 5, 3], loss=loss)
+        history = fastbp.train(
+            net,
+            X,
+            y,
+            epochs=4,
+            batch_size=9,
+            sample_weight=weights,
+            callbacks=[change] if changes else [lambda net, history: None],
+            **held,
+        )
+        results.append((net.params.tobytes(), history.loss, history.validation_loss))
+    assert results[0] == results[1]
