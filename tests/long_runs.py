@@ -1,0 +1,54 @@
+"""Run the long tests and write their results into ``tests/README.md``.
+
+python tests/long_runs.py
+"""
+
+import datetime
+import platform
+import re
+import subprocess
+import sys
+from pathlib import Path
+
+TESTS = Path(__file__).parent
+BEGIN, END = "<!-- long runs: begin -->", "<!-- long runs: end -->"
+RUNS = {
+    "test_fuzz.py": "400 calls of a function of arrays, 240 of a network, or 64 of an estimator, "
+    "each with arguments drawn at random",
+    "training/test_parity_with_torch.py": "20 steps of a random network, compared with PyTorch",
+    "training/test_soak.py": "100,000 fits; a million steps on one thread; 10,000 on two",
+    "runs/test_kill.py": "runs killed at random moments: every file loads, resumed runs end alike",
+}
+
+
+def result(file: str) -> tuple[str, str, str]:
+    """Run the long tests of a file; return the numbers that passed and failed, and the seconds."""
+    command = [sys.executable, "-m", "pytest", "-q", "-n0", "-m", "slow", str(TESTS / file)]
+    done = subprocess.run(command, capture_output=True, text=True, check=False)
+    last = done.stdout.strip().splitlines()[-1]
+    counts = {name: n for n, name in re.findall(r"(\d+) (passed|failed|error)", last)}
+    seconds = re.search(r"in ([\d.]+)s", last)
+    failed = str(int(counts.get("failed", 0)) + int(counts.get("error", 0)))
+    return counts.get("passed", "0"), failed, seconds[1] if seconds else "-"
+
+
+def main() -> None:
+    """Run all, and fill the table."""
+    lines = [
+        "| tests | each of them | passed | failed | seconds |",
+        "| --- | --- | --- | --- | --- |",
+    ]
+    for file, text in RUNS.items():
+        passed, failed, seconds = result(file)
+        lines.append(f"| `{file}` | {text} | {passed} | {failed} | {seconds} |")
+        print(lines[-1], flush=True)
+    where = f"{platform.machine()}, {platform.system()}, Python {platform.python_version()}"
+    lines += ["", f"Measured {datetime.date.today()} on {where}."]
+    page = TESTS / "README.md"
+    head, _, rest = page.read_text().partition(BEGIN)
+    tail = rest.partition(END)[2]
+    page.write_text(f"{head}{BEGIN}\n\n" + "\n".join(lines) + f"\n\n{END}{tail}")
+
+
+if __name__ == "__main__":
+    main()
