@@ -122,8 +122,10 @@ def prepare(settings: Settings, clock: Clock | None = None) -> Prepared:
         with clock.on("reading"):
             tested = _read_test(settings, settings.test, data.preparation)
         with clock.on("preparing"):
+            notes = list(data.notes)
+            tested = _with_targets(settings.test, tested, data.preparation, notes)
             test = _test(settings, tested, data.preparation, data.X.shape[1])
-            return dataclasses.replace(data, test=test)
+            return dataclasses.replace(data, test=test, notes=notes)
 
 
 def _read(
@@ -250,6 +252,23 @@ def _check_weights(weights: Array | None, training_rows: Array, held_out_rows: A
     for kind, rows in (("training", training_rows), ("held-out", held_out_rows)):
         if weights is not None and len(rows) and not weights[rows].any():
             raise UnusableDataError(f"every {kind} row has weight 0")
+
+
+def _with_targets(
+    name: str, tested: Examples, preparation: Preparation, notes: list[str]
+) -> Examples:
+    """Return the test rows that have a target; add a note if there are others."""
+    task = "regression" if preparation.target.classes is None else "classification"
+    try:
+        gaps = missing_targets(tested.y, tested.target_names, task)
+    except UnusableDataError as error:
+        raise UnusableDataError(f"{name}: {error}") from None
+    if gaps.all():
+        raise UnusableDataError(f"{name}: all values of the target are missing")
+    if not gaps.any():
+        return tested
+    notes.append(f"{name}: {int(gaps.sum()):,} rows with a missing target are omitted")
+    return tested.rows(~gaps)
 
 
 def _test(

@@ -328,7 +328,7 @@ def test_the_test_file_is_prepared_as_the_data(tmp_path: Path) -> None:
     ("text", "message"),
     [
         ("a,t,v,w,y\n1,x,1,1,maybe\n", r"test\.csv: row 1, column 'y': 'maybe' is not one of"),
-        ("a,t,v,w,y\n1,x,1,1,\n", r"test\.csv: row 1, column 'y': the class is missing"),
+        ("a,t,v,w,y\n1,x,1,1,\n", r"test\.csv: all values of the target are missing"),
         ("a,t,v,w,y\nq,x,1,1,no\n", r"test\.csv: row 1, column 'a': 'q' is not a number"),
         ("t,v,w,y\nx,1,1,no\n", r"test\.csv: the data have no column 'a'"),
         ("a,t,v,w\n1,x,1,1\n", "no column 'y'"),
