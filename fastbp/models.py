@@ -66,8 +66,8 @@ class Model:
             check_frame(data)
             data = data.select(name for name in columns.sources if name in data.columns)
             data, _, _ = convert_texts(data, columns.categories, self.preparation.spellings)
-            inputs = columns.apply(data, self.net.dtype)
-            for remark in columns.remarks(data):
+            inputs, remarks = columns.apply_table(data, self.net.dtype)
+            for remark in remarks:
                 warnings.warn(remark, UnseenDataWarning, stacklevel=2)
             return inputs
         if not isinstance(data, np.ndarray):

@@ -138,8 +138,8 @@ def _check_unpacked(name: str, size: int, packed: int) -> None:
     """Raise UnusableDataError if a small compressed file claims to contain a large array."""
     if size > MAX_UNPACKED and size > MAX_RATIO * packed:
         raise UnusableDataError(
-            f"{name} claims {size:,} bytes in {packed:,} compressed ones; more than {MAX_RATIO} "
-            f"times as many, above {MAX_UNPACKED:,}, are not unpacked"
+            f"{name} has {packed:,} compressed bytes but claims {size:,} bytes; arrays above "
+            f"{MAX_UNPACKED:,} bytes are refused if that is more than {MAX_RATIO} times as much"
         )
 
 

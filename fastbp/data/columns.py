@@ -117,10 +117,18 @@ class Columns:
         """
         if isinstance(data, np.ndarray):
             return self._apply_array(data, dtype)
+        return self.apply_table(data, dtype)[0]
+
+    def apply_table(self, data: "pl.DataFrame", dtype: Any = "float32") -> tuple[Array, list[str]]:
+        """Transform a table as ``apply`` does; return the inputs and remarks.
+
+        Remarks say what goes beyond the training rows: later dates, unknown categories.
+        """
         check_frame(data)
         check_columns(data, self.sources)
         missing: dict[int, Array] = {}
         parts = self._date_parts(data)
+        remarks = self._remarks_on_dates(parts)
         scaled = [
             self._scaled(
                 parts[name] if name in parts else numbers_of(data[name], self.origins.get(name, 0)),
@@ -130,7 +138,17 @@ class Columns:
             )
             for k, name in enumerate(self.numbers)
         ]
-        codes = [codes_of(texts_of(data[name]), of) for name, of in self.categories.items()]
+        codes = []
+        for name, known in self.categories.items():
+            texts = texts_of(data[name])
+            codes.append(codes_of(texts, known))
+            unseen = codes[-1] < 0
+            # With the most categories that become inputs, others may have been left out.
+            if unseen.any() and len(known) < MAX_CATEGORIES:
+                remarks.append(
+                    f"column {name!r}: {_count(int(unseen.sum()), 'row')} with a category that is "
+                    f"not an input of the model, such as {texts[int(unseen.argmax())]!r}"
+                )
         # In blocks of rows that stay in the cache: whole columns would be read from memory twice.
         out = np.zeros((data.height, self.width), dtype)
         for start in range(0, data.height, BLOCK_ROWS):
@@ -144,7 +162,7 @@ class Columns:
                 there = np.flatnonzero(places[rows] >= 0)
                 part[there, at + places[rows][there]] = 1.0
                 at += len(known)
-        return out
+        return out, remarks
 
     def _date_parts(self, data: "pl.DataFrame") -> dict[str, Array]:
         """Return the numbers that stand for dates, by name."""
@@ -154,20 +172,11 @@ class Columns:
             for part, values in date_parts(as_dates(data[name])).items()
         }
 
-    def remarks(self, data: "pl.DataFrame") -> list[str]:
-        """Return what in a table goes beyond the training rows: later dates, new categories."""
+    def _remarks_on_dates(self, parts: dict[str, Array]) -> list[str]:
+        """Return which columns have dates outside those of the training rows."""
         remarks = []
-        for name, known in self.categories.items():
-            texts = texts_of(data[name])
-            unseen = codes_of(texts, known) < 0
-            # With the most categories that become inputs, others may have been left out.
-            if unseen.any() and len(known) < MAX_CATEGORIES:
-                remarks.append(
-                    f"column {name!r}: {_count(int(unseen.sum()), 'row')} with a category that is "
-                    f"not an input of the model, such as {texts[int(unseen.argmax())]!r}"
-                )
         for name, date in self.dates.items():
-            days = date_parts(as_dates(data[name]))[ELAPSED]
+            days = parts[part_name(name, ELAPSED)]
             outside = (days < date.low) | (days > date.high)
             if outside.any():
                 first, last = (str(np.datetime64(int(d), "D")) for d in (date.low, date.high))

@@ -1,4 +1,7 @@
-"""Dates and times as numbers: year, month, day of year, weekday, hour and elapsed days."""
+"""Dates and times as numbers: year, month, day of year, weekday, hour and elapsed days.
+
+``text_values`` recognises dates that are written as text.
+"""
 
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
@@ -70,9 +73,8 @@ def date_parts(column: "pl.Series") -> dict[str, Array]:
     return numbers
 
 
-def fit_dates(column: "pl.Series", rows: Array | slice) -> DateParts:
-    """Choose the parts of a column of dates that vary in the training rows."""
-    parts = {name: values[rows] for name, values in date_parts(column).items()}
+def fit_dates(parts: dict[str, Array]) -> DateParts:
+    """Choose the parts of dates, those of the training rows, that vary."""
     known = {name: values[~np.isnan(values)] for name, values in parts.items()}
     varies = tuple(name for name, values in known.items() if values.min() < values.max())
     return DateParts(varies, float(known[ELAPSED].min()), float(known[ELAPSED].max()))

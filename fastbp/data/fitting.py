@@ -140,18 +140,18 @@ class _TableFit:
             )
 
     def _add_date(self, column: "pl.Series") -> None:
-        if np.isnan(date_parts(column)[ELAPSED][self.rows]).all():
+        parts = {name: values[self.rows] for name, values in date_parts(column).items()}
+        if np.isnan(parts[ELAPSED]).all():
             self._omit(column.name, "has no values")
             return
-        dates = fit_dates(column, self.rows)
+        dates = fit_dates(parts)
         if not dates.parts:
             self._omit(column.name, "has the same date in all rows")
             return
         self.dates[column.name] = dates
-        parts = date_parts(column)
         for k, part in enumerate(dates.parts):
             name = part_name(column.name, part)
-            self._add_numbers(name, parts[part][self.rows], flag=k == 0)
+            self._add_numbers(name, parts[part], flag=k == 0)
 
     def _add_numbers(self, name: str, values: Array, *, flag: bool) -> None:
         given = values[~np.isnan(values)]

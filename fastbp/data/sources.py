@@ -17,7 +17,7 @@ from fastbp.data.errors import UnusableDataError
 from fastbp.data.files import exists, is_file, kind_of
 from fastbp.data.series import check_columns, numbers_of, shortened
 from fastbp.data.table_files import read_table
-from fastbp.data.text_values import Spelling, convert_texts
+from fastbp.data.text_values import COMMA_NUMBERS, Spelling, convert_texts
 
 if TYPE_CHECKING:
     import polars as pl
@@ -129,7 +129,10 @@ def read_examples(
         raise FileNotFoundError(f"{error}. There is no file of that name either")
     kind = kind_of(text)
     if kind == "table":
-        frame = read_table(text, texts=categories, written=written)
+        # Without --decimal, 1.234 is read as it was in training, where it may be a thousand.
+        commas = [name for name, s in (spellings or {}).items() if s == COMMA_NUMBERS]
+        texts = [*categories, *(commas if written.decimal is None else [])]
+        frame = read_table(text, texts=texts, written=written)
         roles = _Roles(tuple(target), requires_targets, ignore, categories, weight)
         return _table(text, frame, roles, spellings, written.decimal)
     _refuse_table_options(text, ignore=ignore, categories=categories, weight=weight)

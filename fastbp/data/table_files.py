@@ -92,7 +92,7 @@ def _check_parquet(path: Path) -> None:
         file.seek(-min(4, path.stat().st_size), 2)
         if start != b"PAR1" or file.read(4) != b"PAR1":
             raise UnusableDataError(
-                f"{path} cannot be read as a table: it is not a Parquet file, or is cut"
+                f"{path} cannot be read as a table: it is not a Parquet file, or it is truncated"
             )
     environment = {**os.environ, "PYTHONPATH": os.pathsep.join(filter(None, sys.path))}
     done = subprocess.run(

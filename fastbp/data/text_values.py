@@ -80,6 +80,9 @@ def _date_forms() -> Iterator[str]:
         yield from (date + time for time in times)
 
 
+COMMA_NUMBERS = Spelling("number", ",")
+
+
 def convert_texts(
     frame: "pl.DataFrame",
     texts: Iterable[str] = (),
@@ -94,7 +97,8 @@ def convert_texts(
     texts : sequence of str
         Columns that stay text.
     spellings : dict, optional
-        The spellings of a table that was read before; other columns are examined.
+        The spellings of a table that was read before. Other columns are examined, but exceptions
+        in them are no errors: they may not be used.
     decimal : {".", ",", None}
         The decimal mark where it is known.
 
@@ -127,9 +131,15 @@ def convert_texts(
     for name, values in bare.items():
         spelling = known.get(name) or _spelling(values, decimal)
         if spelling is None:
-            _refuse_exceptions(name, values, decimal)
+            if spellings is None:
+                _refuse_exceptions(name, values, decimal)
             continue
-        column, units = _converted(name, values, spelling)
+        try:
+            column, units = _converted(name, values, spelling)
+        except UnusableDataError:
+            if spellings is None or name in known:
+                raise
+            continue
         converted.append(column)
         found[name] = spelling
         if name not in known:
@@ -256,8 +266,10 @@ def _converted(name: str, bare: "pl.Series", spelling: Spelling) -> tuple["pl.Se
         values = read["number"]
         units = read["unit"].filter(values.is_not_null()).unique(maintain_order=True).to_list()
         if len(set(units) - {""}) > 1 or ("%" in units and len(units) > 1):
-            row = int((read["unit"] == units[1]).arg_max() or 0)
-            quoted = " and ".join(repr(unit) if unit else "none" for unit in units[:2])
+            written = [unit for unit in units if unit]
+            first, second = written[:2] if len(written) > 1 else units[:2]
+            row = int((read["unit"] == second).arg_max() or 0)
+            quoted = " and ".join(repr(unit) if unit else "none" for unit in (first, second))
             raise UnusableDataError(
                 f"row {row + 1}, column {name!r}: {bare[row]!r}; the units in the column differ "
                 f"({quoted})"

@@ -7,8 +7,8 @@ The files, in the order of the derivation::
     losses       softmax, sigmoid or identity with a loss, and its gradient
     optimizers   penalties, clipping, SGD to Adam
     dropout      forward and backward pass
-    batches      copies of the rows of a batch, and their weights
-    random       random numbers, and the order of the rows in an epoch
+    batches      the order of the rows, copies of the rows of a batch, their weights
+    random       random numbers
     clock        counters of steps and epochs
     rows         softmax and cross-entropy of arrays (B, K), for callers' own code
     threads      the barrier between threads
@@ -72,6 +72,7 @@ from fastbp.kernels.batches import (
     record_outputs,
     row_weights,
     set_row_address,
+    shuffle,
 )
 from fastbp.kernels.clock import (
     end_epoch,
@@ -147,7 +148,6 @@ from fastbp.kernels.products import (
 )
 from fastbp.kernels.random import (
     random_bits,
-    shuffle,
     skip_draws,
 )
 from fastbp.kernels.rows import (

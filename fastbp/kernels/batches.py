@@ -1,6 +1,6 @@
-"""Batches: copies of the rows of a step, in the network's precision.
+"""Batches: the order of the rows, and copies of the rows of a step, in the network's precision.
 
-A batch is the rows ``order[start:start + B]`` of the examples. ``random.py`` draws ``order``.
+A batch is the rows ``order[start:start + B]`` of the examples.
 """
 
 from typing import Any
@@ -8,14 +8,36 @@ from typing import Any
 import numpy as np
 
 from fastbp.arrays import LINE, Array
-from fastbp.compiler.declare import Labels, Matrix, Number, Numbers, Vector, Whole, kernel, part
+from fastbp.compiler.declare import (
+    Bits,
+    Labels,
+    Matrix,
+    Number,
+    Numbers,
+    Vector,
+    Whole,
+    kernel,
+    part,
+)
 from fastbp.kernels.memory import flat, prefetch
+from fastbp.kernels.random import random_bits
 from fastbp.kernels.scalar import ZERO
 
 # Prefetch distance: bytes ahead of the row that is being copied.
 PREFETCH_BYTES = 4096
 # Rows of at most this many numbers are not prefetched, because several share a cache line.
 SHORT = 3
+
+
+@kernel
+def shuffle(order: Labels, random: Bits) -> None:
+    """Shuffle ``order`` (n,) in place (Fisher and Yates) and advance the counter by n."""
+    key, counter = random[0], random[1]
+    for i in range(order.shape[0] - 1, 0, -1):
+        bits = random_bits(key, counter + np.uint64(i)) >> np.uint64(32)
+        j = np.int64((bits * np.uint64(i + 1)) >> np.uint64(32))
+        order[i], order[j] = order[j], order[i]
+    random[1] = counter + np.uint64(order.shape[0])
 
 
 @part

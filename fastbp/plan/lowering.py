@@ -53,7 +53,7 @@ def _begin_epoch(plan: Plan, thread: ThreadBuffers) -> None:
     """Shuffle the order of the rows; one thread does it for all threads."""
     plan.phase = "epoch"
     if thread.rank == 0:
-        plan.add(random.shuffle, thread.shared.order, thread.progress.random)
+        plan.add(batches.shuffle, thread.shared.order, thread.progress.random)
     else:
         plan.add(random.skip_draws, thread.progress.random, thread.progress.examples)
     _barrier(plan, thread)

@@ -33,7 +33,7 @@ from fastbp.runs.fields import (
 from fastbp.schedules import SCHEDULES
 
 LEARNING_RATES = {name: kind.command_rate for name, kind in OPTIMIZERS.items()}
-# Defaults that did well on 24 tables (``benchmarks/defaults.py``). The L2 penalty is PENALTY
+# Defaults chosen with ``benchmarks/defaults.py``. The L2 penalty is PENALTY
 # divided by the number of training rows, at most MAX_PENALTY.
 LABEL_SMOOTHING, PATIENCE, PENALTY, MAX_PENALTY = 0.05, 20, 2.0, 0.1
 # The default batch size is SMALL_BATCH below MANY_ROWS training rows, else LARGE_BATCH.
@@ -244,8 +244,8 @@ class Settings:
     l2: float | None = setting(
         None,
         real(0.0),
-        f"penalty on the square of weights (default: {PENALTY:g} / training rows, at most "
-        f"{MAX_PENALTY:g}; 0 with weight decay)",
+        f"penalty on the square of weights (default: {PENALTY:g} divided by the number of training "
+        f"rows, at most {MAX_PENALTY:g}; 0 if the optimizer uses weight decay)",
         section=TRAINING,
         parse=float,
         swept=True,
@@ -312,7 +312,8 @@ class Settings:
     out: str | None = setting(
         None,
         text(),
-        "folder for the results; files of an earlier run in it are replaced (default: runs/NAME)",
+        "folder for the results; a run in it is kept unless --overwrite or --resume is given "
+        "(default: runs/NAME)",
         section=RUN,
         metavar="FOLDER",
     )

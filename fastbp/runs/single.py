@@ -70,7 +70,7 @@ def run(
         Whether to continue the run in the folder from its last checkpoint. The result is
         bit-identical to that of an uninterrupted run.
     overwrite : bool
-        Whether the checkpoints of an unfinished run may be removed.
+        Whether a run in the folder, finished or not, may be replaced.
     verbose : int
         1 prints progress.
     say : callable, optional

@@ -19,7 +19,7 @@ from fastbp.training import resuming
 from fastbp.training.history import History
 from fastbp.training.interruption import catch_interrupts
 from fastbp.training.options import Options
-from fastbp.training.stopping import Best, stop_requested
+from fastbp.training.stopping import Best, reason_to_stop
 
 
 class DivergedError(ArithmeticError):
@@ -210,12 +210,10 @@ class Fit:
     def _decide_to_stop(self) -> None:
         """Set ``history.stopped`` if early stopping or a callback ends training."""
         options, history = self.options, self.history
-        if self.best is not None:
-            age = self.best.update(self.net.params, history)
-            if options.early_stopping is not None and age >= options.early_stopping.patience:
-                history.stopped = "early stopping"
-        if stop_requested([callback(self.net, history) for callback in options.callbacks]):
-            history.stopped = "callback"
+        since_best = 0 if self.best is None else self.best.update(self.net.params, history)
+        results = [callback(self.net, history) for callback in options.callbacks]
+        reason = reason_to_stop(options.early_stopping, since_best, results)
+        history.stopped = reason or history.stopped
 
     def _record_best(self) -> None:
         """Set the best epoch of the history, and its weights."""

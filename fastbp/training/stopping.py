@@ -1,6 +1,6 @@
 """When training stops early: patience, callbacks, and the best epoch.
 
-``training.loop`` asks after each epoch and sets ``History.stopped``.
+``training.loop`` asks for a ``reason_to_stop`` after each epoch.
 """
 
 import math
@@ -45,6 +45,20 @@ class EarlyStopping:
     def __post_init__(self) -> None:
         checks.whole("patience", self.patience, 1)
         checks.real("min_delta", self.min_delta, 0.0)
+
+
+def reason_to_stop(
+    early_stopping: EarlyStopping | None, since_best: int, results: Iterable[object]
+) -> str | None:
+    """Return why training ends after an epoch: patience or a callback; None if it goes on.
+
+    ``since_best`` is the number of epochs since the best one, ``results`` those of the callbacks.
+    """
+    if stop_requested(results):
+        return "callback"
+    if early_stopping is not None and since_best >= early_stopping.patience:
+        return "early stopping"
+    return None
 
 
 def as_early_stopping(value: Any) -> EarlyStopping | None:

@@ -82,8 +82,8 @@ def test_extrapolation_and_unknown_categories_are_said() -> None:
     with pytest.warns(UnseenDataWarning) as said:
         model().predict(late)
     messages = [str(warning.message) for warning in said]
-    assert messages[0].startswith("column 'c': 1 row with a category that is not an input")
-    assert messages[1].startswith("column 'd': 1 row outside the dates of training, 2019-01-01 to")
+    assert messages[0].startswith("column 'd': 1 row outside the dates of training, 2019-01-01 to")
+    assert messages[1].startswith("column 'c': 1 row with a category that is not an input")
     with warnings.catch_warnings():
         warnings.simplefilter("error")
         model().predict(late[:1])

@@ -2,6 +2,7 @@
 
 import datetime as dt
 import random
+from pathlib import Path
 from typing import Any
 
 import polars as pl
@@ -9,7 +10,9 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
+from fastbp.data.dialect import CsvFormat
 from fastbp.data.errors import UnusableDataError
+from fastbp.data.sources import read_examples
 from fastbp.data.text_values import DATE_FORMATS, TIME_FORMATS, Spelling, convert_texts
 
 
@@ -139,6 +142,29 @@ def test_the_order_of_day_and_month_is_noted() -> None:
     _, spellings, notes = convert_texts(frame)
     assert spellings["d"].form == "%m/%d/%Y"
     assert notes == ["column 'd' is a date (%m/%d/%Y); %d/%m/%Y would be possible, too"]
+
+
+def test_columns_that_a_model_does_not_use_cannot_stop_a_prediction() -> None:
+    later = pl.DataFrame({"a": ["1,5"], "m": ["$1"]}).vstack(
+        pl.DataFrame({"a": ["2,5"], "m": ["€2"]})
+    )
+    later = later.with_columns(pl.Series("o", ["2020-01-01", "soon"]))
+    known = {"a": Spelling("number", ",")}
+    got, _, notes = convert_texts(later, spellings=known)
+    assert got["a"].to_list() == [1.5, 2.5]
+    assert got["m"].to_list() == ["$1", "€2"]
+    assert got["o"].to_list() == ["2020-01-01", "soon"]
+    assert notes == []
+
+
+def test_thousands_are_read_as_in_training(tmp_path: Path) -> None:
+    (tmp_path / "a.csv").write_text("a;b\n1.234;1\n")
+    known = {"a": Spelling("number", ",")}
+    got = read_examples(tmp_path / "a.csv", requires_targets=False, spellings=known)
+    assert got.X["a"].to_list() == [1234.0]
+    points = CsvFormat(decimal=".")
+    got = read_examples(tmp_path / "a.csv", requires_targets=False, spellings=known, written=points)
+    assert got.X["a"].to_list() == [1.234]
 
 
 def test_many_values_of_which_a_late_one_differs() -> None:

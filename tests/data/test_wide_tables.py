@@ -8,7 +8,7 @@ from fastbp.data.sources import read_examples
 
 
 def test_the_time_of_wide_tables_is_linear(tmp_path: Path) -> None:
-    """Four times as many columns took sixteen times as long, when each one searched the others."""
+    """16 times as many columns took 43 times as long when each was searched for in a list."""
 
     def seconds(width: int) -> float:
         names = [f"c{k}" for k in range(width)]
@@ -16,7 +16,7 @@ def test_the_time_of_wide_tables_is_linear(tmp_path: Path) -> None:
         path = tmp_path / "t.csv"
         path.write_text(",".join(names) + "\n" + rows)
         times = []
-        for _ in range(3):
+        for _ in range(2):
             start = time.perf_counter()
             examples = read_examples(path, ["c0"])
             columns, _notes = fit_columns(examples.X)
@@ -24,4 +24,4 @@ def test_the_time_of_wide_tables_is_linear(tmp_path: Path) -> None:
             times.append(time.perf_counter() - start)
         return min(times)
 
-    assert seconds(8000) < 8 * seconds(2000)
+    assert seconds(16_000) < 28 * seconds(1000)
