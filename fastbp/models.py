@@ -4,7 +4,7 @@ import warnings
 from collections.abc import Iterable
 from dataclasses import dataclass
 from os import PathLike
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 import numpy as np
 
@@ -16,9 +16,6 @@ from fastbp.data.series import check_frame
 from fastbp.data.text_values import convert_texts
 from fastbp.network import Network
 from fastbp.own import OwnActivation, OwnLoss
-
-if TYPE_CHECKING:
-    pass
 
 
 class UnseenDataWarning(UserWarning):

@@ -2,10 +2,10 @@
 
 The name of the folder is a hash of everything that the machine code depends on: every file of
 ``compiler/``, ``kernels/`` and ``plan/``, ``arrays.py``, the versions of Python, NumPy, Numba and
-llvmlite, NUMBA_OPT, and the processor. Code compiled from other sources is therefore never found.
-Each file holds a checksum and the code of one kernel for one combination of dtypes; if it is
-damaged, the code is compiled again. Numba keeps the forms of kernels that Python calls in the
-subfolder ``numba``.
+llvmlite, NUMBA_OPT, NUMBA_BOUNDSCHECK, and the processor. Code compiled from other sources is
+therefore never found. Each file holds a checksum and the code of one kernel for one combination of
+dtypes; if it is damaged, the code is compiled again. Numba keeps the forms of kernels that Python
+calls in the subfolder ``numba``.
 """
 
 import contextlib
@@ -37,7 +37,8 @@ def stamp() -> str:
             digest.update(path.name.encode() + path.read_bytes())
     for package in ("numba", "llvmlite", "numpy"):
         digest.update(importlib.metadata.version(package).encode())
-    for text in (sys.version, *processor(), os.environ.get("NUMBA_OPT", "")):
+    options = [f"{name}={os.environ.get(name, '')}" for name in ("NUMBA_OPT", "NUMBA_BOUNDSCHECK")]
+    for text in (sys.version, *processor(), *options):
         digest.update(text.encode())
     return digest.hexdigest()
 

@@ -32,6 +32,7 @@ from fastbp.compiler.internals import (
     JITCodeLibrary,
     LoweringPass,
     UnsupportedNumbaError,
+    cgutils,
     compiler,
     global_compiler_lock,
     make_array,
@@ -47,6 +48,10 @@ from fastbp.compiler.source import Kind, Source
 RELAXED = {"nsz", "arcp", "contract", "afn", "reassoc"}
 EXACT = {"contract"}
 
+# With NUMBA_BOUNDSCHECK=1, indices are checked; outside compiled code of Python functions there is
+# nobody to raise an exception, so the process ends with a message (``_abort``).
+CHECKS_BOUNDS = bool(numba.config.BOUNDSCHECK)
+
 # ``nogil`` allows fits in parallel threads; ``error_model="numpy"`` removes the check for division
 # by zero, because the check prevents vectorising. Without Numba's runtime (``_nrt``) references to
 # arrays are not counted; kernels then cannot allocate memory or return arrays.
@@ -56,7 +61,7 @@ _OPTIONS: dict[str, Any] = {
     "fastmath": RELAXED,
     "_nrt": False,
     "no_cfunc_wrapper": True,
-    "boundscheck": False,  # NUMBA_BOUNDSCHECK is ignored: all processes share the cache
+    "boundscheck": CHECKS_BOUNDS,
     "no_rewrites": True,  # Numba's rewrites do not apply to kernels and take a tenth of the time
 }
 
@@ -240,7 +245,7 @@ def _flags(kernel: Source) -> compiler.Flags:
         "no_cfunc_wrapper": True,
         "no_compile": True,
         "noalias": kernel.noalias,
-        "boundscheck": False,
+        "boundscheck": CHECKS_BOUNDS,
         "enable_pyobject": False,
         "enable_looplift": False,
         "no_rewrites": True,
@@ -325,7 +330,7 @@ def optimised_module(kernel: Source, dtypes: tuple[str, ...], name: str) -> Any:
         options.loop_vectorization, options.slp_vectorization = True, False
         builder = binding.create_pass_builder(target_machine(), options)
         builder.getModulePassManager().run(module, builder)
-        if not kernel.stored:
+        if not kernel.stored and not CHECKS_BOUNDS:  # a checked index may raise an exception
             check_usable(module, name)
         return module
 
@@ -337,7 +342,8 @@ def _entry(
 
     Word 0 is the address of the entry itself. Each other word is the address of a number or of the
     description of an array: its address, size, rows and columns. The entry returns whether to
-    stop; for the user's ``own`` functions, whether an exception was raised.
+    stop; for the user's ``own`` functions, whether an exception was raised. In a fastbp kernel only
+    an index out of bounds raises one, with ``CHECKS_BOUNDS``; it ends the process.
     """
     module = library.create_ir_module(name)
     word = ir.IntType(64)
@@ -366,6 +372,9 @@ def _entry(
     status, value = target.call_conv.call_function(
         builder, native_function, returned, arguments, values
     )
+    if CHECKS_BOUNDS and not own:
+        with builder.if_then(status.is_error, likely=False):
+            _abort(module, builder, f"fastbp: {name}: index out of bounds\n")
     if isinstance(returned, types.Boolean | types.Integer):
         builder.ret(target.cast(builder, value, returned, types.int64))
     elif own:
@@ -373,3 +382,16 @@ def _entry(
     else:
         builder.ret(ir.Constant(word, 0))
     return module
+
+
+def _abort(module: ir.Module, builder: ir.IRBuilder, message: str) -> None:
+    """Emit code that writes a message to stderr and ends the process by SIGABRT."""
+    text = cgutils.global_constant(
+        module, "message", cgutils.make_bytearray(message.encode() + b"\0")
+    )
+    number, pointer = ir.IntType(32), ir.IntType(8).as_pointer()
+    written = ir.FunctionType(number, [number, pointer], var_arg=True)
+    write = cgutils.get_or_insert_function(module, written, "dprintf")
+    builder.call(write, [ir.Constant(number, 2), builder.bitcast(text, pointer)])
+    ended = ir.FunctionType(ir.VoidType(), [])
+    builder.call(cgutils.get_or_insert_function(module, ended, "abort"), [])

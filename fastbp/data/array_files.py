@@ -4,6 +4,7 @@ Uncompressed arrays are memory-mapped, so they may be larger than memory.
 """
 
 import gzip
+import io
 import math
 import struct
 import zipfile
@@ -19,8 +20,10 @@ from fastbp.data.errors import UnusableDataError
 from fastbp.data.files import IDX_TYPES, damage_as_unusable, existing_path, open_bytes
 
 MAX_DIMENSIONS = 32  # NumPy allows 64
+MAX_HEADER = 10_000  # bytes of the header of an NPY array, the default limit of NumPy
 # Larger arrays are not unpacked from less than a MAX_RATIO-th of their size.
 MAX_UNPACKED, MAX_RATIO = 1 << 28, 100
+_PIECE = 1 << 18  # bytes that are unpacked at once
 
 
 def read_npy(path: str | PathLike[str]) -> Array:
@@ -95,7 +98,7 @@ def _member(path: Path, archive: zipfile.ZipFile, member: zipfile.ZipInfo) -> Ar
         shape, fortran, dtype, size = _npy_header(packed, name)
         _check_bytes(name, member.file_size - packed.tell(), size)
         _check_unpacked(name, size, member.compress_size)
-        data = packed.read(size + 1)
+        data = _read_at_most(packed, size + 1)  # one more, to detect a wrong claim
         _check_bytes(name, len(data), size)
     return np.frombuffer(data, dtype).reshape(shape, order="F" if fortran else "C")
 
@@ -115,15 +118,27 @@ def _npy_header(file: IO[bytes], name: str) -> tuple[tuple[int, ...], bool, np.d
     start = file.read(8)
     if len(start) < 8 or start[:6] != b"\x93NUMPY":
         raise UnusableDataError(f"{name} is not an NPY file")
-    read = np.lib.format.read_array_header_2_0  # 3.0 differs only in the names of fields
+    read, width = np.lib.format.read_array_header_2_0, 4  # 3.0 differs only in the names of fields
     if start[6] == 1:
-        read = np.lib.format.read_array_header_1_0
-    shape, fortran, dtype = read(file)
+        read, width = np.lib.format.read_array_header_1_0, 2
+    length = file.read(width)
+    count = int.from_bytes(length, "little")
+    if count > MAX_HEADER:  # NumPy would allocate as much before reading
+        raise UnusableDataError(f"{name} is damaged: its header has {count:,} bytes")
+    shape, fortran, dtype = read(io.BytesIO(length + file.read(count)))
     if dtype.hasobject:
         raise UnusableDataError(f"{name} holds Python objects, which are never loaded")
     if not all(type(n) is int and n >= 0 for n in shape) or len(shape) > MAX_DIMENSIONS:
         raise UnusableDataError(f"{name} is damaged: its shape is {shape!s:.80}")
     return shape, fortran, dtype, math.prod(shape) * dtype.itemsize
+
+
+def _read_at_most(file: IO[bytes] | gzip.GzipFile, count: int) -> bytearray:
+    """Read up to ``count`` bytes; the memory is that of the bytes that there are."""
+    data = bytearray()
+    while piece := file.read(min(_PIECE, count - len(data))):
+        data += piece
+    return data
 
 
 def _check_bytes(name: str, found: int, size: int) -> None:
@@ -170,7 +185,8 @@ def read_idx(path: str | PathLike[str]) -> Array:
         offset = 4 + 4 * dimensions
         if isinstance(file, gzip.GzipFile):
             _check_unpacked(str(path), size, path.stat().st_size)
-            data = file.read(size + 1)  # more than claimed: gzip checks its checksum at the end
+            # One byte more than claimed, because gzip checks its checksum at the end.
+            data = _read_at_most(file, size + 1)
             _check_bytes(str(path), len(data), size)
             return np.frombuffer(data, dtype).reshape(shape)
         _check_bytes(str(path), path.stat().st_size - offset, size)

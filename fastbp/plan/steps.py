@@ -268,6 +268,7 @@ class _Thread:
         self.means, means = larger.array(), self.progress.means
         means.owner, means.address, means.shape = larger.owner, larger.address, larger.shape
         self.plan.move(means, larger.address)
+        self.plan.resize(means, larger.shape[0])
 
     def _interpret(self, rates: Array) -> int:
         """The steps of ``run_steps``, in Python."""

@@ -153,7 +153,7 @@ def read_model(path: str | PathLike[str], model: Any) -> None:
         for name, table in PARTS.items():
             model.set(**{name: None if parts[name] is None else _restore(parts[name], table)})
         model.finalize()
-    except (AttributeError, KeyError, TypeError, ValueError) as error:
+    except (AttributeError, KeyError, OverflowError, TypeError, ValueError) as error:
         raise ValueError(f"{path} holds an invalid scratch model: {error}") from None
 
 
@@ -195,5 +195,5 @@ def read_parameters(path: str | PathLike[str]) -> list[tuple[Array, ...]]:
     try:
         counts = [int(count) for count in description["arrays"]]
         return [tuple(tensors[f"{i}.{k}"] for k in range(n)) for i, n in enumerate(counts)]
-    except (KeyError, TypeError, ValueError) as error:
+    except (KeyError, OverflowError, TypeError, ValueError) as error:
         raise ValueError(f"{path} holds invalid scratch parameters: {error}") from None

@@ -4,6 +4,7 @@ import gzip
 import os
 import struct
 import tracemalloc
+import zipfile
 from collections.abc import Callable
 from pathlib import Path
 
@@ -11,7 +12,7 @@ import numpy as np
 import pytest
 
 from fastbp import Network, load, persistence
-from fastbp.data.array_files import read_idx, read_npz
+from fastbp.data.array_files import read_idx, read_npy, read_npz
 from fastbp.data.errors import UnusableDataError
 from fastbp.data.sources import read_examples
 
@@ -43,6 +44,36 @@ def test_no_more_is_unpacked_than_a_header_claims(tmp_path: Path) -> None:
 
     read()
     assert peak_of(read) < MB
+
+
+def test_a_claim_below_the_limit_needs_no_memory(tmp_path: Path) -> None:
+    path = idx(tmp_path / "a.gz", (100 * MB,), bytes(10))
+
+    def read() -> None:
+        with pytest.raises(UnusableDataError, match="holds 10 bytes, but its header says 104,857"):
+            read_idx(path)
+
+    read()
+    assert peak_of(read) < MB
+
+
+@pytest.mark.parametrize("name", ["a.npy", "a.npz"])
+def test_the_claimed_length_of_a_header_is_not_allocated(name: str, tmp_path: Path) -> None:
+    content = b"\x93NUMPY\x02\x00" + struct.pack("<I", 1 << 30) + b"{'descr': '<f8'"
+    path, read = tmp_path / name, read_npy
+    if name == "a.npz":
+        with zipfile.ZipFile(path, "w") as archive:
+            archive.writestr("a.npy", content)
+        read = lambda path: read_npz(path)["a"]  # noqa: E731
+    else:
+        path.write_bytes(content)
+
+    def refuse() -> None:
+        with pytest.raises(UnusableDataError, match="its header has 1,073,741,824 bytes"):
+            read(path)
+
+    refuse()
+    assert peak_of(refuse) < MB
 
 
 def test_a_claim_far_above_the_file_is_refused_with_its_limit(tmp_path: Path) -> None:

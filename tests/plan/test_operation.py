@@ -1,5 +1,7 @@
 """Kernels as operations: their forms, their arguments, their entries."""
 
+import os
+import subprocess
 import sys
 import threading
 from pathlib import Path
@@ -62,6 +64,43 @@ def test_a_kernel_is_called_from_python_from_compiled_code_and_through_its_addre
 
     caller(out.copy(), between, out)
     np.testing.assert_array_equal(out, 16 * a)
+
+
+READ_BEYOND = """
+import sys
+import numpy as np
+from running import call
+from fastbp.compiler.declare import Vector, Whole, kernel, part
+
+@part
+def pick(a, k):
+    return a[k]
+
+@kernel
+def beyond(a: Vector, k: Whole) -> bool:
+    return pick(a, k) == 7.0
+
+call(beyond, np.ones(3), int(sys.argv[1]))
+print("returned")
+"""
+
+
+@pytest.mark.parametrize(("index", "ends"), [(2, False), (3, True), (-4, True)])
+def test_with_bounds_checks_an_index_out_of_bounds_ends_the_process(index, ends, tmp_path):
+    script = tmp_path / "script.py"
+    script.write_text(READ_BEYOND)
+    tests = str(Path(__file__).parents[1])
+    variables = {"NUMBA_BOUNDSCHECK": "1", "NUMBA_CACHE_DIR": str(tmp_path), "PYTHONPATH": tests}
+    result = subprocess.run(
+        [sys.executable, script, str(index)],
+        env=os.environ | variables,
+        capture_output=True,
+        text=True,
+        check=False,
+        timeout=300,
+    )
+    assert ("returned" in result.stdout) == (not ends)
+    assert ("beyond.f8i8.0: index out of bounds" in result.stderr) == ends
 
 
 def test_the_result_of_a_kernel_stops_the_plan():
