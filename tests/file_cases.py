@@ -174,7 +174,9 @@ KINDS = {
         ".toml", write_description, lambda path: Settings(**read_description(path))
     ),
     "compiled code": Kind(
-        ".o", lambda path: path.write_bytes(cache.with_checksum(bytes(100))), cache.read_checked
+        ".o",
+        lambda path: path.write_bytes(cache.with_checksum(bytes(100), path.name)),
+        cache.read_checked,
     ),
 }
 

@@ -4,8 +4,9 @@ The name of the folder is a hash of everything that the machine code depends on:
 ``compiler/``, ``kernels/`` and ``plan/``, ``arrays.py``, the versions of Python, NumPy, Numba and
 llvmlite, NUMBA_OPT, NUMBA_BOUNDSCHECK, and the processor. Code compiled from other sources is
 therefore never found. Each file holds a checksum and the code of one kernel for one combination of
-dtypes; if it is damaged, the code is compiled again. Numba keeps the forms of kernels that Python
-calls in the subfolder ``numba``.
+dtypes. The checksum also covers the names of the file and of the folder, so that a copy of another
+file is not loaded. If a file is damaged, the code is compiled again. Numba keeps the forms of
+kernels that Python calls in the subfolder ``numba``.
 """
 
 import contextlib
@@ -13,6 +14,7 @@ import functools
 import hashlib
 import importlib.metadata
 import os
+import shutil
 import sys
 import tempfile
 import time
@@ -26,6 +28,7 @@ SOURCES = ("arrays.py", "compiler/*.py", "kernels/*.py", "plan/*.py")
 # Folders of other states are removed if they have not been used for this long.
 UNUSED_DAYS = 30
 _CHECKSUM_BYTES = 16
+_has_warned = False  # of a damaged file
 
 
 @functools.cache
@@ -114,28 +117,46 @@ def read_code(name: str) -> bytes | None:
 def read_checked(path: Path) -> bytes | None:
     """Check a file's checksum and return the content that follows it.
 
-    If it is damaged, warn, remove the file and return None.
+    A damaged file, or a folder in its place, is removed with a warning, one in each process; then
+    the result is None, as it is if there is no file.
     """
-    try:
-        content = path.read_bytes()
-    except OSError:
+    if path.is_file():
+        with contextlib.suppress(OSError):
+            content = path.read_bytes()
+            checksum, code = content[:_CHECKSUM_BYTES], content[_CHECKSUM_BYTES:]
+            if checksum == _checksum(code, path.name):
+                return code
+    elif not os.path.lexists(path):
         return None
-    checksum, code = content[:_CHECKSUM_BYTES], content[_CHECKSUM_BYTES:]
-    if checksum == _checksum(code):
-        return code
-    warnings.warn(
-        f"the compiled code in {path} is damaged; it is compiled again",
-        RuntimeWarning,
-        stacklevel=3,
-    )
-    with contextlib.suppress(OSError):
-        path.unlink()
+    _remove(path)
+    _warn_of_damage(path)
     return None
 
 
-def with_checksum(code: bytes) -> bytes:
-    """Return the content of a stored file: the checksum of ``code``, then ``code``."""
-    return _checksum(code) + code
+def _remove(path: Path) -> None:
+    with contextlib.suppress(OSError):
+        if path.is_dir() and not path.is_symlink():
+            shutil.rmtree(path)
+        else:
+            path.unlink()
+
+
+def _warn_of_damage(path: Path) -> None:
+    """Warn of the first damaged file of this process."""
+    global _has_warned
+    if not _has_warned:
+        _has_warned = True
+        warnings.warn(
+            f"the compiled code in {path} is damaged; it is compiled again, and so are other "
+            f"damaged files of {path.parent}, without further warnings",
+            RuntimeWarning,
+            stacklevel=4,
+        )
+
+
+def with_checksum(code: bytes, name: str) -> bytes:
+    """Return the content of the file ``name``: a checksum of both, then ``code``."""
+    return _checksum(code, name) + code
 
 
 def write_code(name: str, code: bytes) -> None:
@@ -147,12 +168,14 @@ def write_code(name: str, code: bytes) -> None:
         handle, temporary = tempfile.mkstemp(dir=place)
         try:
             with open(handle, "wb") as file:
-                file.write(with_checksum(code))
+                file.write(with_checksum(code, name))
             os.replace(temporary, place / name)
         except OSError:
             os.unlink(temporary)
             raise
 
 
-def _checksum(code: bytes) -> bytes:
-    return hashlib.blake2b(code, digest_size=_CHECKSUM_BYTES).digest()
+def _checksum(code: bytes, name: str) -> bytes:
+    digest = hashlib.blake2b(f"{stamp()}/{name}/".encode(), digest_size=_CHECKSUM_BYTES)
+    digest.update(code)
+    return digest.digest()

@@ -1,6 +1,7 @@
 """Numba's cache files with checksums: a damaged file is compiled again instead of loaded."""
 
 import contextlib
+import hashlib
 import io
 import pickle
 from collections.abc import Iterator
@@ -14,12 +15,25 @@ from fastbp.compiler.internals import IndexDataCacheFile
 class CheckedCacheFile(IndexDataCacheFile):
     """The index and the data of one kernel, each file with a checksum before its content."""
 
+    def save(self, key: Any, data: Any) -> None:
+        """Save the code of one signature in a file that is named by a hash of the signature.
+
+        Numba numbers the files, and two processes that start with an empty index give one number
+        to two signatures; the code of one could then be called for the other.
+        """
+        overloads = self._load_index()
+        digest = hashlib.blake2b(repr(key).encode(), digest_size=6).digest()
+        name = self._data_name(int.from_bytes(digest))
+        if overloads.get(key) != name:
+            self._save_index(overloads | {key: name})
+        self._save_data(name, data)
+
     @contextlib.contextmanager
     def _open_for_write(self, filepath: str) -> Iterator[io.BytesIO]:
         content = io.BytesIO()
         yield content
         with super()._open_for_write(filepath) as file:
-            file.write(cache.with_checksum(content.getvalue()))
+            file.write(cache.with_checksum(content.getvalue(), Path(filepath).name))
 
     def _load_index(self) -> dict[Any, str]:
         content = cache.read_checked(Path(self._index_path))

@@ -11,7 +11,7 @@ from operation_cases import run_python
 
 import fastbp
 from fastbp import kernels
-from fastbp.compiler import cache, compiling
+from fastbp.compiler import cache, compiling, numba_cache
 
 pytestmark = pytest.mark.skipif(numba.config.DISABLE_JIT, reason="is about the compiler")
 
@@ -109,8 +109,10 @@ def test_damaged_code_is_compiled_again_with_one_warning(tmp_path):
     copy_package(tmp_path)
     environment = {"NUMBA_CACHE_DIR": str(tmp_path / "cache")}
     run_python(tmp_path, SOFTMAX, **environment)
-    (file,) = (tmp_path / "cache").glob("fastbp-*/rows.softmax.f4")
-    whole = file.read_bytes()
+    file, other = sorted(
+        (tmp_path / "cache").glob("fastbp-*/*.*"), key=lambda path: path.name != "rows.softmax.f4"
+    )
+    whole, swapped = file.read_bytes(), other.read_bytes()
     flipped = whole[:500] + bytes([whole[500] ^ 1]) + whole[501:]
     warned = "\n".join(
         [
@@ -121,9 +123,15 @@ def test_damaged_code_is_compiled_again_with_one_warning(tmp_path):
             "print(*('damaged' in str(warning.message) for warning in caught))",
         ]
     )
-    for damage in (whole[:-100], flipped, b""):
+    for damage in (whole[:-100], flipped, b"", swapped):
         file.write_bytes(damage)
         assert run_python(tmp_path, warned, **environment) == ["1.0", "1", "True", "True"]
+    file.write_bytes(swapped)
+    other.write_bytes(whole)
+    assert run_python(tmp_path, warned, **environment) == ["1.0", "2", "True", "True"]
+    file.unlink()
+    (file / "not").mkdir(parents=True)
+    assert run_python(tmp_path, warned, **environment) == ["1.0", "1", "True", "True"]
     assert run_python(tmp_path, SOFTMAX, **environment) == ["1.0", "0", "False"]
 
 
@@ -149,6 +157,44 @@ def test_damaged_files_of_numba_are_compiled_again_with_one_warning(suffix, tmp_
         file.write_bytes(damage)
         assert run_python(tmp_path, script, **environment) == ["2.0", "True"]
     assert run_python(tmp_path, script, **environment) == ["2.0"]
+
+
+def test_a_copy_of_another_file_is_damaged(tmp_path, monkeypatch):
+    monkeypatch.setattr(cache, "_has_warned", False)
+    one, other = tmp_path / "one.f4", tmp_path / "other.f4"
+    for path in (one, other):
+        path.write_bytes(cache.with_checksum(b"code", "one.f4"))
+    assert cache.read_checked(one) == b"code"
+    with pytest.warns(RuntimeWarning, match=r"other\.f4 is damaged"):
+        assert cache.read_checked(other) is None
+    assert not other.exists()
+    monkeypatch.setattr(cache, "stamp", lambda: "of other sources")
+    assert cache.read_checked(one) is None  # the second warning of this process is left out
+
+
+@pytest.mark.skipif(not hasattr(os, "mkfifo"), reason="no named pipes here")
+def test_a_cache_file_that_is_no_file_is_removed(tmp_path, monkeypatch):
+    monkeypatch.setattr(cache, "_has_warned", True)
+    pipe, link, loop = (tmp_path / name for name in ("pipe", "link", "loop"))
+    (tmp_path / "folder").mkdir()
+    os.mkfifo(pipe)
+    link.symlink_to("folder")
+    loop.symlink_to("loop")
+    for path in (pipe, link, loop, tmp_path / "missing"):
+        assert cache.read_checked(path) is None
+        assert not os.path.lexists(path)
+    assert (tmp_path / "folder").is_dir()
+
+
+def test_numba_names_the_file_of_a_signature_by_its_hash(tmp_path):
+    one, other = (numba_cache.CheckedCacheFile(str(tmp_path), "kernel", "stamp") for _ in range(2))
+    one._load_index = dict  # as in a process that read the index before the other one wrote it
+    other.save("float64", 8)
+    one.save("float32", 4)
+    assert {path.suffix for path in tmp_path.iterdir()} == {".nbi", ".nbc"}
+    assert len(list(tmp_path.glob("*.nbc"))) == 2
+    assert other.load("float32") == 4
+    assert other.load("float64") is None  # its row of the index is lost; it is compiled again
 
 
 def test_without_a_folder_for_the_cache_there_is_one_warning_and_it_works(tmp_path):
