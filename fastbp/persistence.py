@@ -108,7 +108,8 @@ def read_tensors(
         raise FileNotFoundError(f"there is no file {path}")
     try:
         with safe_open(path, framework="numpy") as file:
-            metadata = file.metadata() or {}
+            # Before any tensor is read: a small file can claim gigabytes of them.
+            description = _description(path, file.metadata() or {}, kind)
             tensors = {name: np.asarray(file.get_tensor(name)) for name in file.keys()}  # noqa: SIM118
     except SafetensorError as error:
         if _is_pickle(path):
@@ -117,6 +118,11 @@ def read_tensors(
                 "the code in it. Load it with the program that wrote it and save the parameters"
             ) from None
         raise ValueError(f"{path} is not a safetensors file, or is damaged: {error}") from None
+    return tensors, description
+
+
+def _description(path: str | PathLike[str], metadata: dict[str, str], kind: str) -> dict[str, Any]:
+    """Return the description in a file's metadata; ValueError for another kind or version."""
     if FORMAT not in metadata:
         raise ValueError(f"{path} is a safetensors file, but not a model of fastbp")
     try:
@@ -140,7 +146,7 @@ def read_tensors(
         )
     if found != kind:
         raise ValueError(f"{path} holds a {found}, not a {kind}")
-    return tensors, description
+    return description
 
 
 def kind_of(path: str | PathLike[str]) -> str:

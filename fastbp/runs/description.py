@@ -12,6 +12,8 @@ from fastbp.persistence import write_atomically
 from fastbp.runs.fields import fields_of
 from fastbp.runs.settings import Settings
 
+LARGEST = 1 << 20  # bytes of a description
+
 
 def write_description(
     settings: Settings, path: str | PathLike[str], versions: dict[str, str]
@@ -51,11 +53,16 @@ def read_description(path: str | PathLike[str], cls: type = Settings) -> dict[st
     FileNotFoundError
         If there is no such file.
     ValueError
-        If it is not a TOML file, or contains an unknown setting or a value that is not allowed.
+        If it is not a TOML file, has more than 1 MiB, or contains an unknown setting or a value
+        that is not allowed.
     """
     path = Path(path)
     if not path.is_file():
         raise FileNotFoundError(f"there is no file {path}")
+    if (size := path.stat().st_size) > LARGEST:
+        raise ValueError(
+            f"{path} has {size:,} bytes; the description of a run has at most {LARGEST:,}"
+        )
     try:
         content = tomllib.loads(path.read_text(encoding="utf-8"))
     except (ValueError, RecursionError) as error:  # also for integers of over 4,300 digits
