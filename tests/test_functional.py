@@ -214,3 +214,87 @@ def test_out_of_a_product_may_not_be_its_input():
     X = np.zeros((3, 3))
     with pytest.raises(ValueError, match="share memory"):
         F.dense_forward(X, np.zeros((3, 3)), np.zeros(3), out=X)
+
+
+# Each function that has ``out``, as a function of its two arguments; the second one is not used by
+# the functions of one argument.
+WITH_OUT = {
+    "activate": lambda v, a, out=None: F.activate(v, "tanh", out=out),
+    "activation_backward": lambda v, a, out=None: F.activation_backward(v, a, "tanh", out=out),
+    "relu": lambda v, a, out=None: F.relu(v, out=out),
+    "relu_backward": lambda v, a, out=None: F.relu_backward(v, a, out=out),
+    "softmax": lambda v, a, out=None: F.softmax(v, out=out),
+    "softmax_backward": lambda v, a, out=None: F.softmax_backward(a, v, out=out),
+    "softmax_cross_entropy": lambda v, a, out=None: F.softmax_cross_entropy(v, [0, 2, 1], out=out)[
+        1
+    ],
+    "softmax_cross_entropy_backward": lambda v, a, out=None: F.softmax_cross_entropy_backward(
+        v, [0, 2, 1], out=out
+    ),
+    "squared_error": lambda v, a, out=None: F.squared_error(v, a, out=out)[1],
+}
+
+
+@pytest.mark.parametrize("shift", [0, 1, -1, 4, -4, 5])
+@pytest.mark.parametrize("which", [0, 1])
+@pytest.mark.parametrize("name", WITH_OUT)
+def test_out_may_overlap_an_argument(name, which, shift):
+    rng = np.random.default_rng(6)
+    arguments = [rng.normal(size=(3, 4)) for _ in range(2)]
+    expected = WITH_OUT[name](*arguments)
+    memory = np.zeros(40)
+    place = memory[10:22].reshape(3, 4)
+    place[:] = arguments[which]
+    arguments[which] = place
+    out = memory[10 + shift : 22 + shift].reshape(3, 4)
+    assert WITH_OUT[name](*arguments, out=out) is out
+    np.testing.assert_array_equal(out, expected)
+
+
+@pytest.mark.parametrize("begin", [0, 2, 5, 9, 11])
+def test_out_of_logsumexp_may_lie_in_its_argument(begin):
+    memory = np.random.default_rng(7).normal(size=14)
+    z = memory[:12].reshape(3, 4)
+    expected = F.logsumexp(z.copy())
+    np.testing.assert_array_equal(F.logsumexp(z, out=memory[begin : begin + 3]), expected)
+
+
+M = float(np.finfo(np.float32).max)
+
+
+@pytest.mark.parametrize(
+    ("loss", "z", "target", "expected"),
+    [
+        (F.absolute_error, M, -M, 2 * M),
+        (F.squared_error, 3.7e19, 0.0, 3.7e19**2 / 2),
+        (F.squared_error, M, -M, (2 * M) ** 2 / 2),
+        (F.huber, M, -M, 2 * M),
+        (F.sigmoid_cross_entropy, M, 0.0, M),
+        (F.poisson, 100.0, 1.0, np.exp(100.0)),
+    ],
+)
+def test_losses_too_large_for_float32_are_computed_in_float64(loss, z, target, expected):
+    z, target = np.full((2, 3), z, np.float32), np.full((2, 3), target, np.float32)
+    before = z.copy()
+    found, gradient = loss(z, target)
+    assert found == pytest.approx(3 * expected, rel=1e-6)
+    assert gradient.dtype == np.float32
+    np.testing.assert_array_equal(z, before)
+    assert loss(z, target, out=z)[0] == found  # z is overwritten after its last use
+
+
+@pytest.mark.parametrize("y", [[1, 0], [[0.0, 1.0], [0.5, 0.5]]])
+def test_a_cross_entropy_too_large_for_float32_is_computed_in_float64(y):
+    z = np.array([[M, -M], [0, 0]], np.float32)
+    loss, gradient = F.softmax_cross_entropy(z, y)
+    assert loss == pytest.approx(M, rel=1e-6)
+    assert np.isfinite(gradient).all()
+
+
+@pytest.mark.parametrize("delta", [1e-60, 1e-46])
+def test_huber_refuses_a_delta_that_is_zero_in_its_dtype(delta):
+    z = np.ones((2, 3), np.float32)
+    with pytest.raises(ValueError, match=rf"at least 1\.4013e-45 for float32, not {delta}"):
+        F.huber(z, z, delta=delta)
+    assert F.huber(z, 0 * z, delta=1e-44)[0] > 0
+    assert F.huber(z.astype(float), 0.0 * z, delta=delta)[0] == pytest.approx(3 * delta)

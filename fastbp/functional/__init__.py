@@ -1,9 +1,10 @@
 """Array functions for your own code. They check their arguments and run the compiled kernels.
 
 Every function checks shapes, dtypes and labels, then calls a kernel. float32 input gives float32
-results; float64 and integers give float64. ``out`` receives the result and may be an input (except
-in ``dense_forward``); without it, a new array is allocated and no argument is changed. NaN and
-infinity propagate as in NumPy.
+results; float64 and integers give float64. ``out`` receives the result and may be an input or
+overlap it (except in ``dense_forward``); without it, a new array is allocated and no argument is
+changed. NaN and infinity propagate as in NumPy. A loss that is too large for float32 is computed in
+float64.
 
 In functions compiled by Numba, call ``fastbp.kernels`` directly.
 """

@@ -8,7 +8,7 @@ from fastbp import checks, kernels
 from fastbp.arrays import Array
 from fastbp.checks import choose
 from fastbp.choices.activations import ACTIVATIONS, Activation
-from fastbp.functional.arguments import output, rows_of
+from fastbp.functional.arguments import apart, output, rows_of
 
 
 def activate_in_place(z: Array, b: Array, activation: Activation) -> Array:
@@ -100,6 +100,7 @@ def relu_backward(delta: Any, a: Any, *, out: Array | None = None) -> Array:
     a = checks.floats("a", a)
     delta = checks.alike("delta", delta, a, a.shape)
     result = output(out, a, a.shape)
+    a = apart(a, result)
     if result is not delta:
         np.copyto(result, delta)
     kernels.relu_backward(result, a)

@@ -23,6 +23,17 @@ def output(out: Any, like: Array, shape: tuple[int, ...]) -> Array:
     return out
 
 
+def apart(array: Array, out: Array) -> Array:
+    """Return an input for a kernel that writes ``out``: a copy if they may share memory."""
+    return array.copy() if np.may_share_memory(array, out) else array
+
+
+def apart_or_same(array: Array, out: Array) -> Array:
+    """Return an input for a kernel whose ``out`` may be this input, but not a part of it."""
+    same = array.ctypes.data == out.ctypes.data and array.shape == out.shape
+    return array if same else apart(array, out)
+
+
 def rows_of(array: Array) -> Array:
     """View an array of any shape as a matrix, with the last axis as columns."""
     return array.reshape(-1, array.shape[-1]) if array.ndim else array.reshape(1, 1)

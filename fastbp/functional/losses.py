@@ -8,7 +8,7 @@ import numpy as np
 from fastbp import checks, kernels
 from fastbp.arrays import Array
 from fastbp.choices.losses import LOSSES
-from fastbp.functional.arguments import check_columns, output
+from fastbp.functional.arguments import apart_or_same, check_columns, output
 from fastbp.kernels.losses import SCRATCH
 
 Losses = tuple[float, Array]
@@ -22,7 +22,10 @@ def _loss(
     out: Array | None,
     *numbers: float,
 ) -> Losses:
-    """Return the loss ``name`` and its gradient; ``numbers`` are passed to the kernel."""
+    """Return the loss ``name`` and its gradient; ``numbers`` are passed to the kernel.
+
+    A loss that overflows in float32 is computed again in float64.
+    """
     loss = LOSSES[name]
     z = checks.floats("z", z, 2)
     check_columns("z", z)
@@ -42,8 +45,12 @@ def _loss(
     totals = np.zeros(2, np.float64)
     scratch = (np.empty(SCRATCH * B, z.dtype),) if loss.scratch else ()
     kernel(columns, target, row_weights, *numbers, *scratch, totals)
+    total = float(totals[0])
+    if z.dtype == np.float32 and not math.isfinite(total) and np.isfinite(z).all():
+        # The sum is too large for float32; the result is a Python float.
+        total = _loss(name, z.astype(np.float64), y, sample_weight, None, *numbers)[0]
     np.copyto(result, columns.T)
-    return float(totals[0]), result
+    return total, result
 
 
 def softmax_cross_entropy(
@@ -103,7 +110,7 @@ def softmax_cross_entropy_backward(p: Any, y: Any, *, out: Array | None = None) 
         raise ValueError("y must hold class indices or one-hot rows; some rows are neither")
     result = output(out, p, p.shape)
     if result.size:
-        kernels.softmax_cross_entropy_backward(p, labels, result)
+        kernels.softmax_cross_entropy_backward(apart_or_same(p, result), labels, result)
     return result
 
 
@@ -164,8 +171,17 @@ def huber(
     ``r = z - t``; losses are summed over the outputs and averaged over the rows (Huber 1964).
 
     The other arguments and the results are those of ``sigmoid_cross_entropy``.
+
+    Raises
+    ------
+    ValueError, TypeError
+        Also if ``delta`` is not above 0, or so small that it is 0 in the dtype of ``z``.
     """
     transition = checks.real("delta", delta, 0.0, open_ends="low")
+    z = checks.floats("z", z, 2)
+    smallest = float(np.finfo(z.dtype).smallest_subnormal)
+    if transition < smallest:
+        raise ValueError(f"delta must be at least {smallest:g} for {z.dtype}, not {delta!r:.80}")
     return _loss("huber", z, targets, sample_weight, out, transition)
 
 

@@ -6,7 +6,13 @@ import numpy as np
 
 from fastbp import checks, kernels
 from fastbp.arrays import Array
-from fastbp.functional.arguments import check_columns, output, rows_of
+from fastbp.functional.arguments import (
+    apart,
+    apart_or_same,
+    check_columns,
+    output,
+    rows_of,
+)
 
 
 def softmax(z: Any, *, out: Array | None = None) -> Array:
@@ -42,7 +48,7 @@ def logsumexp(z: Any, *, out: Array | None = None) -> Array:
     z = checks.floats("z", z)
     check_columns("z", z)
     result = output(out, z, z.shape[:-1])
-    kernels.logsumexp(rows_of(z), result.reshape(-1))
+    kernels.logsumexp(rows_of(apart(z, result)), result.reshape(-1))
     return result
 
 
@@ -65,5 +71,5 @@ def softmax_backward(s: Any, v: Any, *, out: Array | None = None) -> Array:
     s = checks.floats("s", s, 2)
     v = checks.alike("v", v, s, s.shape)
     result = output(out, s, s.shape)
-    kernels.softmax_backward(s, v, result)
+    kernels.softmax_backward(apart(s, result), apart_or_same(v, result), result)
     return result
