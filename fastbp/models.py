@@ -12,7 +12,7 @@ from fastbp.arrays import Array
 from fastbp.data.errors import UnusableDataError
 from fastbp.data.frames import from_pandas, is_pandas
 from fastbp.data.preparation import Preparation
-from fastbp.data.series import check_frame
+from fastbp.data.series import check_columns, check_frame, gaps_as_null
 from fastbp.data.text_values import convert_texts
 from fastbp.network import Network
 from fastbp.own import OwnActivation, OwnLoss
@@ -61,7 +61,8 @@ class Model:
             return columns.apply(data, self.net.dtype)
         if columns is not None:
             check_frame(data)
-            data = data.select(name for name in columns.sources if name in data.columns)
+            check_columns(data, columns.sources)
+            data = gaps_as_null(data.select(columns.sources), self.preparation.missing)
             data, _, _ = convert_texts(data, columns.categories, self.preparation.spellings)
             inputs, remarks = columns.apply_table(data, self.net.dtype)
             for remark in remarks:

@@ -17,12 +17,16 @@ import numpy as np
 
 from fastbp.arrays import Array
 from fastbp.data.errors import UnusableDataError
-from fastbp.data.files import IDX_TYPES, damage_as_unusable, existing_path, open_bytes
+from fastbp.data.files import (
+    IDX_TYPES,
+    check_unpacked,
+    damage_as_unusable,
+    existing_path,
+    open_bytes,
+)
 
 MAX_DIMENSIONS = 32  # NumPy allows 64
 MAX_HEADER = 10_000  # bytes of the header of an NPY array, the default limit of NumPy
-# Larger arrays are not unpacked from less than a MAX_RATIO-th of their size.
-MAX_UNPACKED, MAX_RATIO = 1 << 28, 100
 _PIECE = 1 << 18  # bytes that are unpacked at once
 
 
@@ -97,7 +101,7 @@ def _member(path: Path, archive: zipfile.ZipFile, member: zipfile.ZipInfo) -> Ar
                 return _map(path, file, name, file.tell() + member.file_size)
         shape, fortran, dtype, size = _npy_header(packed, name)
         _check_bytes(name, member.file_size - packed.tell(), size)
-        _check_unpacked(name, size, member.compress_size)
+        check_unpacked(name, size, member.compress_size)
         data = _read_at_most(packed, size + 1)  # one more, to detect a wrong claim
         _check_bytes(name, len(data), size)
     return np.frombuffer(data, dtype).reshape(shape, order="F" if fortran else "C")
@@ -149,15 +153,6 @@ def _check_bytes(name: str, found: int, size: int) -> None:
         )
 
 
-def _check_unpacked(name: str, size: int, packed: int) -> None:
-    """Raise UnusableDataError if a small compressed file claims to contain a large array."""
-    if size > MAX_UNPACKED and size > MAX_RATIO * packed:
-        raise UnusableDataError(
-            f"{name} has {packed:,} compressed bytes but claims {size:,} bytes; arrays above "
-            f"{MAX_UNPACKED:,} bytes are refused if that is more than {MAX_RATIO} times as much"
-        )
-
-
 def read_idx(path: str | PathLike[str]) -> Array:
     """Return the array of an IDX file, the format of MNIST; memory-mapped if it is not gzipped.
 
@@ -184,7 +179,7 @@ def read_idx(path: str | PathLike[str]) -> Array:
         size = math.prod(shape) * dtype.itemsize
         offset = 4 + 4 * dimensions
         if isinstance(file, gzip.GzipFile):
-            _check_unpacked(str(path), size, path.stat().st_size)
+            check_unpacked(str(path), size, path.stat().st_size)
             # One byte more than claimed, because gzip checks its checksum at the end.
             data = _read_at_most(file, size + 1)
             _check_bytes(str(path), len(data), size)

@@ -21,7 +21,6 @@ from fastbp.data.dates import (
 )
 from fastbp.data.errors import UnusableDataError
 from fastbp.data.series import (
-    MAX_CATEGORIES,
     check_columns,
     check_frame,
     codes_of,
@@ -143,8 +142,7 @@ class Columns:
             texts = texts_of(data[name])
             codes.append(codes_of(texts, known))
             unseen = codes[-1] < 0
-            # With the most categories that become inputs, others may have been left out.
-            if unseen.any() and len(known) < MAX_CATEGORIES:
+            if unseen.any():
                 remarks.append(
                     f"column {name!r}: {_count(int(unseen.sum()), 'row')} with a category that is "
                     f"not an input of the model, such as {texts[int(unseen.argmax())]!r}"

@@ -3,17 +3,21 @@
 import codecs
 import csv
 import io
+import math
+import re
 from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
 from fastbp.data.errors import UnusableDataError
-from fastbp.data.files import MISSING, damage_as_unusable, open_bytes, suffix_of
+from fastbp.data.files import MISSING, check_unpacked, damage_as_unusable, open_bytes, suffix_of
 
 SEPARATORS = (",", ";", "\t", "|")
 # Characters of a file from which its separator is detected.
 SAMPLE = 1 << 16
 CHUNK = 1 << 20
+_BLANK_LINES = re.compile(rb"(\r?\n)(?:[ \t]*\r?\n)+")
+_DECIMAL_COMMA = re.compile(r"(?<![\d,])\d+,\d+(?![\d,])")
 _BYTE_ORDER_MARKS = (
     (codecs.BOM_UTF8, "utf-8-sig"),
     (codecs.BOM_UTF32_LE, "utf-32"),  # begins with the mark of UTF-16
@@ -57,9 +61,9 @@ def encoding_of(path: Path) -> str:
     """
     with damage_as_unusable(path), open_bytes(path) as file:
         start = file.read(SAMPLE)
-        for mark, name in _BYTE_ORDER_MARKS:
-            if start.startswith(mark):
-                return name
+        found = [name for mark, name in _BYTE_ORDER_MARKS if start.startswith(mark)]
+        if found and found[0] != "utf-8-sig":
+            return found[0]
         if b"\0" in start:
             zeros_first, zeros_second = start[::2].count(0), start[1::2].count(0)
             if zeros_second > len(start) // 8 and not zeros_first:
@@ -68,10 +72,12 @@ def encoding_of(path: Path) -> str:
                 return "utf-16-be"
             raise UnusableDataError(f"{path} is not text: it contains zero bytes")
         decoder = codecs.getincrementaldecoder("utf-8")()
-        part = start
+        part, size, packed = start, 0, path.stat().st_size
         try:
             while part:
                 decoder.decode(part)
+                size += len(part)
+                check_unpacked(str(path), size, packed)
                 part = file.read(CHUNK)
             decoder.decode(b"", final=True)
         except UnicodeDecodeError:
@@ -87,42 +93,98 @@ def decoded(path: Path, encoding: str) -> str:
     UnusableDataError
         If there is no such encoding, or the file is not in it.
     """
+    data, packed = bytearray(), path.stat().st_size
     with damage_as_unusable(path), open_bytes(path) as file:
-        data: bytes = file.read()
+        while part := file.read(CHUNK):
+            data += part
+            check_unpacked(str(path), len(data), packed)
     try:
         return data.decode(encoding).removeprefix("\ufeff")
     except LookupError:
         raise UnusableDataError(f"there is no encoding {encoding!r}") from None
     except UnicodeError as error:
-        raise UnusableDataError(f"{path} is not {encoding}: {error}") from None
+        raise UnusableDataError(
+            f"{path} is not {encoding}; name its encoding (--encoding): {error}"
+        ) from None
+
+
+def leading_lines(sample: str) -> tuple[int, str]:
+    """Return the number of blank lines and comments before the header, and the rest of a sample.
+
+    A line that begins with "#" is a comment if the next other line is divided differently.
+    """
+    lines = sample.splitlines(keepends=True)
+    first = next((k for k, line in enumerate(lines) if line.strip() and line[0] != "#"), 0)
+    header = lines[first]
+    skipped = 0
+    for line in lines[:first]:
+        counts = [line.count(separator) for separator in SEPARATORS]
+        if line.strip() and counts == [header.count(separator) for separator in SEPARATORS]:
+            break  # a header such as "#id,size"
+        skipped += 1
+    return skipped, "".join(lines[skipped:])
 
 
 def separator_of(path: Path, sample: str) -> str:
     """Detect the separator from the beginning of a file.
 
-    It is the one with which the most lines have as many values as the header; a tab for ``.tsv``
-    and a comma for other files if the lines leave the choice.
+    It is the one with which the most lines have as many values as the header, and the fewest values
+    contain another separator; a tab for ``.tsv`` and a comma for other files if the lines leave the
+    choice. It is a blank only if all values are numbers.
     """
     usual = "\t" if suffix_of(path)[0] == ".tsv" else ","
     lines = sample.splitlines(keepends=True)
     if len(sample) >= SAMPLE and len(lines) > 1:
         lines = lines[:-1]  # the last one may be cut
-    best, best_score = usual, (0.0, 0, False)
+    best, best_score = usual, (0.0, 0.0, 0, False)
     for separator in dict.fromkeys((usual, *SEPARATORS)):
-        widths = _widths(lines, separator)
-        if not widths or widths[0] < 2:
+        rows = _rows(lines, separator)
+        if not rows or len(rows[0]) < 2:
             continue
-        alike = sum(width == widths[0] for width in widths) / len(widths)
-        score = (round(alike, 1), widths[0], separator == usual)
+        alike = sum(len(row) == len(rows[0]) for row in rows) / len(rows)
+        score = (round(alike, 1), _undivided(rows[1:]), len(rows[0]), separator == usual)
         if score > best_score:
             best, best_score = separator, score
+    if best_score[2] == 0:
+        rows = _rows(lines, " ")
+        if len(rows) > 1 and all(
+            _all_numbers(row) and len(row) == len(rows[0]) for row in rows[1:]
+        ):
+            return " "
     return best
 
 
-def _widths(lines: Sequence[str], separator: str) -> list[int]:
-    """Return the number of values in each row."""
+def _undivided(rows: Sequence[Sequence[str]]) -> float:
+    """Return the share of values that contain no other separator; a decimal comma is none."""
+    values = [value for row in rows for value in row]
+    divided = sum(
+        bool(re.search("[;\t|]", value)) or value.count(",") > len(_DECIMAL_COMMA.findall(value))
+        for value in values
+    )
+    return round(1.0 - divided / max(1, len(values)), 1)
+
+
+def _all_numbers(row: Sequence[str]) -> bool:
+    try:
+        return len(row) > 1 and all(math.isfinite(float(value)) for value in row)
+    except ValueError:
+        return False
+
+
+def _rows(lines: Sequence[str], separator: str) -> list[list[str]]:
+    """Return the values of each row."""
     try:
         rows = csv.reader(io.StringIO("".join(lines), newline=""), delimiter=separator)
-        return [len(row) for row in rows if row]
+        return [row for row in rows if row]
     except csv.Error:
         return []
+
+
+def without_blank_lines(path: Path, content: Path | bytes, encoding: str) -> bytes | None:
+    """Return a file's text without blank lines outside quotes; None if it has none."""
+    if isinstance(content, Path):
+        content = decoded(path, encoding).encode()
+    parts = content.split(b'"')
+    parts[::2] = [_BLANK_LINES.sub(rb"\1", part) for part in parts[::2]]
+    cleaned = b'"'.join(parts)
+    return cleaned if len(cleaned) < len(content) else None

@@ -16,7 +16,28 @@ from fastbp.data.errors import UnusableDataError
 TABLES = (".csv", ".tsv", ".parquet")
 ARRAYS = (".npy", ".npz")
 # Texts that mean a missing value in CSV files.
-MISSING = ("", "NA", "N/A", "NaN", "nan", "null", "NULL", "None", "?")
+MISSING = (
+    *(
+        "",
+        "NA",
+        "N/A",
+        "n/a",
+        "<NA>",
+        "NaN",
+        "nan",
+        "-nan",
+        "NaT",
+        "null",
+        "NULL",
+        "None",
+        "?",
+        "-",
+    ),
+    *(".", "\\N", "#N/A", "#NA", "#DIV/0!", "#NULL!", "#NUM!", "#REF!", "#VALUE!", "#NAME?"),
+)
+# Compressed data above MAX_UNPACKED bytes are refused if they are more than MAX_RATIO times as
+# large as their file.
+MAX_UNPACKED, MAX_RATIO = 1 << 28, 100
 # dtypes of the IDX format by their code.
 IDX_TYPES = {0x08: "u1", 0x09: "i1", 0x0B: ">i2", 0x0C: ">i4", 0x0D: ">f4", 0x0E: ">f8"}
 
@@ -88,6 +109,15 @@ def open_bytes(path: Path) -> Any:
     with path.open("rb") as file:
         compressed = file.read(2) == b"\x1f\x8b"
     return gzip.open(path) if compressed else path.open("rb")
+
+
+def check_unpacked(name: str, size: int, packed: int) -> None:
+    """Raise UnusableDataError if few compressed bytes become, or claim to become, a large array."""
+    if size > MAX_UNPACKED and size > MAX_RATIO * packed:
+        raise UnusableDataError(
+            f"{name} has {packed:,} compressed bytes but claims {size:,} bytes; more than "
+            f"{MAX_UNPACKED:,} bytes are refused if that is more than {MAX_RATIO} times as much"
+        )
 
 
 # The exceptions of NumPy, zipfile and gzip for damaged files.

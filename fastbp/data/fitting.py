@@ -27,6 +27,8 @@ if TYPE_CHECKING:
 
 # A column of text is an identifier or free text if more than this fraction of its values differ.
 DIFFERENT_FRACTION = 0.5
+# In fewer rows, most values of any column differ.
+MIN_ROWS = 20
 
 
 def fit_columns(
@@ -88,7 +90,9 @@ class _TableFit:
     def columns(self) -> Columns:
         """Return the transformation."""
         if not self.numbers and not self.texts:
-            raise UnusableDataError("there is no column with values to learn from")
+            raise UnusableDataError(
+                "; ".join(["there is no column with values to learn from", *self.notes[:3]])
+            )
         means, scales = np.array(self.moments, np.float64).reshape(-1, 2).T
         return Columns(
             tuple(self.numbers),
@@ -117,6 +121,9 @@ class _TableFit:
     def _omit(self, name: str, why: str) -> None:
         self.notes.append(f"column {name!r} {why} and is omitted")
 
+    def _note_constant(self, name: str) -> None:
+        self.notes.append(f"column {name!r} has the same value in all training rows: no effect")
+
     def _add_categories(self, column: "pl.Series", *, named: bool) -> None:
         texts = texts_of(column)
         known, left_out = most_frequent(texts, self.rows)
@@ -124,8 +131,11 @@ class _TableFit:
             self._omit(column.name, "has no values")
             return
         training = texts.gather(np.arange(len(texts))[self.rows])
-        different, given = len(known) + left_out, int((training != "").sum())
-        if not named and left_out and different > DIFFERENT_FRACTION * given:
+        different = len(known) + left_out - ("" in known)
+        given = int((training != "").sum())
+        if len(known) == 1:
+            self._note_constant(column.name)
+        if not named and given >= MIN_ROWS and different > DIFFERENT_FRACTION * given:
             self._omit(
                 column.name,
                 f"has {different:,} different values in {given:,} rows, like an identifier or free "
@@ -158,6 +168,8 @@ class _TableFit:
         if len(given) == 0:
             self._omit(name, "has no values")
             return
+        if flag and len(given) == len(values) and (given == given[0]).all():
+            self._note_constant(name)
         if flag and len(given) < len(values):
             self.flagged.append(len(self.numbers))
         self.moments.append(moments(name, given))

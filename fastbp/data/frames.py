@@ -1,5 +1,6 @@
 """Tables of other packages as Polars frames."""
 
+import datetime
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
@@ -55,4 +56,24 @@ def _series(column: Any, name: str) -> "pl.Series":
     values = [None if gone else value for gone, value in zip(missing, column, strict=True)]
     if kind in "iufb":
         return pl.Series(name, values)
+    # A column of objects: booleans with gaps, dates, numbers, or anything that is written as text.
+    given = {type(value) for value in values if value is not None}
+    for types in ((bool, np.bool_), (datetime.date,), (datetime.time,), (datetime.timedelta,)):
+        if given and all(issubclass(each, types) for each in given):
+            return _of_objects(name, values)
     return pl.Series(name, [None if v is None else str(v) for v in values], dtype=pl.String)
+
+
+def _of_objects(name: str, values: list[Any]) -> "pl.Series":
+    """Convert booleans, or dates and times of Python or pandas, without their time zones."""
+    import polars as pl
+
+    has_times = any(isinstance(value, datetime.datetime) for value in values)
+    plain: list[Any] = []
+    for value in values:
+        if isinstance(value, datetime.date) and has_times:
+            fields = value.timetuple()[:6]
+            plain.append(datetime.datetime(*fields, getattr(value, "microsecond", 0)))
+        else:
+            plain.append(bool(value) if isinstance(value, np.bool_) else value)
+    return pl.Series(name, plain)

@@ -98,9 +98,11 @@ class Preparation:
         }
         if self.spellings or (columns is not None and (columns.dates or columns.origins)):
             description["spellings"] = [
-                [name, s.kind, s.form] for name, s in self.spellings.items()
+                [name, s.kind, s.form, *([s.unit] if s.unit else [])]
+                for name, s in self.spellings.items()
             ]
-            description["since"] = 4
+            # Units, durations and further formats of dates came with version 5.
+            description["since"] = 5 if self.spellings else 4
         return description
 
     @classmethod
@@ -186,10 +188,10 @@ def _columns(described: Any) -> Columns | None:
 
 def _spellings(described: Any) -> dict[str, Spelling]:
     spellings = {}
-    for name, kind, form in described:
-        if not all(isinstance(value, str) for value in (name, kind, form)):
-            raise TypeError(f"{[name, kind, form]!r:.80} is not a spelling")
-        spellings[name] = Spelling(kind, form)
+    for name, *facts in described:
+        if len(facts) not in (2, 3) or not all(isinstance(value, str) for value in (name, *facts)):
+            raise TypeError(f"{[name, *facts]!r:.80} is not a spelling")
+        spellings[name] = Spelling(*facts)
     return spellings
 
 

@@ -18,16 +18,25 @@ if TYPE_CHECKING:
 MAX_CATEGORIES = 100
 # Integers of at most this size are exact in float64.
 EXACT = 1 << 53
+# Types of Polars that NumPy does not know.
+WIDE = ("Int128", "UInt128")
 # Maximum number of missing columns that an error names.
 MAX_NAMED = 5
 # A text column is meant to hold numbers if more than this fraction of its values are numbers.
 NUMERIC_FRACTION = 0.5
 
 
-# Names of columns that number the rows.
+# Names of columns that number the rows, and of an index that other packages wrote.
 IDENTIFIER = re.compile(
-    r"|(?i:(.*[ _-])?id|index|row([ _-]?(no|number|names?))?|unnamed: ?0)|.*[a-z](Id|ID)"
+    r"(?i:(.*[ _.-])?(id|uid|uuid|guid|pk)|userid|index|row"
+    r"|(row[ _.-]?)?(no|nr|num|number|names?)\.?"
+    r"|(.*[ _.-])?(order|customer|client|user|patient|account|invoice|ticket|member|employee|record"
+    r"|case|kunden|bestell)[ _.-]?(id|no|nr|num|number|nummer)\.?)"
+    r"|.*[a-z](Id|ID)"
 )
+UNNAMED = re.compile(r"|(?i:unnamed: ?\d+(\.\d+)*|__index_level_\d+__|\.\.\.1|_c0)")
+# Rows with a value of their own, as a fraction of those that an identifier must have.
+DISTINCT_FRACTION = 0.95
 
 
 def check_frame(data: Any) -> None:
@@ -139,7 +148,8 @@ def numbers_of(column: "pl.Series", origin: int = 0) -> Array:
 
 def origin_of(column: "pl.Series") -> int:
     """Return what to subtract from integers of which float64 would lose digits; 0 for others."""
-    if not column.dtype.is_integer() or column.null_count() == len(column):
+    wide = str(column.dtype) in WIDE
+    if not column.dtype.is_integer() or wide or column.null_count() == len(column):
         return 0
     low, high = int(column.min()), int(column.max())  # type: ignore[arg-type]
     return low if max(abs(low), abs(high)) > EXACT else 0
@@ -164,14 +174,27 @@ def is_categories(column: "pl.Series") -> bool:
 
 
 def is_identifier(column: "pl.Series") -> bool:
-    """Whether integers only number the rows: the column's name says so, and no value repeats."""
+    """Whether whole numbers only number the rows: the name says so, and hardly a value repeats."""
     name = column.name.strip()
-    return (
-        column.dtype.is_integer()
-        and IDENTIFIER.fullmatch(name) is not None
-        and len(column) > 1
-        and column.n_unique() == len(column)
-        and (len(name) > 0 or bool((column.diff().drop_nulls() == 1).all()))
+    if not IDENTIFIER.fullmatch(name) and not UNNAMED.fullmatch(name):
+        return False
+    numbers = column.drop_nulls()
+    if numbers.dtype.is_float() and not (numbers == numbers.floor()).all():
+        return False
+    if not numbers.dtype.is_integer() and not numbers.dtype.is_float():
+        return False
+    return len(numbers) > 1 and numbers.n_unique() >= DISTINCT_FRACTION * len(numbers)
+
+
+def gaps_as_null(frame: "pl.DataFrame", marks: Sequence[str]) -> "pl.DataFrame":
+    """Return a frame in which texts that mean a missing value are null."""
+    import polars as pl
+
+    known = [mark for mark in marks if mark]
+    return frame.with_columns(
+        pl.when(~pl.col(name).str.strip_chars().is_in(known)).then(pl.col(name)).alias(name)
+        for name, dtype in frame.schema.items()
+        if dtype == pl.String
     )
 
 

@@ -16,8 +16,8 @@ from fastbp.data.dialect import DETECTED, CsvFormat
 from fastbp.data.errors import UnusableDataError
 from fastbp.data.files import exists, is_file, kind_of
 from fastbp.data.series import check_columns, numbers_of, shortened
-from fastbp.data.table_files import read_table
-from fastbp.data.text_values import COMMA_NUMBERS, Spelling, convert_texts
+from fastbp.data.table_files import read_table_and_decimal
+from fastbp.data.text_values import Spelling, convert_texts
 
 if TYPE_CHECKING:
     import polars as pl
@@ -130,11 +130,12 @@ def read_examples(
     kind = kind_of(text)
     if kind == "table":
         # Without --decimal, 1.234 is read as it was in training, where it may be a thousand.
-        commas = [name for name, s in (spellings or {}).items() if s == COMMA_NUMBERS]
+        spelled = (spellings or {}).items()
+        commas = [name for name, s in spelled if s.kind == "number" and s.form == ","]
         texts = [*categories, *(commas if written.decimal is None else [])]
-        frame = read_table(text, texts=texts, written=written)
+        frame, decimal = read_table_and_decimal(text, texts=texts, written=written)
         roles = _Roles(tuple(target), requires_targets, ignore, categories, weight)
-        return _table(text, frame, roles, spellings, written.decimal)
+        return _table(text, frame, roles, spellings, decimal)
     _refuse_table_options(text, ignore=ignore, categories=categories, weight=weight)
     if kind == "npz":
         return _archive(text, target, requires_targets)
@@ -264,15 +265,18 @@ def _table(
 ) -> Examples:
     """Divide a table into inputs, targets and weights; convert texts that are numbers or dates."""
     target, weight = roles.target, roles.weight
-    _check_used_once(target, weight)
+    _check_used_once(target, weight, roles.ignore)
     if roles.requires_targets and not target:
         raise UnusableDataError(
             f"name the target column of {path} (--target NAME); it has {shortened(frame.columns)}"
         )
     needed = [*roles.ignore, *roles.categories, *([weight] if weight else [])]
-    check_columns(frame, [*needed, *(target if roles.requires_targets else ())])
+    needed += target if roles.requires_targets else ()
+    _check_separator(path, frame, needed)
+    check_columns(frame, needed)
     frame = frame.drop(roles.ignore)
-    frame, found, notes = convert_texts(frame, roles.categories, spellings, decimal)
+    plain = [*target, *([weight] if weight else [])]
+    frame, found, notes = convert_texts(frame, roles.categories, spellings, decimal, plain=plain)
     there = [name for name in target if name in frame.columns]
     y = frame.select(there) if there and len(there) == len(target) else None
     X = frame.drop([name for name in [*target, weight] if name in frame.columns])
@@ -298,8 +302,21 @@ def _weights(column: "pl.Series") -> Array:
     return weights
 
 
-def _check_used_once(target: Sequence[str], weight: str | None) -> None:
+def _check_separator(path: str, frame: "pl.DataFrame", needed: Sequence[str]) -> None:
+    """Raise UnusableDataError if a table has one column, which is not the one that is needed."""
+    if frame.width == 1 and set(needed) - set(frame.columns):
+        raise UnusableDataError(
+            f"{path} has only one column, {frame.columns[0]!r:.200}; if the values are separated "
+            "by another character, name it (--separator)"
+        )
+
+
+def _check_used_once(target: Sequence[str], weight: str | None, ignore: Sequence[str] = ()) -> None:
     """Raise UnusableDataError for a column with two roles."""
+    for name in ignore:
+        if name in target or name == weight:
+            role = "the target" if name in target else "the weight"
+            raise UnusableDataError(f"column {name!r} cannot be both {role} and ignored")
     for k, name in enumerate(target):
         if name in target[:k]:
             raise UnusableDataError(f"the target column {name!r} is named twice")

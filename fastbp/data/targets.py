@@ -8,7 +8,14 @@ import numpy as np
 
 from fastbp.arrays import Array
 from fastbp.data.errors import UnusableDataError
-from fastbp.data.series import check_columns, codes_of, is_categories, numbers_of, texts_of
+from fastbp.data.series import (
+    WIDE,
+    check_columns,
+    codes_of,
+    is_categories,
+    numbers_of,
+    texts_of,
+)
 from fastbp.data.statistics import moments
 
 TASKS = ("classification", "regression")
@@ -16,8 +23,6 @@ TASKS = ("classification", "regression")
 MAX_CLASSES = 20
 # Integers of at least this value, or below its negative, do not fit into 64 bits.
 LARGEST = 1 << 63
-# Types of Polars that NumPy does not know.
-_WIDE = ("Int128", "UInt128")
 
 
 @dataclass(frozen=True, eq=False)
@@ -112,6 +117,7 @@ def infer_task(values: Any) -> tuple[str, str]:
             return "regression", f"the target has {values.width} columns"
         if is_categories(values.to_series()):
             return "classification", "the target is text"
+        _refuse_dates(values)
         if str(values.dtypes[0]) == "Boolean":
             return "classification", "the target is boolean"
     array = _as_array(values)
@@ -194,7 +200,7 @@ def classes_of(values: Any) -> tuple[list[str], Array]:
     if values.width > 1:
         raise UnusableDataError(f"classes must be one column, not {' and '.join(values.columns)}")
     column = values.to_series()
-    if column.dtype.is_integer() and str(column.dtype) not in _WIDE and column.null_count() == 0:
+    if column.dtype.is_integer() and str(column.dtype) not in WIDE and column.null_count() == 0:
         return _classes_of_array(column.to_numpy())
     if column.dtype.is_float() or column.dtype.is_decimal():
         return _classes_of_array(numbers_of(column))
@@ -259,7 +265,7 @@ def _as_array(values: Any) -> Array:
     if isinstance(values, np.ndarray):
         return values
     column = values.to_series()
-    wide = str(column.dtype) in _WIDE
+    wide = str(column.dtype) in WIDE
     if column.null_count() == 0 and column.dtype.is_integer() and not wide:
         return np.asarray(column.to_numpy())
     return numbers_of(column)
@@ -275,6 +281,7 @@ def value_table(values: Any, names: Sequence[str]) -> Array:
     """
     if not isinstance(values, np.ndarray):
         check_columns(values, names)
+        _refuse_dates(values)
         return np.column_stack([numbers_of(values[name]) for name in names])
     if values.dtype.kind not in "fiub":
         raise UnusableDataError(f"target {names[0]!r} holds {values.dtype}, not numbers")
@@ -291,6 +298,16 @@ def value_table(values: Any, names: Sequence[str]) -> Array:
             f"row {row + 1}, column {names[column]!r}: {table[row, column]} is not a finite number"
         )
     return table
+
+
+def _refuse_dates(values: Any) -> None:
+    """Raise UnusableDataError for targets that are dates or times of day."""
+    for name, dtype in values.schema.items():
+        if dtype.is_temporal() and str(dtype).partition("(")[0] != "Duration":
+            raise UnusableDataError(
+                f"target {name!r} holds dates or times, which cannot be predicted; give it as a "
+                "number, for example of days (or name it in --categories to predict classes)"
+            )
 
 
 def _refuse_gaps(gaps: Array, names: Sequence[str]) -> None:

@@ -1,59 +1,40 @@
-"""Numbers and dates that are written as text: recognised by column, and converted."""
+"""Numbers, dates and durations that are written as text: recognised by column, and converted."""
 
-from collections.abc import Iterable, Iterator, Mapping, Sequence
+import re
+from collections.abc import Iterable, Iterator, Mapping
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
+from fastbp.data import written_dates, written_numbers
 from fastbp.data.errors import UnusableDataError
 from fastbp.data.series import NUMERIC_FRACTION, texts_of
+from fastbp.data.written_numbers import decimal_of, numbers_as_written, tried, usual_decimal
 
 if TYPE_CHECKING:
     import polars as pl
 
-# A column is tried on this many different values first.
-TRIED = 100
-_CURRENCY = r"(?:US\$|C\$|A\$|[$€£¥₹₩₽₺฿]|USD|EUR|GBP|JPY|CHF|CNY|INR|CAD|AUD)"
-_SPACES = " \u00a0\u2009\u202f"
-# Thousands, decimal mark; "." stands for numbers that Python reads.
-_GROUPS = {".": rf"[,'\u2019{_SPACES}]", ",": rf"[.'\u2019{_SPACES}]"}
-DATE_FORMATS = (
-    "%Y-%m-%d",
-    "%Y/%m/%d",
-    "%Y.%m.%d",
-    "%d.%m.%Y",
-    "%m/%d/%Y",
-    "%d/%m/%Y",
-    "%d-%m-%Y",
-    "%m-%d-%Y",
-    "%d.%m.%y",
-    "%m/%d/%y",
-    "%d/%m/%y",
-    "%d %b %Y",
-    "%d %B %Y",
-    "%d-%b-%Y",
-    "%d-%b-%y",
-    "%b %d, %Y",
-    "%B %d, %Y",
-    "%b %d %Y",
+_ARTICLES = {"number": "a number", "date": "a date", "time": "a time", "duration": "a duration"}
+# Integers are dates if all of them are, as in 20240131, or if the column's name says so.
+_DAYS = 19_000_101, 21_001_231
+_DIGITS = {"%Y%m%d": 1, "%Y%m%d%H%M%S": 1_000_000}
+_EPOCH_NAME = re.compile(
+    r"(?i).*(time(stamp)?|date|epoch|created|updated|modified|\bts|_ts)(_?(s|ms|at))?"
 )
-TIME_FORMATS = ("%H:%M:%S%.f", "%H:%M", "%I:%M:%S %p", "%I:%M %p")
-_AMBIGUOUS = {
-    "%m/%d/%Y": "%d/%m/%Y",
-    "%d-%m-%Y": "%m-%d-%Y",
-    "%m/%d/%y": "%d/%m/%y",
-}
-_ZONE = r"(?:\s?(?:Z|UTC|GMT|[+-]\d{2}:?\d{2}))$"
+_EPOCH_SECONDS = 10**8, 2**32  # 1973 to 2106
+_EPOCH_MILLISECONDS = 10**11, 2**32 * 1000
 
 
 @dataclass(frozen=True)
 class Spelling:
-    """How the values of a column of text are written.
+    """How the values of a column are written.
 
     Attributes
     ----------
-    kind : {"number", "date", "time"}
+    kind : {"number", "date", "time", "duration"}
     form : str
         For numbers the decimal mark, otherwise the format.
+    unit : str
+        For numbers their unit, such as "%"; for dates with two-digit years the last year.
 
     Raises
     ------
@@ -63,24 +44,21 @@ class Spelling:
 
     kind: str
     form: str
+    unit: str = ""
 
     def __post_init__(self) -> None:
-        forms = {"number": tuple(_GROUPS), "date": tuple(_date_forms()), "time": TIME_FORMATS}
-        if self.form not in forms.get(self.kind, ()):
+        forms: tuple[str, ...] = written_numbers.DECIMALS
+        if self.kind != "number":
+            forms = written_dates.forms_of(self.kind) if self.kind in _ARTICLES else ()
+        if self.form not in forms:
             raise ValueError(f"{self.form!r:.80} is not a form of a {self.kind!r:.80}")
+        if self.kind != "number" and self.unit and not re.fullmatch("[12][0-9]{3}", self.unit):
+            raise ValueError(f"{self.unit!r:.80} is not the last year of a {self.kind}")
 
-
-def _date_forms() -> Iterator[str]:
-    """Yield the formats of dates, each without and with a time of day."""
-    for date in DATE_FORMATS:
-        times = [f" {time}" for time in TIME_FORMATS]
-        if date == "%Y-%m-%d":
-            times += [f"T{time}" for time in TIME_FORMATS[:2]]
-        yield date
-        yield from (date + time for time in times)
-
-
-COMMA_NUMBERS = Spelling("number", ",")
+    @property
+    def last_year(self) -> int:
+        """The last year of two-digit years."""
+        return int(self.unit or written_dates.LAST_YEAR)
 
 
 def convert_texts(
@@ -88,19 +66,23 @@ def convert_texts(
     texts: Iterable[str] = (),
     spellings: Mapping[str, Spelling] | None = None,
     decimal: str | None = None,
+    *,
+    plain: Iterable[str] = (),
 ) -> tuple["pl.DataFrame", dict[str, Spelling], list[str]]:
-    """Convert columns of text that hold numbers, dates or times.
+    """Convert columns of text that hold numbers, dates, times or durations.
 
     Parameters
     ----------
     frame : polars.DataFrame
-    texts : sequence of str
+    texts : iterable of str
         Columns that stay text.
     spellings : dict, optional
         The spellings of a table that was read before. Other columns are examined, but exceptions
         in them are no errors: they may not be used.
     decimal : {".", ",", None}
-        The decimal mark where it is known.
+        The decimal mark of numbers that allow both, where it is known.
+    plain : iterable of str
+        Columns whose integers are not dates.
 
     Returns
     -------
@@ -112,30 +94,42 @@ def convert_texts(
     Raises
     ------
     UnusableDataError
-        If most values of a column are numbers or dates, but not all; the message names the row.
+        If most values of a column are numbers or dates, but not all; the message names the row. If
+        the numbers of a column differ in their units, or from those of the table read before.
     """
     import polars as pl
 
-    known, found, notes = dict(spellings or {}), {}, []
-    bare = {
-        column.name: texts_of(column)
-        for column in frame.iter_columns()
-        if column.dtype == pl.String
-    }
-    for name in texts:
-        bare.pop(name, None)
-    if decimal is None:
-        has_points = any(dtype.is_float() for dtype in frame.dtypes)
-        decimal = "." if has_points else _usual_decimal(bare.values())
+    known, found = dict(spellings or {}), {}
+    notes: list[str | None] = []
+    kept, numbers = set(texts), set(plain)
+    bare = {}
+    for column in frame.iter_columns():
+        if column.name in kept:
+            continue
+        if column.dtype == pl.String:
+            bare[column.name] = texts_of(column)
+        elif column.dtype.is_numeric() and column.name in known:
+            spelling = known[column.name]
+            _check_unit(column.name, spelling)
+            if column.dtype.is_integer() and spelling.kind == "date":
+                bare[column.name] = texts_of(column)
+        elif column.dtype.is_integer() and spellings is None and column.name not in numbers:
+            dates = _dates_in(column)
+            if dates is not None:
+                bare[column.name], known[column.name] = texts_of(column), dates
+                notes.append(_note(column.name, bare[column.name], dates))
+    usual = decimal or usual_decimal(bare.values(), ".")
     converted = []
     for name, values in bare.items():
-        spelling = known.get(name) or _spelling(values, decimal)
-        if spelling is None:
-            if spellings is None:
-                _refuse_exceptions(name, values, decimal)
-            continue
         try:
-            column, units = _converted(name, values, spelling)
+            spelling = known.get(name) or _spelling(name, values, usual)
+            if spelling is None and spellings is None:
+                _refuse_exceptions(name, values, usual)
+            is_new = spellings is not None and name not in known
+            # Numbers of training had no unit; numbers with one stay text, and are refused if used.
+            if spelling is None or (is_new and spelling.kind == "number" and spelling.unit):
+                continue
+            column = _converted(name, values, spelling)
         except UnusableDataError:
             if spellings is None or name in known:
                 raise
@@ -143,179 +137,130 @@ def convert_texts(
         converted.append(column)
         found[name] = spelling
         if name not in known:
-            notes += _notes(name, values, spelling, units)
-    return frame.with_columns(converted), found, notes
+            notes.append(_note(name, values, spelling))
+    return frame.with_columns(converted), found, [note for note in notes if note]
 
 
-# ---------------------------------------------------------------------- numbers
-
-
-def _number_pattern(decimal: str) -> str:
-    """Return the pattern of a number; its groups are the parts of the number."""
-    group, mark = _GROUPS[decimal], "\\" + decimal
-    digits = rf"(?:\d{{1,3}}(?:{group}\d{{3}})+|\d+)(?:{mark}\d*)?|{mark}\d+"
-    return (
-        rf"^(?P<open>\()?(?P<sign>[+\-\u2212])?\s?(?P<before>{_CURRENCY})?\s?(?P<inner>[+\-\u2212])?"
-        rf"(?P<digits>{digits})(?P<exponent>[eE][+-]?\d+)?"
-        rf"\s?(?P<after>%|{_CURRENCY})?(?P<close>\))?$"
-    )
-
-
-def numbers_as_written(bare: "pl.Series", decimal: str) -> "pl.DataFrame":
-    """Read stripped text as numbers.
-
-    Returns
-    -------
-    polars.DataFrame
-        ``number``, null where the text is not one; and ``unit``, a percent sign or a currency.
-        12% is 0.12, and (5) is -5.
-    """
-    import polars as pl
-
-    field = pl.col("parts").struct.field
-    has = {name: field(name).is_not_null() for name in ("open", "close", "sign", "inner")}
-    digits = field("digits").str.replace_all(_GROUPS[decimal], "")
-    text = digits.str.replace(",", ".", literal=True) + field("exponent").fill_null("")
-    signs = field("sign").fill_null("") + field("inner").fill_null("")
-    negative = signs.str.contains("[-\u2212]") ^ has["open"]
-    number = pl.when(has["open"] == has["close"], ~(has["sign"] & has["inner"])).then(
-        text.cast(pl.Float64, strict=False)
-        * pl.when(negative).then(-1.0).otherwise(1.0)
-        / pl.when(field("after") == "%").then(100.0).otherwise(1.0)
-    )
-    unit = pl.coalesce(field("before"), field("after"), pl.lit(""))
-    parts = bare.alias("text").str.extract_groups(_number_pattern(decimal)).alias("parts")
-    return parts.to_frame().select(number.alias("number"), unit.alias("unit"))
-
-
-def _usual_decimal(columns: Iterable["pl.Series"]) -> str:
-    """Return the decimal mark of a table: a comma if a column has one, and none has a point."""
-    marks = {_decimal(_tried(bare), None) for bare in columns}
-    return "," if "," in marks and "." not in marks else "."
-
-
-def _decimal(bare: "pl.Series", usual: str | None) -> str | None:
-    """Return the decimal mark with which all texts are numbers; None if they are not numbers.
-
-    ``usual`` decides if both marks are possible, as for 1,234; if it is None, such texts count as
-    neither.
-    """
-    fits = [
-        mark for mark in (".", ",") if not numbers_as_written(bare, mark)["number"].is_null().any()
-    ]
-    if len(fits) == 2:
-        return usual
-    return fits[0] if fits else None
-
-
-# ---------------------------------------------------------------------- dates
-
-
-def dates_as_written(bare: "pl.Series", kind: str, form: str) -> "pl.Series":
-    """Read stripped text as dates or times; null where it is not one."""
-    import polars as pl
-
-    if kind == "time":
-        return bare.str.to_time(form, strict=False)
-    digits = r"\d{4}" if "%Y" in form else r"^\D*\d{1,2}(\D+\d{1,2})*(\D|$)"
-    bare = pl.select(pl.when(bare.str.contains(digits)).then(bare)).to_series()
-    if "%H" not in form and "%I" not in form:
-        return bare.str.to_date(form, strict=False).cast(pl.Datetime("us"))
-    without_zone = bare.str.replace(_ZONE, "")
-    return without_zone.str.to_datetime(form, strict=False, time_unit="us")
-
-
-def _date_spelling(bare: "pl.Series") -> Spelling | None:
-    """Return the first format in which all texts are dates or times."""
-    sample = _tried(bare)
-    for form in TIME_FORMATS:
-        if not dates_as_written(sample, "time", form).is_null().any():
-            return Spelling("time", form)
-    for form in _date_forms():
-        if dates_as_written(sample, "date", form).is_null().any():
-            continue
-        if not dates_as_written(bare, "date", form).is_null().any():
-            return Spelling("date", form)
+def _dates_in(column: "pl.Series") -> Spelling | None:
+    """Return how integers write dates; None if they are numbers."""
+    if column.null_count() == len(column):
+        return None
+    low, high = int(column.min()), int(column.max())  # type: ignore[arg-type]
+    for form, factor in _DIGITS.items():
+        if low >= _DAYS[0] * factor and high <= _DAYS[1] * factor:
+            texts = texts_of(column)
+            texts = texts.filter(texts != "")
+            fits = all(
+                not written_dates.as_written(part, "date", form).is_null().any()
+                for part in (tried(texts), texts)
+            )
+            return Spelling("date", form) if fits else None
+    if _EPOCH_NAME.fullmatch(column.name.strip()):
+        for form, limits in zip(
+            written_dates.EPOCHS, (_EPOCH_SECONDS, _EPOCH_MILLISECONDS), strict=True
+        ):
+            if low >= limits[0] and high <= limits[1]:
+                return Spelling("date", form)
     return None
 
 
-# ---------------------------------------------------------------------- columns
-
-
-def _tried(bare: "pl.Series") -> "pl.Series":
-    """Return the first different texts that are not missing."""
-    return bare.filter(bare != "").unique(maintain_order=True).head(TRIED)
-
-
-def _spelling(bare: "pl.Series", decimal: str) -> Spelling | None:
+def _spelling(name: str, bare: "pl.Series", usual: str) -> Spelling | None:
     """Return how all texts of a column are written; None if they are categories."""
+    import polars as pl
+
     given = bare.filter(bare != "").unique(maintain_order=True)
-    if given.is_empty() or not given.head(TRIED).str.contains(r"\d").all():
+    if given.is_empty() or not tried(given).str.contains(r"\d").all():
         return None
-    if _decimal(given.head(TRIED), decimal) is not None:
-        mark = _decimal(given, decimal)
-        return None if mark is None else Spelling("number", mark)
-    return _date_spelling(given)
+    if tried(given).str.contains(r"^(19|20)(\d{6}|\d{12})$").all():
+        integers = given.cast(pl.Int64, strict=False)
+        dates = None if integers.is_null().any() else _dates_in(integers)
+        if dates is not None:
+            return dates
+    if decimal_of(tried(given), usual) is not None:
+        mark = decimal_of(given, usual)
+        if mark is None:
+            return None
+        unit = written_numbers.unit_of(name, bare, numbers_as_written(bare, mark))
+        if unit is not None:
+            return Spelling("number", mark, unit)
+    texts = written_dates.unified(given)
+    chosen = written_dates.choose(texts)
+    if chosen is None:
+        return None
+    kind, form = chosen
+    last = written_dates.LAST_YEAR
+    if "%y" in form:
+        last = written_dates.last_year_of(texts, form)
+    return Spelling(kind, form, "" if last == written_dates.LAST_YEAR else str(last))
 
 
-def _converted(name: str, bare: "pl.Series", spelling: Spelling) -> tuple["pl.Series", list[str]]:
-    """Convert a column; return it and the units of its numbers."""
-    units: list[str] = []
+def _converted(name: str, bare: "pl.Series", spelling: Spelling) -> "pl.Series":
+    """Convert a column."""
     if spelling.kind == "number":
         read = numbers_as_written(bare, spelling.form)
         values = read["number"]
-        units = read["unit"].filter(values.is_not_null()).unique(maintain_order=True).to_list()
-        if len(set(units) - {""}) > 1 or ("%" in units and len(units) > 1):
-            written = [unit for unit in units if unit]
-            first, second = written[:2] if len(written) > 1 else units[:2]
-            row = int((read["unit"] == second).arg_max() or 0)
-            quoted = " and ".join(repr(unit) if unit else "none" for unit in (first, second))
-            raise UnusableDataError(
-                f"row {row + 1}, column {name!r}: {bare[row]!r}; the units in the column differ "
-                f"({quoted})"
-            )
+        _check_units(name, bare, read, spelling.unit)
     else:
-        values = dates_as_written(bare, spelling.kind, spelling.form)
+        texts = written_dates.unified(bare)
+        values = written_dates.as_written(texts, spelling.kind, spelling.form, spelling.last_year)
     wrong = values.is_null() & (bare != "")
     if wrong.any():
         row = int(wrong.arg_max() or 0)
-        what = "a number" if spelling.kind == "number" else f"a {spelling.kind}"
         raise UnusableDataError(
-            f"row {row + 1}, column {name!r}: {bare[row]!r} is not {what}"
+            f"row {row + 1}, column {name!r}: {bare[row]!r} is not {_ARTICLES[spelling.kind]}"
             + (f" like {spelling.form}" if spelling.kind != "number" else "")
         )
-    return values.alias(name), units
+    return values.alias(name)
 
 
-def _notes(name: str, bare: "pl.Series", spelling: Spelling, units: Sequence[str]) -> list[str]:
-    """Return what the user should know about a converted column."""
+def _check_units(name: str, bare: "pl.Series", read: "pl.DataFrame", unit: str) -> None:
+    """Raise UnusableDataError for a number whose unit is not that of the training data."""
+    numbers, units = read["number"], read["unit"]
+    has_unit = numbers.is_not_null() & (numbers != 0.0)
+    differs = has_unit & (units != unit)
+    if unit and unit != "%" and written_numbers.is_known_unit(unit):
+        differs &= units != ""  # a currency may be left out
+    if differs.any():
+        row = int(differs.arg_max() or 0)
+        raise UnusableDataError(
+            f"row {row + 1}, column {name!r}: {bare[row]!r} has the unit "
+            f"{units[row] or 'none'!r}, but the training data have {unit or 'none'!r}"
+        )
+
+
+def _check_unit(name: str, spelling: Spelling) -> None:
+    """Raise UnusableDataError for numbers without a sign where the training data have percent."""
+    if spelling.unit in ("%", "\u2030"):
+        raise UnusableDataError(
+            f"column {name!r} holds numbers without a unit, but the training data have "
+            f"{spelling.unit!r}: write 12% or, in a table of text, '12%'"
+        )
+
+
+def _note(name: str, bare: "pl.Series", spelling: Spelling) -> str | None:
+    """Return what the user should know about a converted column; None if nothing."""
     example = bare.filter(bare != "")[0]
-    if spelling.kind != "number":
-        note = f"column {name!r} is a {spelling.kind} ({spelling.form})"
-        for form, other in _AMBIGUOUS.items():
-            changed = spelling.form.replace(form, other)
-            if form in spelling.form and _fits(bare, changed):
-                note += f"; {other} would be possible, too"
-        return [note]
-    shown = numbers_as_written(bare.filter(bare != "").head(1), spelling.form)["number"][0]
-    if units == [""] and not example.strip("+-").isdigit():
-        return [f"column {name!r}: {example!r} is read as the number {shown:.12g}"]
-    if units != [""]:
-        return [f"column {name!r}: {example!r} is read as the number {shown:.12g}"]
-    return []
+    if spelling.kind == "number":
+        if not spelling.unit and re.fullmatch(r"[+-]?\d*(\.\d+)?", example):
+            return None
+        shown = _converted(name, bare.filter(bare != "").head(1), spelling)[0]
+        return f"column {name!r}: {example!r} is read as the number {shown:.12g}"
+    if spelling.kind == "duration":
+        return f"column {name!r} is a duration ({spelling.form}), read as seconds"
+    note = f"column {name!r} is a {spelling.kind} ({spelling.form})"
+    if "%y" in spelling.form:
+        note += f"; its years are {spelling.last_year - 99} to {spelling.last_year}"
+    texts = written_dates.unified(bare.filter(bare != "").unique())
+    other = written_dates.other_reading(texts, spelling.form) if spelling.kind == "date" else None
+    return note + (f"; {other} would be possible, too" if other else "")
 
 
-def _fits(bare: "pl.Series", form: str) -> bool:
-    given = bare.filter(bare != "").unique()
-    return not dates_as_written(given, "date", form).is_null().any()
-
-
-def _refuse_exceptions(name: str, bare: "pl.Series", decimal: str) -> None:
+def _refuse_exceptions(name: str, bare: "pl.Series", usual: str) -> None:
     """Raise UnusableDataError if most values of a column are numbers or dates, but not all."""
     given = bare != ""
     count = int(given.sum())
-    for what, right in _attempts(bare, decimal):
-        if int(right.sum()) <= NUMERIC_FRACTION * count:
+    for what, right in _attempts(bare, usual):
+        if int(right.sum()) <= NUMERIC_FRACTION * count or not (given & ~right).any():
             continue
         row = int((given & ~right).arg_max() or 0)
         raise UnusableDataError(
@@ -325,15 +270,24 @@ def _refuse_exceptions(name: str, bare: "pl.Series", decimal: str) -> None:
         )
 
 
-def _attempts(bare: "pl.Series", decimal: str) -> Iterator[tuple[str, "pl.Series"]]:
+def _attempts(bare: "pl.Series", usual: str) -> Iterator[tuple[str, "pl.Series"]]:
     """Yield readings of a column that fit at least its first values, and the mask of each."""
-    sample = _tried(bare)
+    sample = tried(bare)
     if sample.is_empty():
         return
-    marks = sorted((".", ","), key=lambda mark: mark != decimal)
-    for mark in marks:
-        if numbers_as_written(sample, mark)["number"].is_not_null().sum() * 2 > len(sample):
-            yield "a number", numbers_as_written(bare, mark)["number"].is_not_null()
-    for form in DATE_FORMATS:
-        if dates_as_written(sample, "date", form).is_not_null().sum() * 2 > len(sample):
-            yield f"a date ({form})", dates_as_written(bare, "date", form).is_not_null()
+    for mark in sorted(written_numbers.DECIMALS, key=lambda mark: mark != usual):
+        read = numbers_as_written(sample, mark)
+        if _plain(read).sum() * 2 > len(sample):
+            yield "a number", _plain(numbers_as_written(bare, mark))
+    texts, sample = written_dates.unified(bare), written_dates.unified(sample)
+    for form in written_dates.DISTINCT:
+        if written_dates.as_written(sample, "date", form).is_not_null().sum() * 2 > len(sample):
+            yield f"a date ({form})", written_dates.as_written(texts, "date", form).is_not_null()
+
+
+def _plain(read: "pl.DataFrame") -> "pl.Series":
+    """Return which texts are numbers without a unit, or with a currency or a percent sign."""
+    known = [
+        unit for unit in read["unit"].unique() if not unit or written_numbers.is_known_unit(unit)
+    ]
+    return read["number"].is_not_null() & read["unit"].is_in(known)

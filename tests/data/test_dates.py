@@ -170,7 +170,14 @@ def test_unsigned_and_wide_integers() -> None:
         ("price", range(30), False),
         ("comment", [f"text {k}" for k in range(150)], True),
         ("code", [f"c{k % 40}" for k in range(150)], False),
-        ("few", [f"c{k}" for k in range(30)], False),
+        ("few", [f"c{k}" for k in range(19)], False),
+        ("uuid", [f"3f{k:04}-e7" for k in range(40)], True),
+        ("half", [f"c{k % 20}" for k in range(40)], False),
+        ("", np.random.default_rng(0).permutation(30), True),
+        ("__index_level_0__", range(60, 0, -2), True),
+        ("id", np.arange(30.0), True),
+        ("order_number", [*range(99), 5], True),
+        ("Kundennummer", range(30), True),
     ],
 )
 def test_identifiers_and_free_text_are_left_out(name: str, values: Any, omitted: bool) -> None:

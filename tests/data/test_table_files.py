@@ -12,9 +12,10 @@ import polars as pl
 import pytest
 
 from fastbp.data import table_files
+from fastbp.data.csv_files import INFERRED_ROWS
 from fastbp.data.dialect import CsvFormat
 from fastbp.data.errors import UnusableDataError
-from fastbp.data.table_files import INFERRED_ROWS, read_table
+from fastbp.data.table_files import read_table
 
 
 def table(folder: Path, content: str | bytes, name: str = "t.csv", **options: Any) -> pl.DataFrame:

@@ -10,10 +10,11 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
+from fastbp.data import written_dates
 from fastbp.data.dialect import CsvFormat
 from fastbp.data.errors import UnusableDataError
 from fastbp.data.sources import read_examples
-from fastbp.data.text_values import DATE_FORMATS, TIME_FORMATS, Spelling, convert_texts
+from fastbp.data.text_values import Spelling, convert_texts
 
 
 def read(*values: str | None, **options: Any) -> list[Any]:
@@ -119,8 +120,8 @@ def test_exceptions_are_named_by_row(values: list[str], message: str) -> None:
     assert read(*values, texts=["x"]) == values
 
 
-@pytest.mark.parametrize("form", DATE_FORMATS)
-@pytest.mark.parametrize("time", ["", *TIME_FORMATS])
+@pytest.mark.parametrize("form", written_dates.DAYS + written_dates.SHORT_YEARS)
+@pytest.mark.parametrize("time", ["", *written_dates.forms_of("time")])
 def test_every_format_of_dates(form: str, time: str) -> None:
     """The 23rd is no month, so that one order of day and month is possible."""
     when = dt.datetime(2021, 5, 23, 14, 7)
