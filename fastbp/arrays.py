@@ -1,5 +1,6 @@
-"""The array type, and memory that starts on a cache line."""
+"""The array type, memory that starts on a cache line, and views that hold the memory of others."""
 
+import weakref
 from typing import Any
 
 import numpy as np
@@ -30,3 +31,26 @@ def aligned(size: int, dtype: Any, value: float | None = None) -> Array:
     if value is not None:
         array[:] = value
     return array
+
+
+class _HeldMemory:
+    """The memory of an array, for NumPy to view as writable."""
+
+    def __init__(self, array: Array) -> None:
+        owner, base = array, array.base
+        while isinstance(base, np.ndarray | _HeldMemory):
+            owner = base.array if isinstance(base, _HeldMemory) else base
+            base = owner.base
+        self.array = array  # keeps the memory alive
+        # NumPy resizes no array that has a weak reference, even with ``refcheck=False``.
+        self.owner = weakref.ref(owner)
+        self.__array_interface__ = dict(array.__array_interface__)
+        self.__array_interface__["data"] = (array.ctypes.data, False)
+
+
+def held(array: Array) -> Array:
+    """Return a view that is marked writable; as long as it exists, NumPy resizes no owner of it.
+
+    The caller of compiled code may change the shape of ``array`` meanwhile, not that of the view.
+    """
+    return np.asarray(_HeldMemory(array))

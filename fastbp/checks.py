@@ -12,18 +12,9 @@ from typing import Any, TypeVar
 
 import numpy as np
 
-from fastbp.arrays import Array
+from fastbp.arrays import Array, held
 
 Row = TypeVar("Row")
-
-
-class _Writable:
-    """The memory of a read-only array, for NumPy to view as writable."""
-
-    def __init__(self, array: Array) -> None:
-        self.array = array  # keeps the memory alive
-        self.__array_interface__ = dict(array.__array_interface__)
-        self.__array_interface__["data"] = (array.ctypes.data, False)
 
 
 def for_kernels(array: Array) -> Array:
@@ -33,7 +24,7 @@ def for_kernels(array: Array) -> Array:
     slice in a joblib worker) is returned as a view that is marked writable; kernels only read it.
     """
     array = np.require(array, requirements=["C", "A"])
-    return array if array.flags.writeable else np.asarray(_Writable(array))
+    return array if array.flags.writeable else held(array)
 
 
 _FLOAT32, _FLOAT64 = np.dtype(np.float32), np.dtype(np.float64)
@@ -198,20 +189,30 @@ _CHECKED_AT_ONCE = 1 << 20
 def examples(name: str, values: Any, columns: int, dtype: Any) -> Array:
     """Return finite numbers of shape (rows, ``columns``), in the form kernels take.
 
-    uint8 and C-contiguous memory maps keep their dtype; other arrays become ``dtype``.
+    uint8 and C-contiguous memory maps keep their dtype; other arrays become ``dtype``. Frames of
+    pandas' UInt8 and arrays of NumPy's uint8 objects are uint8; lists of Python's integers are not.
     """
     mapped = isinstance(values, np.memmap) and values.flags.c_contiguous
     stays = mapped and values.dtype in _MAPPED
-    values = values if isinstance(values, np.memmap) else np.asarray(values)
-    if not (values.dtype == np.uint8 or stays):
-        return matrix(name, values, columns, dtype)
     array = np.asarray(values)
+    if array.dtype.kind == "O" and _holds_bytes(values, array):
+        array = array.astype(np.uint8)
+    if not (array.dtype == np.uint8 or stays):
+        return matrix(name, array, columns, dtype)
     _check_table(name, array, columns)
     if array.dtype.kind == "f":
         rows = max(1, _CHECKED_AT_ONCE // max(columns, 1))
         for start in range(0, len(array), rows):
             numbers(name, array[start : start + rows], dtype, start)
     return for_kernels(array)
+
+
+def _holds_bytes(values: Any, array: Array) -> bool:
+    """Whether an array of objects, made from ``values``, holds only numbers of the type uint8."""
+    columns = {str(dtype) for dtype in getattr(values, "dtypes", ())}
+    if columns and columns <= {"uint8", "UInt8", "uint8[pyarrow]"}:
+        return all(isinstance(value, int | np.integer) for value in array.flat)  # none is missing
+    return array.size > 0 and all(type(value) is np.uint8 for value in array.flat)
 
 
 def vector(name: str, values: Any, length: int, dtype: Any) -> Array:
@@ -305,7 +306,13 @@ def values(y: Any, rows: int, columns: int, dtype: Any, low: float, high: float)
 
 
 def weights(sample_weight: Any, rows: int, dtype: Any) -> Array | None:
-    """Return sample weights (rows,), not negative and not all 0; None stays None."""
+    """Return a copy of sample weights (rows,), not negative and not all 0; None stays None."""
+    exact = exact_weights(sample_weight, rows)
+    return None if exact is None else for_kernels(scaled_weights(exact).astype(dtype))
+
+
+def exact_weights(sample_weight: Any, rows: int) -> Array | None:
+    """Return sample weights as ``weights`` does, but in float64 and neither scaled nor copied."""
     if sample_weight is None:
         return None
     array = vector("sample_weight", sample_weight, rows, np.float64)
@@ -316,17 +323,23 @@ def weights(sample_weight: Any, rows: int, dtype: Any) -> Array | None:
         )
     if rows and not (array > 0).any():
         raise ValueError("sample_weight is 0 everywhere; at least one weight must be above 0")
-    return for_kernels(scaled_weights(array).astype(dtype, copy=False))
+    return array
 
 
-def scaled_weights(weights: Array) -> Array:
+def scaled_weights(weights: Array, like: Array | None = None) -> Array:
     """Return float64 weights (n,), scaled by a power of 2 if their sums could over- or underflow.
 
     Only the ratios of weights matter; those between 2^-100 and 2^100 are returned as they are.
+    ``like`` are the weights that determine the scale; by default all.
     """
-    exponent = math.frexp(float(weights.max(initial=0.0)))[1]
-    scaled: Array = np.ldexp(weights, -exponent)
-    return scaled if abs(exponent) > 100 else weights
+    deciding = weights if like is None else like
+    largest = max(float(deciding.max(initial=0.0)), -float(deciding.min(initial=0.0)))
+    exponent = math.frexp(largest)[1]
+    if abs(exponent) <= 100:
+        return weights
+    with np.errstate(over="ignore"):
+        scaled: Array = np.ldexp(weights, -exponent)
+    return scaled
 
 
 def row_weights(weights: Array | None, rows: int, dtype: Any) -> Array:
@@ -338,22 +351,20 @@ def row_weights(weights: Array | None, rows: int, dtype: Any) -> Array:
     return normalized.astype(dtype)
 
 
-def check_total_weight(rows: str, weights: Array | None) -> None:
-    """Raise ValueError if the ``rows`` have no weight, so that their mean loss is undefined."""
-    if weights is not None and not weights.sum(dtype=np.float64) > 0:
-        raise ValueError(
-            f"the {len(weights)} {rows} rows have a total sample_weight of {weights.sum():g}; it "
-            "must be above 0"
-        )
+def check_total_weight(rows: str, weights: Array | None, *, negative: bool = False) -> None:
+    """Raise ValueError if the ``rows`` have no weight, so that their mean loss is undefined.
 
-
-def check_decidable(z: Array) -> None:
-    """Raise ValueError if outputs ``z`` (n, K), from which classes are chosen, contain NaN."""
-    if z.size and math.isnan(z.max()):  # the maximum is NaN if an element is
-        row = _first(np.isnan(z))[0]
+    ``negative`` is whether their sum may be below 0.
+    """
+    if weights is None:
+        return
+    total, size = weights.sum(dtype=np.float64), np.abs(weights).sum(dtype=np.float64)
+    if negative and abs(total) > 1e-14 * size:
+        return
+    if negative or not total > 0:
+        must = "it must not be 0" if negative else "it must be above 0"
         raise ValueError(
-            f"the outputs for row {row} are not a number, {z[row]!r:.80}: the parameters of the "
-            "network are not finite, or too large for these inputs"
+            f"the {len(weights)} {rows} rows have a total sample_weight of {total:g}; {must}"
         )
 
 

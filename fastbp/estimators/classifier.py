@@ -18,10 +18,10 @@ from sklearn.utils.multiclass import (
 )
 from sklearn.utils.validation import check_is_fitted
 
-from fastbp import checks
 from fastbp.arrays import Array
 from fastbp.estimators.base import BasePerceptron, partial_fit_is_available
 from fastbp.estimators.documentation import document
+from fastbp.network.decisions import check_decidable, undecided_row
 from fastbp.plan.problem import Data
 
 BINARY, MULTICLASS, ONE_VS_REST, MULTILABEL = "binary", "multiclass", "one-vs-rest", "multilabel"
@@ -221,7 +221,14 @@ class MLPClassifier(ClassifierMixin, BasePerceptron):  # type: ignore[misc]
             return np.asarray((z[:, 0] > 0) & (len(self.classes_) > 1))
         return z > 0 if self._kind == MULTILABEL else z.argmax(axis=1)
 
+    @property
+    def _chooses_largest(self) -> bool:
+        """Whether the class with the largest output is predicted."""
+        return self._kind in (MULTICLASS, ONE_VS_REST)
+
     def _score_of(self, z: Array, held: Data) -> float:
+        if undecided_row(z, largest=self._chooses_largest) is not None:
+            return float("nan")
         decided, y = self._decide(z), held.y
         if self._kind == MULTILABEL:
             right = (decided == (y > 0)).all(axis=1)
@@ -286,7 +293,7 @@ class MLPClassifier(ClassifierMixin, BasePerceptron):  # type: ignore[misc]
         """Predict the classes of ``X`` (n, M): (n,), or 0 and 1 (n, K) for several labels."""
         check_is_fitted(self)
         z = self._infer(X, apply_link=False)
-        checks.check_decidable(z)
+        check_decidable(z, largest=self._chooses_largest)
         decided = self._decide(z)
         if self._kind == MULTILABEL:
             labels = decided.astype(int)

@@ -7,6 +7,7 @@ from typing import Any
 import numpy as np
 
 from fastbp import checks
+from fastbp.arrays import Array
 from fastbp.checks import choose
 from fastbp.choices.activations import ACTIVATIONS, Activation
 from fastbp.choices.losses import LOSSES, OUTPUT_ACTIVATION_LOSSES, Loss
@@ -45,6 +46,21 @@ def float_dtype(dtype: Any) -> np.dtype[Any]:
     if checked.name not in DTYPES:
         raise ValueError(f"dtype must be one of {', '.join(DTYPES)}, not {dtype!r}")
     return checked
+
+
+def check_scale(X: Array, learned_bytes: bool, learned_numbers: bool) -> None:
+    """Check that examples have the scale that the network was trained on; only uint8 is scaled."""
+    if learned_bytes and X.dtype != np.uint8 and X.size and X.max() > 1:
+        raise ValueError(
+            "this network is trained on bytes (uint8), which are scaled to 0 to 1; X contains "
+            f"{X.max():g} in {X.dtype}: pass uint8, or numbers from 0 to 1"
+        )
+    if learned_numbers and X.dtype == np.uint8:
+        raise ValueError(
+            "this network is trained on numbers other than bytes; X holds bytes (uint8), which "
+            "would be scaled to 0 to 1: pass X.astype('float32'), or X / 255 if it is "
+            "trained on scaled numbers"
+        )
 
 
 def loss_row(loss: Any) -> Loss:

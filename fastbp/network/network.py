@@ -10,6 +10,7 @@ import numpy as np
 from fastbp import checks
 from fastbp.arrays import Array
 from fastbp.network import evaluation
+from fastbp.network.decisions import check_decidable
 from fastbp.network.evaluation import row_count
 from fastbp.network.gradients import BatchGradients
 from fastbp.network.planning import step_plan
@@ -57,12 +58,15 @@ class Network(Structure):
     params : (P,) array
         All parameters: for each layer W, C-ordered (fan-in, fan-out), then b.
     weights, biases : lists of arrays
-        Views of ``params``, (fan-in, fan-out) and (fan-out,). Assigning to ``params``, ``weights``,
-        ``biases`` or an element of the lists copies the values into the network. ``sizes``,
-        ``dtype`` and the rest of the structure cannot be assigned.
+        Views of ``params``, (fan-in, fan-out) and (fan-out,), new ones at each access. Assigning to
+        ``params``, ``weights``, ``biases`` or an element of the lists copies the values into the
+        network. ``sizes``, ``dtype`` and the rest of the structure cannot be assigned.
     learned_bytes : bool
         Whether ``train`` was given bytes (uint8), which are scaled from [0, 255] to [0, 1]. Such a
         network refuses other types with numbers above 1.
+    learned_numbers : bool
+        Whether ``train`` was given other numbers, which are not scaled. Such a network refuses
+        bytes. Lists of integers are numbers; pandas' UInt8 are bytes.
 
     Raises
     ------
@@ -181,12 +185,18 @@ class Network(Structure):
         """Predict for ``X`` (n, M): class indices (n,), or values (n, K).
 
         With ``sigmoid_cross_entropy``: 0 or 1 for each output, (n, K).
+
+        Raises
+        ------
+        ValueError, TypeError
+            As ``forward`` does, or if the outputs of a row are too large to decide on a class.
         """
         if self.loss_row.output == "values":
             return self.forward(X)
         z = self.infer_checked(self._kernel_inputs(X), None)
-        checks.check_decidable(z)
-        predicted = z.argmax(axis=1) if self.loss == "softmax_cross_entropy" else z > 0
+        largest = self.loss == "softmax_cross_entropy"
+        check_decidable(z, largest=largest)
+        predicted = z.argmax(axis=1) if largest else z > 0
         return predicted.astype(np.int64)
 
     def evaluate(self, X: Any, y: Any, sample_weight: Any = None) -> tuple[float, float]:

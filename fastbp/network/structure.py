@@ -48,12 +48,11 @@ class Structure:
         last = arguments.last_activation(out_activation, self.loss_row)
         self.out_activation = out_activation if last is None else last.name
 
-        # Whether ``train`` has seen uint8, which kernels scale to 0 to 1.
-        self.learned_bytes = False
+        # Whether ``train`` has seen uint8, which kernels scale to 0 to 1, or other numbers.
+        self.learned_bytes = self.learned_numbers = False
         self.layout = Layout.of(self.sizes, tuple(rows), last, self.dtype)
         self._compile_own()
         self._params = aligned(self.layout.params, self.dtype, 0.0)
-        self._set_views()
         self._draw_weights(checks.generator(seed))
         self._prepare()
 
@@ -78,15 +77,6 @@ class Structure:
                 raise ValueError(f"two different activations have the name {piece.name!r}")
             piece.compile(self.dtype)
 
-    def _set_views(self) -> None:
-        weights: list[Array] = []
-        biases: list[Array] = []
-        for i, (M, N) in enumerate(zip(self.sizes[:-1], self.sizes[1:], strict=True)):
-            W, b = self.layout.weight_starts[i], self.layout.bias_starts[i]
-            weights.append(self._params[W:b].reshape(M, N))
-            biases.append(self._params[b : b + N])
-        self._weights, self._biases = Views("weights", weights), Views("biases", biases)
-
     def __setattr__(self, name: str, value: Any) -> None:
         if name in FIXED and name in self.__dict__:
             raise AttributeError(
@@ -94,6 +84,11 @@ class Structure:
                 "make another Network"
             )
         super().__setattr__(name, value)
+
+    def __delattr__(self, name: str) -> None:
+        if name in FIXED:
+            raise AttributeError(f"{name} of a network cannot be deleted; make another Network")
+        super().__delattr__(name)
 
     @property
     def params(self) -> Array:
@@ -107,40 +102,45 @@ class Structure:
     @property
     def weights(self) -> Views:
         """Weights (fan-in, fan-out) of each layer, as views of ``params``; assignments copy."""
-        return self._weights
+        layout, params = self.layout, self._params
+        places = [layout.weights_at(layer) for layer in range(layout.layers)]
+        # New views at each access: a caller may change the shape of a view.
+        return Views("weights", [params[i : i + M * N].reshape(M, N) for i, M, N in places])
 
     @weights.setter
     def weights(self, values: Iterable[Any]) -> None:
-        self._weights[:] = values
+        self.weights[:] = values
 
     @property
     def biases(self) -> Views:
         """Biases (fan-out,) of each layer, as views of ``params``; assignments copy."""
-        return self._biases
+        places = [self.layout.biases_at(layer) for layer in range(self.layout.layers)]
+        return Views("biases", [self._params[i : i + N] for i, N in places])
 
     @biases.setter
     def biases(self, values: Iterable[Any]) -> None:
-        self._biases[:] = values
+        self.biases[:] = values
 
     @property
     def huber_delta(self) -> float:
-        """Residual at which ``huber`` changes from quadratic to linear; above 0."""
+        """Residual at which ``huber`` changes from quadratic to linear; above 0 in ``dtype``."""
         return self._huber_delta
 
     @huber_delta.setter
     def huber_delta(self, value: float) -> None:
-        self._huber_delta = checks.real("huber_delta", value, 0.0, open_ends="low")
+        number = checks.real("huber_delta", value, 0.0, open_ends="low")
+        if self.dtype.type(number) == 0.0:
+            raise ValueError(f"huber_delta={value!r} is 0 in {self.dtype}; it must be above 0")
+        self._huber_delta = number
 
     def __getstate__(self) -> dict[str, Any]:
-        state = self.__dict__.copy()
-        del state["_weights"], state["_biases"]
-        return state
+        return self.__dict__.copy()
 
     def __setstate__(self, state: dict[str, Any]) -> None:
+        self.learned_numbers = False  # older pickles do not state it
         self.__dict__.update(state)
         self._params = aligned(len(state["_params"]), self.dtype)
         self._params[:] = state["_params"]
-        self._set_views()
         self._prepare()
 
     def __repr__(self) -> str:
@@ -185,7 +185,7 @@ class Structure:
             out_activation=self.out_activation if last is None else last.own or last.name,
         )
         twin.params[:] = self.params
-        twin.learned_bytes = self.learned_bytes
+        twin.learned_bytes, twin.learned_numbers = self.learned_bytes, self.learned_numbers
         return twin
 
     def inputs(self, X: Any) -> Array:
@@ -197,14 +197,11 @@ class Structure:
         Raises
         ------
         ValueError, TypeError
-            If its shape is not (n, M) or it contains NaN, infinity or non-numeric values.
+            If its shape is not (n, M), it contains NaN, infinity or non-numeric values, or the
+            network was trained on bytes and X are other numbers above 1, or the reverse.
         """
         array: Array = checks.examples("X", X, self.sizes[0], self.dtype)
-        if self.learned_bytes and array.dtype != np.uint8 and array.size and array.max() > 1:
-            raise ValueError(
-                "this network was trained on bytes (uint8), which are scaled to 0 to 1; X contains "
-                f"{array.max():g} in {array.dtype}: pass uint8, or numbers from 0 to 1"
-            )
+        arguments.check_scale(array, self.learned_bytes, self.learned_numbers)
         return array
 
     def targets(self, y: Any, rows: int) -> Array:
@@ -233,12 +230,19 @@ class Structure:
         preparation : dict, optional
             Stored with the description, as JSON; see ``fastbp.Model``. ``since`` is the first
             version of the file format that can represent it.
+
+        Raises
+        ------
+        ValueError
+            If a parameter is not finite. Nothing is then written.
         """
+        self.layout.check(self.params)
+        checks.numbers("params", self.params, self.dtype)
         description, version = self.description(), 1
         if preparation is not None:
             description["preparation"], version = preparation, preparation.get("since", 2)
-        if self.learned_bytes:
-            description["learned_bytes"], version = True, max(version, 3)
+        if self.learned_bytes or self.learned_numbers:
+            description["learned_bytes"], version = self.learned_bytes, max(version, 3)
         persistence.write_tensors(path, self.state_dict(), description, version=version)
 
     def state_dict(self) -> dict[str, Array]:
@@ -326,7 +330,7 @@ class Structure:
         """Read a network, and the preparation that was saved with it, or None."""
         tensors, description = persistence.read_tensors(path)
         preparation = description.pop("preparation", None)
-        learned_bytes = description.pop("learned_bytes", False) is True
+        learned_bytes = description.pop("learned_bytes", None)
         resolve_names(description, own, path)
         try:
             found = sum(array.size for array in tensors.values())
@@ -335,7 +339,7 @@ class Structure:
             net.load_state_dict(tensors)
             if not np.isfinite(net.params).all():
                 raise ValueError("its parameters are not all finite")
-            net.learned_bytes = learned_bytes
+            net.learned_bytes, net.learned_numbers = learned_bytes is True, learned_bytes is False
         except (KeyError, MemoryError, OverflowError, TypeError, ValueError) as error:
             raise ValueError(
                 f"{path} does not contain the network that it describes: {error}"

@@ -5,7 +5,7 @@ import io
 import json
 import math
 from collections.abc import Iterator
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, fields
 from os import PathLike
 from pathlib import Path
 from typing import Any
@@ -57,6 +57,12 @@ class History:
     def __len__(self) -> int:
         """Return the number of completed epochs."""
         return len(self.loss)
+
+    def lengths(self) -> dict[str, int]:
+        """Return the number of entries of each list; -1 for an attribute that is no list."""
+        names = [each.name for each in fields(self) if each.default_factory is list]
+        lists = [(name, getattr(self, name)) for name in names]
+        return {name: len(given) if isinstance(given, list) else -1 for name, given in lists}
 
     def columns(self) -> dict[str, list[Any]]:
         """Return the columns that have entries, by their names in the CSV file."""

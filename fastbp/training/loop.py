@@ -3,13 +3,12 @@
 import contextlib
 import time
 import warnings
-from typing import Any, NamedTuple
+from typing import Any
 
 import numpy as np
 
-from fastbp import checks, own
+from fastbp import own
 from fastbp.arrays import Array
-from fastbp.data.splitting import split
 from fastbp.network import Network, evaluation
 from fastbp.network.evaluation import metric_of, total_variance
 from fastbp.plan.buffers import Problem
@@ -19,6 +18,7 @@ from fastbp.training import resuming
 from fastbp.training.history import History
 from fastbp.training.interruption import catch_interrupts
 from fastbp.training.options import Options
+from fastbp.training.rows import choose_rows, learned_scale
 from fastbp.training.stopping import Best, reason_to_stop
 
 
@@ -34,15 +34,6 @@ class DivergedError(ArithmeticError):
     def __init__(self, message: str, history: History) -> None:
         super().__init__(message)
         self.history = history
-
-
-class HeldOut(NamedTuple):
-    """The rows that the network is evaluated on after each epoch."""
-
-    X: Array
-    y: Array
-    weights: Array | None
-    rows: Array | None  # the indices of those rows; None: all
 
 
 class Fit:
@@ -63,12 +54,11 @@ class Fit:
     """
 
     def __init__(self, net: Network, data: Data, objective: Objective, options: Options) -> None:
-        self.net, self.data, self.options = net, data, options
-        learns_bytes = data.X.dtype == np.uint8 if isinstance(data.X, np.ndarray) else False
-        self.learned_bytes = net.learned_bytes or learns_bytes
+        self.net, self.options = net, options
         self.checkpoints = resuming.RunCheckpoints(options.checkpoints, options.resume)
         seed = self.checkpoints.seed(options.seed)
-        self.held_out, kept = _held_out(net, data, options, seed)
+        data, self.held_out, kept = choose_rows(net, data, options, seed)
+        self.data = data
         if self.held_out is None and options.tracks_best:
             what = "early_stopping" if options.early_stopping is not None else "keep_best"
             raise ValueError(f"{what} needs validation_data or validation_fraction")
@@ -102,7 +92,9 @@ class Fit:
         before = self.checkpoints.begin(
             self.steps, history, best, self._description(), options.epochs
         )
-        self.net.learned_bytes = self.learned_bytes
+        assert isinstance(self.data.X, np.ndarray)
+        net = self.net
+        net.learned_bytes, net.learned_numbers = learned_scale(net, self.data.X)
         signals = catch_interrupts(
             catch_sigterm=options.checkpoints is not None, event=options.interruption
         )
@@ -112,7 +104,7 @@ class Fit:
         self._record_best()
         stopping = options.early_stopping
         if stopping is not None and stopping.restores and history.best_params is not None:
-            self.net.params[:] = history.best_params
+            net.params[:] = history.best_params
         if best is not None and not best.epoch and history.validation_loss:
             warnings.warn(
                 f"no validation loss was finite (the last is {history.validation_loss[-1]}); the "
@@ -211,7 +203,13 @@ class Fit:
         """Set ``history.stopped`` if early stopping or a callback ends training."""
         options, history = self.options, self.history
         since_best = 0 if self.best is None else self.best.update(self.net.params, history)
+        lengths = history.lengths()
         results = [callback(self.net, history) for callback in options.callbacks]
+        if history.lengths() != lengths:
+            raise ValueError(
+                f"a callback changed the columns of the history: their lengths were {lengths} and "
+                f"are {history.lengths()}"
+            )
         reason = reason_to_stop(options.early_stopping, since_best, results)
         history.stopped = reason or history.stopped
 
@@ -243,59 +241,6 @@ def _batches(data: Data, kept: Array | None, options: Options) -> Batches:
     size = min(options.batch_size, n)
     # In a batch of all rows, another order changes only the rounding.
     return Batches(size, shuffled=options.shuffle and size < n, order=kept)
-
-
-def _held_out(
-    net: Network, data: Data, options: Options, seed: Any
-) -> tuple[HeldOut | None, Array | None]:
-    """Return the held-out rows, and the indices of the rows kept for training; None for all."""
-    given, fraction = options.validation_data, options.validation_fraction
-    sources = {
-        "validation_data": given is not None,
-        "validation_fraction": bool(fraction),
-        "validation_rows": options.validation_rows is not None,
-    }
-    if sum(sources.values()) > 1:
-        names = " and ".join(name for name, used in sources.items() if used)
-        raise ValueError(f"{names} are mutually exclusive; pass only one of them")
-    if given is not None:
-        X = net.inputs(given[0])
-        if len(X) == 0:
-            raise ValueError(f"validation_data has no rows; the shape of its X is {X.shape}")
-        return HeldOut(X, net.targets(given[1], len(X)), None, None), None
-    assert isinstance(data.X, np.ndarray)
-    if options.validation_rows is not None:
-        kept, held = _split_rows(options.validation_rows, len(data.X))
-    elif fraction:
-        checks.real("validation_fraction", fraction, 0.0, 1.0, open_ends="low high")
-        kept, held = split(data.X, data.y, fraction, seed)
-    else:
-        return None, None
-    if data.weights is not None:
-        checks.check_total_weight("held-out", data.weights[held])
-        checks.check_total_weight("training", data.weights[kept])
-    # X is not split, because a copy might not fit into memory.
-    return HeldOut(data.X, data.y, data.weights, held), kept
-
-
-def _split_rows(rows: Any, n: int) -> tuple[Array, Array]:
-    """Check the held-out ``rows``; return the indices of the training and the held-out rows."""
-    held = np.array(rows)
-    if held.ndim != 1 or held.dtype.kind not in "iu":
-        raise TypeError(
-            "validation_rows must be a vector of row indices; its shape and dtype are "
-            f"{held.shape} and {held.dtype}"
-        )
-    outside = (held < 0) | (held >= n)
-    if outside.any():
-        raise ValueError(f"validation_rows contains {held[outside][0]}; the rows are 0 to {n - 1}")
-    kept = np.setdiff1d(np.arange(n), held)
-    if len(np.unique(held)) != len(held) or not 0 < len(held) < n:
-        raise ValueError(
-            f"validation_rows must contain from 1 to {n - 1} row indices without duplicates; it "
-            f"has {len(held)} indices, {n - len(kept)} of them distinct"
-        )
-    return kept, held.astype(np.int64)
 
 
 def _reporter(verbose: int, total: int, per_epoch: int) -> Any:

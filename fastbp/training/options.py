@@ -20,7 +20,7 @@ class Options:
     schedule: Schedule
     epochs: int
     batch_size: int
-    validation_data: tuple[Any, Any] | None
+    validation_data: tuple[Any, Any, Any] | None  # X, y and weights
     validation_fraction: float
     early_stopping: EarlyStopping | None
     penalties: tuple[float, float, Any]  # l1, l2, dropout
@@ -57,3 +57,15 @@ class Options:
             "keep_best": bool(self.keep_best),
             "seed": repr(self.seed),
         }
+
+
+def as_validation_data(given: Any) -> tuple[Any, Any, Any] | None:
+    """Return an argument ``validation_data`` as X, y and weights or None; None stays None."""
+    if given is None:
+        return None
+    if not (isinstance(given, tuple | list) and 2 <= len(given) <= 3):
+        raise ValueError(
+            f"validation_data must be (X, y) or (X, y, sample_weight); got {given!r:.80}"
+        )
+    X, y, *weights = given
+    return X, y, weights[0] if weights else None

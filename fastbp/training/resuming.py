@@ -12,6 +12,7 @@ import numpy as np
 
 from fastbp import checks
 from fastbp.arrays import Array
+from fastbp.kernels import clock
 from fastbp.plan.processors import MAX_THREADS
 from fastbp.plan.steps import Steps
 from fastbp.training.checkpoints import Checkpoints, Snapshot
@@ -215,14 +216,33 @@ def check_snapshot(snapshot: Snapshot, name: str) -> None:
         for curve in (tensors[f"history.{name}"] for name in CURVES):
             if curve.dtype != np.float64 or curve.ndim != 1:
                 raise TypeError(f"a curve has the shape {curve.shape} and the type {curve.dtype}")
+        _check_finite(tensors)
+        done = len(tensors["history.loss"])
+        if counts[clock.EPOCHS] != done:
+            raise ValueError(f"its history has {done} epochs, but {counts[clock.EPOCHS]} are done")
         if "best" in metadata:
-            epoch = checks.whole("best epoch", metadata["best"]["epoch"], 0)
+            epoch = checks.whole("best epoch", metadata["best"]["epoch"], 0, done)
             if epoch:
                 checks.real("best loss", metadata["best"]["loss"], -math.inf)
     except KeyError as error:
         raise ValueError(f"{name} is damaged: it has no {error}") from None
     except (TypeError, ValueError, OverflowError) as error:
         raise ValueError(f"{name} is damaged: {error}") from None
+
+
+# Only these may hold numbers that are not finite: scores and validation losses can be undefined, or
+# overflow. A step whose loss or gradient is not finite is not taken.
+_MAY_OVERFLOW = {"history.metric", "history.validation_loss", "history.validation_metric"}
+
+
+def _check_finite(tensors: dict[str, Array]) -> None:
+    """Check that the numbers of a checkpoint are finite, except scores and validation losses."""
+    for name, array in tensors.items():
+        if array.dtype.kind != "f" or name in _MAY_OVERFLOW:
+            continue
+        if name == "sums" and array.shape == (3,):
+            array = array[[0, 2]]  # the second is the sum of the scores
+        checks.numbers(name, array, array.dtype)
 
 
 _TYPES: dict[str, Any] = {

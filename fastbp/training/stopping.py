@@ -100,8 +100,9 @@ class Best:
 
     def update(self, params: Array, history: History) -> int:
         """Compare the last epoch; return the number of epochs since the best one."""
-        if history.validation_loss[-1] < self.loss - self.min_delta:
-            self.loss = history.validation_loss[-1]
+        loss = history.validation_loss[-1]
+        if math.isfinite(loss) and loss < self.loss - self.min_delta:
+            self.loss = loss
             self.epoch = len(history)
             self.params[:] = params
         return len(history) - self.epoch

@@ -3,19 +3,17 @@
 from collections.abc import Iterable, Sequence
 from typing import Any
 
-import numpy as np
-
 from fastbp import checks
 from fastbp.network import Network
 from fastbp.optimizers import Optimizer, as_optimizer
-from fastbp.plan.problem import Data
 from fastbp.plan.processors import MAX_THREADS
 from fastbp.schedules import Schedule, as_schedule
 from fastbp.training.checkpoints import Checkpoints
 from fastbp.training.history import History
 from fastbp.training.interruption import Interruption
 from fastbp.training.loop import Fit
-from fastbp.training.options import Options
+from fastbp.training.options import Options, as_validation_data
+from fastbp.training.rows import training_data
 from fastbp.training.stopping import Callback, EarlyStopping, as_callbacks, as_early_stopping
 
 
@@ -27,7 +25,7 @@ def train(
     optimizer: Optimizer | str = "adam",
     epochs: int = 10,
     batch_size: int = 128,
-    validation_data: tuple[Any, Any] | None = None,
+    validation_data: tuple[Any, ...] | None = None,
     validation_fraction: float = 0.0,
     sample_weight: Any = None,
     schedule: Schedule | str | None = None,
@@ -55,9 +53,11 @@ def train(
     net : Network
         Its parameters are updated; training again continues from their current values.
     X : (n, M) array
-        Examples. A C-ordered array of the network's dtype is not copied.
+        Examples. A C-ordered array of the network's dtype is not copied; it cannot be resized
+        during training.
     y : (n,) or (n, K) array
-        Class indices, probabilities or values, as the network's loss requires.
+        Class indices, probabilities or values, as the network's loss requires. They are copied,
+        except memory maps of values.
     optimizer : Optimizer or str
         ``fastbp.Adam(1e-3)``, ``fastbp.OwnOptimizer(...)``, or a name: ``sgd``, ``adam``,
         ``adamw``, ``rmsprop``, ``adagrad``.
@@ -65,7 +65,7 @@ def train(
         Passes through the data.
     batch_size : int
         Rows per step; the last batch of an epoch may be smaller.
-    validation_data : (X, y), optional
+    validation_data : (X, y) or (X, y, sample_weight), optional
         Data on which the network is evaluated after each epoch.
     validation_fraction : float
         Fraction of the rows to hold out for validation, instead of ``validation_data``; for
@@ -136,7 +136,7 @@ def train(
         schedule=as_schedule(schedule),
         epochs=checks.whole("epochs", epochs, 1),
         batch_size=checks.whole("batch_size", batch_size, 1),
-        validation_data=validation_data,
+        validation_data=as_validation_data(validation_data),
         validation_fraction=validation_fraction,
         early_stopping=as_early_stopping(early_stopping),
         penalties=(l1, l2, dropout),
@@ -154,17 +154,5 @@ def train(
         validation_rows=validation_rows,
     )
     objective = net.objective(l1, l2, dropout, label_smoothing)
-    data = _checked_data(net, X, y, sample_weight)
+    data = training_data(net, X, y, sample_weight)
     return Fit(net, data, objective, options).run()
-
-
-def _checked_data(net: Network, X: Any, y: Any, sample_weight: Any) -> Data:
-    """Check the examples, and that the network can be trained."""
-    X = net.inputs(X)
-    y = net.targets(y, len(X))
-    weights = checks.weights(sample_weight, len(X), net.dtype)
-    if len(X) == 0:
-        raise ValueError(f"X has no rows to train on; its shape is {X.shape}")
-    if not np.isfinite(net.params).all():
-        raise ValueError("the network's params are not all finite")
-    return Data(X, y, weights)

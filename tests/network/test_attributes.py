@@ -7,6 +7,7 @@ import numpy as np
 import pytest
 
 import fastbp
+from fastbp import persistence
 
 
 def network(**options):
@@ -178,11 +179,14 @@ def test_layers_are_neither_added_nor_removed(change):
 
 @pytest.mark.parametrize("value", [np.nan, np.inf, -np.inf])
 def test_files_with_parameters_that_are_not_finite_are_refused(value, tmp_path):
-    net = network()
+    net, path = network(), tmp_path / "net.safetensors"
     net.params[3] = value
-    net.save(tmp_path / "net.safetensors")
+    with pytest.raises(ValueError, match=rf"params\[3\] is {value}; it must be finite"):
+        net.save(path)
+    assert not path.exists()
+    persistence.write_tensors(path, net.state_dict(), net.description())
     with pytest.raises(ValueError, match="parameters are not all finite"):
-        fastbp.load(tmp_path / "net.safetensors")
+        fastbp.load(path)
 
 
 @pytest.mark.parametrize("loss", ["softmax_cross_entropy", "sigmoid_cross_entropy"])
@@ -190,9 +194,60 @@ def test_no_class_is_chosen_from_nan(loss):
     net = network(loss=loss)
     net.params[-1] = np.nan
     for rows in (X, X[:1]):
-        with pytest.raises(ValueError, match="outputs for row 0 are not a number"):
+        with pytest.raises(ValueError, match="outputs for row 0 are not finite numbers"):
             net.predict(rows)
     model = fastbp.MLPClassifier((4,), max_iter=1).initialize(X, [0, 1, 2, 1, 0])
     model.coefs_[0][0, 0] = np.nan
     with pytest.raises(ValueError, match="outputs for row"):
         model.predict(X)
+
+
+def test_no_class_is_chosen_from_outputs_that_overflow():
+    net, size = network(), 3e38
+    net.params = np.full(26, size)
+    for rows in (np.abs(X), np.abs(X[:1])):
+        with pytest.raises(ValueError, match="outputs for row 0 are not finite numbers"):
+            net.predict(rows)
+    model = fastbp.MLPClassifier((4,), dtype="float32").initialize(X, [0, 1, 2, 1, 0])
+    model.coefs_ = [np.full(W.shape, size) for W in model.coefs_]
+    with pytest.raises(ValueError, match="outputs for row 0 are not finite numbers"):
+        model.predict(np.abs(X))
+
+
+def test_an_infinite_output_that_decides_is_not_refused():
+    net = network(loss="sigmoid_cross_entropy")
+    net.weights = [np.full(W.shape, 3e38) for W in net.weights]
+    assert (net.predict(np.abs(X)) == 1).all()
+    net = network()
+    net.params = np.zeros(26)
+    net.biases[1] = [0.0, -np.inf]
+    assert not net.predict(X).any()
+
+
+def test_the_shape_of_a_view_does_not_change_the_network(tmp_path):
+    net = network()
+    before = net.forward(X)
+    net.weights[0].shape = (4, 3)
+    net.biases[0].shape = (2, 2)
+    assert net.weights[0].shape == (3, 4)
+    net.save(tmp_path / "net.safetensors")
+    np.testing.assert_array_equal(fastbp.load(tmp_path / "net.safetensors").forward(X), before)
+
+
+@pytest.mark.parametrize("name", ["sizes", "loss", "dtype", "layout"])
+def test_the_structure_cannot_be_deleted(name):
+    net = network()
+    with pytest.raises(AttributeError, match=f"{name} of a network cannot be deleted"):
+        delattr(net, name)
+    net.note = 1
+    del net.note
+
+
+def test_a_huber_delta_that_underflows_is_refused():
+    with pytest.raises(ValueError, match="huber_delta=1e-60 is 0 in float32"):
+        fastbp.Network([1, 1], loss="huber", huber_delta=1e-60)
+    net = fastbp.Network([1, 1], loss="huber", huber_delta=1e-60, dtype="float64")
+    with pytest.raises(ValueError, match="huber_delta=1e-60 is 0 in float32"):
+        net.copy("float32")
+    with pytest.raises(ValueError, match="huber_delta=1e-60 is 0 in float32"):
+        fastbp.MLPRegressor(loss="huber", huber_delta=1e-60).fit(X, X[:, 0])

@@ -1,0 +1,39 @@
+"""Class indices: those that are given to kernels, and those that are chosen from outputs."""
+
+import math
+
+import numpy as np
+
+from fastbp.arrays import Array
+
+
+def check_indices(indices: Array, classes: int) -> None:
+    """Check class indices (n,), which kernels use as indices without a check."""
+    if len(indices) and not 0 <= indices.min() <= indices.max() < classes:
+        row = int(np.argmax((indices < 0) | (indices >= classes)))
+        raise ValueError(
+            f"row {row} has the class with index {indices[row]}; the network has {classes} classes"
+        )
+
+
+def check_decidable(z: Array, *, largest: bool) -> None:
+    """Raise ValueError if outputs ``z`` (n, K) do not decide which classes are predicted.
+
+    They do not if one is NaN or, where the class with the ``largest`` output is predicted, if that
+    output is infinite: all probabilities of its row are then NaN.
+    """
+    row = undecided_row(z, largest=largest)
+    if row is not None:
+        raise ValueError(
+            f"the outputs for row {row} are not finite numbers, {z[row]!r:.80}: the parameters of "
+            "the network are not finite, or too large for these inputs"
+        )
+
+
+def undecided_row(z: Array, *, largest: bool) -> int | None:
+    """Return the first row of ``z`` (n, K) that decides on no class; None if all do."""
+    with np.errstate(over="ignore", invalid="ignore"):
+        if math.isfinite(z.sum()):
+            return None
+    undecided = ~np.isfinite(z.max(axis=1)) if largest else np.isnan(z).any(axis=1)
+    return int(undecided.argmax()) if undecided.any() else None
