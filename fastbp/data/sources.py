@@ -1,5 +1,6 @@
 """Sources of data: bundled sets, tables, arrays and images, read into one form."""
 
+import re
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from os import PathLike
@@ -304,7 +305,9 @@ def _weights(column: "pl.Series") -> Array:
 
 def _check_separator(path: str, frame: "pl.DataFrame", needed: Sequence[str]) -> None:
     """Raise UnusableDataError if a table has one column, which is not the one that is needed."""
-    if frame.width == 1 and set(needed) - set(frame.columns):
+    if frame.width > 1 or not set(needed) - set(frame.columns):
+        return
+    if re.search(r"[^\w-]", frame.columns[0]):
         raise UnusableDataError(
             f"{path} has only one column, {frame.columns[0]!r:.200}; if the values are separated "
             "by another character, name it (--separator)"

@@ -1,5 +1,6 @@
 """Fixtures of the tests of runs."""
 
+import re
 import subprocess
 from pathlib import Path
 
@@ -36,7 +37,7 @@ def wrong(home: Path, classes: object, tmp_path_factory: pytest.TempPathFactory)
     (folder / "folder.csv").mkdir()
     (folder / "buys" / "model.safetensors").write_bytes(model)
     (folder / "cut.safetensors").write_bytes(model[: len(model) // 2])
-    newer = model.replace(rb"{\"version\": 2", rb"{\"version\": 9")
+    newer = re.sub(rb'{\\"version\\": \d', rb'{\\"version\\": 9', model)
     (folder / "newer.safetensors").write_bytes(newer)
     fastbp.Network([3, 2]).save(folder / "plain.safetensors")
     np.save(folder / "X.npy", np.arange(20.0).reshape(10, 2))

@@ -67,7 +67,7 @@ WRONG = [
         "train --target y shop.csv",
         "--target read 'shop.csv' as one of its names: put",
     ),
-    ("train semi.csv --target y --separator ,", "the data have no column 'y'; they have x;y"),
+    ("train semi.csv --target y --separator ,", "has only one column, 'x;y'; if the values are"),
     ("train shop.csv --target buys --threads 1000", "threads must be from 1 to 256, not 1000"),
     (
         "train history.csv --target y --out .",
