@@ -11,13 +11,13 @@ from fastbp.network import Network
 from fastbp.plan.buffers import Problem
 from fastbp.plan.problem import Batches, Data
 from fastbp.plan.steps import CHUNK_SECONDS, Steps
+from fastbp.scratch.attributes import checked_penalties, float_array, is_exactly
 from fastbp.scratch.layers import (
     Activation_Linear,
     Activation_ReLU,
     Activation_Sigmoid,
     Activation_Softmax,
     Layer_Dense,
-    is_exactly,
 )
 from fastbp.scratch.losses import (
     Accuracy_Categorical,
@@ -32,6 +32,7 @@ from fastbp.scratch.optimizers import (
     Optimizer_Adam,
     Optimizer_RMSprop,
     Optimizer_SGD,
+    check_shapes,
     state_arrays,
 )
 
@@ -107,7 +108,9 @@ def _equivalent_network(
         return None
     dense, activations = stack
     loss = LOSSES.get((activations[-1], type(model.loss)))
-    sizes = [dense[0].weights.shape[0], *(layer.weights.shape[1] for layer in dense)]
+    if any(np.ndim(layer.weights) != 2 for layer in dense):
+        return None
+    sizes = [np.shape(dense[0].weights)[0], *(np.shape(layer.weights)[1] for layer in dense)]
     same_layers = model.trainable_layers == dense and list(model.loss.trainable_layers) == dense
     if loss is None or not same_layers or not all(kind in HIDDEN for kind in activations[:-1]):
         return None
@@ -146,18 +149,10 @@ class CompiledSteps:
         self.model, self.net, self.dense = model, net, dense
         self.y, self.rows, self.steps_per_epoch = y, rows, -(-len(X) // rows)
         K = net.sizes[-1]
-        penalties = [
-            (
-                layer.weight_regularizer_l1,
-                2 * layer.weight_regularizer_l2,
-                layer.bias_regularizer_l1,
-                2 * layer.bias_regularizer_l2,
-            )
-            for layer in dense
-        ]
+        penalties = np.array([checked_penalties(layer) for layer in dense])
         self.objective = net.objective()._replace(
             scale=_loss_scale(model.loss, K),
-            penalties=np.array(penalties, np.float64) if np.any(penalties) else None,
+            penalties=penalties * [1.0, 2.0, 1.0, 2.0] if penalties.any() else None,
             l1_slope_at_zero=1.0,
         )
         self.data = Data(X, targets)
@@ -176,7 +171,12 @@ class CompiledSteps:
     def _layer_arrays(self) -> list[list[Array]]:
         """Return the layers' arrays by role: first the parameters, then each optimizer state."""
         names = self.model.optimizer.state_names()
-        per_layer = [[*layer.get_parameters(), *state_arrays(layer, names)] for layer in self.dense]
+        per_layer = []
+        for layer in self.dense:
+            state_arrays(layer, names)  # creates missing ones
+            arrays = [*layer.get_parameters(), *(float_array(layer, name) for name in names)]
+            check_shapes(arrays)
+            per_layer.append(arrays)
         return [
             [array for arrays in per_layer for array in arrays[start : start + 2]]
             for start in range(0, 2 + len(names), 2)
@@ -190,6 +190,7 @@ class CompiledSteps:
         accuracy.
         """
         optimizer = self.model.optimizer
+        optimizer.check_settings()
         layer_arrays = self._layer_arrays()
         params = self.net.params
         state = [aligned(params.size, self.net.dtype) for _ in layer_arrays[1:]]

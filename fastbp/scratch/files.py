@@ -80,6 +80,8 @@ def _describe(part: Any, table: dict[type, tuple[str, ...]]) -> dict[str, Any]:
         )
     attributes = {name: getattr(part, name) for name in table[type(part)]}
     plain = {k: v.item() if isinstance(v, np.generic) else v for k, v in attributes.items()}
+    for name, value in plain.items():
+        _checked_attribute(name, value)  # or the file could not be read again
     return {"type": type(part).__name__} | plain
 
 
@@ -127,12 +129,17 @@ def write_model(path: str | PathLike[str], model: Any) -> None:
     for name, table in PARTS.items():
         part = getattr(model, name)
         description[name] = None if part is None else _describe(part, table)
-    tensors = {
-        f"{i}.{name}": np.ascontiguousarray(getattr(layer, name))
-        for i, layer in enumerate(model.layers)
-        for name in TENSORS
-        if hasattr(layer, name)
-    }
+    tensors: dict[str, Array] = {}
+    for i, layer in enumerate(model.layers):
+        if isinstance(layer, Layer_Dense):
+            arrays = {
+                name: np.ascontiguousarray(checks.floats(name, getattr(layer, name)))
+                for name in TENSORS
+                if hasattr(layer, name)
+            }
+            # A copy without data, to check that the file can be read again.
+            _set_arrays(object.__new__(Layer_Dense), dict.fromkeys(TENSORS) | arrays, False)
+            tensors |= {f"{i}.{name}": array for name, array in arrays.items()}
     persistence.write_tensors(path, tensors, description, MODEL)
 
 

@@ -10,49 +10,12 @@ import numpy as np
 
 from fastbp import checks, kernels
 from fastbp.arrays import Array
-
-
-def forward_result(owner: Any, name: str) -> Any:
-    """Return the attribute ``name`` that a forward pass sets on ``owner``.
-
-    Raises
-    ------
-    RuntimeError
-        If no forward pass has been run.
-    """
-    try:
-        return getattr(owner, name)
-    except AttributeError:
-        kind = type(owner).__name__
-        raise RuntimeError(
-            f"{kind}.backward needs {kind}.{name}, which a forward pass sets; call {kind}.forward "
-            "first"
-        ) from None
-
-
-def is_exactly(instance: Any, *classes: type) -> bool:
-    """Return whether ``instance`` has one of ``classes`` as its type, with no method replaced."""
-    return type(instance) in classes and not any(
-        callable(value) for value in vars(instance).values()
-    )
-
-
-def inherits_methods(instance: Any, base: type, *methods: str) -> bool:
-    """Return whether ``instance`` is a ``base`` that overrides none of ``methods``."""
-    return isinstance(instance, base) and all(
-        name not in vars(instance) and getattr(type(instance), name) is getattr(base, name)
-        for name in methods
-    )
-
-
-def original_or_converted(original: Any, converted: Array) -> Array:
-    """Return ``original`` if it is an array of the type of ``converted``, else ``converted``.
-
-    Layers keep the original array, because ``converted`` can be a writeable view of an array that
-    is read-only.
-    """
-    same_type = isinstance(original, np.ndarray) and original.dtype == converted.dtype
-    return original if same_type else converted
+from fastbp.scratch.attributes import (
+    checked_penalties,
+    forward_result,
+    kept_fraction,
+    original_or_converted,
+)
 
 
 class Layer_Dense:
@@ -143,7 +106,7 @@ class Layer_Dense:
             self._initial_weights = None
         weights = checks.floats("weights", self.weights, 2, dtype)
         biases = checks.floats("biases", self.biases, None, dtype)
-        if biases.size != weights.shape[1]:
+        if biases.shape not in ((1, weights.shape[1]), (weights.shape[1],)):
             raise ValueError(
                 f"biases must have one value for each of the {weights.shape[1]} neurons; their "
                 f"shape is {biases.shape}"
@@ -200,19 +163,18 @@ class Layer_Dense:
         dbiases = np.empty(biases.shape, dtype)
         dinputs = np.empty(inputs.shape, dtype)
         kernels.dense_backward(inputs, weights, dvalues, dweights, dbiases, dinputs)
-        penalties = (
-            self.weight_regularizer_l1,
-            2 * self.weight_regularizer_l2,
-            self.bias_regularizer_l1,
-            2 * self.bias_regularizer_l2,
-        )
-        if any(penalties):
-            l1, l2, bias_l1, bias_l2 = (float(penalty) for penalty in penalties)
+        if (
+            self.weight_regularizer_l1
+            or self.weight_regularizer_l2
+            or self.bias_regularizer_l1
+            or self.bias_regularizer_l2
+        ):
+            l1, l2, bias_l1, bias_l2 = checked_penalties(self)
             penalty_sum = np.empty(1)  # an output of the kernel that is not used here
             if l1 > 0.0 or l2 > 0.0:
-                kernels.penalise(weights, dweights, l1, l2, 1.0, 1.0, penalty_sum)
+                kernels.penalise(weights, dweights, l1, 2.0 * l2, 1.0, 1.0, penalty_sum)
             if bias_l1 > 0.0 or bias_l2 > 0.0:
-                kernels.penalise(biases, dbiases, bias_l1, bias_l2, 1.0, 1.0, penalty_sum)
+                kernels.penalise(biases, dbiases, bias_l1, 2.0 * bias_l2, 1.0, 1.0, penalty_sum)
         self.dweights = dweights
         self.dbiases = dbiases
         self.dinputs = dinputs
@@ -232,9 +194,9 @@ class Layer_Dense:
         pairs = (("weights", weights), ("biases", biases))
         new = [original_or_converted(array, checks.floats(name, array)) for name, array in pairs]
         for (name, _), array, current in zip(pairs, new, self.get_parameters(), strict=True):
-            if array.shape != current.shape:
+            if array.shape != np.shape(current):
                 raise ValueError(
-                    f"{name} must have the shape {current.shape}; their shape is {array.shape}"
+                    f"{name} must have the shape {np.shape(current)}; their shape is {array.shape}"
                 )
         self.weights, self.biases = new
 
@@ -256,28 +218,42 @@ class Layer_Dropout:
         rate) / rate`` for the same state of ``np.random``, but are drawn faster.
     """
 
+    _drops: bool = True  # whether the last forward pass was one of training
+
     def __init__(self, rate: float) -> None:
         self.rate = 1 - checks.real("rate", rate, 0.0, 1.0, open_ends="high")
 
     def forward(self, inputs: Any, training: bool = True) -> None:
-        """Set ``output``; if ``training`` is False, it is a copy of ``inputs``."""
+        """Set ``output``; if ``training`` is False, it is a copy of ``inputs``.
+
+        Raises
+        ------
+        ValueError, TypeError
+            If ``rate`` was set to a number that is not above 0 and at most 1.
+        """
         z = checks.floats("inputs", inputs)
         self.inputs = original_or_converted(inputs, z)
+        self._drops = bool(training)
         if not training:
             self.output = z.copy()
             return
+        rate = kept_fraction(self.rate)
         # np.random.binomial draws one uniform number per trial and compares it with the smaller of
         # the two probabilities.
         draws = np.random.random_sample(z.shape)
-        kept = draws <= self.rate if self.rate > 0.5 else draws > 1.0 - self.rate
+        kept = draws <= rate if rate > 0.5 else draws > 1.0 - rate
         self.binary_mask = kept.astype(z.dtype)
-        self.binary_mask /= z.dtype.type(self.rate)
+        self.binary_mask /= z.dtype.type(rate)
         self.output = z * self.binary_mask
 
     def backward(self, dvalues: Any) -> None:
-        """Set ``dinputs`` = dvalues * binary_mask."""
-        mask = forward_result(self, "binary_mask")
-        self.dinputs = checks.alike("dvalues", dvalues, mask, mask.shape) * mask
+        """Set ``dinputs`` = dvalues * binary_mask; after a pass without training, to dvalues."""
+        if self._drops:
+            mask = checks.floats("binary_mask", forward_result(self, "binary_mask"))
+            self.dinputs = checks.alike("dvalues", dvalues, mask, mask.shape) * mask
+        else:
+            inputs = checks.floats("inputs", self.inputs)
+            self.dinputs = checks.alike("dvalues", dvalues, inputs, inputs.shape).copy()
 
 
 class Layer_Input:
@@ -375,7 +351,7 @@ class Activation_Linear:
 
     def backward(self, dvalues: Any) -> None:
         """Set ``dinputs`` to a copy of ``dvalues``."""
-        inputs = forward_result(self, "inputs")
+        inputs = checks.floats("inputs", forward_result(self, "inputs"))
         self.dinputs = checks.alike("dvalues", dvalues, inputs, inputs.shape).copy()
 
     def predictions(self, outputs: Array) -> Array:

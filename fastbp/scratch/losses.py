@@ -7,6 +7,7 @@ import numpy as np
 
 from fastbp import checks, kernels
 from fastbp.arrays import Array
+from fastbp.scratch.attributes import checked_penalties
 from fastbp.scratch.layers import Activation_Softmax
 
 # Probabilities are clipped to [MIN_PROBABILITY, 1 - MIN_PROBABILITY] before their logarithm.
@@ -62,17 +63,18 @@ class Loss:
     def regularization_loss(self, layer: Any = None) -> Any:
         """Return the penalty of ``layer``, or by default that of all ``trainable_layers``.
 
-        It is ``l1 * sum |w| + l2 * sum w**2`` for weights and for biases.
+        It is ``l1 * sum |w| + l2 * sum w**2`` for weights and for biases; ValueError for a
+        regularizer that is not a number of at least 0.
         """
         total: Any = 0.0
         for penalized in self.trainable_layers if layer is None else [layer]:
-            for kind, values in (("weight", penalized.weights), ("bias", penalized.biases)):
-                l1 = getattr(penalized, f"{kind}_regularizer_l1", 0)
-                l2 = getattr(penalized, f"{kind}_regularizer_l2", 0)
+            penalties = checked_penalties(penalized)
+            for k, values in enumerate((penalized.weights, penalized.biases)):
+                l1, l2 = penalties[2 * k : 2 * k + 2]
                 if l1 > 0:
                     total += l1 * np.sum(np.abs(values))
                 if l2 > 0:
-                    total += l2 * np.sum(values * values)
+                    total += l2 * np.sum(np.square(values))
         return total
 
     def calculate(self, output: Any, y: Any, *, include_regularization: bool = False) -> Any:

@@ -12,12 +12,12 @@ import numpy as np
 from fastbp import checks
 from fastbp.arrays import Array
 from fastbp.scratch import files as scratch_files
+from fastbp.scratch.attributes import inherits_methods
 from fastbp.scratch.compiled import CompiledSteps
 from fastbp.scratch.layers import (
     Activation_Sigmoid,
     Activation_Softmax,
     Layer_Input,
-    inherits_methods,
 )
 from fastbp.scratch.losses import (
     Activation_Softmax_Loss_CategoricalCrossentropy,

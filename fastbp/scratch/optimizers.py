@@ -4,6 +4,8 @@ An optimizer updates one layer at a time from its ``dweights`` and ``dbiases``, 
 pass sets. It stores its moving averages and sums as attributes of the layer.
 """
 
+import math
+from operator import attrgetter
 from typing import Any, ClassVar
 
 import numpy as np
@@ -12,9 +14,11 @@ from fastbp import checks
 from fastbp.arrays import Array
 from fastbp.kernels import optimizers as kernels
 from fastbp.plan.problem import Rule
+from fastbp.scratch.attributes import float_array
 
 MOMENTUMS = "weight_momentums", "bias_momentums"
 CACHE = "weight_cache", "bias_cache"
+INFINITY = math.inf
 
 
 class Optimizer:
@@ -30,12 +34,39 @@ class Optimizer:
     """
 
     kernel: ClassVar[Any]  # a function of kernels.optimizers
+    # The names of the settings besides current_learning_rate and iterations, which steps change.
+    names: ClassVar[tuple[str, ...]] = ("learning_rate", "decay")
+    _settings: ClassVar[Any] = attrgetter(*names)
+    _checked_settings: tuple[Any, ...] = ()
+
+    def __init_subclass__(cls) -> None:
+        super().__init_subclass__()
+        cls._settings = attrgetter(*cls.names)
 
     def __init__(self, learning_rate: float, decay: float) -> None:
         self.learning_rate = checks.real("learning_rate", learning_rate, 0.0)
         self.current_learning_rate = self.learning_rate
         self.decay = checks.real("decay", decay, 0.0)
         self.iterations = 0
+
+    def check_settings(self) -> None:
+        """Check the learning rate, the decay, the hyperparameters and the number of steps.
+
+        Raises
+        ------
+        ValueError, TypeError
+            If one was set to a value that is not allowed, which is quoted.
+        """
+        rate, steps = self.current_learning_rate, self.iterations
+        if not (type(rate) is float and 0.0 <= rate < INFINITY):
+            checks.real("current_learning_rate", rate, 0.0)
+        if not (type(steps) is int and steps >= 0):
+            checks.whole("iterations", steps, 0)
+        settings = self._settings(self)
+        if settings != self._checked_settings:
+            for name, value in zip(self.names, settings, strict=True):
+                checked_setting(name, value)
+            self._checked_settings = settings
 
     def hyperparameters(self) -> tuple[float, ...]:
         """Return the hyperparameters in the order in which the kernel takes them."""
@@ -56,6 +87,7 @@ class Optimizer:
     def pre_update_params(self) -> None:
         """Start a step: set the decayed learning rate."""
         if self.decay:
+            self.check_settings()
             self.current_learning_rate = self.decayed_rate(self.iterations)
 
     def decayed_rate(self, iterations: Any) -> Any:
@@ -79,8 +111,9 @@ class Optimizer:
         RuntimeError
             If the layer has no gradients because no backward pass has been run.
         ValueError, TypeError
-            If the shapes do not match.
+            If the shapes do not match, an array does not hold numbers, or a setting is invalid.
         """
+        self.check_settings()
         try:
             arrays = [layer.weights, layer.biases, layer.dweights, layer.dbiases]
         except AttributeError as error:
@@ -88,12 +121,15 @@ class Optimizer:
                 f"update_params needs the gradients of a layer; call backward() first: {error}"
             ) from None
         arrays += state_arrays(layer, self.state_names())
-        dtype = arrays[0].dtype
-        kernel_ready = dtype.char in "fd"
-        for array in arrays:
-            kernel_ready = kernel_ready and array.dtype is dtype and array.flags.carray
+        try:
+            dtype = arrays[0].dtype
+            kernel_ready = dtype.char in "fd"
+            for array in arrays:
+                kernel_ready = kernel_ready and array.dtype is dtype and array.flags.carray
+        except AttributeError:  # not an array, such as a list
+            kernel_ready = False
         if not kernel_ready:
-            self._update_copies(arrays)
+            self._update_copies(layer)
         elif not self._update(arrays):
             raise ValueError(_shape_message(arrays))
 
@@ -114,15 +150,28 @@ class Optimizer:
         """Return the hyperparameters that the kernel takes for this step."""
         return np.array(self.hyperparameters(), np.float64)
 
-    def _update_copies(self, arrays: list[Array]) -> None:
-        """Update arrays of other types or memory layouts by way of copies."""
+    def _update_copies(self, layer: Any) -> None:
+        """Update arrays of other types or memory layouts, or lists, by way of copies."""
+        names = ("weights", "biases", "dweights", "dbiases", *self.state_names())
+        arrays = [float_array(layer, name) for name in names]
+        check_shapes(arrays)
         kind = np.float32 if arrays[0].dtype == np.float32 else np.float64
         copies = [np.array(array, kind, order="C") for array in arrays]
-        if any(array.shape != arrays[k % 2].shape for k, array in enumerate(arrays)):
-            raise ValueError(_shape_message(arrays))
         self._update(copies)
         for place in (0, 1, *range(4, len(arrays))):
             np.copyto(arrays[place], copies[place], casting="same_kind")
+
+
+def checked_setting(name: str, value: Any) -> float:
+    """Return a setting of an optimizer as a float; an error quotes a value that is not allowed."""
+    high = 1.0 if name in ("rho", "beta_1", "beta_2") else math.inf
+    return checks.real(name, value, 0.0, high, open_ends="" if name == "rho" else "high")
+
+
+def check_shapes(arrays: list[Array]) -> None:
+    """Check that each array, of weights and of biases in turn, has the shape of the first two."""
+    if any(array.shape != arrays[k % 2].shape for k, array in enumerate(arrays)):
+        raise ValueError(_shape_message(arrays))
 
 
 def _shape_message(arrays: list[Array]) -> str:
@@ -154,11 +203,13 @@ class Optimizer_SGD(Optimizer):
     learning_rate, decay, momentum : float
     """
 
+    names = (*Optimizer.names, "momentum")
+
     def __init__(
         self, learning_rate: float = 1.0, decay: float = 0.0, momentum: float = 0.0
     ) -> None:
         super().__init__(learning_rate, decay)
-        self.momentum = checks.real("momentum", momentum, 0.0)
+        self.momentum = checked_setting("momentum", momentum)
 
     @property
     def kernel(self) -> Any:
@@ -183,12 +234,13 @@ class Optimizer_Adagrad(Optimizer):
     """
 
     kernel = kernels.adagrad
+    names = (*Optimizer.names, "epsilon")
 
     def __init__(
         self, learning_rate: float = 1.0, decay: float = 0.0, epsilon: float = 1e-7
     ) -> None:
         super().__init__(learning_rate, decay)
-        self.epsilon = checks.real("epsilon", epsilon, 0.0)
+        self.epsilon = checked_setting("epsilon", epsilon)
 
     def hyperparameters(self) -> tuple[float, ...]:
         """Return (epsilon,)."""
@@ -208,6 +260,7 @@ class Optimizer_RMSprop(Optimizer):
     """
 
     kernel = kernels.rmsprop
+    names = (*Optimizer.names, "epsilon", "rho")
 
     def __init__(
         self,
@@ -217,8 +270,8 @@ class Optimizer_RMSprop(Optimizer):
         rho: float = 0.9,
     ) -> None:
         super().__init__(learning_rate, decay)
-        self.epsilon = checks.real("epsilon", epsilon, 0.0)
-        self.rho = checks.real("rho", rho, 0.0, 1.0)
+        self.epsilon = checked_setting("epsilon", epsilon)
+        self.rho = checked_setting("rho", rho)
 
     def hyperparameters(self) -> tuple[float, ...]:
         """Return (rho, epsilon)."""
@@ -238,6 +291,7 @@ class Optimizer_Adam(Optimizer):
     """
 
     kernel = kernels.adam
+    names = (*Optimizer.names, "epsilon", "beta_1", "beta_2")
 
     def __init__(
         self,
@@ -248,9 +302,9 @@ class Optimizer_Adam(Optimizer):
         beta_2: float = 0.999,
     ) -> None:
         super().__init__(learning_rate, decay)
-        self.epsilon = checks.real("epsilon", epsilon, 0.0)
-        self.beta_1 = checks.real("beta_1", beta_1, 0.0, 1.0, open_ends="high")
-        self.beta_2 = checks.real("beta_2", beta_2, 0.0, 1.0, open_ends="high")
+        self.epsilon = checked_setting("epsilon", epsilon)
+        self.beta_1 = checked_setting("beta_1", beta_1)
+        self.beta_2 = checked_setting("beta_2", beta_2)
 
     def kernel_hyperparameters(self) -> Array:
         """Return the hyperparameters for this step, which include the powers of the betas."""
