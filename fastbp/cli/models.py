@@ -21,7 +21,7 @@ from fastbp.cli.output import plain, print_error, print_fact
 from fastbp.data import sources
 from fastbp.data.datasets import DATASETS
 from fastbp.data.dialect import CsvFormat
-from fastbp.data.errors import UnusableDataError
+from fastbp.data.errors import UnusableDataError, counted
 from fastbp.data.files import is_table, kind_of
 from fastbp.data.preparation import Preparation
 from fastbp.data.sources import Examples
@@ -148,7 +148,11 @@ def evaluate(options: argparse.Namespace) -> int:
         further, classes = class_scores(outputs, y)
         measured |= further
     if options.json:
-        known: dict[str, Any] = {k: v if math.isfinite(v) else None for k, v in measured.items()}
+        known: dict[str, Any] = {
+            name.replace("²", "2"): value if math.isfinite(value) else None
+            for name, value in measured.items()
+        }
+        known["rows"] = len(y)
         if target.classes is not None:
             known["classes"] = dict(zip(target.classes, classes, strict=True))
         print(json.dumps(known))  # JSON has no NaN
@@ -321,7 +325,7 @@ def _print_checkpoint(path: Path) -> None:
     metadata = snapshot.metadata
     epochs, steps = snapshot.tensors["counts"][1:3].tolist()
     print_fact("file", f"{path}, {path.stat().st_size:,} bytes")
-    print_fact("checkpoint", f"after {epochs:,} epochs, {steps:,} steps")
+    print_fact("checkpoint", f"after {counted(epochs, 'epoch')}, {counted(steps, 'step')}")
     print_fact("the run", f"{'has ended' if metadata['ended'] else 'has not ended'}")
     print_fact("seconds", f"{metadata['seconds']:.1f}")
     for name, value in metadata["settings"].items():

@@ -19,7 +19,7 @@ from fastbp.data.dates import (
     date_parts,
     part_name,
 )
-from fastbp.data.errors import UnusableDataError
+from fastbp.data.errors import UnusableDataError, counted
 from fastbp.data.series import (
     check_columns,
     check_frame,
@@ -144,7 +144,7 @@ class Columns:
             unseen = codes[-1] < 0
             if unseen.any():
                 remarks.append(
-                    f"column {name!r}: {_count(int(unseen.sum()), 'row')} with a category that is "
+                    f"column {name!r}: {counted(int(unseen.sum()), 'row')} with a category that is "
                     f"not an input of the model, such as {texts[int(unseen.argmax())]!r}"
                 )
         # In blocks of rows that stay in the cache: whole columns would be read from memory twice.
@@ -179,7 +179,7 @@ class Columns:
             if outside.any():
                 first, last = (str(np.datetime64(int(d), "D")) for d in (date.low, date.high))
                 remarks.append(
-                    f"column {name!r}: {_count(int(outside.sum()), 'row')} outside the dates of "
+                    f"column {name!r}: {counted(int(outside.sum()), 'row')} outside the dates of "
                     f"training, {first} to {last}; the model extrapolates"
                 )
         return remarks
@@ -240,10 +240,6 @@ class Columns:
         for place, k in enumerate(self.flagged, start=len(self.numbers)):
             if k in missing:
                 out[:, place] = missing[k]
-
-
-def _count(count: int, noun: str) -> str:
-    return f"{count:,} {noun}" if count == 1 else f"{count:,} {noun}s"
 
 
 def check_matrix(X: Array) -> None:

@@ -18,7 +18,7 @@ from fastbp.data.dialect import (
     separator_of,
     without_blank_lines,
 )
-from fastbp.data.errors import UnusableDataError
+from fastbp.data.errors import UnusableDataError, counted
 from fastbp.data.files import damage_as_unusable, open_bytes
 from fastbp.data.series import texts_of
 from fastbp.data.written_numbers import decimal_of, tried, usual_decimal
@@ -257,7 +257,7 @@ def _refuse_long_rows(source: _Source, width: int) -> None:
             lines.readline()
         for row, values in enumerate(csv.reader(lines, delimiter=source.separator)):
             if len(values) > width:
-                columns = f"{width} columns" if width > 1 else "1 column"
                 raise UnusableDataError(
-                    f"{source.path}: row {row} has {len(values)} values for {columns}"
+                    f"{source.path}: row {row} has {counted(len(values), 'value')} for "
+                    f"{counted(width, 'column')}"
                 )

@@ -24,7 +24,9 @@ def split(X: Array, y: Array, fraction: float, seed: int | None) -> tuple[Array,
     out = np.sort(np.concatenate(held))
     if len(out) == 0:
         each = ", of which each class keeps one for training," if len(groups) > 1 else ""
-        raise ValueError(f"{fraction!r} of {n} rows{each} is no row to hold out")
+        raise ValueError(
+            f"{fraction!r} of {n} rows{each} is no row to hold out; hold_out 0 uses all rows"
+        )
     kept = np.ones(n, bool)
     kept[out] = False
     return np.flatnonzero(kept), out

@@ -109,9 +109,8 @@ def convert_texts(
         if column.dtype == pl.String:
             bare[column.name] = texts_of(column)
         elif column.dtype.is_numeric() and column.name in known:
-            spelling = known[column.name]
-            _check_unit(column.name, spelling)
-            if column.dtype.is_integer() and spelling.kind == "date":
+            _check_unit(column.name, known[column.name])
+            if column.dtype.is_integer() and known[column.name].kind == "date":
                 bare[column.name] = texts_of(column)
         elif column.dtype.is_integer() and spellings is None and column.name not in numbers:
             dates = _dates_in(column)

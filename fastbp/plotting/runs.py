@@ -85,7 +85,7 @@ def training_picture(
     title: str = "",
     training_label: str = "training",
 ) -> None:
-    """Draw learning curves, and beside them the predictions for held-out rows.
+    """Draw learning curves, and beside them the predictions for validation rows.
 
     Parameters
     ----------
@@ -148,7 +148,7 @@ def training_picture(
 def confusion_picture(
     path: Target, matrix: Array, class_names: Sequence[str] | None = None, *, title: str = ""
 ) -> None:
-    """Draw a confusion matrix of held-out rows.
+    """Draw a confusion matrix of validation rows.
 
     Parameters and errors are those of ``training_picture``.
     """
@@ -230,7 +230,7 @@ def _with_count(title: str, shown: int, K: int) -> str:
 def _draw_curves(
     axes: Any, training: Sequence[float], held_out: Sequence[float], training_label: str
 ) -> None:
-    """Draw the training and the held-out curve, which differ in markers and not only in colour."""
+    """Draw the training and the validation curve, which differ in markers and in colour."""
     epochs = np.arange(1, len(training) + 1)
     # About eight markers on each curve, at different epochs.
     every = max(1, len(epochs) // 8)
@@ -252,7 +252,7 @@ def _draw_curves(
             marker="s",
             markersize=5,
             markevery=(every // 2, every),
-            label="held out",
+            label="validation",
         )
     axes.grid(alpha=0.3)
 

@@ -13,7 +13,7 @@ from fastbp.arrays import Array
 from fastbp.data import sources
 from fastbp.data.datasets import DATASETS
 from fastbp.data.dialect import CsvFormat
-from fastbp.data.errors import UnusableDataError
+from fastbp.data.errors import UnusableDataError, counted
 from fastbp.data.files import is_table
 from fastbp.data.fitting import fit_columns
 from fastbp.data.preparation import Preparation
@@ -69,8 +69,8 @@ class Prepared:
     X, y : arrays
         All rows, prepared.
     weights : (n,) array or None
-    training_rows, held_out_rows : int64 arrays
-        Indices of the training rows and of the held-out rows.
+    training_rows, validation_rows : int64 arrays
+        Indices of the training rows and of the validation rows.
     preparation : Preparation
     examples : Examples
         The data as read.
@@ -85,7 +85,7 @@ class Prepared:
     y: Array
     weights: Array | None
     training_rows: Array
-    held_out_rows: Array
+    validation_rows: Array
     preparation: Preparation
     examples: Examples
     test: tuple[Array, Array] | None
@@ -188,13 +188,13 @@ def _prepare(settings: Settings, examples: Examples) -> Prepared:
             raise UnusableDataError(
                 f"all values of target {examples.target_names[0]!r} are missing"
             )
-        notes.append(f"{int(gaps.sum()):,} rows with a missing target are omitted")
+        notes.append(_without_target(int(gaps.sum())))
         examples, rows = examples.rows(~gaps), rows[~gaps]
     names = examples.target_names
     target = fit_target(examples.y, names, task, scaled=False)
     y = target.encode(examples.y)
-    training_rows, held_out_rows = _split(examples, y, settings)
-    _check_weights(examples.weights, training_rows, held_out_rows)
+    training_rows, validation_rows = _split(examples, y, settings)
+    _check_weights(examples.weights, training_rows, validation_rows)
     if settings.loss == "poisson":
         _check_counts(y, names)
     if task == "regression" and settings.loss != "poisson":
@@ -227,12 +227,16 @@ def _prepare(settings: Settings, examples: Examples) -> Prepared:
         y,
         examples.weights,
         training_rows,
-        held_out_rows,
+        validation_rows,
         preparation,
         examples,
         None,
         notes,
     )
+
+
+def _without_target(count: int) -> str:
+    return f"{counted(count, 'row')} with a missing target {'is' if count == 1 else 'are'} omitted"
 
 
 def _check_counts(y: Array, names: Sequence[str]) -> None:
@@ -247,9 +251,9 @@ def _check_counts(y: Array, names: Sequence[str]) -> None:
         )
 
 
-def _check_weights(weights: Array | None, training_rows: Array, held_out_rows: Array) -> None:
-    """Raise UnusableDataError if all training rows, or all held-out rows, have weight 0."""
-    for kind, rows in (("training", training_rows), ("held-out", held_out_rows)):
+def _check_weights(weights: Array | None, training_rows: Array, validation_rows: Array) -> None:
+    """Raise UnusableDataError if all training rows, or all validation rows, have weight 0."""
+    for kind, rows in (("training", training_rows), ("validation", validation_rows)):
         if weights is not None and len(rows) and not weights[rows].any():
             raise UnusableDataError(f"every {kind} row has weight 0")
 
@@ -267,7 +271,7 @@ def _with_targets(
         raise UnusableDataError(f"{name}: all values of the target are missing")
     if not gaps.any():
         return tested
-    notes.append(f"{name}: {int(gaps.sum()):,} rows with a missing target are omitted")
+    notes.append(f"{name}: {_without_target(int(gaps.sum()))}")
     return tested.rows(~gaps)
 
 
@@ -288,7 +292,7 @@ def _test(
 
 
 def _split(examples: Examples, y: Array, settings: Settings) -> tuple[Array, Array]:
-    """Return the training rows and the held-out rows."""
+    """Return the training rows and the validation rows."""
     rows = np.arange(len(examples))
     if settings.hold_out == 0.0:
         return rows, rows[:0]

@@ -151,7 +151,7 @@ def held(folder: Path) -> Iterator[None]:
 
 
 def write_models(result: Result, folder: Path) -> list[Path]:
-    """Write the networks: the one to use, the last one, and the best on the held-out rows."""
+    """Write the networks: the one to use, the last one, and the best on the validation rows."""
     preparation = result.model.preparation
     networks = {MODEL: result.model.net, LAST: result.last, BEST: result.best}
     written = []
@@ -207,17 +207,17 @@ def _pictures(
     smooth = smoothing(settings, net) > 0.0
     beside: dict[str, Any] = {}
     caption = "Loss and metric of each epoch"
-    if len(data.held_out_rows):
-        outputs = outputs_of(net, data.X, data.held_out_rows)
-        truth = data.y[data.held_out_rows]
+    if len(data.validation_rows):
+        outputs = outputs_of(net, data.X, data.validation_rows)
+        truth = data.y[data.validation_rows]
         if target.classes is not None:
             matrix = plotting.confusion_matrix(truth, outputs.argmax(axis=1), target.outputs)
             beside = {"matrix": matrix, "class_names": target.classes}
-            caption += "; confusion matrix of the held-out rows"
+            caption += "; confusion matrix of the validation rows"
         else:
             true = target.decode(truth.astype(np.float64).reshape(len(truth), -1))
             beside = {"predictions": (true, target.decode(outputs))}
-            caption += "; predicted against true values of the held-out rows"
+            caption += "; predicted against true values of the validation rows"
     pictures = {
         "training": (
             caption,
@@ -233,7 +233,7 @@ def _pictures(
     columns = data.preparation.columns
     plane = columns is None or not (columns.flagged or columns.categories)
     if data.X.shape[1] == 2 and plane and target.classes is not None and target.outputs <= 10:
-        rows = data.held_out_rows if len(data.held_out_rows) else data.training_rows
+        rows = data.validation_rows if len(data.validation_rows) else data.training_rows
         points = np.asarray(data.X[rows], np.float64)
         names: Sequence[str] = data.examples.feature_names or ("x0", "x1")
         if columns is not None:
@@ -285,7 +285,7 @@ def write_report(
             [
                 ("name", data.name),
                 ("training rows", f"{len(data.training_rows):,}"),
-                ("held-out rows", f"{len(data.held_out_rows):,}"),
+                ("validation rows", f"{len(data.validation_rows):,}"),
                 ("inputs", f"{net.sizes[0]:,}"),
                 ("target", ", ".join(data.preparation.target.names)),
                 *[("note", note) for note in data.notes],

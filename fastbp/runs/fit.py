@@ -49,10 +49,10 @@ class Result:
     last : Network
         Network with the weights of the last epoch.
     best : Network or None
-        Network with the weights of the lowest loss on the held-out rows.
+        Network with the weights of the lowest loss on the validation rows.
     history : History
     metrics : dict of str to float
-        Scores on the held-out rows and on the test rows.
+        Scores on the validation rows and on the test rows.
     failure : str or None
         Why training failed.
     """
@@ -158,7 +158,7 @@ def fit(
     """
     clock = clock or Clock()
     net = network(settings, data)
-    net.expect_inference(min(len(data.held_out_rows), BLOCK_ROWS), net.link)
+    net.expect_inference(min(len(data.validation_rows), BLOCK_ROWS), net.link)
     epochs_without = patience(settings)
     failure = None
     try:
@@ -171,7 +171,7 @@ def fit(
                 schedule=SCHEDULES[settings.schedule](),
                 epochs=settings.epochs,
                 batch_size=batch_size(settings, data),
-                validation_rows=data.held_out_rows if len(data.held_out_rows) else None,
+                validation_rows=data.validation_rows if len(data.validation_rows) else None,
                 sample_weight=data.weights,
                 early_stopping=EarlyStopping(epochs_without, restores=False)
                 if epochs_without
@@ -218,13 +218,13 @@ def outputs_of(net: Network, X: Array, rows: Array) -> Array:
 
 
 def evaluate(model: Model, data: Prepared) -> dict[str, float]:
-    """Return the scores on the held-out rows and on the test rows."""
+    """Return the scores on the validation rows and on the test rows."""
     metrics: dict[str, float] = {}
-    if len(data.held_out_rows):
-        outputs = outputs_of(model.net, data.X, data.held_out_rows)
+    if len(data.validation_rows):
+        outputs = outputs_of(model.net, data.X, data.validation_rows)
         metrics |= {
-            f"held-out {name}": score
-            for name, score in scores(model, outputs, data.y[data.held_out_rows]).items()
+            f"validation {name}": score
+            for name, score in scores(model, outputs, data.y[data.validation_rows]).items()
         }
     if data.test is not None:
         X, y = data.test

@@ -30,9 +30,9 @@ COLUMNS = {
     "loss": ("loss", "#.4g"),
     "accuracy": ("accuracy", ".4f"),
     "r2": ("R²", ".4f"),
-    "validation_loss": ("held-out loss", "#.4g"),
-    "validation_accuracy": ("held-out accuracy", ".4f"),
-    "validation_r2": ("held-out R²", ".4f"),
+    "validation_loss": ("validation loss", "#.4g"),
+    "validation_accuracy": ("validation accuracy", ".4f"),
+    "validation_r2": ("validation R²", ".4f"),
     "learning_rate": ("learning rate", "#.3g"),
     "seconds": ("seconds", ".2f"),
     "samples_per_second": ("examples/s", ",.0f"),
@@ -218,9 +218,9 @@ def _history(history: History) -> str:
 
 
 def _best(history: History) -> tuple[int | None, str]:
-    """Return the best epoch, from 1, and the criterion; None without held-out rows."""
+    """Return the best epoch, from 1, and the criterion; None without validation rows."""
     if history.best_epoch is not None:
-        return history.best_epoch, "lowest loss on the held-out rows"
+        return history.best_epoch, "lowest loss on the validation rows"
     metric = np.array(history.validation_metric)
     if not np.isfinite(metric).any():
         return None, ""

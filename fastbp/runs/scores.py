@@ -14,7 +14,7 @@ def scores(model: Model, outputs: Array, y: Array) -> dict[str, float]:
     Returns
     -------
     dict of str to float
-        For classification ``accuracy`` and ``rows``. For regression ``R2`` over all outputs, the
+        For classification ``accuracy`` and ``rows``. For regression ``R²`` over all outputs, the
         root mean squared error ``RMSE`` and the mean absolute error ``MAE``, both in units of the
         target, and ``rows``.
     """
@@ -27,7 +27,7 @@ def scores(model: Model, outputs: Array, y: Array) -> dict[str, float]:
     errors = predicted - true
     variation = float(((true - true.mean(axis=0)) ** 2).sum())
     return {
-        "R2": 1.0 - float((errors**2).sum()) / variation if variation > 0.0 else float("nan"),
+        "R²": 1.0 - float((errors**2).sum()) / variation if variation > 0.0 else float("nan"),
         "RMSE": float(np.sqrt((errors**2).mean())),
         "MAE": float(np.abs(errors).mean()),
         "rows": float(len(y)),
@@ -36,6 +36,8 @@ def scores(model: Model, outputs: Array, y: Array) -> dict[str, float]:
 
 def class_scores(probabilities: Array, y: Array) -> tuple[dict[str, float], list[dict[str, Any]]]:
     """Return further scores of a classifier.
+
+    scikit-learn has them too; importing it takes a second, and longer than all other work.
 
     Parameters
     ----------
@@ -46,23 +48,36 @@ def class_scores(probabilities: Array, y: Array) -> tuple[dict[str, float], list
     Returns
     -------
     scores : dict of str to float
-        ``log loss``, and ``ROC AUC``: for more than two classes the mean over the pairs of classes
-        (Hand and Till 2001). It is NaN if a class has no rows.
+        ``log loss``, and ``ROC AUC``: for more than two classes the mean over the classes, of each
+        against all others. It is NaN if a class has no rows, or all of them.
     classes : list of dict
         ``precision``, ``recall``, ``F1`` and ``rows`` of each class. A precision is 0 if the class
         is never predicted, a recall if it has no rows.
     """
-    from sklearn.metrics import log_loss, precision_recall_fscore_support, roc_auc_score
-
-    K = probabilities.shape[1]
+    n, K = probabilities.shape
     p = np.asarray(probabilities, np.float64)
     p = p / p.sum(axis=1, keepdims=True)
-    labels = np.arange(K)
-    area = float("nan")
-    if len(np.unique(y)) == K:
-        area = roc_auc_score(y, p[:, 1]) if K == 2 else roc_auc_score(y, p, multi_class="ovo")
-    scores = {"log loss": float(log_loss(y, p, labels=labels)), "ROC AUC": float(area)}
-    columns = precision_recall_fscore_support(y, p.argmax(axis=1), labels=labels, zero_division=0)
+    smallest = np.finfo(np.float64).eps
+    log_loss = -np.log(np.clip(p[np.arange(n), y], smallest, 1.0 - smallest)).mean()
+    areas = [_area(p[:, k], y == k) for k in ([1] if K == 2 else range(K))]
+    predicted = p.argmax(axis=1)
+    rows, guesses = np.bincount(y, minlength=K), np.bincount(predicted, minlength=K)
+    right = np.bincount(y[predicted == y], minlength=K)
+    precision, recall = right / np.maximum(guesses, 1), right / np.maximum(rows, 1)
+    f1 = 2.0 * right / np.maximum(guesses + rows, 1)
     names = ("precision", "recall", "F1", "rows")
-    rows = zip(*(column.tolist() for column in columns), strict=True)
-    return scores, [dict(zip(names, row, strict=True)) for row in rows]
+    columns = zip(*(column.tolist() for column in (precision, recall, f1, rows)), strict=True)
+    classes = [dict(zip(names, row, strict=True)) for row in columns]
+    return {"log loss": float(log_loss), "ROC AUC": float(np.mean(areas))}, classes
+
+
+def _area(score: Array, positive: Array) -> float:
+    """Return the area under the ROC curve: the share of pairs in order, ties counting a half."""
+    first = int(positive.sum())
+    second = len(positive) - first
+    if not first or not second:
+        return float("nan")
+    _, places, counts = np.unique(score, return_inverse=True, return_counts=True)
+    ranks = np.cumsum(counts) - (counts - 1) / 2.0
+    above = float(ranks[places][positive].sum()) - first * (first + 1) / 2.0
+    return above / (first * second)

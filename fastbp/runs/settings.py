@@ -279,7 +279,7 @@ class Settings:
     early_stopping: int | None = setting(
         None,
         whole(0),
-        "stop after this many epochs without a lower loss on the held-out rows, and use "
+        "stop after this many epochs without a lower loss on the validation rows, and use "
         f"the best weights; 0: train to the end (default: {PATIENCE})",
         section=TRAINING,
         parse=int,
@@ -297,7 +297,7 @@ class Settings:
     split_seed: int | None = setting(
         None,
         whole(0, 2**64 - 1),
-        "seed that selects the held-out rows (default: the value of --seed); all runs of a sweep "
+        "seed that selects the validation rows (default: the value of --seed); all runs of a sweep "
         "hold out the same rows",
         section=TRAINING,
         parse=int,
@@ -363,7 +363,7 @@ class Settings:
             elif getattr(type(self), name, ...) is not None:
                 raise TypeError(f"{name} must be given; None is not allowed")
         if self.early_stopping and self.hold_out == 0.0:
-            raise ValueError("early_stopping needs held-out rows, but hold_out is 0")
+            raise ValueError("early_stopping needs validation rows, but hold_out is 0")
         for name, alternative in OPTIMIZER_SETTINGS.items():
             supporting = optimizers_with(name)
             if getattr(self, name) is not None and self.optimizer not in supporting.split(" or "):

@@ -7,6 +7,7 @@ import warnings
 from pathlib import Path
 from typing import Any
 
+from fastbp.data.errors import counted
 from fastbp.network import Network
 from fastbp.optional import MissingMatplotlibError, MissingTensorboardError
 from fastbp.plan import operation
@@ -37,14 +38,16 @@ from fastbp.runs.fit import (
     smoothing,
 )
 from fastbp.runs.settings import Settings
-from fastbp.training.history import History
+from fastbp.training.history import History, printed_name
 from fastbp.training.interruption import Interruption
 from fastbp.training.stopping import Callback
 
 # During training the history is written every HISTORY_SECONDS, or less often if writing would take
 # more than the fraction MAX_HISTORY_TIME of the time.
 HISTORY_SECONDS, MAX_HISTORY_TIME = 5.0, 0.02
-# Training rows that are predicted better than held-out rows by this much are worth a hint.
+# Training rows that are predicted better than validation rows by this much are worth a hint.
+# Scores of fewer validation rows differ as much by chance.
+FEW_ROWS = 30
 OVERFITTING = 0.1
 
 
@@ -159,19 +162,23 @@ def finish(
 
 def announce(settings: Settings, data: Prepared, net: Network, say: Say) -> None:
     """Print the data, the network and the training settings."""
-    training, held_out = len(data.training_rows), len(data.held_out_rows)
-    say("data", f"{data.name}: {training:,} training rows, {held_out:,} held out")
+    training = counted(len(data.training_rows), "training row")
+    validation = counted(len(data.validation_rows), "validation row")
+    say("data", f"{data.name}: {training}, {validation}")
     for note in data.notes:
         say("", note)
     columns = data.preparation.columns
     if columns is not None:
-        kinds = [f"{_count(len(columns.numbers), 'number column')} standardised"]
+        kinds = []
+        if columns.numbers:
+            kinds = [f"{counted(len(columns.numbers), 'number column')} standardised"]
         if columns.flagged:
             kinds.append(f"{len(columns.flagged)} of them with missing values")
         if columns.categories:
             total = sum(map(len, columns.categories.values()))
             kinds.append(
-                f"{_count(len(columns.categories), 'category column')} as {total} indicator columns"
+                f"{counted(len(columns.categories), 'category column')} as "
+                f"{counted(total, 'indicator column')}"
             )
         say("", ", ".join(kinds))
     say("network", f"{shape_of(net)}, {net.params.size:,} parameters")
@@ -200,7 +207,10 @@ def _print_progress_so_far(folder: Path, settings: Settings, say: Say) -> None:
     stopped = newest.metadata.get("stopped")
     if ended and (stopped or done >= settings.epochs):
         why = f" by {stopped}" if stopped else ""
-        say("resumed", f"the run ended{why} after {done:,} epochs: nothing is left to train")
+        say(
+            "resumed",
+            f"the run ended{why} after {counted(done, 'epoch')}: nothing is left to train",
+        )
     else:
         if done <= settings.epochs:  # otherwise ``train`` raises an error
             say("resumed", f"after {done:,} of {settings.epochs:,} epochs")
@@ -224,35 +234,33 @@ def print_scores(result: Result, settings: Settings, say: Say, seconds: float) -
             rows = result.metrics[f"{name.split()[0]} rows"]
             more = f", {value * rows:,.0f} of {rows:,.0f} correct" if "accuracy" in name else ""
             say(name, number(name, value) + more)
-    print_overfitting(history, say)
+    print_overfitting(history, int(result.metrics.get("validation rows", 0)), say)
     if len(history):
         speed = statistics.median(history.samples_per_second)
         earlier = history.seconds[-1] > seconds
         say(
             "time of epochs",
-            f"{history.seconds[-1]:.3g} s for {_count(len(history), 'epoch')}"
+            f"{history.seconds[-1]:.3g} s for {counted(len(history), 'epoch')}"
             + (", including earlier parts of the run" if earlier else ""),
         )
         say("speed", f"{speed:,.0f} examples/s (median over epochs)")
 
 
-def print_overfitting(history: History, say: Say) -> None:
-    """Print a hint if the training rows are predicted far better than the held-out rows."""
+def print_overfitting(history: History, rows: int, say: Say) -> None:
+    """Print a hint if training rows are predicted far better than the ``rows`` of validation."""
     if not history.validation_metric or history.metric_name == "loss":
         return
     epoch = (history.best_epoch or len(history)) - 1
-    training, held_out = history.metric[epoch], history.validation_metric[epoch]
-    if training - held_out > OVERFITTING:
-        name = {"r2": "R2"}.get(history.metric_name, history.metric_name)
+    training, validation = history.metric[epoch], history.validation_metric[epoch]
+    learned = history.metric_name != "r2" or training > 0.0
+    if rows >= FEW_ROWS and learned and training - validation > OVERFITTING:
+        name = printed_name(history.metric_name)
         say(
             "overfitting",
-            f"{name} is {training:.3f} on the training rows, {held_out:.3f} on the held-out rows; "
+            f"{name} is {training:.3f} on the training rows, {validation:.3f} on the validation "
+            "rows; "
             "a larger --l2, --dropout or fewer --hidden units may help",
         )
-
-
-def _count(count: int, noun: str) -> str:
-    return f"{count:,} {noun}" if count == 1 else f"{count:,} {noun}s"
 
 
 def _epochs(history: History, settings: Settings) -> str:

@@ -71,9 +71,9 @@ class Outcome:
     Attributes
     ----------
     metrics : dict of str to float
-        Scores on the held-out rows; the first is the accuracy or R^2.
+        Scores on the validation rows; the first is the accuracy or R^2.
     loss : float
-        Loss on the held-out rows.
+        Loss on the validation rows.
     epochs : int
     seconds : float
         Training time.
@@ -135,7 +135,7 @@ def run_sweep(settings: Settings, *, resume: bool, overwrite: bool, say: Say) ->
     except (TypeError, ValueError) as error:
         raise WrongUseError(str(error)) from None
     if settings.hold_out == 0.0:
-        raise WrongUseError("a sweep needs held-out rows to rank its runs, but hold_out is 0")
+        raise WrongUseError("a sweep needs validation rows to rank its runs, but hold_out is 0")
     data = {key: prepare(one, clock) for key, one in {_data_key(one): one for one in each}.items()}
     first = data[_data_key(each[0])]
     folder = folder_of(settings, first.name)
@@ -264,6 +264,11 @@ def _outcome(result: Result) -> Outcome:
     return Outcome(result.metrics, loss, len(history), seconds, result.failure is not None)
 
 
+def _column(score: str) -> str:
+    """Return the name of a score as in ``history.csv``."""
+    return score.lower().replace(" ", "_").replace("²", "2")
+
+
 def _text(value: Any) -> str:
     return "x".join(map(str, value)) if isinstance(value, list | tuple) else str(value)
 
@@ -281,7 +286,9 @@ def _write_ranking(ranking: Sequence[Trial], outcomes: dict[int, Outcome], folde
     text = io.StringIO()
     writer = csv.writer(text, lineterminator="\n")
     names, metrics = list(ranking[0].chosen), list(outcomes[ranking[0].number].metrics)
-    writer.writerow(["rank", *names, *metrics, "held-out loss", "epochs", "seconds", "folder"])
+    writer.writerow(
+        ["rank", *names, *map(_column, metrics), "validation_loss", "epochs", "seconds", "folder"]
+    )
     for place, trial in enumerate(ranking, start=1):
         outcome = outcomes[trial.number]
         measured = [outcome.loss, outcome.epochs, outcome.seconds]

@@ -14,6 +14,11 @@ from fastbp.arrays import Array
 from fastbp.persistence import write_atomically
 
 
+def printed_name(metric_name: str) -> str:
+    """Return the name of a metric as it is printed."""
+    return {"r2": "R²"}.get(metric_name, metric_name)
+
+
 @dataclass
 class History:
     """The results of training, epoch by epoch.

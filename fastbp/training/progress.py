@@ -16,7 +16,7 @@ from rich.progress import (
 )
 from rich.table import Column
 
-from fastbp.training.history import History
+from fastbp.training.history import History, printed_name
 
 LINE_SECONDS = 5.0
 MIN_WIDTH_OF_BAR = 100  # columns of a terminal that is wide enough for bar and summary
@@ -26,9 +26,10 @@ def summary(history: History) -> str:
     """Return loss and metrics of the last epoch as text."""
     if not len(history):
         return ""
-    words = [f"loss {history.loss[-1]:.4f}", f"{history.metric_name} {history.metric[-1]:.4f}"]
+    name = printed_name(history.metric_name)
+    words = [f"loss {history.loss[-1]:.4f}", f"{name} {history.metric[-1]:.4f}"]
     if history.validation_loss:
-        words.append(f"validation {history.metric_name} {history.validation_metric[-1]:.4f}")
+        words.append(f"validation {name} {history.validation_metric[-1]:.4f}")
     return "  ".join(words)
 
 

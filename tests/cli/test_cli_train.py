@@ -34,7 +34,7 @@ SCRIPT = shutil.which("fastbp", path=str(Path(sys.executable).parent))
 
 
 def accuracy(output: str) -> float:
-    found = re.search(r"^held-out accuracy +([\d.]+)%", output, re.MULTILINE)
+    found = re.search(r"^validation accuracy +([\d.]+)%", output, re.MULTILINE)
     assert found, output
     return float(found[1]) / 100
 
@@ -53,7 +53,7 @@ def main_job(home: Path) -> subprocess.CompletedProcess[str]:
 def test_main_job_learns_the_digits(main_job: subprocess.CompletedProcess[str], home: Path) -> None:
     assert main_job.returncode == 0, main_job.stderr
     assert accuracy(main_job.stdout) >= 0.97
-    assert "359 held out" in main_job.stdout
+    assert "359 validation rows" in main_job.stdout
     assert re.search(r"^stopped early +after \d+ of 100 epochs", main_job.stdout, re.MULTILINE)
     assert re.search(r"^speed +[\d,]+ examples/s", main_job.stdout, re.MULTILINE)
     # Kernels are compiled before the first epoch begins, so no compile time is subtracted from it.
@@ -200,6 +200,7 @@ def test_without_a_command_the_help_is_shown(capsys: pytest.CaptureFixture[str])
 def test_slow_libraries_are_not_imported(tmp_path: Path) -> None:
     code = (
         "import sys; from fastbp.cli import main; main(['train', '--epochs', '1']);"
+        "main(['evaluate', 'runs/digits', 'digits']);"
         "print({'sklearn', 'matplotlib.pyplot', 'pandas'} & sys.modules.keys())"
     )
     result = run("-c", code, cwd=tmp_path, command=(sys.executable,))

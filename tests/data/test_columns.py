@@ -103,7 +103,7 @@ def test_arrays_and_tables_are_prepared_identically(
     np.testing.assert_array_equal(other.apply(X), other.apply(frame))
 
 
-def test_held_out_rows_do_not_affect_fitted_columns() -> None:
+def test_validation_rows_do_not_affect_fitted_columns() -> None:
     frame = pl.DataFrame({"a": [1.0, 2.0, 3.0, 4.0], "t": ["x", "y", "x", "y"]})
     changed = pl.DataFrame({"a": [1.0, 2.0, None, 1e9], "t": ["x", "y", "z", None]})
     rows = np.array([0, 1])

@@ -1,4 +1,4 @@
-"""Data that is used without a copy: images of bytes, memory maps, held-out rows."""
+"""Data that is used without a copy: images of bytes, memory maps, validation rows."""
 
 import subprocess
 import sys
@@ -241,13 +241,13 @@ def test_weights_count_for_rows_held_out():
     assert history.validation_metric[-1] == pytest.approx(want[1], rel=1e-9)
 
 
-def test_held_out_rows_without_weight_are_refused():
+def test_validation_rows_without_weight_are_refused():
     X, y = images()
     X, weights = X.astype("f8"), np.ones(len(X))
     _, held = split(X, y, 0.3, HOW["seed"])
     weights[held] = 0
     options = {"sample_weight": weights, "validation_fraction": 0.3, **HOW, "epochs": 1}
-    with pytest.raises(ValueError, match="held-out rows have a total sample_weight of 0"):
+    with pytest.raises(ValueError, match="validation rows have a total sample_weight of 0"):
         fastbp.train(network("float64"), X, y, **options)
 
 

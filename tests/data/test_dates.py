@@ -10,7 +10,7 @@ import pandas as pd
 import polars as pl
 import pytest
 
-from fastbp import Model, runs
+from fastbp import Model, Network, runs
 from fastbp.data.dates import PARTS, date_parts
 from fastbp.data.errors import UnusableDataError
 from fastbp.data.fitting import fit_columns
@@ -71,8 +71,6 @@ def test_a_missing_date_has_one_flag() -> None:
 def model() -> Model:
     frame = pl.DataFrame({"d": WHEN, "c": ["x", "y"] * 20, "n": range(40)})
     columns, _ = fit_columns(frame)
-    from fastbp import Network
-
     target = Target(("t",), None, False, np.zeros(1), np.ones(1))
     return Model(Network([columns.width, 1], loss="squared_error"), Preparation(columns, target))
 
@@ -87,6 +85,34 @@ def test_extrapolation_and_unknown_categories_are_said() -> None:
     with warnings.catch_warnings():
         warnings.simplefilter("error")
         model().predict(late[:1])
+
+
+def test_objects_of_pandas() -> None:
+    frame = pl.DataFrame({"d": WHEN[:4], "b": [True, None, False, True], "n": [1, 2, 3, None]})
+    columns, _ = fit_columns(frame)
+    target = Target(("t",), None, False, np.zeros(1), np.ones(1))
+    model = Model(Network([columns.width, 1], loss="squared_error"), Preparation(columns, target))
+    stamps = pd.Series([pd.Timestamp(when) for when in WHEN[:4]], dtype=object)
+    other = pd.DataFrame(
+        {
+            "d": stamps,
+            "b": pd.Series([True, None, False, True], dtype=object),
+            "n": pd.Series(["1", "2", "3", "NA"], dtype=object),
+        }
+    )
+    np.testing.assert_array_equal(model.inputs(other), model.inputs(frame))
+
+
+def test_a_missing_column_is_named_with_one_like_it() -> None:
+    with pytest.raises(UnusableDataError, match=r"no column 'c'; did you mean 'C'\?; they have C"):
+        model().predict(pl.DataFrame({"C": ["x"], "d": WHEN[:1], "n": [1]}))
+
+
+def test_unknown_categories_are_counted_also_beside_a_hundred_known_ones() -> None:
+    frame = pl.DataFrame({"c": [f"c{k % 120}" for k in range(600)]})
+    columns, _ = fit_columns(frame)
+    _, remarks = columns.apply_table(pl.DataFrame({"c": ["new", "newer", "c119"]}))
+    assert remarks[0].startswith("column 'c': 2 rows with a category") or "3 rows" in remarks[0]
 
 
 @pytest.mark.parametrize("strings", [object, "string", "category"])

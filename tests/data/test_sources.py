@@ -231,12 +231,12 @@ def prepared(path: str, **changes: Any) -> Prepared:
 
 @pytest.mark.parametrize("target", ["y", "v"])
 @pytest.mark.parametrize("seed", [0, 3])
-def test_held_out_rows_are_those_of_train(target: str, seed: int, tmp_path: Path) -> None:
+def test_validation_rows_are_those_of_train(target: str, seed: int, tmp_path: Path) -> None:
     frame, path = write_table(tmp_path)
     got = prepared(path, target=target, seed=seed, dtype="float64")
     kept, held = split(got.X, got.y, 0.2, seed)
     np.testing.assert_array_equal(got.training_rows, kept)
-    np.testing.assert_array_equal(got.held_out_rows, held)
+    np.testing.assert_array_equal(got.validation_rows, held)
     columns = got.preparation.columns
     assert columns is not None
     np.testing.assert_array_equal(columns.means[0], frame["a"].to_numpy()[kept].mean())
@@ -246,10 +246,10 @@ def test_held_out_rows_are_those_of_train(target: str, seed: int, tmp_path: Path
 
 
 @pytest.mark.parametrize("target", ["y", "v"])
-def test_held_out_rows_do_not_affect_the_preparation(target: str, tmp_path: Path) -> None:
+def test_validation_rows_do_not_affect_the_preparation(target: str, tmp_path: Path) -> None:
     frame, path = write_table(tmp_path)
     first = prepared(path, target=target)
-    others = pl.Series(np.isin(np.arange(60), first.held_out_rows))
+    others = pl.Series(np.isin(np.arange(60), first.validation_rows))
     _, path = write_table(
         tmp_path,
         {
@@ -276,7 +276,7 @@ def test_rows_without_a_target_are_left_out(target: str, tmp_path: Path) -> None
     frame.filter(~gaps).write_csv(tmp_path / "rest.csv")
     want = prepared(str(tmp_path / "rest.csv"), target=target, weight="w")
     assert "3 rows with a missing target are omitted" in got.notes
-    for name in ("X", "y", "weights", "training_rows", "held_out_rows"):
+    for name in ("X", "y", "weights", "training_rows", "validation_rows"):
         np.testing.assert_array_equal(getattr(got, name), getattr(want, name))
     assert len(got.examples) == 57
     assert got.preparation.description() == want.preparation.description()
@@ -354,10 +354,10 @@ def test_arrays_are_used_unchanged_or_standardised(as_is: bool, tmp_path: Path) 
         prepared(str(tmp_path / "a.npz"), as_is=as_is, test=str(tmp_path / "b.npz"))
 
 
-def test_training_and_held_out_rows_need_weight(tmp_path: Path) -> None:
+def test_training_and_validation_rows_need_weight(tmp_path: Path) -> None:
     _, path = write_table(tmp_path)
-    held = prepared(path, target="y").held_out_rows
-    for rows, kind in ((held, "held-out"), (np.setdiff1d(np.arange(60), held), "training")):
+    held = prepared(path, target="y").validation_rows
+    for rows, kind in ((held, "validation"), (np.setdiff1d(np.arange(60), held), "training")):
         weights = np.ones(60, int)
         weights[rows] = 0
         _, path = write_table(tmp_path, {"w": pl.Series(weights)})

@@ -72,7 +72,7 @@ def test_a_picture_shows_curves_and_matrix(tmp_path: Path, drawn: list[Any]) -> 
     )
     loss, metric, cells = drawn[0].axes
     assert drawn[0].get_suptitle() == "T"
-    assert [line.get_label() for line in loss.get_lines()] == ["mine", "held out"]
+    assert [line.get_label() for line in loss.get_lines()] == ["mine", "validation"]
     assert (loss.get_ylabel(), metric.get_ylabel(), metric.get_xlabel()) == (
         "loss",
         "accuracy",

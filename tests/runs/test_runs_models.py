@@ -29,11 +29,11 @@ def values(home: Path) -> subprocess.CompletedProcess[str]:
 
 def test_a_table_of_classes(classes: subprocess.CompletedProcess[str], home: Path) -> None:
     assert classes.returncode == 0, classes.stderr
-    assert "320 training rows, 80 held out" in classes.stdout
+    assert "320 training rows, 80 validation rows" in classes.stdout
     assert "1 number column standardised, 1 of them with missing values" in classes.stdout
     assert "1 category column as 4 indicator columns" in classes.stdout
     assert "task of target 'buys': classification (the target is text)" in classes.stdout
-    found = re.search(r"^held-out accuracy +([\d.]+)%", classes.stdout, re.MULTILINE)
+    found = re.search(r"^validation accuracy +([\d.]+)%", classes.stdout, re.MULTILINE)
     assert found
     assert float(found[1]) > 85
     share = re.search(r"[\d.]+ s \((\d+)%\) outside training, of which reading", classes.stdout)
@@ -45,10 +45,10 @@ def test_a_table_of_classes(classes: subprocess.CompletedProcess[str], home: Pat
 def test_a_table_of_values(values: subprocess.CompletedProcess[str], home: Path) -> None:
     assert values.returncode == 0, values.stderr
     assert "regression (the target has fractional values); --task overrides" in values.stdout
-    found = re.search(r"^held-out R2 +([\d.]+)", values.stdout, re.MULTILINE)
+    found = re.search(r"^validation R² +([\d.]+)", values.stdout, re.MULTILINE)
     assert found
     assert float(found[1]) > 0.8
-    assert re.search(r"^held-out RMSE +[\d.]+", values.stdout, re.MULTILINE)
+    assert re.search(r"^validation RMSE +[\d.]+", values.stdout, re.MULTILINE)
     assert "training.svg" in file_names(home / "price")
 
 

@@ -110,7 +110,7 @@ def svg(draw: Any, *arguments: Any) -> bytes:
 def write(path: Path, **changed: Any) -> str:
     given: dict[str, Any] = {
         "title": "digits: 64-32-10",
-        "summary": [("held-out accuracy", "97.22%"), ("rows", 1438)],
+        "summary": [("validation accuracy", "97.22%"), ("rows", 1438)],
         "sections": [
             ("Settings", [("optimizer", "Adam"), ("seed", 0)]),
             ("Versions", [("a", "1")]),
@@ -129,7 +129,7 @@ def test_all_that_is_given_is_shown(tmp_path: Path) -> None:
     page = Page(write(tmp_path / "a.html"))
     assert page.all("html") == [{"lang": "en"}]
     assert page.texts["title"] == page.texts["h1"] == ["digits: 64-32-10"]
-    assert page.texts["dt"] == ["held-out accuracy", "rows"]
+    assert page.texts["dt"] == ["validation accuracy", "rows"]
     assert page.texts["dd"] == ["97.22%", "1438"]
     assert page.texts["h2"] == ["Settings", "Versions", "Epochs"]
     assert page.texts["td"][:3] == ["Adam", "0", "1"]
@@ -137,8 +137,8 @@ def test_all_that_is_given_is_shown(tmp_path: Path) -> None:
         "epoch",
         "loss",
         "accuracy",
-        "held-out loss",
-        "held-out accuracy",
+        "validation loss",
+        "validation accuracy",
         "learning rate",
         "seconds",
         "examples/s",
@@ -279,7 +279,7 @@ def test_the_restored_epoch_is_the_best(tmp_path: Path) -> None:
     assert len(page.rows()) == 51
     (about,) = page.texts["p"]
     assert about.startswith("500 epochs, stopped by early stopping. 50 evenly")
-    assert about.endswith("it has the lowest loss on the held-out rows.")
+    assert about.endswith("it has the lowest loss on the validation rows.")
 
 
 @pytest.mark.parametrize("bad", [float("nan"), float("inf"), float("-inf")])

@@ -100,7 +100,7 @@ def test_hidden_accepts_a_number_or_a_list(value: Any, hidden: tuple[int, ...]) 
     ("changes", "message"),
     [
         ({"hold_out": 1.0}, "hold_out must be at least 0 and below 1, not 1.0"),
-        ({"early_stopping": 3, "hold_out": 0}, "early_stopping needs held-out rows"),
+        ({"early_stopping": 3, "hold_out": 0}, "early_stopping needs validation rows"),
         ({"momentum": 0.9}, "momentum requires optimizer sgd, not adam"),
         ({"weight_decay": 0.9}, "weight_decay requires optimizer adamw, not adam"),
         ({"lr": 0.0}, "lr must be above 0"),

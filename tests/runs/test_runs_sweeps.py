@@ -51,7 +51,7 @@ def test_a_sweep_ranks_and_keeps_the_best(tmp_path: Path) -> None:
     done = run(*command.split(), *PLAIN, cwd=tmp_path)
     assert done.returncode == 0, done.stderr
     ranking = rows(tmp_path / "run" / "sweep.csv")
-    scores = [float(row["held-out accuracy"]) for row in ranking]
+    scores = [float(row["validation_accuracy"]) for row in ranking]
     assert len(scores) == 4
     assert scores == sorted(scores, reverse=True)
     assert {(row["hidden"], row["lr"]) for row in ranking} == {
@@ -60,7 +60,7 @@ def test_a_sweep_ranks_and_keeps_the_best(tmp_path: Path) -> None:
     best = tmp_path / "run" / ranking[0]["folder"] / "model.safetensors"
     assert best.read_bytes() == (tmp_path / "run" / "model.safetensors").read_bytes()
     printed = re.findall(
-        r"^(?:ranking)? +(\d)\. held-out accuracy ([\d.]+)%", done.stdout, re.MULTILINE
+        r"^(?:ranking)? +(\d)\. validation accuracy ([\d.]+)%", done.stdout, re.MULTILINE
     )
     assert [int(place) for place, _ in printed] == [1, 2, 3, 4]
     assert [float(value) for _, value in printed] == pytest.approx(
@@ -108,5 +108,5 @@ def test_seeds_are_ranked_on_the_same_rows(tmp_path: Path) -> None:
     # Repeated alone from its description, the best run has the same score.
     again = run("train", f"s/{best['folder']}/run.toml", *PLAIN, "--out", "t", cwd=tmp_path)
     assert again.returncode == 0, again.stderr
-    score = f"{float(best['held-out accuracy']):.2%}"
-    assert re.search(rf"^held-out accuracy +{score}", again.stdout, re.MULTILINE)
+    score = f"{float(best['validation_accuracy']):.2%}"
+    assert re.search(rf"^validation accuracy +{score}", again.stdout, re.MULTILINE)

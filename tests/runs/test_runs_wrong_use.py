@@ -36,7 +36,7 @@ WRONG = [
     ("train --momentum 0.9", "momentum requires optimizer sgd, not adam"),
     (
         "train --early-stopping 3 --hold-out 0",
-        "early_stopping needs held-out rows, but hold_out is 0",
+        "early_stopping needs validation rows, but hold_out is 0",
     ),
     ("train --sweep lr", "sweep 'lr' is not of the form NAME=VALUE,VALUE"),
     ("train --sweep rate=1", "unknown setting 'rate'"),
