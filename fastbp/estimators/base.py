@@ -8,7 +8,9 @@ import numpy as np
 from sklearn.metrics import get_scorer
 
 from fastbp.estimators.lbfgs import LBFGSFit
-from fastbp.estimators.stochastic import NOT_FINITE, StochasticFit
+from fastbp.estimators.run import NOT_FINITE
+from fastbp.estimators.sparse_rows import checked_rows
+from fastbp.estimators.stochastic import StochasticFit
 
 
 def partial_fit_is_available(estimator: Any) -> bool:
@@ -54,7 +56,9 @@ class BasePerceptron(StochasticFit, LBFGSFit):
         X_val, y_val, sample_weight_val : array-like, optional
             The same as ``validation_data``, one argument each. In a ``Pipeline`` use these:
             ``Pipeline(steps, transform_input=["X_val"])`` transforms ``X_val`` as it does ``X``;
-            it cannot transform ``validation_data``.
+            it cannot transform ``validation_data``. A ``TransformedTargetRegressor`` transforms
+            ``y``, but passes ``y_val`` and ``validation_data`` as they are: transform their
+            targets before.
 
         Returns
         -------
@@ -64,6 +68,8 @@ class BasePerceptron(StochasticFit, LBFGSFit):
         ------
         ValueError
             If an argument is invalid, or the loss is no longer finite.
+        RuntimeError
+            If a callback or another thread fits this estimator at the same time.
         """
         if X_val is not None or y_val is not None or sample_weight_val is not None:
             if validation_data is not None:
@@ -94,9 +100,14 @@ class BasePerceptron(StochasticFit, LBFGSFit):
         self : object
         """
         self._validate_params()
-        with self._unchanged_on_error():
+        with self._alone(), self._unchanged_on_error():
             self._check_arguments(X, y, None, incremental=False, reset=True)
         return self
+
+    def __getstate__(self) -> dict[str, Any]:
+        state = dict(super().__getstate__())
+        state.pop("_is_fitting", None)  # a callback may store the estimator
+        return state
 
     def __sklearn_is_fitted__(self) -> bool:
         return "_net" in vars(self)
@@ -118,13 +129,28 @@ class BasePerceptron(StochasticFit, LBFGSFit):
     ) -> None:
         """Fit, or for ``incremental`` run one epoch of ``partial_fit``."""
         self._validate_params()
-        with self._unchanged_on_error():
-            if incremental:
-                self._set_classes_at_first_call(y, classes)
-            train = self._prepare_training(X, y, sample_weight, validation_data, incremental)
-        train()
-        if not np.isfinite(self._net.params).all():
-            raise ValueError(NOT_FINITE)
+        with self._alone():
+            with self._unchanged_on_error():
+                if incremental:
+                    self._set_classes_at_first_call(checked_rows("y", y), classes)
+                train = self._prepare_training(X, y, sample_weight, validation_data, incremental)
+            train()
+            if not np.isfinite(self._net.params).all():
+                raise ValueError(NOT_FINITE)
+
+    @contextlib.contextmanager
+    def _alone(self) -> Iterator[None]:
+        """Refuse another fit of this estimator until this one ends."""
+        if "_is_fitting" in vars(self):
+            raise RuntimeError(
+                f"this {type(self).__name__} is being fitted: a callback or another thread cannot "
+                "fit or initialize it; use a copy, sklearn.base.clone(estimator)"
+            )
+        self._is_fitting = True
+        try:
+            yield
+        finally:
+            self.__dict__.pop("_is_fitting", None)
 
     @contextlib.contextmanager
     def _unchanged_on_error(self) -> Iterator[None]:
@@ -151,7 +177,7 @@ class BasePerceptron(StochasticFit, LBFGSFit):
         if not incremental:
             self.stopped_ = False
         if self.solver == "lbfgs":
-            return self._lbfgs(data)
+            return self._lbfgs(self._weighted("training", data, data.weights))
         if incremental and self.early_stopping:
             if held is None:
                 raise ValueError(
@@ -166,6 +192,8 @@ class BasePerceptron(StochasticFit, LBFGSFit):
         self._last_fit_was_partial = incremental
         if self.early_stopping and held is None:
             data, held = self._split(data, weights, X, y)
+        else:
+            data = self._weighted("training", data, data.weights)
         self._check_scoring(held)
         if self.early_stopping and continues and not incremental:
             # As in scikit-learn, which keeps the last weights if no score of this fit is better.

@@ -18,6 +18,7 @@ from sklearn.utils.multiclass import (
 )
 from sklearn.utils.validation import check_is_fitted
 
+from fastbp import checks
 from fastbp.arrays import Array
 from fastbp.estimators.base import BasePerceptron, partial_fit_is_available
 from fastbp.estimators.documentation import document
@@ -48,6 +49,7 @@ class MLPClassifier(ClassifierMixin, BasePerceptron):  # type: ignore[misc]
     Attributes
     ----------
     classes_ : array of shape (n_classes,)
+        Read-only. Other sorted, distinct classes of the same number can be assigned.
     {fitted_attributes}
 
 
@@ -145,7 +147,8 @@ class MLPClassifier(ClassifierMixin, BasePerceptron):  # type: ignore[misc]
     def _targets(self, y: Any, *, incremental: bool, reset: bool) -> Array:
         if y.ndim == 2 and y.shape[1] == 1:
             y = column_or_1d(y, warn=True)
-        if "classes_" not in vars(self) or not (self.warm_start or incremental):
+        known = {"_kind", "classes_"} <= vars(self).keys()
+        if not known or not (self.warm_start or incremental):
             self._set_classes(y, type_of_target(y, input_name="y"))
         else:
             several = type_of_target(y, input_name="y").startswith("multilabel")
@@ -159,6 +162,7 @@ class MLPClassifier(ClassifierMixin, BasePerceptron):  # type: ignore[misc]
                     f"y has {y.shape[1]} labels; at the first fit it had {self._labels}"
                 )
             if not several:
+                self._checked_classes(self.classes_)  # may have been changed in place
                 self._compare_classes(unique_labels(y), incremental)
         if self._kind == MULTILABEL:
             return np.asarray((y.toarray() if issparse(y) else y) != 0)
@@ -173,7 +177,7 @@ class MLPClassifier(ClassifierMixin, BasePerceptron):  # type: ignore[misc]
         """Set the classes and the number of outputs from ``y``, a target of type ``kind``."""
         if kind.startswith("multilabel"):
             self._kind, self._labels, self._sparse_labels = MULTILABEL, np.shape(y)[1], issparse(y)
-            self.classes_ = np.arange(self._labels)
+            self._keep_classes(np.arange(self._labels))
             return
         if kind not in ("binary", "multiclass"):
             check_classification_targets(y)
@@ -181,7 +185,8 @@ class MLPClassifier(ClassifierMixin, BasePerceptron):  # type: ignore[misc]
                 "Multioutput target data is not supported with label binarization: y must hold "
                 f"one class per row, or 0 and 1 for each of several labels; it is {kind}"
             )
-        self.classes_ = unique_labels(y) if np.asarray(y).dtype.kind == "O" else np.unique(y)
+        objects = np.asarray(y).dtype.kind == "O"
+        self._keep_classes(unique_labels(y) if objects else np.unique(y))
         several = len(self.classes_) > 2
         if several:
             self._kind = ONE_VS_REST if self.out_activation == "logistic" else MULTICLASS
@@ -209,7 +214,10 @@ class MLPClassifier(ClassifierMixin, BasePerceptron):  # type: ignore[misc]
             raise ValueError(
                 f"class_weight must be finite, and not 0 for all rows; it is {self.class_weight!r}"
             )
-        return np.asarray(weights if sample_weight is None else weights * sample_weight)
+        if sample_weight is None:
+            return np.asarray(weights)
+        # Scaled first, so that the product neither overflows nor underflows.
+        return np.asarray(checks.scaled_weights(weights) * checks.scaled_weights(sample_weight))
 
     def _strata(self, targets: Array) -> Array | None:
         # scikit-learn stratifies if there is one output; the same rows must be held out here.
@@ -275,19 +283,47 @@ class MLPClassifier(ClassifierMixin, BasePerceptron):  # type: ignore[misc]
 
     def _set_classes_at_first_call(self, y: Any, classes: Any) -> None:
         """Set the classes at the first call of ``partial_fit``."""
-        if isinstance(self.class_weight, str):
+        given = self.class_weight
+        if any(isinstance(each, str) for each in (given if isinstance(given, list) else [given])):
             raise ValueError(
                 f"class_weight={self.class_weight!r} is not supported for partial_fit, which sees "
                 "only a part of the rows. Compute the weights of the classes from all rows, with "
                 "sklearn.utils.class_weight.compute_class_weight('balanced', classes=classes, "
                 "y=y), and pass them as a dict"
             )
-        if _check_partial_fit_first_call(self, classes):
-            kind = type_of_target(y)
-            parts = (
-                (y, kind) if kind.startswith("multilabel") else (classes, type_of_target(classes))
-            )
+        if _check_partial_fit_first_call(self, classes) or "_kind" not in vars(self):
+            kind, known = type_of_target(y), self.classes_
+            parts = (y, kind) if kind.startswith("multilabel") else (known, type_of_target(known))
             self._set_classes(*parts)
+
+    def __setattr__(self, name: str, value: Any) -> None:
+        """Set an attribute; ``classes_`` is checked and copied."""
+        if name == "classes_":
+            value = self._checked_classes(value)
+        super().__setattr__(name, value)
+
+    def _checked_classes(self, value: Any) -> Array:
+        """Return a copy of ``classes_``: distinct, sorted, and as many as the network knows."""
+        classes = np.array(value)
+        try:
+            is_sorted = classes.ndim == 1 and bool((classes[:-1] < classes[1:]).all())
+        except TypeError:  # values that cannot be compared
+            is_sorted = False
+        if not (is_sorted and len(classes)):
+            raise ValueError(f"classes_ must be a sorted vector of distinct values, not {value!r}")
+        known = vars(self).get("classes_")
+        if "_net" in vars(self) and known is not None and len(known) != len(classes):
+            raise ValueError(
+                f"classes_ must have {len(known)} values, as many as the network was trained with; "
+                f"it has {len(classes)}: {value!r:.80}"
+            )
+        classes.flags.writeable = False
+        return classes
+
+    def _keep_classes(self, classes: Array) -> None:
+        """Set ``classes_``, of which the network may have another number."""
+        classes.flags.writeable = False
+        self.__dict__["classes_"] = classes
 
     def predict(self, X: Any) -> Array:
         """Predict the classes of ``X`` (n, M): (n,), or 0 and 1 (n, K) for several labels."""

@@ -9,10 +9,13 @@ from sklearn.utils import _safe_indexing, check_random_state
 from sklearn.utils.validation import _check_sample_weight, check_is_fitted, validate_data
 
 from fastbp import checks
-from fastbp.arrays import Array
+from fastbp.arrays import Array, held
 from fastbp.estimators.network import PerceptronNetwork
+from fastbp.estimators.sparse_rows import checked_rows
+from fastbp.network.decisions import check_indices
 from fastbp.network.evaluation import row_count
 from fastbp.plan.problem import Data, Sparse
+from fastbp.training.options import as_validation_data
 
 FLOATS = [np.float64, np.float32]
 
@@ -54,26 +57,28 @@ class PerceptronData(PerceptronNetwork):
         Returns
         -------
         data : Data
+            Its weights are in float64; ``_weighted`` converts them.
         sample_weight : (n,) array or None
-            The weights of the rows, without the class weights.
+            The weights of the rows, without the class weights, in float64.
         """
         sizes = self._hidden_sizes()
         X, y = self._arrays(X, y, reset=reset)
         if sample_weight is not None:
-            sample_weight = _check_sample_weight(sample_weight, X)
+            sample_weight = _check_sample_weight(sample_weight, X).astype(np.float64)
         targets = self._targets(y, incremental=incremental, reset=reset)
         self.n_outputs_ = self._outputs()
         self._random_state = check_random_state(self.random_state)
         dtype = X.dtype if self.dtype == "auto" else self.dtype
         self._set_network([X.shape[1], *sizes, self.n_outputs_], dtype, reset)
-        return self._data(X, targets, self._row_weights(y, sample_weight)), sample_weight
+        weights = self._row_weights(y, sample_weight)
+        return self._data(X, targets)._replace(weights=weights), sample_weight
 
     def _arrays(self, X: Any, y: Any, *, reset: bool) -> tuple[Any, Any]:
         """Check that ``X`` and ``y`` hold finite numbers and have the same number of rows."""
         checked: tuple[Any, Any] = validate_data(
             self,
-            X,
-            y,
+            checked_rows("X", X),
+            checked_rows("y", y),
             accept_sparse="csr",
             multi_output=True,
             y_numeric=self._numeric,
@@ -83,66 +88,75 @@ class PerceptronData(PerceptronNetwork):
         )
         return checked
 
-    def _data(self, X: Any, targets: Array, weights: Any) -> Data:
-        """Convert checked arrays for the kernels."""
+    def _data(self, X: Any, targets: Array) -> Data:
+        """Convert checked arrays for the kernels; callbacks cannot free their memory."""
         dtype = self._net.dtype
+        if targets.ndim == 1:
+            check_indices(targets, self._net.sizes[-1])
+        X = for_kernels(X, dtype)
         return Data(
-            for_kernels(X, dtype),
+            X if isinstance(X, Sparse) else held(X),
             checks.for_kernels(targets if targets.ndim == 1 else targets.astype(dtype)),
-            None if weights is None else _for_kernels(weights, dtype),
         )
+
+    def _weighted(self, name: str, data: Data, weights: Array | None) -> Data:
+        """Add float64 ``weights`` to data, in the network's dtype.
+
+        Raises
+        ------
+        ValueError
+            If they sum to 0; only those of ``training`` rows may have a sum below 0.
+        """
+        if weights is None:
+            return data._replace(weights=None)
+        scaled = checks.scaled_weights(weights)
+        checks.check_total_weight(name, scaled, negative=name == "training")
+        return data._replace(weights=checks.for_kernels(scaled.astype(self._net.dtype)))
 
     def _validation_data(self, given: Any) -> HeldOut | None:
         """Check ``(X, y)`` or ``(X, y, sample_weight)``."""
+        given = as_validation_data(given)
         if given is None:
             return None
         if self.solver == "lbfgs":
             raise ValueError("validation_data is not supported by solver='lbfgs'")
-        if not (isinstance(given, tuple | list) and 2 <= len(given) <= 3):
-            raise ValueError(
-                f"validation_data must be (X, y) or (X, y, sample_weight); got {given!r:.80}"
-            )
-        X, y, *more = given
+        X, y, weights = given
         checked_X, checked_y = self._arrays(X, y, reset=False)
-        weights = _check_sample_weight(more[0], checked_X) if more else None
+        if weights is not None:
+            weights = _check_sample_weight(weights, checked_X).astype(np.float64)
         targets = self._targets(checked_y, incremental=True, reset=False)
-        held = self._data(checked_X, targets, weights)
-        checks.check_total_weight("held-out", held.weights)
-        return HeldOut(held, X, y)
+        data = self._weighted("held-out", self._data(checked_X, targets), weights)
+        return HeldOut(data, X, y.copy() if isinstance(y, np.ndarray) else y)
 
     def _split(self, data: Data, weights: Array | None, X: Any, y: Any) -> tuple[Data, HeldOut]:
         """Hold out ``validation_fraction`` of the rows, the same rows as scikit-learn.
 
         The score of the held-out rows uses ``weights``, which do not include the class weights.
         """
-        kept, held = train_test_split(
+        kept, held_rows = train_test_split(
             np.arange(row_count(data.X)),
             random_state=self._random_state,
             test_size=self.validation_fraction,
             stratify=self._strata(data.y),
         )
-        if len(held) < 2:
+        if len(held_rows) < 2:
             raise ValueError(
                 "The validation set is too small. Increase 'validation_fraction' or the size of "
                 "your dataset."
             )
         columns = self._net.sizes[0]
-        own_weights = None if weights is None else weights[held].astype(self._net.dtype)
-        held_data = rows_of(data, held, columns)._replace(weights=own_weights)
-        checks.check_total_weight("held-out", own_weights)
+        kept_data, held_data = (rows_of(data, rows, columns) for rows in (kept, held_rows))
+        own_weights = None if weights is None else weights[held_rows]
+        held_data = self._weighted("held-out", held_data, own_weights)
         given = X, y
         if self.scoring not in (None, "loss"):  # scorers take the data as given
-            given = tuple(
-                _safe_indexing(part.tocsr() if sparse.issparse(part) else part, held)
-                for part in given
-            )
-        kept_data = rows_of(data, kept, columns)
-        checks.check_total_weight("training", kept_data.weights)
-        return kept_data, HeldOut(held_data, *given)
+            given = tuple(_safe_indexing(checked_rows("X", part), held_rows) for part in given)
+        return self._weighted("training", kept_data, kept_data.weights), HeldOut(held_data, *given)
 
     def _infer(self, X: Any, *, apply_link: bool = True) -> Array:
         """Compute the outputs (n, K) of the network for ``X``; if not ``apply_link``, z."""
         check_is_fitted(self)
+        X = checked_rows("X", X)
         X = validate_data(self, X, accept_sparse="csr", dtype=FLOATS, order="C", reset=False)
         if X.shape[1] != self._net.sizes[0]:  # n_features_in_ was changed
             raise ValueError(
@@ -153,28 +167,14 @@ class PerceptronData(PerceptronNetwork):
         return self._net.infer_checked(for_kernels(X, self._net.dtype), link)
 
 
-def _for_kernels(weights: Array, dtype: Any) -> Array:
-    """Convert checked weights (n,) for the kernels; those of scikit-learn may be negative."""
-    if (weights < 0).any():
-        return checks.for_kernels(weights.astype(dtype))
-    return checks.for_kernels(checks.scaled_weights(weights.astype(np.float64)).astype(dtype))
-
-
 def for_kernels(X: Any, dtype: Any) -> Array | Sparse:
-    """Convert checked dense or sparse rows for the kernels.
-
-    Raises
-    ------
-    ValueError
-        If the indices of a sparse matrix contradict its shape; kernels use them without a check.
-    """
+    """Convert checked dense or sparse rows for the kernels."""
     if not sparse.issparse(X):
         return checks.for_kernels(np.asarray(X, dtype))
-    X = X.copy()  # a copy that no other thread can change after the check
-    X.check_format(full_check=True)
+    count = X.indptr[-1]
     return Sparse(
-        checks.for_kernels(np.asarray(X.data, dtype)),
-        checks.for_kernels(np.asarray(X.indices, np.int32)),
+        checks.for_kernels(np.asarray(X.data[:count], dtype)),
+        checks.for_kernels(np.asarray(X.indices[:count], np.int32)),
         checks.for_kernels(np.asarray(X.indptr, np.int64)),
     )
 

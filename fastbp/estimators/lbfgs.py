@@ -39,7 +39,6 @@ class LBFGSFit(PerceptronData):
         for name in ("dropout", "clip_norm"):
             if np.any(getattr(self, name)):
                 raise ValueError(f"{name} is not supported by solver='lbfgs'")
-        self.loss_curve_ = []
         net, callbacks = self._net.copy("float64"), self._callbacks()
         objective = self._objective(net.dtype)
         return functools.partial(self._minimise, net, in_float64(data), objective, callbacks)
@@ -52,30 +51,34 @@ class LBFGSFit(PerceptronData):
         callbacks: list[Callable[[Any], object]],
     ) -> None:
         """Train ``net``, and copy its weights to the estimator's network."""
+        # Callbacks may change the attributes of the estimator.
+        curve: list[float] = []
+        limits = Limits(self.max_iter, self.max_fun, self.tol, self.n_threads)
+        own_net, verbose = self._net, self.verbose
+        self.loss_curve_ = curve
 
         def record(iteration: int, loss: float) -> bool:
-            self.n_iter_, self.loss_ = iteration, loss
-            self.loss_curve_.append(loss)
-            if self.verbose:
+            curve.append(loss)
+            self.n_iter_, self.loss_, self.loss_curve_ = iteration, loss, curve
+            if verbose:
                 print(f"Iteration {iteration}, loss = {loss:.8f}")
             if not callbacks:
                 return interrupted.is_set()
-            self._net.params[:] = net.params
+            own_net.params[:] = net.params
             return (
                 stop_requested([callback(self) for callback in callbacks]) or interrupted.is_set()
             )
 
-        limits = Limits(self.max_iter, self.max_fun, self.tol, self.n_threads)
         with catch_interrupts() as interrupted:
             result, self.loss_ = minimise(net, data, objective, limits, record)
-        self._net.params[:] = net.params
-        self.n_iter_ = min(int(result.nit), self.max_iter)
+        own_net.params[:] = net.params
+        self.loss_curve_, self.n_iter_ = curve, min(int(result.nit), limits.max_iter)
         if interrupted.is_set():
             warnings.warn("Training interrupted by user.", stacklevel=4)
         elif result.status not in (0, 99):  # 99: stopped by a callback
             more = ""
-            if self.n_iter_ == self.max_iter:
-                more = f"\nIncrease the number of iterations (max_iter={self.max_iter})."
+            if self.n_iter_ == limits.max_iter:
+                more = f"\nIncrease the number of iterations (max_iter={limits.max_iter})."
             warnings.warn(
                 f"lbfgs failed to converge after {self.n_iter_} iteration(s) "
                 f"(status={result.status}):\n{result.message}\n{more}\nYou might also want to "

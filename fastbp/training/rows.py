@@ -102,11 +102,10 @@ def _scaled(name: str, weights: Array | None, rows: Array | None, net: Network) 
     """Return float64 weights (n,) in the network's dtype, scaled for the ``rows``; None for all."""
     if weights is None:
         return None
-    chosen = weights if rows is None else weights[rows]
-    checks.check_total_weight(name, chosen)
+    scaled = checks.scaled_weights(weights, weights if rows is None else weights[rows])
+    checks.check_total_weight(name, scaled if rows is None else scaled[rows])
     with np.errstate(over="ignore"):  # of rows that were not chosen, whose weights are not used
-        scaled = checks.scaled_weights(weights, chosen).astype(net.dtype)
-    return checks.for_kernels(scaled)
+        return checks.for_kernels(scaled.astype(net.dtype))
 
 
 def split_rows(rows: Any, n: int) -> tuple[Array, Array]:

@@ -44,6 +44,105 @@ def test_broken_matrices_are_refused(method, change):
     assert np.isfinite(model.predict_proba(DENSE)).all()
 
 
+def changed(form, **attributes):
+    X = getattr(sparse, form)(DENSE)
+    for name, value in attributes.items():
+        vars(X)[name] = value
+    return X
+
+
+def at(array, place, value):
+    array = array.copy()
+    array[place] = value
+    return array
+
+
+def blocks(change):
+    X = sparse.bsr_array(np.c_[DENSE, DENSE[:, 0]], blocksize=(2, 2))
+    change(X)
+    return X
+
+
+CSC, COO = sparse.csc_array(DENSE), sparse.coo_array(DENSE)
+OTHER_FORMATS = {
+    "csc, index too large": changed("csc_array", indices=at(CSC.indices, 3, 10**7)),
+    "csc, index negative": changed("csc_matrix", indices=at(CSC.indices, 3, -5)),
+    "csc, start too large": changed("csc_array", indptr=at(CSC.indptr, 3, 10**7)),
+    "csc, start negative": changed("csc_array", indptr=at(CSC.indptr, 3, -1)),
+    "csc, starts descending": changed("csc_array", indptr=at(CSC.indptr, 3, CSC.indptr[-1])),
+    "csc, fewer rows": changed("csc_array", _shape=(ROWS - 5, COLUMNS)),
+    "csc, fewer columns": changed("csc_array", _shape=(ROWS, COLUMNS - 1)),
+    "csc, values too short": changed("csc_array", data=CSC.data[:-3]),
+    "csc, indices of floats": changed("csc_array", indices=CSC.indices.astype(float)),
+    "csr, more rows": changed("csr_array", _shape=(10 * ROWS, COLUMNS)),
+    "csr, index of 64 bits": changed(
+        "csr_array", indices=at(sparse.csr_array(DENSE).indices.astype("int64"), 1, 2**32)
+    ),
+    "bsr, index too large": blocks(lambda X: X.indices.__setitem__(3, 10**7)),
+    "bsr, start too large": blocks(lambda X: X.indptr.__setitem__(3, 10**7)),
+    "bsr, start negative": blocks(lambda X: X.indptr.__setitem__(3, -2)),
+    "bsr, other shape": blocks(lambda X: setattr(X, "_shape", (ROWS - 2, 8))),
+    "bsr, other blocks": blocks(lambda X: setattr(X, "data", X.data[:, :1])),
+    "coo, row too large": changed("coo_array", coords=(at(COO.row, 3, 10**7), COO.col)),
+    "coo, column negative": changed("coo_array", coords=(COO.row, at(COO.col, 3, -4))),
+    "coo, columns too short": changed("coo_array", coords=(COO.row, COO.col[:-4])),
+    "coo, fewer rows": changed("coo_array", _shape=(ROWS - 5, COLUMNS)),
+}
+
+
+@pytest.mark.parametrize("kind", OTHER_FORMATS)
+def test_broken_matrices_are_refused_before_they_are_converted(kind):
+    broken = OTHER_FORMATS[kind]
+    width = 8 if kind.startswith("bsr") else COLUMNS
+    model = fastbp.MLPClassifier((4,), random_state=0, max_iter=1)
+    model.initialize(np.zeros((ROWS, width)), Y)
+    calls = (
+        lambda: model.predict(broken),
+        lambda: model.predict_proba(broken),
+        lambda: model.partial_fit(broken, Y),
+        lambda: model.fit(np.zeros((ROWS, width)), Y, validation_data=(broken, Y)),
+        lambda: model.fit(np.zeros((ROWS, width)), Y, X_val=broken, y_val=Y),
+        lambda: model.fit(broken, Y),
+        lambda: model.initialize(broken, Y),
+    )
+    for call in calls:
+        with pytest.raises(ValueError, match=r"^X[. ].*(must|consist)"):
+            call()
+
+
+@pytest.mark.parametrize("form", ["csr_array", "csc_array", "coo_array"])
+def test_sparse_labels_out_of_range_are_refused(form):
+    labels = getattr(sparse, form)(np.eye(2)[Y])
+    if form == "coo_array":
+        labels.coords = (labels.row, at(labels.col, 3, 10**8))
+    else:
+        labels.indices[:] = 10**8
+    model = fastbp.MLPClassifier((4,), max_iter=1)
+    calls = (
+        lambda: model.fit(DENSE, labels),
+        lambda: model.partial_fit(DENSE, labels, classes=[0, 1]),
+        lambda: model.initialize(DENSE, labels),
+        lambda: model.initialize(DENSE, np.eye(2)[Y])._validation_data((DENSE, labels)),
+    )
+    for call in calls:
+        with pytest.raises(ValueError, match=r"^y\..* must be from 0 to"):
+            call()
+
+
+@pytest.mark.parametrize("form", ["csr", "csc", "coo", "bsr", "lil", "dok", "dia"])
+@pytest.mark.parametrize("kind", ["array", "matrix"])
+def test_valid_matrices_of_every_format_are_used(form, kind):
+    X = getattr(sparse, f"{form}_{kind}")(DENSE)
+    model = fastbp.MLPClassifier((4,), random_state=0).initialize(DENSE, Y)
+    want = model.predict_proba(DENSE)
+    np.testing.assert_allclose(model.predict_proba(X), want, rtol=1e-12)
+    if form in ("csr", "csc"):  # indices of 64 bits, and room for more numbers
+        X.indices, X.indptr = X.indices.astype("int64"), X.indptr.astype("int64")
+        np.testing.assert_allclose(model.predict_proba(X), want, rtol=1e-12)
+        X.indices, X.data = np.append(X.indices, 0), np.append(X.data, 9.0)
+        np.testing.assert_allclose(model.predict_proba(X), want, rtol=1e-12)
+
+
 def test_starts_that_descend_are_refused():
     model = fastbp.MLPClassifier((4,), random_state=0).partial_fit(DENSE, Y, classes=[0, 1])
     with pytest.raises(ValueError):  # noqa: PT011
