@@ -142,6 +142,16 @@ def advance_powers(hyper: Numbers) -> None:
 
 
 @part
+def complement(beta: float) -> float:
+    """1 - beta, for beta at most 1.
+
+    The absolute value keeps LLVM from computing b v + (1 - b) g^2 in float64 as b (v - g^2) + g^2,
+    which is NaN if g^2 overflows.
+    """
+    return abs(1.0 - beta)
+
+
+@part
 def adam_step(
     params: Array,
     grads: Array,
@@ -156,7 +166,7 @@ def adam_step(
     T = params.dtype.type
     beta1, beta2 = hyper[0], hyper[1]
     step, small, keep = T(rate * root / (1.0 - hyper[4])), T(epsilon), T(1.0 - rate * hyper[3])
-    b1, c1, b2, c2 = T(beta1), T(1.0 - beta1), T(beta2), T(1.0 - beta2)
+    b1, c1, b2, c2 = T(beta1), T(complement(beta1)), T(beta2), T(complement(beta2))
     for k in range(params.shape[0]):
         g = grads[k]
         m = flush_subnormal(b1 * first[k] + c1 * g)
@@ -204,10 +214,10 @@ def rmsprop(params: Vector, grads: Vector, second: Vector, rate: Number, hyper: 
     """
     params, grads, second = flat(params), flat(grads), flat(second)
     T = params.dtype.type
-    rho, complement, step, epsilon = T(hyper[0]), T(1.0 - hyper[0]), T(rate), T(hyper[1])
+    rho, rest, step, epsilon = T(hyper[0]), T(complement(hyper[0])), T(rate), T(hyper[1])
     for k in range(params.shape[0]):
         g = grads[k]
-        v = flush_subnormal(rho * second[k] + complement * g * g)
+        v = flush_subnormal(rho * second[k] + rest * g * g)
         second[k] = v
         params[k] -= step * g / (T(math.sqrt(v)) + epsilon)
 
