@@ -296,11 +296,17 @@ class MLPClassifier(ClassifierMixin, BasePerceptron):  # type: ignore[misc]
             parts = (y, kind) if kind.startswith("multilabel") else (known, type_of_target(known))
             self._set_classes(*parts)
 
-    def __setattr__(self, name: str, value: Any) -> None:
-        """Set an attribute; ``classes_`` is checked and copied."""
-        if name == "classes_":
-            value = self._checked_classes(value)
-        super().__setattr__(name, value)
+    @property
+    def classes_(self) -> Array:
+        """The classes, in the order of the outputs; an assignment is checked and copied."""
+        if "classes_" not in vars(self):
+            raise AttributeError(f"this {type(self).__name__} has no classes before it is fitted")
+        classes: Array = vars(self)["classes_"]
+        return classes
+
+    @classes_.setter
+    def classes_(self, value: Any) -> None:
+        self.__dict__["classes_"] = self._checked_classes(value)
 
     def _checked_classes(self, value: Any) -> Array:
         """Return a copy of ``classes_``: distinct, sorted, and as many as the network knows."""

@@ -160,28 +160,34 @@ class Run:
         epochs, rules, results = self.epochs, self.rules, self.results
         descent, total = epochs.descent, rules.max_iter * epochs.per_epoch
         rows, stopped = epochs.steps.examples, False
-        with epochs, catch_interrupts() as interrupted:
-            while results.n_iter < rules.limit and not stopped:
-                # A lack of improvement cannot end training before this many more epochs.
-                epochs_before_stop = rules.n_iter_no_change + 1 - results.stale
-                count = min(epochs.ahead, rules.limit - results.n_iter, epochs_before_stop)
-                count = int(max(1, count))
-                rates = descent.rates(count, rows, results.t, epochs.per_epoch, total)
-                losses, finite = epochs.take(count, rates, interrupted)
-                for loss in losses:
-                    results.add_epoch(float(loss), rows, rules)
-                descent.end_epochs(results.t)
-                results.publish(self.estimator)
-                if not finite:
-                    stopped = self._diverged()
-                elif interrupted.is_set():
-                    warnings.warn("Training interrupted by user.", stacklevel=4)
-                    stopped = True
-                else:
-                    stopped = self._after_epoch()
-        if rules.early_stopping and (stopped or not rules.incremental):
-            self._restore_best()
-        results.publish(self.estimator)
+        try:
+            with epochs, catch_interrupts() as interrupted:
+                while results.n_iter < rules.limit and not stopped:
+                    count = self._epochs_to_stop()
+                    rates = descent.rates(count, rows, results.t, epochs.per_epoch, total)
+                    losses, finite = epochs.take(count, rates, interrupted)
+                    for loss in losses:
+                        results.add_epoch(float(loss), rows, rules)
+                    descent.end_epochs(results.t)
+                    if not finite:
+                        stopped = self._diverged()
+                    elif interrupted.is_set():
+                        warnings.warn("Training interrupted by user.", stacklevel=4)
+                        stopped = True
+                    else:
+                        stopped = self._after_epoch()
+            if rules.early_stopping and (stopped or not rules.incremental):
+                self._restore_best()
+        finally:
+            results.publish(self.estimator)
+
+    def _epochs_to_stop(self) -> int:
+        """Return the number of epochs before which the fit cannot end."""
+        results, rules = self.results, self.rules
+        # A lack of improvement cannot end training before this many more epochs.
+        epochs_before_stop = rules.n_iter_no_change + 1 - results.stale
+        count = min(self.epochs.ahead, rules.limit - results.n_iter, epochs_before_stop)
+        return int(max(1, count))
 
     def _restore_best(self) -> None:
         """Restore the weights with the best score; without a finite score, keep the last ones."""
@@ -203,6 +209,8 @@ class Run:
         if rules.verbose:
             print(f"Iteration {results.n_iter}, loss = {results.loss:.8f}")
         if self.held is not None:
+            if callable(rules.scoring):
+                results.publish(self.estimator)
             loss, score = self.scorer(self.held)
             results.add_score(loss, score, self.epochs.net.params, rules)
             self._print(f"Validation score: {score:f}\n")

@@ -6,6 +6,9 @@ import numpy as np
 
 from fastbp.arrays import Array
 
+# Python adds up to so many numbers in less time than NumPy.
+FEW = 32
+
 
 def check_indices(indices: Array, classes: int) -> None:
     """Check class indices (n,), which kernels use as indices without a check."""
@@ -32,8 +35,11 @@ def check_decidable(z: Array, *, largest: bool) -> None:
 
 def undecided_row(z: Array, *, largest: bool) -> int | None:
     """Return the first row of ``z`` (n, K) that decides on no class; None if all do."""
-    with np.errstate(over="ignore", invalid="ignore"):
-        if math.isfinite(z.sum()):
-            return None
+    if z.size <= FEW:
+        finite = math.isfinite(sum(z.ravel().tolist()))
+    else:  # the minimum and the maximum are NaN if an element is
+        finite = math.isfinite(z.min()) and math.isfinite(z.max())
+    if finite:
+        return None
     undecided = ~np.isfinite(z.max(axis=1)) if largest else np.isnan(z).any(axis=1)
     return int(undecided.argmax()) if undecided.any() else None

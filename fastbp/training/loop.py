@@ -203,15 +203,21 @@ class Fit:
         """Set ``history.stopped`` if early stopping or a callback ends training."""
         options, history = self.options, self.history
         since_best = 0 if self.best is None else self.best.update(self.net.params, history)
+        results = self._call_callbacks() if options.callbacks else []
+        reason = reason_to_stop(options.early_stopping, since_best, results)
+        history.stopped = reason or history.stopped
+
+    def _call_callbacks(self) -> list[object]:
+        """Call the callbacks; the loop needs the history that they are given."""
+        history = self.history
         lengths = history.lengths()
-        results = [callback(self.net, history) for callback in options.callbacks]
+        results = [callback(self.net, history) for callback in self.options.callbacks]
         if history.lengths() != lengths:
             raise ValueError(
                 f"a callback changed the columns of the history: their lengths were {lengths} and "
                 f"are {history.lengths()}"
             )
-        reason = reason_to_stop(options.early_stopping, since_best, results)
-        history.stopped = reason or history.stopped
+        return results
 
     def _record_best(self) -> None:
         """Set the best epoch of the history, and its weights."""
