@@ -17,7 +17,7 @@ import numpy as np
 
 from fastbp import persistence
 from fastbp.arrays import Array
-from fastbp.cli.output import plain, print_error, print_fact
+from fastbp.cli.output import TOPIC, plain, print_error, print_fact
 from fastbp.data import sources
 from fastbp.data.datasets import DATASETS
 from fastbp.data.dialect import CsvFormat
@@ -158,11 +158,11 @@ def evaluate(options: argparse.Namespace) -> int:
         print(json.dumps(known))  # JSON has no NaN
         return 0
     left_out = f", {int(gaps.sum()):,} without a target omitted" if gaps.any() else ""
-    print(f"{'rows':<18} {len(y):,}{left_out}")
+    print(f"{'rows':<{TOPIC}} {len(y):,}{left_out}")
     for name, value in measured.items():
         if name != "rows":
             right = f", {value * len(y):,.0f} correct" if name == "accuracy" else ""
-            print(f"{name:<18} {number(name, value)}{right}")
+            print(f"{name:<{TOPIC}} {number(name, value)}{right}")
     if target.classes is not None and len(target.classes) <= PRINTED_CLASSES:
         _print_classes(classes, target.classes)
         matrix = confusion_matrix(y, outputs.argmax(axis=1), len(target.classes))
@@ -172,19 +172,19 @@ def evaluate(options: argparse.Namespace) -> int:
 
 def _print_classes(classes: Sequence[dict[str, Any]], names: Sequence[str]) -> None:
     """Print precision, recall, F1 and the number of rows of each class."""
-    print(f"\n{'class':<18} {'precision':>9} {'recall':>9} {'F1':>9} {'rows':>9}")
+    print(f"\n{'class':<{TOPIC}} {'precision':>9} {'recall':>9} {'F1':>9} {'rows':>9}")
     for name, row in zip(names, classes, strict=True):
         numbers = " ".join(f"{row[key]:>9.4f}" for key in ("precision", "recall", "F1"))
-        print(plain(f"{name[:18]:<18} {numbers} {row['rows']:>9,}"))
+        print(plain(f"{name[:TOPIC]:<{TOPIC}} {numbers} {row['rows']:>9,}"))
 
 
 def _print_matrix(matrix: Array, names: Sequence[str]) -> None:
     """Print how often each class was predicted for each true class."""
     short = [name[:12] for name in names]
     width = max(5, *(len(name) + 1 for name in short), len(str(matrix.max())) + 1)
-    print(plain(f"\n{'true, predicted:':<18} {''.join(f'{name:>{width}}' for name in short)}"))
+    print(plain(f"\n{'true, predicted:':<{TOPIC}} {''.join(f'{name:>{width}}' for name in short)}"))
     for name, row in zip(short, matrix, strict=True):
-        print(plain(f"{name:<18} {''.join(f'{count:>{width}}' for count in row)}"))
+        print(plain(f"{name:<{TOPIC}} {''.join(f'{count:>{width}}' for count in row)}"))
 
 
 def predict(options: argparse.Namespace) -> int:
@@ -350,10 +350,10 @@ def export(options: argparse.Namespace) -> int:
     try:
         if options.onnx is not None:
             export_onnx(options.onnx, net, preparation)
-            print(f"{'written':<18} {options.onnx}")
+            print(f"{'written':<{TOPIC}} {options.onnx}")
         if options.c is not None:
             export_c(options.c, net, preparation, options.name)
-            print(f"{'written':<18} {options.c}")
+            print(f"{'written':<{TOPIC}} {options.c}")
     except (MissingOnnxError, ValueError, TypeError) as error:
         raise WrongUseError(str(error)) from None
     return 0

@@ -11,6 +11,7 @@ from typing import Any
 from fastbp.models import UnseenDataWarning
 from fastbp.training.checkpoints import CheckpointWarning, DamagedCheckpointWarning
 
+TOPIC = 19  # width of the first column
 DONE, FAILED, USAGE_ERROR, INTERRUPTED, TERMINATED = 0, 1, 2, 130, 143
 
 
@@ -45,7 +46,7 @@ def print_fact(topic: str, text: str) -> None:
     """Print one line; a closed pipe or a full disk does not stop training."""
     try:
         # Flushed, so that lines keep their order with the lines of progress in a log.
-        print(plain(f"{topic:<18} {text}"), flush=True)
+        print(plain(f"{topic:<{TOPIC}} {text}"), flush=True)
     except OSError:
         discard_output()
 

@@ -89,8 +89,8 @@ def test_evaluate_prints_them_in_both_forms(
     assert set(measured["classes"]) == set(CLASSES)
     assert main(["evaluate", str(model), str(data)]) == 0
     out = capsys.readouterr().out
-    assert f"log loss           {measured['log loss']:.4g}\n" in out
-    assert f"ROC AUC            {measured['ROC AUC']:.4g}\n" in out
+    assert f"log loss            {measured['log loss']:.4g}\n" in out
+    assert f"ROC AUC             {measured['ROC AUC']:.4g}\n" in out
     recall = measured["classes"]["a"]["recall"]
     assert f"{recall:>9.4f}" in out
     assert "precision" in out
@@ -178,8 +178,8 @@ def test_an_unfinished_run_says_how_it_continues(
     hint = "the run is not finished; fastbp train run/run.toml --resume continues it"
     assert main(["info", "run"]) == 0
     out = capsys.readouterr().out
-    assert "\ncheckpoint         after " in out
-    assert out.endswith(f"resume             {hint}\n")
+    assert "\ncheckpoint          after " in out
+    assert out.endswith(f"resume              {hint}\n")
     assert main(["predict", "run", "spiral"]) == 2
     error = capsys.readouterr().err
     assert error == f"fastbp: there is no model run/model.safetensors: {hint}\n"

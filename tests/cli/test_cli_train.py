@@ -60,7 +60,7 @@ def test_main_job_learns_the_digits(main_job: subprocess.CompletedProcess[str], 
     table = rows(home / "runs" / "digits" / "history.csv")
     assert f"epoch {len(table)}/100" in main_job.stderr
     took = float(table[-1]["seconds"])
-    assert f"\ntime of epochs     {took:.3g} s for {len(table)} epochs\n" in main_job.stdout
+    assert f"\ntime of epochs      {took:.3g} s for {len(table)} epochs\n" in main_job.stdout
     assert "\x1b" not in main_job.stdout + main_job.stderr
 
 
