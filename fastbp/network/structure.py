@@ -192,7 +192,7 @@ class Structure:
         """Check ``X`` and return it as (n, M) of the network's dtype, without needless copies.
 
         uint8 and memory maps keep their dtype: kernels convert their rows, and scale uint8 from
-        [0, 255] to [0, 1].
+        [0, 255] to [0, 1]. pandas' UInt8 is uint8; lists of Python's integers are numbers.
 
         Raises
         ------

@@ -54,7 +54,8 @@ def train(
         Its parameters are updated; training again continues from their current values.
     X : (n, M) array
         Examples. A C-ordered array of the network's dtype is not copied; it cannot be resized
-        during training.
+        during training. Bytes (uint8, also pandas' UInt8) are scaled from [0, 255] to [0, 1];
+        lists of integers are numbers, which are not scaled.
     y : (n,) or (n, K) array
         Class indices, probabilities or values, as the network's loss requires. They are copied,
         except memory maps of values.
