@@ -44,7 +44,8 @@ def write_atomically(path: str | PathLike[str], write: Callable[[IO[bytes]], obj
         os.chmod(temporary, 0o666 & ~mask)
         os.replace(temporary, path)
     except BaseException as error:
-        os.unlink(temporary)
+        with contextlib.suppress(OSError):  # if the folder was removed, ``error`` is still raised
+            os.unlink(temporary)
         if isinstance(error, OSError) and error.filename is None and error.errno is not None:
             raise OSError(error.errno, error.strerror, str(path)) from None
         raise

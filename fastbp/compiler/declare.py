@@ -10,10 +10,13 @@ Importing this module or a module of kernels does not import Numba: training nee
 kernel is not in the cache on disk.
 """
 
+import contextlib
 import functools
 import os
+import signal
 import sys
-from collections.abc import Callable
+import threading
+from collections.abc import Callable, Iterator
 from typing import Any, TypeVar
 
 import numpy as np
@@ -48,10 +51,12 @@ __all__ = [
     "Vector",
     "Whole",
     "by_precision",
+    "deferred_interrupts",
     "inlined",
     "instruction",
     "interpreted",
     "kernel",
+    "load_compiler",
     "loop",
     "part",
     "scalar",
@@ -71,11 +76,36 @@ def interpreted() -> bool:
         return False
 
 
-def _compiling() -> Any:
-    """Import the compiler, which imports Numba, at the first compilation."""
-    from fastbp.compiler import compiling
+@functools.cache
+def load_compiler() -> Any:
+    """Import the module ``compiling``, and with it Numba, at the first compilation."""
+    with deferred_interrupts():
+        from fastbp.compiler import compiling
 
+        compiling.prepare()
     return compiling
+
+
+@contextlib.contextmanager
+def deferred_interrupts() -> Iterator[None]:
+    """Defer Ctrl-C to the end of the context.
+
+    An import that is interrupted leaves a part of its modules behind; in a notebook, every later
+    attempt to import Numba would fail.
+    """
+    in_main_thread = threading.current_thread() is threading.main_thread()
+    before = signal.getsignal(signal.SIGINT) if in_main_thread else None
+    if not callable(before):
+        yield
+        return
+    received: list[int] = []
+    signal.signal(signal.SIGINT, lambda number, frame: received.append(number))
+    try:
+        yield
+    finally:
+        signal.signal(signal.SIGINT, before)
+        for number in received:
+            signal.raise_signal(number)
 
 
 class Kernel(Source):
@@ -92,7 +122,7 @@ class Kernel(Source):
         """The form that Python calls."""
         if interpreted():
             return self.function
-        return _compiling().python_dispatcher(self)
+        return load_compiler().python_dispatcher(self)
 
     def __call__(self, *arguments: Any) -> Any:
         """Call the function from Python."""
@@ -101,7 +131,7 @@ class Kernel(Source):
     @functools.cached_property
     def _numba_type_(self) -> Any:
         """Numba's type of this object in compiled code."""
-        return _compiling().kernel_type(self)
+        return load_compiler().kernel_type(self)
 
     def __reduce__(self) -> str | tuple[Any, ...]:
         return self.origin or str(self.__name__)
@@ -133,7 +163,7 @@ class ByPrecision:
 
     @functools.cached_property
     def _numba_type_(self) -> Any:
-        return _compiling().by_precision(self.single, self.double)
+        return load_compiler().by_precision(self.single, self.double)
 
 
 class Instruction:
@@ -152,7 +182,7 @@ class Instruction:
 
     @functools.cached_property
     def _numba_type_(self) -> Any:
-        return _compiling().instruction(self.__name__)
+        return load_compiler().instruction(self.__name__)
 
     def __reduce__(self) -> str:
         return str(self.__name__)
@@ -162,7 +192,7 @@ def inlined(function: Any) -> Any:
     """Return the form of a user's own function that kernels call: inlined, no division check."""
     if interpreted():
         return function
-    return _compiling().inlined(function)
+    return load_compiler().inlined(function)
 
 
 def kernel(function: Function) -> Function:

@@ -12,6 +12,7 @@ import contextlib
 import importlib
 import json
 import os
+import shutil
 import signal
 import sys
 import tempfile
@@ -192,14 +193,25 @@ def _claim(claims: Path, entry: Entry) -> bool:
 
 
 def _serve(lines: IO[str], claims: Path) -> None:
-    """Compile the entries that each line lists, in the helper, until the end of its input."""
+    """Compile the entries that each line lists, in the helper, until the end of its input.
+
+    If the parent was killed, by SIGTERM for example, end after the current entry, and remove the
+    folder that the parent would have removed.
+    """
+    parent = os.getppid()
     from fastbp.compiler import compiling
 
     compiling.prepare()
-    for line in lines:
-        for module, name, dtypes in json.loads(line):
-            entry = getattr(importlib.import_module(module), name), tuple(dtypes)
-            if not _in_cache(entry) and _claim(claims, entry):
-                operation.entry(*entry)
-                if not _in_cache(entry):
+    try:
+        for line in lines:
+            for module, name, dtypes in json.loads(line):
+                if os.getppid() != parent:
                     return
+                entry = getattr(importlib.import_module(module), name), tuple(dtypes)
+                if not _in_cache(entry) and _claim(claims, entry):
+                    operation.entry(*entry)
+                    if not _in_cache(entry):
+                        return
+    finally:
+        if os.getppid() != parent:
+            shutil.rmtree(claims, ignore_errors=True)

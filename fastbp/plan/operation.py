@@ -18,7 +18,7 @@ from typing import Any, Protocol
 from llvmlite import binding
 
 from fastbp.compiler import cache, native
-from fastbp.compiler.declare import Kernel
+from fastbp.compiler.declare import Kernel, deferred_interrupts, load_compiler
 
 # A kernel, and the dtype of each argument.
 Entry = tuple[Kernel, tuple[str, ...]]
@@ -48,10 +48,14 @@ listeners: list[Listener] = []
 
 
 def entry(kernel: Kernel, dtypes: tuple[str, ...]) -> int:
-    """Return the address of a kernel's entry for arguments of ``dtypes``, one per argument."""
+    """Return the address of a kernel's entry for arguments of ``dtypes``, one per argument.
+
+    Ctrl-C is deferred to the end of a compilation, which takes a tenth of a second or more: Numba
+    cannot compile any more after some of its functions were interrupted.
+    """
     address = kernel.entries.get(dtypes)
     if address is None:
-        with _lock:
+        with _lock, deferred_interrupts():
             address = kernel.entries.get(dtypes)
             if address is None:
                 address = kernel.entries[dtypes] = _load(kernel, dtypes)
@@ -97,9 +101,8 @@ def _load(kernel: Kernel, dtypes: tuple[str, ...]) -> int:
 
 def _compile(kernel: Kernel, dtypes: tuple[str, ...], symbol: str) -> bytes:
     with notify_listeners():
-        from fastbp.compiler import compiling  # imports Numba
-
-        return compiling.object_code(kernel, dtypes, symbol)
+        code: bytes = load_compiler().object_code(kernel, dtypes, symbol)
+    return code
 
 
 @contextlib.contextmanager

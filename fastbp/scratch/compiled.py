@@ -215,7 +215,8 @@ class CompiledSteps:
                     count = max(1, min(steps - done, int(CHUNK_SECONDS / self.step_seconds)))
                     begin = time.perf_counter()
                     taken = self._take(run, count)
-                    self.step_seconds = (time.perf_counter() - begin) / count
+                    # Some clocks stand still for milliseconds.
+                    self.step_seconds = max(time.perf_counter() - begin, 1e-9) / count
                     done += taken
                     if taken < count:
                         break
