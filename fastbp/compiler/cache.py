@@ -128,12 +128,13 @@ def read_checked(path: Path) -> bytes | None:
                 return code
     elif not os.path.lexists(path):
         return None
-    _remove(path)
+    remove(path)
     _warn_of_damage(path)
     return None
 
 
-def _remove(path: Path) -> None:
+def remove(path: Path) -> None:
+    """Remove a file, or a folder in its place."""
     with contextlib.suppress(OSError):
         if path.is_dir() and not path.is_symlink():
             shutil.rmtree(path)

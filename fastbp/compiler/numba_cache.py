@@ -32,6 +32,8 @@ class CheckedCacheFile(IndexDataCacheFile):
     def _open_for_write(self, filepath: str) -> Iterator[io.BytesIO]:
         content = io.BytesIO()
         yield content
+        if Path(filepath).is_dir():
+            cache.remove(Path(filepath))
         with super()._open_for_write(filepath) as file:
             file.write(cache.with_checksum(content.getvalue(), Path(filepath).name))
 

@@ -156,6 +156,10 @@ def test_damaged_files_of_numba_are_compiled_again_with_one_warning(suffix, tmp_
     for damage in (whole[:-10], flipped, b"", whole[: half // 2], b"\x80\x04" + whole):
         file.write_bytes(damage)
         assert run_python(tmp_path, script, **environment) == ["2.0", "True"]
+    for other in file.parent.iterdir():
+        other.unlink()
+        other.mkdir()
+    assert run_python(tmp_path, script, **environment) == ["2.0", "True"]
     assert run_python(tmp_path, script, **environment) == ["2.0"]
 
 
