@@ -72,6 +72,13 @@ def test_softmax_and_logsumexp(shape, dtype):
     assert F.softmax(z, out=z) is z
 
 
+def test_logsumexp_of_infinite_values():
+    inf, nan = np.inf, np.nan
+    z = np.array([[inf, 0], [-inf, -inf], [inf, -inf], [0, -inf], [nan, inf], [inf, inf]])
+    np.testing.assert_array_equal(F.logsumexp(z), [inf, -inf, inf, 0, nan, inf])
+    assert F.logsumexp(np.array([inf, 1.0])) == inf
+
+
 def test_logits_of_ten_thousand_give_finite_results():
     z = np.array([[1e4, -1e4, 0.0], [-1e4, -1e4, -1e4]])
     p = F.softmax(z)

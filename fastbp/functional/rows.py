@@ -48,7 +48,11 @@ def logsumexp(z: Any, *, out: Array | None = None) -> Array:
     z = checks.floats("z", z)
     check_columns("z", z)
     result = output(out, z, z.shape[:-1])
-    kernels.logsumexp(rows_of(apart(z, result)), result.reshape(-1))
+    rows, totals = rows_of(apart(z, result)), result.reshape(-1)
+    kernels.logsumexp(rows, totals)
+    if np.isnan(totals).any():  # a row with NaN, or one whose maximum is infinite
+        top = rows.max(axis=1)
+        np.copyto(totals, top, where=np.isinf(top))
     return result
 
 
