@@ -3,6 +3,7 @@
 import importlib
 from typing import TYPE_CHECKING, Any
 
+from fastbp.compiler.importing import importing
 from fastbp.version import __version__ as __version__
 
 if TYPE_CHECKING:
@@ -104,10 +105,12 @@ __all__ = [
 
 def __getattr__(name: str) -> Any:
     if name in _SUBMODULES:
-        return importlib.import_module(f"fastbp.{name}")
+        with importing():
+            return importlib.import_module(f"fastbp.{name}")
     if name not in _MODULES:
         raise AttributeError(f"module {__name__!r} has no attribute {name!r}")
-    value = getattr(importlib.import_module(f"fastbp.{_MODULES[name]}"), name)
+    with importing():
+        value = getattr(importlib.import_module(f"fastbp.{_MODULES[name]}"), name)
     globals()[name] = value  # so this function is not called again for this name
     return value
 

@@ -1,6 +1,7 @@
 """Imports point one way: a module imports only from its own folder and from lower layers."""
 
 import ast
+import os
 import subprocess
 import sys
 from pathlib import Path
@@ -139,3 +140,37 @@ def test_public_import_paths_keep_working():
 def test_public_names_exist(name):
     assert getattr(fastbp, name).__name__
     assert name in dir(fastbp)
+
+
+FORK_DURING_AN_IMPORT = """
+import importlib.abc, os, sys, threading, time
+
+class Slow(importlib.abc.MetaPathFinder):
+    def find_spec(self, name, path, target=None):
+        if name == "fastbp.schedules":
+            time.sleep(1.0)
+
+sys.meta_path.insert(0, Slow())
+import fastbp
+thread = threading.Thread(target=lambda: fastbp.CosineSchedule)
+thread.start()
+time.sleep(0.3)
+child = os.fork()
+if child == 0:
+    fastbp.CosineSchedule
+    os._exit(0)
+thread.join()
+print(os.waitstatus_to_exitcode(os.waitpid(child, 0)[1]))
+"""
+
+
+@pytest.mark.skipif(not hasattr(os, "fork"), reason="needs fork")
+def test_a_fork_waits_for_the_imports_of_other_threads() -> None:
+    done = subprocess.run(
+        [sys.executable, "-W", "ignore", "-c", FORK_DURING_AN_IMPORT],
+        capture_output=True,
+        text=True,
+        timeout=60,
+        check=True,
+    )
+    assert done.stdout == "0\n"

@@ -21,6 +21,7 @@ from typing import Any, TypeVar
 
 import numpy as np
 
+from fastbp.compiler.importing import importing
 from fastbp.compiler.source import (
     Bits,
     Columns,
@@ -76,13 +77,23 @@ def interpreted() -> bool:
         return False
 
 
-@functools.cache
 def load_compiler() -> Any:
     """Import the module ``compiling``, and with it Numba, at the first compilation."""
-    with deferred_interrupts():
+    return _loaded[0] if _loaded else _load()
+
+
+_loaded: list[Any] = []
+_loading = threading.RLock()
+
+
+def _load() -> Any:
+    """Import in one thread at a time: two that import Numba can get a part of it only."""
+    with importing(), _loading, deferred_interrupts():
         from fastbp.compiler import compiling
 
-        compiling.prepare()
+        if not _loaded:
+            compiling.prepare()
+            _loaded.append(compiling)
     return compiling
 
 
