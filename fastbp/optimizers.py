@@ -56,7 +56,7 @@ class Optimizer:
 
     kernel: ClassVar[Any]
     buffers: ClassVar[int] = 0
-    # The default of ``fastbp train``, chosen on held-out digits with 0 to 3 hidden layers.
+    # The default of ``fastbp train``, chosen on validation digits with 0 to 3 hidden layers.
     command_rate: ClassVar[float] = 5e-3
     # For each hyperparameter, the estimators' parameter that sets it.
     estimator_names: ClassVar[dict[str, str]] = {}

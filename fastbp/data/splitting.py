@@ -1,4 +1,4 @@
-"""Selection of held-out rows."""
+"""Selection of the rows that are held out."""
 
 import numpy as np
 
@@ -7,7 +7,7 @@ from fastbp.arrays import Array
 
 
 def split(X: Array, y: Array, fraction: float, seed: int | None) -> tuple[Array, Array]:
-    """Hold out a fraction of the rows, stratified by class; return (kept rows, held-out rows)."""
+    """Hold out a fraction of the rows, stratified by class; return (kept rows, validation rows)."""
     n = len(y)
     random = checks.generator(seed)
     if y.ndim == 1:

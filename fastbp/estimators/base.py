@@ -52,7 +52,7 @@ class BasePerceptron(StochasticFit, LBFGSFit):
         sample_weight : array-like of shape (n_samples,), optional
         validation_data : tuple (X, y) or (X, y, sample_weight), optional
             Scored after each epoch. With ``early_stopping=True`` its score, instead of that of
-            held-out rows, decides when training stops.
+            validation rows, decides when training stops.
         X_val, y_val, sample_weight_val : array-like, optional
             The same as ``validation_data``, one argument each. In a ``Pipeline`` use these:
             ``Pipeline(steps, transform_input=["X_val"])`` transforms ``X_val`` as it does ``X``;

@@ -20,7 +20,7 @@ from fastbp.training.options import as_validation_data
 FLOATS = [np.float64, np.float32]
 
 
-class HeldOut(NamedTuple):
+class ValidationRows(NamedTuple):
     """Rows that are not used for training: the network is scored on them after each epoch."""
 
     data: Data
@@ -46,7 +46,7 @@ class PerceptronData(PerceptronNetwork):
         return sample_weight
 
     def _strata(self, targets: Array) -> Array | None:
-        """Return the classes that keep their proportions in the held-out rows; None: no classes."""
+        """Return the classes to keep the proportions of in validation rows; None: no classes."""
         return None
 
     def _check_arguments(
@@ -113,7 +113,7 @@ class PerceptronData(PerceptronNetwork):
         checks.check_total_weight(name, scaled, negative=name == "training")
         return data._replace(weights=checks.for_kernels(scaled.astype(self._net.dtype)))
 
-    def _validation_data(self, given: Any) -> HeldOut | None:
+    def _validation_data(self, given: Any) -> ValidationRows | None:
         """Check ``(X, y)`` or ``(X, y, sample_weight)``."""
         given = as_validation_data(given)
         if given is None:
@@ -125,13 +125,15 @@ class PerceptronData(PerceptronNetwork):
         if weights is not None:
             weights = _check_sample_weight(weights, checked_X).astype(np.float64)
         targets = self._targets(checked_y, incremental=True, reset=False)
-        data = self._weighted("held-out", self._data(checked_X, targets), weights)
-        return HeldOut(data, X, y.copy() if isinstance(y, np.ndarray) else y)
+        data = self._weighted("validation", self._data(checked_X, targets), weights)
+        return ValidationRows(data, X, y.copy() if isinstance(y, np.ndarray) else y)
 
-    def _split(self, data: Data, weights: Array | None, X: Any, y: Any) -> tuple[Data, HeldOut]:
+    def _split(
+        self, data: Data, weights: Array | None, X: Any, y: Any
+    ) -> tuple[Data, ValidationRows]:
         """Hold out ``validation_fraction`` of the rows, the same rows as scikit-learn.
 
-        The score of the held-out rows uses ``weights``, which do not include the class weights.
+        The score of the validation rows uses ``weights``, which do not include the class weights.
         """
         kept, held_rows = train_test_split(
             np.arange(row_count(data.X)),
@@ -147,11 +149,13 @@ class PerceptronData(PerceptronNetwork):
         columns = self._net.sizes[0]
         kept_data, held_data = (rows_of(data, rows, columns) for rows in (kept, held_rows))
         own_weights = None if weights is None else weights[held_rows]
-        held_data = self._weighted("held-out", held_data, own_weights)
+        held_data = self._weighted("validation", held_data, own_weights)
         given = X, y
         if self.scoring not in (None, "loss"):  # scorers take the data as given
             given = tuple(_safe_indexing(checked_rows("X", part), held_rows) for part in given)
-        return self._weighted("training", kept_data, kept_data.weights), HeldOut(held_data, *given)
+        return self._weighted("training", kept_data, kept_data.weights), ValidationRows(
+            held_data, *given
+        )
 
     def _infer(self, X: Any, *, apply_link: bool = True) -> Array:
         """Compute the outputs (n, K) of the network for ``X``; if not ``apply_link``, z."""

@@ -32,7 +32,7 @@ max_iter : int, default=200
 shuffle : bool, default=True
     Whether each epoch visits the rows in a new order.
 random_state : int, RandomState instance or None, default=None
-    Determines the weights, the held-out rows, the order of the rows, and dropout. All but dropout
+    Determines the weights, the validation rows, the order of the rows, and dropout. All but dropout
     are drawn exactly as in scikit-learn.
 tol : float, default=1e-4
     Minimum improvement of the loss or the score that counts; for L-BFGS, training stops when no
@@ -46,7 +46,7 @@ momentum : float, default=0.9
 nesterovs_momentum : bool, default=True
     Whether the momentum of ``solver='sgd'`` is Nesterov's.
 early_stopping : bool, default=False
-    Whether training stops when the score on held-out rows no longer improves, and the weights
+    Whether training stops when the score on validation rows no longer improves, and the weights
     with the best score are restored. Otherwise it stops when the training loss no longer improves.
 validation_fraction : float, default=0.1
     Fraction of the rows to hold out, unless ``fit`` is given ``validation_data``. If there are
@@ -66,7 +66,7 @@ dropout : float or sequence of float, default=0.0
 clip_norm : float, optional
     Maximum norm of the gradient; longer gradients are scaled down to it (not for L-BFGS).
 scoring : str or callable, optional
-    The score of held-out rows: any scorer of scikit-learn, by name or as a callable, or
+    The score of validation rows: any scorer of scikit-learn, by name or as a callable, or
     ``'loss'``, which is minus the loss. By default {score}.
 callbacks : callable or iterable of callables, optional
     Each is called with the estimator after every epoch; returning True stops training.
@@ -92,9 +92,9 @@ best_loss_ : float or None
 loss_curve_ : list of float
     Loss of each epoch, or of each iteration of L-BFGS.
 validation_scores_ : list of float or None
-    Score on the held-out rows after each epoch; None without held-out rows.
+    Score on the validation rows after each epoch; None without validation rows.
 validation_loss_curve_ : list of float or None
-    Loss on the held-out rows, without the penalty.
+    Loss on the validation rows, without the penalty.
 best_validation_score_ : float or None
     The highest score, with ``early_stopping``.
 stopped_ : bool

@@ -13,7 +13,7 @@ import numpy as np
 from sklearn.exceptions import ConvergenceWarning, UndefinedMetricWarning
 
 from fastbp.arrays import Array
-from fastbp.estimators.data import HeldOut
+from fastbp.estimators.data import ValidationRows
 from fastbp.estimators.epochs import Epochs
 from fastbp.training.interruption import catch_interrupts
 from fastbp.training.stopping import stop_requested
@@ -24,7 +24,7 @@ NOT_FINITE = (
 )
 
 Callbacks = list[Callable[[Any], object]]
-Scorer = Callable[[HeldOut], tuple[float, float]]
+Scorer = Callable[[ValidationRows], tuple[float, float]]
 
 
 class Rules(NamedTuple):
@@ -108,7 +108,7 @@ class Results:
             self.best_loss = min(self.best_loss, loss)
 
     def add_score(self, loss: float, score: float, params: Array, rules: Rules) -> None:
-        """Add loss and score of the held-out rows; scores that are not finite are never best."""
+        """Add loss and score of the validation rows; scores that are not finite are never best."""
         assert self.validation_scores is not None
         assert self.validation_losses is not None
         self.validation_losses.append(loss)
@@ -134,10 +134,10 @@ class Run:
     epochs : Epochs
     rules : Rules
     results : Results
-    held : HeldOut or None
+    held : ValidationRows or None
         Rows that are scored after each epoch.
     scorer : Callable
-        Returns loss and score of held-out rows.
+        Returns loss and score of validation rows.
     callbacks : list of callables
     """
 
@@ -148,7 +148,7 @@ class Run:
         rules: Rules,
         results: Results,
         *,
-        held: HeldOut | None,
+        held: ValidationRows | None,
         scorer: Scorer,
         callbacks: Callbacks,
     ) -> None:

@@ -9,7 +9,7 @@ import numpy as np
 from sklearn.metrics import check_scoring
 
 from fastbp.arrays import Array
-from fastbp.estimators.data import HeldOut, PerceptronData
+from fastbp.estimators.data import PerceptronData, ValidationRows
 from fastbp.estimators.epochs import Epochs, epochs_ahead
 from fastbp.estimators.losses import validation_loss
 from fastbp.estimators.run import Results, Rules, Run
@@ -20,14 +20,14 @@ from fastbp.plan.problem import Batches, Data
 
 
 class StochasticFit(PerceptronData):
-    """Prepares the epochs, and scores held-out rows."""
+    """Prepares the epochs, and scores validation rows."""
 
     def _score_of(self, z: Array, held: Data) -> float:
         """Return the score of the last layer's ``z`` (n, K), without the checks of ``score``."""
         raise NotImplementedError
 
     def _stochastic(
-        self, data: Data, held: HeldOut | None, incremental: bool
+        self, data: Data, held: ValidationRows | None, incremental: bool
     ) -> Callable[[], None]:
         """Prepare the epochs; return the function that runs them."""
         rows = row_count(data.X)
@@ -85,22 +85,24 @@ class StochasticFit(PerceptronData):
 
         return shuffled
 
-    def _loss_and_score(self, net: Network, scoring: Any, held: HeldOut) -> tuple[float, float]:
-        """Return loss and score of the held-out rows."""
+    def _loss_and_score(
+        self, net: Network, scoring: Any, held: ValidationRows
+    ) -> tuple[float, float]:
+        """Return loss and score of the validation rows."""
         z = net.infer_checked(held.data.X, None)
         loss = validation_loss(net, z, held.data)
         if scoring is None:
             return loss, self._score_of(z, held.data)
         return loss, -loss if scoring == "loss" else self._scorer_result(scoring, held)
 
-    def _scorer_result(self, scoring: Any, held: HeldOut) -> float:
-        """Return the result of the scorer ``scoring`` on the held-out rows."""
+    def _scorer_result(self, scoring: Any, held: ValidationRows) -> float:
+        """Return the result of the scorer ``scoring`` on the validation rows."""
         weights = held.data.weights
         weighted = {} if weights is None else {"sample_weight": weights}
         return float(check_scoring(self, scoring)(self, held.X, held.y, **weighted))
 
-    def _check_scoring(self, held: HeldOut | None) -> None:
-        """Score the held-out rows before training, to raise the scorer's errors now.
+    def _check_scoring(self, held: ValidationRows | None) -> None:
+        """Score the validation rows before training, to raise the scorer's errors now.
 
         Raises
         ------
@@ -117,7 +119,7 @@ class StochasticFit(PerceptronData):
             distinct = np.unique(np.asarray(held.y))
             values = f"the value {distinct[0]!r} only" if len(distinct) == 1 else "their targets"
             raise ValueError(
-                f"scoring={self.scoring!r} is {score} on the {row_count(held.data.X)} held-out "
+                f"scoring={self.scoring!r} is {score} on the {row_count(held.data.X)} validation "
                 f"rows, with {values}: use a larger validation_fraction, other validation_data, or "
                 "another scoring"
             )

@@ -228,7 +228,7 @@ def _with_count(title: str, shown: int, K: int) -> str:
 
 
 def _draw_curves(
-    axes: Any, training: Sequence[float], held_out: Sequence[float], training_label: str
+    axes: Any, training: Sequence[float], validation: Sequence[float], training_label: str
 ) -> None:
     """Draw the training and the validation curve, which differ in markers and in colour."""
     epochs = np.arange(1, len(training) + 1)
@@ -244,10 +244,10 @@ def _draw_curves(
         markevery=(0, every),
         label=training_label,
     )
-    if held_out:
+    if validation:
         axes.plot(
             epochs,
-            held_out,
+            validation,
             color="tab:blue",
             marker="s",
             markersize=5,

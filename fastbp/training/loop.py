@@ -57,13 +57,13 @@ class Fit:
         self.net, self.options = net, options
         self.checkpoints = resuming.RunCheckpoints(options.checkpoints, options.resume)
         seed = self.checkpoints.seed(options.seed)
-        data, self.held_out, kept = choose_rows(net, data, options, seed)
+        data, self.validation, kept = choose_rows(net, data, options, seed)
         self.data = data
-        if self.held_out is None and options.tracks_best:
+        if self.validation is None and options.tracks_best:
             what = "early_stopping" if options.early_stopping is not None else "keep_best"
             raise ValueError(f"{what} needs validation_data or validation_fraction")
-        if self.held_out is not None:
-            X, _, _, rows = self.held_out
+        if self.validation is not None:
+            X, _, _, rows = self.validation
             net.expect_inference(len(X if rows is None else rows), None)
         problem = Problem.for_training(
             net.layout,
@@ -143,7 +143,7 @@ class Fit:
         """Return the steps left: in the epoch if Python acts after each epoch, else in the run."""
         options, steps = self.options, self.steps
         checkpoints = options.checkpoints
-        each_epoch = bool(options.callbacks) or self.held_out is not None
+        each_epoch = bool(options.callbacks) or self.validation is not None
         if each_epoch or (checkpoints is not None and checkpoints.epochs is not None):
             return steps.per_epoch - steps.taken % steps.per_epoch
         return self.total - steps.taken
@@ -191,10 +191,10 @@ class Fit:
             history.samples_per_second.append(steps.examples / max(seconds - before, 1e-9))
 
     def _evaluate(self, begin: float) -> None:
-        """Evaluate the network on the held-out rows."""
-        if self.held_out is None:
+        """Evaluate the network on the validation rows."""
+        if self.validation is None:
             return
-        loss, metric = evaluation.evaluate(self.net, *self.held_out)
+        loss, metric = evaluation.evaluate(self.net, *self.validation)
         self.history.validation_loss.append(loss)
         self.history.validation_metric.append(metric)
         self.history.seconds[-1] = time.perf_counter() - begin
@@ -229,7 +229,7 @@ class Fit:
         if self.options.checkpoints is None:
             return {}
         assert isinstance(self.data.X, np.ndarray)
-        arrays = (self.data.X, self.data.y, self.data.weights, *(self.held_out or ()))
+        arrays = (self.data.X, self.data.y, self.data.weights, *(self.validation or ()))
         description = {
             "network": self.net.description(),
             **self.options.description(),

@@ -13,7 +13,7 @@ from fastbp.plan.problem import Data
 from fastbp.training.options import Options
 
 
-class HeldOut(NamedTuple):
+class ValidationRows(NamedTuple):
     """The rows that the network is evaluated on after each epoch."""
 
     X: Array
@@ -47,14 +47,14 @@ def checked_data(net: Network, X: Any, y: Any, sample_weight: Any) -> Data:
 
 def choose_rows(
     net: Network, data: Data, options: Options, seed: Any
-) -> tuple[Data, HeldOut | None, Array | None]:
+) -> tuple[Data, ValidationRows | None, Array | None]:
     """Choose the rows to hold out.
 
     Returns
     -------
     data : Data
         With the weights in the network's dtype.
-    held_out : HeldOut or None
+    validation : ValidationRows or None
     kept : (k,) array or None
         The indices of the rows to train on; None for all.
     """
@@ -68,9 +68,9 @@ def choose_rows(
         names = " and ".join(name for name, used in sources.items() if used)
         raise ValueError(f"{names} are mutually exclusive; pass only one of them")
     assert isinstance(data.X, np.ndarray)
-    kept = rows = held_out = None
+    kept = rows = validation = None
     if given is not None:
-        held_out = _given_rows(net, data.X, given)
+        validation = _given_rows(net, data.X, given)
     elif options.validation_rows is not None:
         kept, rows = split_rows(options.validation_rows, len(data.X))
     elif fraction:
@@ -78,18 +78,20 @@ def choose_rows(
         kept, rows = split(data.X, data.y, fraction, seed)
     if rows is not None:
         # X is not split, because a copy might not fit into memory.
-        held_out = HeldOut(data.X, data.y, _scaled("held-out", data.weights, rows, net), rows)
-    return data._replace(weights=_scaled("training", data.weights, kept, net)), held_out, kept
+        validation = ValidationRows(
+            data.X, data.y, _scaled("validation", data.weights, rows, net), rows
+        )
+    return data._replace(weights=_scaled("training", data.weights, kept, net)), validation, kept
 
 
-def _given_rows(net: Network, trained_on: Array, given: tuple[Any, Any, Any]) -> HeldOut:
+def _given_rows(net: Network, trained_on: Array, given: tuple[Any, Any, Any]) -> ValidationRows:
     """Check ``validation_data``; it must have the scale of the rows ``trained_on``."""
     data = checked_data(net, *given)
     assert isinstance(data.X, np.ndarray)
     if len(data.X) == 0:
         raise ValueError(f"validation_data has no rows; the shape of its X is {data.X.shape}")
     check_scale(data.X, *learned_scale(net, trained_on))
-    return HeldOut(data.X, data.y, _scaled("held-out", data.weights, None, net), None)
+    return ValidationRows(data.X, data.y, _scaled("validation", data.weights, None, net), None)
 
 
 def learned_scale(net: Network, X: Array) -> tuple[bool, bool]:
@@ -109,7 +111,7 @@ def _scaled(name: str, weights: Array | None, rows: Array | None, net: Network) 
 
 
 def split_rows(rows: Any, n: int) -> tuple[Array, Array]:
-    """Check the held-out ``rows``; return the indices of the training and the held-out rows."""
+    """Check the validation ``rows``; return the indices of the training and the validation rows."""
     held_rows = np.array(rows)
     if held_rows.ndim != 1 or held_rows.dtype.kind not in "iu":
         raise TypeError(

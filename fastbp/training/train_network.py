@@ -90,7 +90,7 @@ def train(
     shuffle : bool
         Whether each epoch visits the rows in a new order.
     seed : int or None
-        Seed of the row order, of dropout and of the choice of held-out rows. Results are
+        Seed of the row order, of dropout and of the choice of validation rows. Results are
         bit-identical for the same seed, data and number of threads.
     callbacks : callable or iterable of callables
         Each is called as ``callback(net, history)`` after each epoch; returning True stops

@@ -118,8 +118,8 @@ def test_model_file_gives_the_accuracy_printed(
     main_job: subprocess.CompletedProcess[str], home: Path
 ) -> None:
     net = fastbp.load(home / "runs" / "digits" / "model.safetensors")
-    _, held_out = datasets.split(datasets.digits(), 0.2, 0)
-    measured = float(np.mean(net.predict(held_out.X) == held_out.y))
+    _, validation = datasets.split(datasets.digits(), 0.2, 0)
+    measured = float(np.mean(net.predict(validation.X) == validation.y))
     assert measured == pytest.approx(accuracy(main_job.stdout), abs=1e-4)
 
 
@@ -245,8 +245,8 @@ def test_ctrl_c_stops_training_and_keeps_the_weights(tmp_path: Path) -> None:
     assert f"by Ctrl-C, after {len(table):,} of 900,000 epochs" in log_text
     assert file_names(tmp_path / "run") == FILES
     net = fastbp.load(tmp_path / "run" / "model.safetensors")
-    _, held_out = datasets.split(datasets.digits(), 0.2, 0)
-    measured = float(np.mean(net.predict(held_out.X) == held_out.y))
+    _, validation = datasets.split(datasets.digits(), 0.2, 0)
+    measured = float(np.mean(net.predict(validation.X) == validation.y))
     assert measured == pytest.approx(accuracy(log_text), abs=1e-4)
 
 

@@ -1,4 +1,4 @@
-"""Undefined scores and losses of held-out rows, and class weights in ``partial_fit``."""
+"""Undefined scores and losses of validation rows, and class weights in ``partial_fit``."""
 
 import warnings
 
@@ -31,7 +31,7 @@ def test_scorers_that_are_undefined_on_one_class_raise_before_training(scoring, 
     model = classifier(scoring=scoring, early_stopping=early_stopping)
     if scoring == "average_precision":
         model.set_params(scoring="roc_auc_ovr")
-    with pytest.raises(ValueError, match=r"scoring=.*held-out|only one label|one class"):
+    with pytest.raises(ValueError, match=r"scoring=.*validation|only one label|one class"):
         model.fit(X, Y, validation_data=one_class(Y))
     assert not hasattr(model, "coefs_")
 
@@ -39,7 +39,7 @@ def test_scorers_that_are_undefined_on_one_class_raise_before_training(scoring, 
 def test_a_score_that_is_undefined_on_split_rows_raises_before_training(monkeypatch):
     monkeypatch.setattr(fastbp.MLPClassifier, "_strata", lambda self, targets: None)
     model = classifier(scoring="roc_auc", random_state=1)
-    with pytest.raises(ValueError, match=r"scoring='roc_auc' is nan on the 6 held-out rows"):
+    with pytest.raises(ValueError, match=r"scoring='roc_auc' is nan on the 6 validation rows"):
         model.fit(X, RARE)
 
 
@@ -47,7 +47,7 @@ def test_an_earlier_fit_survives_an_undefined_score():
     model = classifier(max_iter=40, tol=1.0, n_iter_no_change=1).fit(X, Y)
     before = model.predict_proba(X)
     model.set_params(scoring="roc_auc")
-    with pytest.raises(ValueError, match="held-out rows"):
+    with pytest.raises(ValueError, match="validation rows"):
         model.fit(X, Y, validation_data=one_class(Y))
     np.testing.assert_array_equal(model.predict_proba(X), before)
 
@@ -96,7 +96,9 @@ def test_held_out_rows_without_weight_are_refused(estimator):
     with pytest.raises(ValueError, match="at least one non-zero"):
         model.fit(X, Y, validation_data=(X[:6], Y[:6], np.zeros(6)))
     weights = np.where(np.arange(60) == 0, 1.0, 0.0)
-    with pytest.raises(ValueError, match=r"(held-out|training) rows have a total sample_weight of"):
+    with pytest.raises(
+        ValueError, match=r"(validation|training) rows have a total sample_weight of"
+    ):
         model.set_params(random_state=0).fit(X, Y, sample_weight=weights)
 
 
@@ -138,5 +140,5 @@ def test_train_keeps_the_last_weights_if_no_validation_loss_was_finite():
 def test_train_refuses_held_out_rows_without_weight():
     weights = np.where(np.arange(60) == 0, 1.0, 0.0)
     net = fastbp.Network([3, 4, 2])
-    with pytest.raises(ValueError, match="held-out rows have a total sample_weight of 0"):
+    with pytest.raises(ValueError, match="validation rows have a total sample_weight of 0"):
         fastbp.train(net, X, Y, sample_weight=weights, validation_fraction=0.1, early_stopping=2)

@@ -117,7 +117,7 @@ def test_float32_is_kept_by_all_ways(pair, rule, hidden, compiled_steps):
 @every_pair
 def test_the_same_lines_are_printed(pair, batch_size, print_every, capsys):
     X, y = problem(pair)
-    held_out = problem(pair, 9, seed=1)
+    validation = problem(pair, 9, seed=1)
     printed = []
     for way in (contextlib.nullcontext, layer_by_layer):
         model = build(pair, "Optimizer_Adam", penalties=PENALTIES)
@@ -128,7 +128,7 @@ def test_the_same_lines_are_printed(pair, batch_size, print_every, capsys):
                 epochs=7,
                 batch_size=batch_size,
                 print_every=print_every,
-                validation_data=held_out,
+                validation_data=validation,
             )
         printed.append(capsys.readouterr().out.splitlines())
         assert_same_models(model, model, 0)

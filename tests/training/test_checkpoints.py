@@ -22,7 +22,7 @@ X, Y = spiral_data(40, 3, seed=0)
 SHORT: dict[str, Any] = {"epochs": 4, "batch_size": 32, "validation_fraction": 0.2}
 RUNS: dict[str, dict[str, Any]] = {
     "adam": SHORT,
-    "no held-out rows, the last batch smaller": {"epochs": 4, "batch_size": 50},
+    "no validation rows, the last batch smaller": {"epochs": 4, "batch_size": 50},
     "one batch": {"epochs": 5, "batch_size": 500},
     "in order": {**SHORT, "shuffle": False},
     "a seed that was drawn": {**SHORT, "seed": None},

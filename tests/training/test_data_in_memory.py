@@ -39,12 +39,12 @@ TARGETS = {
 @pytest.mark.parametrize("kind", TARGETS)
 def test_targets_are_copied(kind, dtype):
     loss, given = TARGETS[kind]
-    y, held_out = given.astype(dtype), given.astype(dtype)
+    y, validation = given.astype(dtype), given.astype(dtype)
     rows = X.astype(dtype)
-    options = {"rows": rows, "validation_data": (rows, held_out)}
+    options = {"rows": rows, "validation_data": (rows, validation)}
 
     def change(net, history):
-        for array in (y, held_out):
+        for array in (y, validation):
             array.fill(100)
             array.resize((1,) * array.ndim, refcheck=False)
 

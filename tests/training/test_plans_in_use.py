@@ -131,8 +131,8 @@ def test_a_plan_that_stops_is_not_measured():
 
 
 @pytest.mark.parametrize("targets", ["labels", "values"])
-@pytest.mark.parametrize("held_out", ["validation_fraction", "validation_data"])
-def test_labels_that_change_during_training_are_not_used(targets, held_out):
+@pytest.mark.parametrize("validation", ["validation_fraction", "validation_data"])
+def test_labels_that_change_during_training_are_not_used(targets, validation):
     """Kernels index memory by labels: one changed after the check could write anywhere."""
     random = np.random.default_rng(0)
     X = random.random((60, 4), dtype=np.float32)
@@ -148,7 +148,7 @@ def test_labels_that_change_during_training_are_not_used(targets, held_out):
                 array[...] = 1 << 40
 
         held = {"validation_fraction": 0.3}
-        if held_out == "validation_data":
+        if validation == "validation_data":
             held = {"validation_data": (X[:20], y_held)}
         net = fastbp.Network([4, 5, 3], loss=loss)
         history = fastbp.train(
