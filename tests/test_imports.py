@@ -174,3 +174,32 @@ def test_a_fork_waits_for_the_imports_of_other_threads() -> None:
         check=True,
     )
     assert done.stdout == "0\n"
+
+
+OFFLINE = """
+import importlib, pkgutil, sys
+
+def refuse(event, arguments):
+    if event.startswith(("socket.", "urllib.", "http.", "ftplib.")):
+        raise SystemExit(f"network: {event} {arguments}")
+
+sys.addaudithook(refuse)
+import fastbp
+for module in pkgutil.walk_packages(fastbp.__path__, "fastbp."):
+    if not module.name.endswith("__main__"):
+        importlib.import_module(module.name)
+from fastbp.cli import main
+assert main(["train", "iris", "--epochs", "2", "--out", sys.argv[1]]) == 0
+assert main(["predict", sys.argv[1], "iris"]) == 0
+"""
+
+
+def test_nothing_uses_the_network(tmp_path: Path) -> None:
+    done = subprocess.run(
+        [sys.executable, "-c", OFFLINE, str(tmp_path / "run")],
+        capture_output=True,
+        text=True,
+        timeout=200,
+        check=False,
+    )
+    assert done.returncode == 0, done.stderr

@@ -46,7 +46,7 @@ def print_fact(topic: str, text: str) -> None:
     """Print one line; a closed pipe or a full disk does not stop training."""
     try:
         # Flushed, so that lines keep their order with the lines of progress in a log.
-        print(plain(f"{topic:<{TOPIC}} {text}"), flush=True)
+        print(plain(f"{topic:<{TOPIC}} {text}").replace("\n", "\\n"), flush=True)
     except OSError:
         discard_output()
 

@@ -12,6 +12,7 @@ from sklearn import metrics
 
 from fastbp import Model, Network, datasets, runs
 from fastbp.cli import main
+from fastbp.cli.output import print_fact
 from fastbp.data.columns import Columns
 from fastbp.data.preparation import Preparation
 from fastbp.data.targets import Target
@@ -199,3 +200,8 @@ def test_probabilities_have_six_digits(
     digits = [number.replace("0.", "").lstrip("0") for number in numbers if "e" not in number]
     assert max(map(len, digits)) == 6
     assert sum(map(float, rows[0].split(",")[1:])) == pytest.approx(1.0, abs=2e-6)
+
+
+def test_a_fact_is_one_line(capsys: pytest.CaptureFixture[str]) -> None:
+    print_fact("takes", "c: one of x\n1, z")
+    assert capsys.readouterr().out == f"{'takes':<19} c: one of x\\n1, z\n"
