@@ -10,6 +10,8 @@ from fastbp.plotting.figures import axis_limits, drawable, short
 
 # Up to this many classes, the counts fit into the cells of a confusion matrix.
 LEGIBLE_CLASSES = 24
+# The sum of the sizes of labels beside one another.
+ALL_TYPES = 216.0
 # Maximum length of class names beside a matrix, and of all of them together below it.
 SHORT_NAME, LETTERS_ABREAST = 3, 45
 # Names have at most ROOMY_NAME letters for up to ROOMY_CLASSES classes. For more classes they have
@@ -63,13 +65,13 @@ def draw_matrix(axes: Any, matrix: Array, names: Sequence[str]) -> None:
     letters = len(shown) * (1 + max(map(len, shown)))
     axes.set_xticks(ticks, shown, rotation=0 if letters <= LETTERS_ABREAST else 90)
     axes.set_yticks(ticks, shown)
-    if K > ROOMY_CLASSES and max(map(len, shown)) > SHORT_NAME:
-        axes.tick_params(labelsize=CROWDED_TYPE)
+    is_crowded = K > ROOMY_CLASSES and max(map(len, shown)) > SHORT_NAME
+    axes.tick_params(labelsize=CROWDED_TYPE if is_crowded else min(10.0, ALL_TYPES / len(shown)))
     axes.set_xlabel("predicted")
     axes.set_ylabel("true")
     right = int(np.trace(matrix))
     rate = f"{right / total:.2%} correct, {right:,} of {total:,}" if total else "no rows"
-    axes.set_title(f"Held out: {rate}")
+    axes.set_title(f"Validation rows: {rate}")
 
 
 # ---------------------------------------------------------------------- predicted against true

@@ -141,7 +141,7 @@ def training_picture(
         draw_matrix(figure.add_subplot(grid[:, 1]), matrix, names)
     if pairs is not None:
         columns = math.ceil(shown / 2)
-        _draw_outputs(figure, grid[:, 1], pairs, shown, columns, rows_label="Held out")
+        _draw_outputs(figure, grid[:, 1], pairs, shown, columns, rows_label="Validation rows")
     write_figure(figure, path)
 
 

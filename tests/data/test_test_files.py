@@ -14,4 +14,4 @@ def test_test_rows_without_a_target_are_left_out(tmp_path: Path) -> None:
     got = prepare(Settings(data=train, target=("y",), test=test))
     assert got.test is not None
     assert got.test[1].tolist() == [0, 0, 1]
-    assert got.notes[-1] == f"{test}: 1 rows with a missing target are omitted"
+    assert got.notes[-1] == f"{test}: 1 row with a missing target is omitted"

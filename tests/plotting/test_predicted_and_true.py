@@ -144,7 +144,7 @@ def test_values_are_drawn_beside_the_curves(
     )
     loss, metric, *beside = drawn[0].axes
     assert (loss.get_ylabel(), metric.get_ylabel(), len(beside)) == ("loss", "R²", panels)
-    assert all(axes.get_title().startswith("Held out") for axes in beside)
+    assert all(axes.get_title().startswith("Validation rows") for axes in beside)
     boxes = [axes.get_tightbbox() for axes in drawn[0].axes]
     assert all(box.x1 <= drawn[0].bbox.x1 and box.x0 >= 0 for box in boxes)
     assert max(box.x1 for box in boxes[:2]) < min(box.x0 for box in boxes[2:])

@@ -84,7 +84,7 @@ def test_a_picture_shows_curves_and_matrix(tmp_path: Path, drawn: list[Any]) -> 
     assert len({line.get_linestyle() for line in loss.get_lines()}) == 2
     assert len({line.get_marker() for line in loss.get_lines()}) == 2
     assert sorted(text.get_text() for text in cells.texts) == ["1", "2", "4", "5", "6"]
-    assert cells.get_title() == "Held out: 83.33% correct, 15 of 18"
+    assert cells.get_title() == "Validation rows: 83.33% correct, 15 of 18"
 
 
 @pytest.mark.parametrize("epochs", [0, 1, 2, 500])
@@ -207,7 +207,7 @@ def test_a_confusion_matrix_can_be_drawn_alone(tmp_path: Path, drawn: list[Any])
     confusion_picture(tmp_path / "a.png", np.array([[5]]), title="one class")
     (cells,) = drawn[0].axes
     assert [text.get_text() for text in cells.texts] == ["5"]
-    assert cells.get_title() == "Held out: 100.00% correct, 5 of 5"
+    assert cells.get_title() == "Validation rows: 100.00% correct, 5 of 5"
     with pytest.raises(ValueError, match="unknown picture format 'jpeg'"):
         confusion_picture(tmp_path / "a.jpeg", np.array([[5]]))
 
