@@ -8,6 +8,7 @@ import numba
 import numpy as np
 import pytest
 from operation_cases import run_python
+from slow import some
 
 import fastbp
 from fastbp import kernels
@@ -123,7 +124,7 @@ def test_damaged_code_is_compiled_again_with_one_warning(tmp_path):
             "print(*('damaged' in str(warning.message) for warning in caught))",
         ]
     )
-    for damage in (whole[:-100], flipped, b"", swapped):
+    for damage in (flipped, swapped):
         file.write_bytes(damage)
         assert run_python(tmp_path, warned, **environment) == ["1.0", "1", "True", "True"]
     file.write_bytes(swapped)
@@ -135,7 +136,7 @@ def test_damaged_code_is_compiled_again_with_one_warning(tmp_path):
     assert run_python(tmp_path, SOFTMAX, **environment) == ["1.0", "0", "False"]
 
 
-@pytest.mark.parametrize("suffix", ["nbi", "nbc"])
+@pytest.mark.parametrize("suffix", some(["nbc", "nbi"]))
 def test_damaged_files_of_numba_are_compiled_again_with_one_warning(suffix, tmp_path):
     copy_package(tmp_path)
     environment = {"NUMBA_CACHE_DIR": str(tmp_path / "cache")}
@@ -153,7 +154,7 @@ def test_damaged_files_of_numba_are_compiled_again_with_one_warning(suffix, tmp_
     whole = file.read_bytes()
     half = len(whole) // 2
     flipped = whole[:half] + bytes([whole[half] ^ 1]) + whole[half + 1 :]
-    for damage in (whole[:-10], flipped, b"", whole[: half // 2], b"\x80\x04" + whole):
+    for damage in (flipped, b"", b"\x80\x04" + whole):
         file.write_bytes(damage)
         assert run_python(tmp_path, script, **environment) == ["2.0", "True"]
     for other in file.parent.iterdir():
@@ -172,8 +173,13 @@ def test_a_copy_of_another_file_is_damaged(tmp_path, monkeypatch):
     with pytest.warns(RuntimeWarning, match=r"other\.f4 is damaged"):
         assert cache.read_checked(other) is None
     assert not other.exists()
+    content = one.read_bytes()
+    for damage in (b"", content[:5], content[:-1], content + b"\0"):
+        one.write_bytes(damage)
+        assert cache.read_checked(one) is None  # the second warning of this process is left out
+    one.write_bytes(content)
     monkeypatch.setattr(cache, "stamp", lambda: "of other sources")
-    assert cache.read_checked(one) is None  # the second warning of this process is left out
+    assert cache.read_checked(one) is None
 
 
 @pytest.mark.skipif(not hasattr(os, "mkfifo"), reason="no named pipes here")
