@@ -9,6 +9,7 @@ import contextlib
 import ctypes
 import functools
 import itertools
+import logging  # noqa: F401  # registers its lock before that of this module
 import os
 import threading
 import time
@@ -26,6 +27,8 @@ Entry = tuple[Kernel, tuple[str, ...]]
 _lock = threading.RLock()
 if hasattr(os, "register_at_fork"):
     # fork waits until the lock is free: a child must not inherit a lock that another thread holds.
+    # It waits for the locks in the reverse order of their registration. The lock of ``logging``,
+    # which Numba takes while this one is held, must be registered first.
     os.register_at_fork(
         before=_lock.acquire, after_in_parent=_lock.release, after_in_child=_lock.release
     )

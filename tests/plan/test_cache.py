@@ -266,6 +266,34 @@ def test_a_child_that_is_forked_while_another_thread_compiles_does_not_hang(tmp_
     assert run_python(tmp_path, FORK, **environment) == ["0"]
 
 
+LOGGING = """if True:
+    import faulthandler, os, threading, time
+    from fastbp.plan import operation
+    faulthandler.dump_traceback_later(20, exit=True)
+    ready = threading.Event()
+    def compile():
+        with operation._lock:
+            import logging  # as Numba does
+            ready.set()
+            time.sleep(0.3)
+            logging.getLogger("numba")
+    thread = threading.Thread(target=compile)
+    thread.start()
+    ready.wait()
+    child = os.fork()
+    if child == 0:
+        os._exit(0)
+    thread.join()
+    print(os.waitstatus_to_exitcode(os.waitpid(child, 0)[1]))
+"""
+
+
+@pytest.mark.skipif(not hasattr(os, "fork"), reason="no fork here")
+def test_a_fork_waits_for_a_compilation_that_uses_logging(tmp_path):
+    copy_package(tmp_path)
+    assert run_python(tmp_path, LOGGING) == ["0"]
+
+
 def test_kernels_called_from_python_work_on_a_full_disk(monkeypatch):
     compiled, attempts = compiling.python_dispatcher(kernels.relu), []
 
