@@ -38,7 +38,7 @@ def floats(name: str, values: Any, dimensions: int | None = None, dtype: Any = N
     if type(values) is np.ndarray and values.flags.carray and _is_float(values.dtype):
         array = values  # the common case, without a conversion
     else:
-        array = np.asarray(values)
+        array = as_array(name, values)
         if array.dtype.kind in "iub":
             array = array.astype(np.float64)
         if array.dtype not in (_FLOAT32, _FLOAT64):
@@ -57,10 +57,23 @@ def _is_float(dtype: Any) -> bool:
     return dtype is _FLOAT64 or dtype is _FLOAT32
 
 
+def as_array(name: str, values: Any) -> Array:
+    """Return ``np.asarray(values)``; raise ValueError for masked values and for ragged lists."""
+    if type(values).__module__.startswith("numpy.ma") and np.any(values.mask):
+        raise ValueError(
+            f"{name} is a masked array, of which {int(np.sum(values.mask))} values are masked; "
+            "fill or remove them"
+        )
+    try:
+        return np.asarray(values)
+    except ValueError as error:  # a ragged list
+        raise ValueError(f"{name} is not an array of numbers: {error}") from None
+
+
 def alike(name: str, values: Any, like: Array, shape: tuple[int, ...]) -> Array:
     """Return numbers of this shape with the dtype of ``like``, in the form kernels take."""
     if not (type(values) is np.ndarray and values.dtype is like.dtype and values.flags.carray):
-        array = np.asarray(values)
+        array = as_array(name, values)
         if array.dtype.kind not in "fiub":
             raise TypeError(f"{name} must hold numbers; its dtype is {array.dtype}")
         values = for_kernels(array.astype(like.dtype, copy=False))
@@ -138,7 +151,7 @@ def numbers(name: str, values: Any, dtype: Any, first_row: int = 0) -> Array:
 
     If they are rows of a larger array, ``first_row`` is the index of the first one in it.
     """
-    given = array = np.asarray(values)
+    given = array = as_array(name, values)
     if array.dtype.kind == "O":
         try:
             array = array.astype(np.float64)
@@ -194,7 +207,7 @@ def examples(name: str, values: Any, columns: int, dtype: Any) -> Array:
     """
     mapped = isinstance(values, np.memmap) and values.flags.c_contiguous
     stays = mapped and values.dtype in _MAPPED
-    array = np.asarray(values)
+    array = as_array(name, values)
     if array.dtype.kind == "O" and _holds_bytes(values, array):
         array = array.astype(np.uint8)
     if not (array.dtype == np.uint8 or stays):
@@ -259,7 +272,7 @@ def class_labels(y: Any, rows: int, classes: int) -> Array:
 
 def class_targets(y: Any, rows: int, classes: int, dtype: Any) -> Array:
     """Return class indices (rows,), also for one-hot rows, or probabilities (rows, classes)."""
-    array = np.asarray(y)
+    array = as_array("y", y)
     if array.ndim == 1:
         return class_labels(array, rows, classes)
     if array.ndim != 2:
@@ -288,7 +301,7 @@ def class_targets(y: Any, rows: int, classes: int, dtype: Any) -> Array:
 
 def values(y: Any, rows: int, columns: int, dtype: Any, low: float, high: float) -> Array:
     """Return targets (rows, columns) from ``low`` to ``high``; (rows,) is one column."""
-    array = np.asarray(y)
+    array = as_array("y", y)
     if array.ndim == 1 and columns == 1:
         array = array[:, None]
     if array.ndim == 1:

@@ -20,7 +20,7 @@ from fastbp.choices.activations import ACTIVATIONS, Activation
 from fastbp.choices.losses import LOSSES, Loss
 from fastbp.compiler.code_check import UnusableCodeError
 from fastbp.compiler.code_hash import code_hash
-from fastbp.compiler.declare import Kernel, Kind, inlined, interpreted
+from fastbp.compiler.declare import Kernel, Kind, inlined, interpreted, load_compiler
 from fastbp.kernels import activations, losses
 from fastbp.kernels import optimizers as kernels
 from fastbp.optimizers import Optimizer
@@ -296,9 +296,9 @@ def _compile(piece: OwnObject, kernel: Kernel, dtypes: tuple[str, ...], *parts: 
     """
     if interpreted() or dtypes in kernel.entries:
         return
+    compiling = load_compiler()
     from numba import types as numba_types
 
-    from fastbp.compiler import compiling
     from fastbp.compiler.internals import NumbaError
 
     dtype = dtypes[0]

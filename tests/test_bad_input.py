@@ -147,3 +147,21 @@ def test_prediction(method):
     for bad, words in ((X[:, :2], "4 columns"), (NAN, r"X\[2, 1\] is nan"), (X[0], "two dim")):
         with pytest.raises(ValueError, match=words):
             getattr(net, method)(bad)
+
+
+def test_masked_values_are_refused() -> None:
+    net = fastbp.Network([2, 3])
+    X, y = np.zeros((3, 2)), np.ma.array([2, 0, 1], mask=[1, 0, 0])
+    with pytest.raises(ValueError, match="y is a masked array, of which 1 values are masked"):
+        fastbp.train(net, X, y)
+    with pytest.raises(ValueError, match="X is a masked array, of which 6 values are masked"):
+        net.forward(np.ma.masked_all((3, 2)))
+    fastbp.train(net, np.ma.array(X), np.ma.array([2, 0, 1]), epochs=1)
+
+
+def test_ragged_lists_are_refused_by_name() -> None:
+    net = fastbp.Network([2, 3])
+    with pytest.raises(ValueError, match="X is not an array of numbers"):
+        net.forward([[1.0, 2.0], [3.0]])
+    with pytest.raises(ValueError, match="y is not an array of numbers"):
+        fastbp.train(net, np.zeros((2, 2)), [[1, 0, 0], [1]])

@@ -9,6 +9,7 @@ import numpy as np
 from fastbp import checks
 from fastbp.arrays import Array
 from fastbp.checks import unknown
+from fastbp.compiler.declare import deferred_interrupts
 from fastbp.optional import require
 from fastbp.persistence import write_atomically
 
@@ -49,9 +50,10 @@ def import_matplotlib() -> tuple[Any, Any]:
     MissingMatplotlibError
         If Matplotlib is not installed.
     """
-    require("matplotlib")
-    from matplotlib.backends.backend_agg import FigureCanvasAgg
-    from matplotlib.figure import Figure
+    with deferred_interrupts():
+        require("matplotlib")
+        from matplotlib.backends.backend_agg import FigureCanvasAgg
+        from matplotlib.figure import Figure
 
     return Figure, FigureCanvasAgg
 
