@@ -95,7 +95,7 @@ def read_csv(path: Path, texts: Sequence[str], written: CsvFormat) -> tuple["pl.
     as_text = {old for old, new in zip(raw, names, strict=True) if new in texts}
     frame = _read_typed(source, len(raw), as_text, written)
     if len(raw) > 1 and frame.select(pl.all_horizontal(pl.all().is_null()).any()).item():
-        cleaned = without_blank_lines(path, source.content, source.encoding)
+        cleaned = without_blank_lines(path, source.content, source.encoding, source.separator)
         if cleaned is not None:
             source = _Source(path, cleaned, "utf-8", source.separator, source.skipped)
             frame = _read_typed(source, len(raw), as_text, written)
@@ -184,7 +184,7 @@ def _with_decimal(
     with_points = {name for name, dtype in frame.schema.items() if dtype.is_float()}
     has_commas = any(decimal_of(tried(column), None) == "," for column in bare)
     semicolons = source.separator == ";"
-    if with_points and (semicolons or has_commas):
+    if with_points and has_commas and source.separator != ",":
         again = _read_typed(source, frame.width, texts | with_points, written)
         again = frame.with_columns(again[name] for name in with_points)
         bare += [texts_of(again[name]) for name in with_points]

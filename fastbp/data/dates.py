@@ -88,8 +88,12 @@ def as_dates(column: "pl.Series") -> "pl.Series":
     UnusableDataError
         If it does not hold dates.
     """
+    import polars as pl
+
     if is_date(column):
         return column
+    if column.dtype.is_float() and column.is_nan().fill_null(True).all():
+        return pl.Series(column.name, [None] * len(column), dtype=pl.Datetime("us"))
     frame, _, _ = convert_texts(column.to_frame())
     converted = frame.to_series()
     if not is_date(converted) and converted.null_count() < len(converted):

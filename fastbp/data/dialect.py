@@ -16,7 +16,6 @@ SEPARATORS = (",", ";", "\t", "|")
 # Characters of a file from which its separator is detected.
 SAMPLE = 1 << 16
 CHUNK = 1 << 20
-_BLANK_LINES = re.compile(rb"(\r?\n)(?:[ \t]*\r?\n)+")
 _DECIMAL_COMMA = re.compile(r"(?<![\d,])\d+,\d+(?![\d,])")
 _BYTE_ORDER_MARKS = (
     (codecs.BOM_UTF8, "utf-8-sig"),
@@ -111,15 +110,15 @@ def decoded(path: Path, encoding: str) -> str:
 def leading_lines(sample: str) -> tuple[int, str]:
     """Return the number of blank lines and comments before the header, and the rest of a sample.
 
-    A line that begins with "#" is a comment if the next other line is divided differently.
+    A line that begins with "#" is a comment if a blank follows, or if the next other line has
+    another number of values.
     """
     lines = sample.splitlines(keepends=True)
     first = next((k for k, line in enumerate(lines) if line.strip() and line[0] != "#"), 0)
-    header = lines[first]
     skipped = 0
     for line in lines[:first]:
-        counts = [line.count(separator) for separator in SEPARATORS]
-        if line.strip() and counts == [header.count(separator) for separator in SEPARATORS]:
+        widths = [[len(row) for row in _rows([line, lines[first]], s)] for s in SEPARATORS]
+        if re.match(r"#\S", line) and any(len(set(w)) == 1 and w[0] > 1 for w in widths):
             break  # a header such as "#id,size"
         skipped += 1
     return skipped, "".join(lines[skipped:])
@@ -180,11 +179,15 @@ def _rows(lines: Sequence[str], separator: str) -> list[list[str]]:
         return []
 
 
-def without_blank_lines(path: Path, content: Path | bytes, encoding: str) -> bytes | None:
+def without_blank_lines(
+    path: Path, content: Path | bytes, encoding: str, separator: str
+) -> bytes | None:
     """Return a file's text without blank lines outside quotes; None if it has none."""
+    blank = rb"[ ]" if separator == "\t" else rb"[ \t]"
+    pattern = re.compile(rb"(\r?\n)(?:" + blank + rb"*\r?\n)+")
     if isinstance(content, Path):
         content = decoded(path, encoding).encode()
     parts = content.split(b'"')
-    parts[::2] = [_BLANK_LINES.sub(rb"\1", part) for part in parts[::2]]
+    parts[::2] = [pattern.sub(rb"\1", part) for part in parts[::2]]
     cleaned = b'"'.join(parts)
     return cleaned if len(cleaned) < len(content) else None

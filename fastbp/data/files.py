@@ -17,23 +17,8 @@ TABLES = (".csv", ".tsv", ".parquet")
 ARRAYS = (".npy", ".npz")
 # Texts that mean a missing value in CSV files.
 MISSING = (
-    *(
-        "",
-        "NA",
-        "N/A",
-        "n/a",
-        "<NA>",
-        "NaN",
-        "nan",
-        "-nan",
-        "NaT",
-        "null",
-        "NULL",
-        "None",
-        "?",
-        "-",
-    ),
-    *(".", "\\N", "#N/A", "#NA", "#DIV/0!", "#NULL!", "#NUM!", "#REF!", "#VALUE!", "#NAME?"),
+    *("", "NA", "N/A", "n/a", "<NA>", "NaN", "nan", "-nan", "NaT", "null", "NULL", "None", "?"),
+    *("\\N", "#N/A", "#NA", "#DIV/0!", "#NULL!", "#NUM!", "#REF!", "#VALUE!", "#NAME?"),
 )
 # Compressed data above MAX_UNPACKED bytes are refused if they are more than MAX_RATIO times as
 # large as their file.

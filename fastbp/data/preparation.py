@@ -98,7 +98,7 @@ class Preparation:
         }
         if self.spellings or (columns is not None and (columns.dates or columns.origins)):
             description["spellings"] = [
-                [name, s.kind, s.form, *([s.unit] if s.unit else [])]
+                [name, s.kind, s.form, *([] if s.unit is None else [s.unit])]
                 for name, s in self.spellings.items()
             ]
             # Units, durations and further formats of dates came with version 5.
@@ -191,7 +191,7 @@ def _spellings(described: Any) -> dict[str, Spelling]:
     for name, *facts in described:
         if len(facts) not in (2, 3) or not all(isinstance(value, str) for value in (name, *facts)):
             raise TypeError(f"{[name, *facts]!r:.80} is not a spelling")
-        spellings[name] = Spelling(*facts)
+        spellings[name] = Spelling(*facts, *([None] if len(facts) == 2 else []))
     return spellings
 
 

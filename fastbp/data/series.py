@@ -29,11 +29,13 @@ NUMERIC_FRACTION = 0.5
 # Names of columns that number the rows, and of an index that other packages wrote.
 IDENTIFIER = re.compile(
     r"(?i:(.*[ _.-])?(id|uid|uuid|guid|pk)|userid|index|row"
-    r"|(row[ _.-]?)?(no|nr|num|number|names?)\.?"
+    r"|row[ _.-]?(no|nr|num|number|names?)\.?"
     r"|(.*[ _.-])?(order|customer|client|user|patient|account|invoice|ticket|member|employee|record"
     r"|case|kunden|bestell)[ _.-]?(id|no|nr|num|number|nummer)\.?)"
     r"|.*[a-z](Id|ID)"
 )
+# Names that also mean other things: a column of these must hold numbers without a gap.
+COUNTER = re.compile(r"(?i:no|nr|num|number)\.?")
 UNNAMED = re.compile(r"|(?i:unnamed: ?\d+(\.\d+)*|__index_level_\d+__|\.\.\.1|_c0)")
 # Rows with a value of their own, as a fraction of those that an identifier must have.
 DISTINCT_FRACTION = 0.95
@@ -99,7 +101,8 @@ def texts_of(column: "pl.Series") -> "pl.Series":
         whole = (known == known.floor()) & (known.abs() < 2.0**53)
         shorter = known.cast(pl.Int64, strict=False).cast(pl.String)
         texts = shorter.zip_with(whole.fill_null(True), known.cast(pl.String))
-    return texts.str.strip_chars().fill_null("")
+    # As booleans are written, whatever the type of the column.
+    return texts.str.strip_chars().fill_null("").replace({"True": "true", "False": "false"})
 
 
 def numbers_of(column: "pl.Series", origin: int = 0) -> Array:
@@ -176,14 +179,18 @@ def is_categories(column: "pl.Series") -> bool:
 def is_identifier(column: "pl.Series") -> bool:
     """Whether whole numbers only number the rows: the name says so, and hardly a value repeats."""
     name = column.name.strip()
-    if not IDENTIFIER.fullmatch(name) and not UNNAMED.fullmatch(name):
+    counts = COUNTER.fullmatch(name) is not None
+    if not counts and not IDENTIFIER.fullmatch(name) and not UNNAMED.fullmatch(name):
         return False
     numbers = column.drop_nulls()
     if numbers.dtype.is_float() and not (numbers == numbers.floor()).all():
         return False
     if not numbers.dtype.is_integer() and not numbers.dtype.is_float():
         return False
-    return len(numbers) > 1 and numbers.n_unique() >= DISTINCT_FRACTION * len(numbers)
+    if counts and (len(numbers) < 2 or numbers.max() - numbers.min() + 1 != len(numbers)):  # type: ignore[operator]
+        return False
+    fraction = 1.0 if counts else DISTINCT_FRACTION
+    return len(numbers) > 1 and numbers.n_unique() >= fraction * len(numbers)
 
 
 def gaps_as_null(frame: "pl.DataFrame", marks: Sequence[str]) -> "pl.DataFrame":

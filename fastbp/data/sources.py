@@ -18,7 +18,7 @@ from fastbp.data.errors import UnusableDataError
 from fastbp.data.files import exists, is_file, kind_of
 from fastbp.data.series import check_columns, numbers_of, shortened
 from fastbp.data.table_files import read_table_and_decimal
-from fastbp.data.text_values import Spelling, convert_texts
+from fastbp.data.text_values import Spelling, check_shares, convert_texts
 
 if TYPE_CHECKING:
     import polars as pl
@@ -130,10 +130,14 @@ def read_examples(
         raise FileNotFoundError(f"{error}. There is no file of that name either")
     kind = kind_of(text)
     if kind == "table":
+        is_detected = written.decimal is None
         # Without --decimal, 1.234 is read as it was in training, where it may be a thousand.
         spelled = (spellings or {}).items()
+        if spellings is not None and written.decimal is None:
+            # Numbers are read as in training, whatever other columns hold.
+            written = replace(written, decimal=".")
         commas = [name for name, s in spelled if s.kind == "number" and s.form == ","]
-        texts = [*categories, *(commas if written.decimal is None else [])]
+        texts = [*categories, *(commas if is_detected else [])]
         frame, decimal = read_table_and_decimal(text, texts=texts, written=written)
         roles = _Roles(tuple(target), requires_targets, ignore, categories, weight)
         return _table(text, frame, roles, spellings, decimal)
@@ -265,7 +269,10 @@ def _table(
     decimal: str | None,
 ) -> Examples:
     """Divide a table into inputs, targets and weights; convert texts that are numbers or dates."""
-    target, weight = roles.target, roles.weight
+    target = tuple(
+        name if name in frame.columns else name.strip() for name in roles.target
+    )  # as the names of columns are stripped
+    weight = roles.weight
     _check_used_once(target, weight, roles.ignore)
     if roles.requires_targets and not target:
         raise UnusableDataError(
@@ -276,6 +283,7 @@ def _table(
     _check_separator(path, frame, needed)
     check_columns(frame, needed)
     frame = frame.drop(roles.ignore)
+    check_shares(frame, spellings or {})
     plain = [*target, *([weight] if weight else [])]
     frame, found, notes = convert_texts(frame, roles.categories, spellings, decimal, plain=plain)
     there = [name for name in target if name in frame.columns]

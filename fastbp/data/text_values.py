@@ -18,7 +18,8 @@ _ARTICLES = {"number": "a number", "date": "a date", "time": "a time", "duration
 _DAYS = 19_000_101, 21_001_231
 _DIGITS = {"%Y%m%d": 1, "%Y%m%d%H%M%S": 1_000_000}
 _EPOCH_NAME = re.compile(
-    r"(?i).*(time(stamp)?|date|epoch|created|updated|modified|\bts|_ts)(_?(s|ms|at))?"
+    r"(?i:(.*[ _.-])?(time|timestamp|date|datetime|epoch|created|updated|modified|ts)"
+    r"([ _]?(s|ms|at|on))?)|.*[a-z](Time|Timestamp|Date)"
 )
 _EPOCH_SECONDS = 10**8, 2**32  # 1973 to 2106
 _EPOCH_MILLISECONDS = 10**11, 2**32 * 1000
@@ -33,8 +34,9 @@ class Spelling:
     kind : {"number", "date", "time", "duration"}
     form : str
         For numbers the decimal mark, otherwise the format.
-    unit : str
-        For numbers their unit, such as "%"; for dates with two-digit years the last year.
+    unit : str or None
+        For numbers their unit, such as "%"; for dates with two-digit years the last year. None:
+        not known, in models that were written before units were stored.
 
     Raises
     ------
@@ -44,7 +46,7 @@ class Spelling:
 
     kind: str
     form: str
-    unit: str = ""
+    unit: str | None = ""
 
     def __post_init__(self) -> None:
         forms: tuple[str, ...] = written_numbers.DECIMALS
@@ -109,8 +111,7 @@ def convert_texts(
         if column.dtype == pl.String:
             bare[column.name] = texts_of(column)
         elif column.dtype.is_numeric() and column.name in known:
-            _check_unit(column.name, known[column.name])
-            if column.dtype.is_integer() and known[column.name].kind == "date":
+            if known[column.name].kind == "date":
                 bare[column.name] = texts_of(column)
         elif column.dtype.is_integer() and spellings is None and column.name not in numbers:
             dates = _dates_in(column)
@@ -182,14 +183,13 @@ def _spelling(name: str, bare: "pl.Series", usual: str) -> Spelling | None:
         unit = written_numbers.unit_of(name, bare, numbers_as_written(bare, mark))
         if unit is not None:
             return Spelling("number", mark, unit)
-    texts = written_dates.unified(given)
-    chosen = written_dates.choose(texts)
+    chosen = written_dates.choose(given)
     if chosen is None:
         return None
     kind, form = chosen
     last = written_dates.LAST_YEAR
     if "%y" in form:
-        last = written_dates.last_year_of(texts, form)
+        last = written_dates.last_year_of(given, form)
     return Spelling(kind, form, "" if last == written_dates.LAST_YEAR else str(last))
 
 
@@ -200,8 +200,7 @@ def _converted(name: str, bare: "pl.Series", spelling: Spelling) -> "pl.Series":
         values = read["number"]
         _check_units(name, bare, read, spelling.unit)
     else:
-        texts = written_dates.unified(bare)
-        values = written_dates.as_written(texts, spelling.kind, spelling.form, spelling.last_year)
+        values = written_dates.read(bare, spelling.kind, spelling.form, spelling.last_year)
     wrong = values.is_null() & (bare != "")
     if wrong.any():
         row = int(wrong.arg_max() or 0)
@@ -212,8 +211,10 @@ def _converted(name: str, bare: "pl.Series", spelling: Spelling) -> "pl.Series":
     return values.alias(name)
 
 
-def _check_units(name: str, bare: "pl.Series", read: "pl.DataFrame", unit: str) -> None:
+def _check_units(name: str, bare: "pl.Series", read: "pl.DataFrame", unit: str | None) -> None:
     """Raise UnusableDataError for a number whose unit is not that of the training data."""
+    if unit is None:
+        return
     numbers, units = read["number"], read["unit"]
     has_unit = numbers.is_not_null() & (numbers != 0.0)
     differs = has_unit & (units != unit)
@@ -227,13 +228,17 @@ def _check_units(name: str, bare: "pl.Series", read: "pl.DataFrame", unit: str) 
         )
 
 
-def _check_unit(name: str, spelling: Spelling) -> None:
+def check_shares(frame: "pl.DataFrame", spellings: Mapping[str, Spelling]) -> None:
     """Raise UnusableDataError for numbers without a sign where the training data have percent."""
-    if spelling.unit in ("%", "\u2030"):
-        raise UnusableDataError(
-            f"column {name!r} holds numbers without a unit, but the training data have "
-            f"{spelling.unit!r}: write 12% or, in a table of text, '12%'"
-        )
+    for name, spelling in spellings.items():
+        if spelling.unit not in written_numbers.SHARES or name not in frame.columns:
+            continue
+        column = frame[name]
+        if column.dtype.is_numeric() and (column != 0).any():
+            raise UnusableDataError(
+                f"column {name!r} holds numbers without a unit, but the training data have "
+                f"{spelling.unit!r}"
+            )
 
 
 def _note(name: str, bare: "pl.Series", spelling: Spelling) -> str | None:
@@ -249,8 +254,8 @@ def _note(name: str, bare: "pl.Series", spelling: Spelling) -> str | None:
     note = f"column {name!r} is a {spelling.kind} ({spelling.form})"
     if "%y" in spelling.form:
         note += f"; its years are {spelling.last_year - 99} to {spelling.last_year}"
-    texts = written_dates.unified(bare.filter(bare != "").unique())
-    other = written_dates.other_reading(texts, spelling.form) if spelling.kind == "date" else None
+    given = bare.filter(bare != "").unique()
+    other = written_dates.other_reading(given, spelling.form) if spelling.kind == "date" else None
     return note + (f"; {other} would be possible, too" if other else "")
 
 
@@ -278,10 +283,10 @@ def _attempts(bare: "pl.Series", usual: str) -> Iterator[tuple[str, "pl.Series"]
         read = numbers_as_written(sample, mark)
         if _plain(read).sum() * 2 > len(sample):
             yield "a number", _plain(numbers_as_written(bare, mark))
-    texts, sample = written_dates.unified(bare), written_dates.unified(sample)
+    sample = written_dates.unified(sample)
     for form in written_dates.DISTINCT:
         if written_dates.as_written(sample, "date", form).is_not_null().sum() * 2 > len(sample):
-            yield f"a date ({form})", written_dates.as_written(texts, "date", form).is_not_null()
+            yield f"a date ({form})", written_dates.read(bare, "date", form).is_not_null()
 
 
 def _plain(read: "pl.DataFrame") -> "pl.Series":

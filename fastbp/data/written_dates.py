@@ -94,6 +94,16 @@ def unified(bare: "pl.Series") -> "pl.Series":
     return bare
 
 
+def read(bare: "pl.Series", kind: str, form: str, last_year: int = LAST_YEAR) -> "pl.Series":
+    """Read texts as ``as_written`` does; only those that do not fit at once are unified."""
+    dates = as_written(bare, kind, form, last_year)
+    left = dates.is_null() & (bare != "")
+    if not left.any():
+        return dates
+    places = left.arg_true()
+    return dates.scatter(places, as_written(unified(bare.gather(places)), kind, form, last_year))
+
+
 def as_written(texts: "pl.Series", kind: str, form: str, last_year: int = LAST_YEAR) -> "pl.Series":
     """Read unified texts as dates, times, or durations in seconds; null where one is not.
 
@@ -177,12 +187,12 @@ def _durations(texts: "pl.Series", form: str) -> "pl.Series":
 
 
 def choose(texts: "pl.Series") -> tuple[str, str] | None:
-    """Return the kind and the first format that all unified texts have; None if there is none.
+    """Return the kind and the first format that all texts have; None if there is none.
 
     Of several formats with two-digit years the one with the shortest time between the first and the
     last date is chosen.
     """
-    sample = tried(texts)
+    sample = unified(tried(texts))
     for kind in ("time", "date", "duration"):
         fits = [
             form
@@ -190,7 +200,7 @@ def choose(texts: "pl.Series") -> tuple[str, str] | None:
             if form not in EPOCHS
             and (kind == "duration" or _resembles(sample[0], form))
             and not as_written(sample, kind, form).is_null().any()
-            and not as_written(texts, kind, form).is_null().any()
+            and not read(texts, kind, form).is_null().any()
         ]
         if fits and "%y" in fits[0]:
             short = [form for form in fits if "%y" in form and "%d" in form] or fits[:1]
@@ -213,7 +223,7 @@ def _plain(form: str) -> str:
 
 
 def _span(texts: "pl.Series", form: str) -> datetime.timedelta:
-    dates = as_written(texts, "date", form)
+    dates = read(texts, "date", form)
     span: datetime.timedelta = dates.max() - dates.min()  # type: ignore[assignment,operator]
     return span
 
@@ -221,7 +231,7 @@ def _span(texts: "pl.Series", form: str) -> datetime.timedelta:
 def last_year_of(texts: "pl.Series", form: str) -> int:
     """Return the last year of a column with two-digit years: birthdays do not lie ahead."""
     now = datetime.datetime.now(tz=datetime.UTC).year
-    latest = as_written(texts, "date", form).dt.year().max()
+    latest = read(texts, "date", form).dt.year().max()
     return now if isinstance(latest, int) and latest > now + _AHEAD else LAST_YEAR
 
 
@@ -229,7 +239,7 @@ def other_reading(texts: "pl.Series", form: str) -> str | None:
     """Return another format in which all texts are dates: days and months exchanged."""
     for usual, other in _AMBIGUOUS.items():
         changed = form.replace(usual, other)
-        if usual in form and not as_written(texts, "date", changed).is_null().any():
+        if usual in form and not read(texts, "date", changed).is_null().any():
             return other
     return None
 

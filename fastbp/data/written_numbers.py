@@ -11,6 +11,8 @@ if TYPE_CHECKING:
 DECIMALS = (".", ",")
 # A column is tried on this many different values first.
 TRIED = 100
+# Rows in which these are looked for first.
+SEARCHED = 20_000
 _SPACES = " \u00a0\u2009\u202f"
 # Between thousands, by decimal mark.
 _GROUPS = {".": rf"[,'\u2019{_SPACES}]", ",": rf"[.'\u2019{_SPACES}]"}
@@ -20,7 +22,13 @@ _CODES = (
     "Euros?|Dollars?|Rs\\.?|kr\\.?|z\u0142|K\u010d|Ft|Fr\\."
 )
 _CURRENCY = rf"(?:[A-Za-z]{{0,3}}\p{{Sc}}|(?i:{_CODES}))"
-_UNIT = rf"(?:%|\u2030|{_CURRENCY}|\u00b0?[\p{{L}}\u00b5/\u00b2\u00b3.]{{1,10}}|\u00b0)"
+# Units of measurement. Other letters after a number are a category, such as 2XL or 10A.
+_MEASURES = (
+    "mg|kg|lbs?|oz|mm|cm|km|ft|yd|mi|miles?|ml|cl|gal|ms|sec|seconds?|min|minutes?|hrs?|hours?|days?|"
+    "weeks?|months?|yrs?|years?|\u00b0c|\u00b0f|\u00b0|kw|kwh|mwh|hz|khz|mhz|ghz|kb|mb|gb|tb|pa|hpa|kpa|"
+    "bar|km/h|kmh|kph|mph|m/s|m\u00b2|m\u00b3|sqm|sqft|ha|px|dpi|kcal|kj|ppm|db"
+)
+_UNIT = rf"(?:%|\u2030|{_CURRENCY}|(?i:{_MEASURES})|g|h)"
 # Different spellings of a unit.
 _SAME = {
     "\u20ac": "EUR",
@@ -36,21 +44,27 @@ _SAME = {
     "Z\u0141": "PLN",
     "K\u010c": "CZK",
     "KR.": "KR",
+    **{
+        f"{unit}S": unit for unit in ("LB", "MILE", "SECOND", "MINUTE", "HOUR", "HR", "DAY", "WEEK")
+    },
+    **{f"{unit}S": unit for unit in ("MONTH", "YEAR", "YR")},
 }
-_SHARES = {"%": 100.0, "\u2030": 1000.0}
+SHARES = {"%": 100.0, "\u2030": 1000.0}
 
 
 def _number_pattern(decimal: str) -> str:
     """Return the pattern of a number; its groups are the parts of the number."""
     group, mark = _GROUPS[decimal], "\\" + decimal
-    grouped = rf"[1-9]\d{{0,2}}(?:{group}\d{{3}})+"
+    # Four groups without decimals are more likely an address of the internet.
+    few, many = (rf"[1-9]\d{{0,2}}(?:{group}\d{{3}}){count}" for count in ("{1,2}", "{3,}"))
     if decimal == ".":
-        grouped += r"|[1-9]\d?(?:,\d{2})+,\d{3}"  # as in India
-    digits = rf"(?:{grouped})(?:{mark}\d*)?|(?:\d+(?:{mark}\d*)?|{mark}\d+)(?:[eE][+-]?\d+)?"
+        few += rf"|{many}|[1-9]\d?(?:,\d{{2}})+,\d{{3}}"  # the last as in India
+    grouped = rf"(?:{few})(?:{mark}\d*)?|{many}{mark}\d+"
+    digits = rf"{grouped}|(?:\d+(?:{mark}\d*)?|{mark}\d+)(?:[eE][+-]?\d+)?"
     sign = r"+\-\u2212"
     return (
         rf"^(?P<open>\()?(?P<sign>[{sign}])?\s?(?P<before>{_CURRENCY})?\s?(?P<inner>[{sign}(])?\s?"
-        rf"(?P<digits>{digits})(?P<back>[{sign})])?\s?(?P<after>{_UNIT})?(?P<close>\))?$"
+        rf"(?P<digits>{digits})(?P<back>\))?\s?(?P<after>{_UNIT})?(?P<close>\))?$"
     )
 
 
@@ -61,7 +75,7 @@ def numbers_as_written(bare: "pl.Series", decimal: str) -> "pl.DataFrame":
     -------
     polars.DataFrame
         ``number``, null where the text is not one; and ``unit``, for example a percent sign or a
-        currency. 12% is 0.12, and (5) and 5- are -5.
+        currency. 12% is 0.12, and (5) is -5.
     """
     import polars as pl
 
@@ -77,7 +91,7 @@ def numbers_as_written(bare: "pl.Series", decimal: str) -> "pl.DataFrame":
     unit = unit.str.to_uppercase().replace(_SAME)
     number = text.cast(pl.Float64, strict=False)
     negative = signs.str.contains("[-\u2212]") ^ (opened > 0)
-    share = unit.replace_strict(list(_SHARES), list(_SHARES.values()), default=1.0)
+    share = unit.replace_strict(list(SHARES), list(SHARES.values()), default=1.0)
     number = number * pl.when(negative).then(-1.0).otherwise(1.0) / share
     parts = bare.alias("text").str.extract_groups(_number_pattern(decimal)).alias("parts")
     return parts.to_frame().select(pl.when(right).then(number).alias("number"), unit.alias("unit"))
@@ -87,7 +101,7 @@ def is_known_unit(unit: str) -> bool:
     """Whether a unit is a percent sign or a currency, not only any letters after a number."""
     import polars as pl
 
-    return unit in _SHARES or bool(pl.Series([unit]).str.contains(f"^{_CURRENCY}$").all())
+    return unit in SHARES or bool(pl.Series([unit]).str.contains(f"^{_CURRENCY}$").all())
 
 
 def decimal_of(bare: "pl.Series", usual: str | None) -> str | None:
@@ -114,8 +128,12 @@ def usual_decimal(columns: Iterable["pl.Series"], otherwise: str) -> str:
 
 
 def tried(bare: "pl.Series") -> "pl.Series":
-    """Return the first different texts that are not missing."""
-    return bare.filter(bare != "").unique(maintain_order=True).head(TRIED)
+    """Return the first different texts that are not missing, of long columns some of them."""
+    for part in (bare.head(SEARCHED), bare):
+        found = part.filter(part != "").unique(maintain_order=True).head(TRIED)
+        if len(found):
+            break
+    return found
 
 
 def unit_of(name: str, bare: "pl.Series", read: "pl.DataFrame") -> str | None:
@@ -141,7 +159,7 @@ def unit_of(name: str, bare: "pl.Series", read: "pl.DataFrame") -> str | None:
     named = [unit for unit in units if unit]
     if len(known) < len(named):
         return named[0] if len(units) == 1 else None
-    if len(named) > 1 or (len(units) > 1 and named[0] in _SHARES):
+    if len(named) > 1 or (len(units) > 1 and named[0] in SHARES):
         _refuse_units(name, bare, read, (named if len(named) > 1 else units)[:2])
     return named[0] if named else ""
 

@@ -204,6 +204,8 @@ def test_unsigned_and_wide_integers() -> None:
         ("id", np.arange(30.0), True),
         ("order_number", [*range(99), 5], True),
         ("Kundennummer", range(30), True),
+        ("no", np.random.default_rng(0).permutation(30), True),
+        ("no", np.arange(30) * 100, False),
     ],
 )
 def test_identifiers_and_free_text_are_left_out(name: str, values: Any, omitted: bool) -> None:

@@ -12,7 +12,7 @@ from fastbp.data.errors import UnusableDataError
 from fastbp.data.fitting import fit_columns
 from fastbp.data.sources import read_examples
 from fastbp.data.table_files import read_table
-from fastbp.data.text_values import convert_texts
+from fastbp.data.text_values import Spelling, check_shares, convert_texts
 
 FIRST = dt.datetime(2019, 1, 1)
 
@@ -99,6 +99,8 @@ def test_the_year_of_three_short_numbers_is_the_one_that_varies_least() -> None:
         ("timestamp", [1546300800, 1577836800], FIRST),
         ("created_at", [1546300800000, 1577836800000], FIRST),
         ("area", [1546300800, 1577836800], 1546300800),
+        ("lifetime", [1546300800, 1577836800], 1546300800),
+        ("eventTime", [1546300800, 1577836800], FIRST),
         ("day", [20150101, 20151301], 20150101),
     ],
 )
@@ -136,7 +138,7 @@ def test_durations_are_seconds(values: list[str], seconds: list[float]) -> None:
         (["21.5 \u00b0C", "22 \u00b0C"], [21.5, 22.0]),
         (["$(2,306.99)", "$5"], [-2306.99, 5.0]),
         (["(2.5)%", "0"], [-0.025, 0.0]),
-        (["123-", "5"], [-123.0, 5.0]),
+        (["2 years", "1 year"], [2.0, 1.0]),
         (["2\u2030", "3\u2030"], [0.002, 0.003]),
     ],
 )
@@ -144,7 +146,23 @@ def test_numbers_with_units_and_signs(values: list[str], numbers: list[float]) -
     assert read(*values) == numbers
 
 
-@pytest.mark.parametrize("values", [["12a", "13b"], ["1.0.0", "1.2.10"], ["5 kg", "200 g"]])
+@pytest.mark.parametrize(
+    "values",
+    [
+        ["12a", "13b"],
+        ["1.0.0", "1.2.10"],
+        ["5 kg", "200 g"],
+        ["2WD", "4WD"],
+        ["10A", "11A"],
+        ["2XL", "3XL"],
+        ["1-", "2+", "3"],
+        ["7+", "13+", "all"],
+        ["5-speed", "6-speed"],
+        ["192.168.100.101", "192.168.100.102"],
+        ["47.1N", "48.2N"],
+        ["1980s", "1990s"],
+    ],
+)
 def test_other_texts_stay_text(values: list[str]) -> None:
     assert read(*values) == values
 
@@ -171,14 +189,54 @@ def test_later_numbers_have_the_unit_of_training(training: str, later: str, mess
 def test_later_numbers_without_the_sign_of_training_are_refused() -> None:
     _, spellings, _ = convert_texts(pl.DataFrame({"x": ["10%"]}))
     with pytest.raises(UnusableDataError, match="numbers without a unit"):
-        convert_texts(pl.DataFrame({"x": [10]}), (), spellings)
+        check_shares(pl.DataFrame({"x": [10]}), spellings)
+    check_shares(pl.DataFrame({"x": [0, 0]}), spellings)
     columns, _ = fit_columns(pl.DataFrame({"x": [1.0, 2.0]}))
     later, _, _ = convert_texts(pl.DataFrame({"x": ["10%"]}), (), {})
     with pytest.raises(UnusableDataError, match="'10%' is not a number"):
         columns.apply(later)
 
 
+def test_models_without_units_take_any() -> None:
+    older = {"x": Spelling("number", ".", None)}
+    got, _, _ = convert_texts(pl.DataFrame({"x": ["$5", "6"]}), (), older)
+    assert got["x"].to_list() == [5.0, 6.0]
+
+
+def test_whole_numbers_with_gaps_are_dates_as_without() -> None:
+    frame, spellings, _ = convert_texts(pl.DataFrame({"d": [20230401, 20230402]}))
+    again, _, _ = convert_texts(pl.DataFrame({"d": [20230401.0, None]}), (), spellings)
+    assert again["d"].to_list() == [frame["d"][0], None]
+
+
+def test_booleans_are_categories_of_one_spelling() -> None:
+    columns, _ = fit_columns(pl.DataFrame({"b": ["True", "False"] * 9}), categories=["b"])
+    for frame in (pl.DataFrame({"b": [True]}), pl.DataFrame({"b": ["True"]})):
+        inputs, remarks = columns.apply_table(frame)
+        assert inputs.tolist() == [[0.0, 1.0]]
+        assert not remarks
+
+
 # ---------------------------------------------------------------------- CSV files
+
+
+def test_other_columns_do_not_change_the_numbers_of_a_later_file(tmp_path: Path) -> None:
+    for text in ("x\n2.345\n", 'x,comment\n2.345,"1,5"\n', "x;c\n2.345;1,5\n"):
+        (tmp_path / "t.csv").write_text(text)
+        got = read_examples(str(tmp_path / "t.csv"), (), requires_targets=False, spellings={})
+        assert got.X["x"].to_list() == [2.345]
+
+
+def test_percentages_are_predicted_by_the_command(tmp_path: Path) -> None:
+    from fastbp.cli import main
+
+    rows = "".join(f"{k % 50}%,{k % 50 * 2}.5\n" for k in range(60))
+    (tmp_path / "t.csv").write_text("rate,y\n" + rows)
+    run, data = str(tmp_path / "run"), str(tmp_path / "t.csv")
+    assert main(f"train {data} --target y --epochs 1 --picture none --out {run}".split()) == 0
+    assert main(["predict", run, data]) == 0
+    (tmp_path / "t.csv").write_text("rate\n10\n")
+    assert main(["predict", run, data]) == 2
 
 
 @pytest.mark.parametrize(
@@ -189,7 +247,8 @@ def test_later_numbers_without_the_sign_of_training_are_refused() -> None:
         ("a;b;y\n1.689;0;1\n2.345;1;2.5\n", [1.689, 2.345]),  # another column has points
         ("a,b,y\n1.234,0.5,1\n5.678,1.5,2\n", [1.234, 5.678]),
         ('a,b,y\n"1,234",0.5,1\n"5,678",1.5,2\n', [1234.0, 5678.0]),
-        ('a,b,y\n1.234,"0,5",1\n7,"1,5",2\n', [1234.0, 7.0]),
+        ('a,b,y\n1.234,"1,2",1\n7,"1,3",2\n', [1.234, 7.0]),
+        ("a;b;y\n48.137;11.576;1\n52.520;13.405;2\n", [48.137, 52.52]),
     ],
 )
 def test_the_decimal_mark_of_a_table(text: str, expected: list[float], tmp_path: Path) -> None:
@@ -229,6 +288,17 @@ def test_a_comma_in_the_header_is_not_the_separator(tmp_path: Path) -> None:
 
 def test_a_header_may_begin_with_a_hash(tmp_path: Path) -> None:
     assert table(tmp_path / "t.csv", "#a,y\n1,2\n3,4\n").X.columns == ["#a"]
+    assert table(tmp_path / "t.csv", '#a,y\n"1,2",2\n"3,4",4\n').X.columns == ["#a"]
+    assert table(tmp_path / "t.csv", "# Source: ONS, 2020\na,y\n1,2\n").X.columns == ["a"]
+
+
+def test_a_row_of_gaps_of_a_file_with_tabs_is_a_row(tmp_path: Path) -> None:
+    assert table(tmp_path / "t.tsv", "a\tb\ty\n1\t2\t3\n\t\t\n\n4\t5\t6\n").X.height == 3
+
+
+def test_a_target_may_be_named_with_its_blanks(tmp_path: Path) -> None:
+    (tmp_path / "t.csv").write_text(" a , y \n1,2\n")
+    assert read_examples(str(tmp_path / "t.csv"), [" y "]).y["y"].to_list() == [2]
 
 
 def test_one_column_asks_for_the_separator(tmp_path: Path) -> None:
@@ -255,13 +325,13 @@ def test_a_column_has_one_role(tmp_path: Path) -> None:
 
 
 def test_gaps_are_written_alike_in_csv_and_parquet(tmp_path: Path) -> None:
-    frame = pl.DataFrame({"a": ["1,5", "#N/A", " n/a "], "c": ["x", "NA", "-"], "y": [1, 2, 3]})
+    frame = pl.DataFrame({"a": ["1,5", "#N/A", " n/a "], "c": ["-", "NA", "+"], "y": [1, 2, 3]})
     frame.write_parquet(tmp_path / "t.parquet")
     frame.write_csv(tmp_path / "t.csv")
     for name in ("t.parquet", "t.csv"):
         got = read_examples(str(tmp_path / name), ["y"]).X
         assert got["a"].to_list() == [1.5, None, None]
-        assert got["c"].to_list() == ["x", None, None]
+        assert got["c"].to_list() == ["-", None, "+"]
 
 
 def test_small_files_do_not_become_large_tables(
