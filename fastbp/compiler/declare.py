@@ -88,7 +88,7 @@ _loading = threading.RLock()
 
 def _load() -> Any:
     """Import in one thread at a time: two that import Numba can get a part of it only."""
-    with importing(), _loading, deferred_interrupts():
+    with _loading, importing(), deferred_interrupts():
         from fastbp.compiler import compiling
 
         if not _loaded:

@@ -35,7 +35,8 @@ def importing() -> Iterator[None]:
         yield
     finally:
         with imports.changed:
-            imports.threads.remove(me)
+            if me in imports.threads:  # not in a child that was forked meanwhile
+                imports.threads.remove(me)
             imports.changed.notify_all()
 
 

@@ -3,7 +3,7 @@
 import datetime
 import functools
 import re
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from typing import TYPE_CHECKING
 
 from fastbp.data.written_numbers import tried
@@ -194,20 +194,25 @@ def choose(texts: "pl.Series") -> tuple[str, str] | None:
     """
     sample = unified(tried(texts))
     for kind in ("time", "date", "duration"):
-        fits = [
-            form
-            for form in forms_of(kind)
-            if form not in EPOCHS
-            and (kind == "duration" or _resembles(sample[0], form))
-            and not as_written(sample, kind, form).is_null().any()
-            and not read(texts, kind, form).is_null().any()
-        ]
-        if fits and "%y" in fits[0]:
-            short = [form for form in fits if "%y" in form and "%d" in form] or fits[:1]
-            return kind, min(short, key=lambda form: _span(texts, form))
-        if fits:
-            return kind, fits[0]
+        short: list[str] = []
+        for form in forms_of(kind):
+            if form in EPOCHS or (kind != "duration" and not _resembles(sample[0], form)):
+                continue
+            if as_written(sample, kind, form).is_null().any():
+                continue
+            if read(texts, kind, form).is_null().any():
+                continue
+            if "%y" not in form or "%d" not in form:
+                return (kind, form) if not short else (kind, _shortest(texts, short))
+            short.append(form)
+        if short:
+            return kind, _shortest(texts, short)
     return None
+
+
+def _shortest(texts: "pl.Series", forms: Sequence[str]) -> str:
+    """Return the format with the shortest time between the first and the last date."""
+    return min(forms, key=lambda form: _span(texts, form))
 
 
 def _resembles(text: str, form: str) -> bool:

@@ -302,11 +302,17 @@ class MLPClassifier(ClassifierMixin, BasePerceptron):  # type: ignore[misc]
         if "classes_" not in vars(self):
             raise AttributeError(f"this {type(self).__name__} has no classes before it is fitted")
         classes: Array = vars(self)["classes_"]
+        classes.flags.writeable = False  # a copy that pickle made is writable
         return classes
 
     @classes_.setter
     def classes_(self, value: Any) -> None:
         self.__dict__["classes_"] = self._checked_classes(value)
+
+    @classes_.deleter
+    def classes_(self) -> None:
+        if self.__dict__.pop("classes_", None) is None:
+            raise AttributeError(f"this {type(self).__name__} has no classes before it is fitted")
 
     def _checked_classes(self, value: Any) -> Array:
         """Return a copy of ``classes_``: distinct, sorted, and as many as the network knows."""

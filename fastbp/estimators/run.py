@@ -260,6 +260,6 @@ class Run:
             f"The loss or its gradient was not finite in epoch {epoch}; training stopped and "
             "restored the best weights of the earlier epochs.",
             ConvergenceWarning,
-            stacklevel=4,
+            stacklevel=5,
         )
         return True

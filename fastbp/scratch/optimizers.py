@@ -62,10 +62,14 @@ class Optimizer:
             checks.real("current_learning_rate", rate, 0.0)
         if not (type(steps) is int and steps >= 0):
             checks.whole("iterations", steps, 0)
-        settings = self._settings(self)
+        try:
+            settings = self._settings(self)
+        except AttributeError:  # a subclass that sets only what it uses
+            settings = tuple(getattr(self, name, None) for name in self.names)
         if settings != self._checked_settings:
             for name, value in zip(self.names, settings, strict=True):
-                checked_setting(name, value)
+                if hasattr(self, name):
+                    checked_setting(name, value)
             self._checked_settings = settings
 
     def hyperparameters(self) -> tuple[float, ...]:

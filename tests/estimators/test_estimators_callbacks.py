@@ -1,5 +1,6 @@
 """What callbacks and assignments do to an estimator: classes, curves, parameters, arrays."""
 
+import copy
 import pickle
 import warnings
 
@@ -61,8 +62,9 @@ def test_classes_cannot_be_changed_in_place():
     with pytest.raises(ValueError, match="read-only"):
         model.classes_[:] = NAMES[::-1]
     loaded = pickle.loads(pickle.dumps(model))
-    loaded.classes_.setflags(write=True)
-    loaded.classes_[:] = NAMES[::-1]
+    classes = loaded.classes_
+    classes.setflags(write=True)
+    classes[:] = NAMES[::-1]
     with pytest.raises(ValueError, match="must be a sorted vector"):
         loaded.partial_fit(X, NAMES[Y])
 
@@ -247,3 +249,13 @@ def test_partial_fit_refuses_balanced_class_weights_of_any_output(weight):
 def test_other_validation_data_are_refused(given):
     with pytest.raises(ValueError, match=r"must be \(X, y\) or \(X, y, sample_weight\); got"):
         classifier().fit(X, Y, validation_data=given)
+
+
+def test_classes_stay_read_only_in_copies_and_can_be_deleted() -> None:
+    model = fastbp.MLPClassifier((3,), max_iter=1, random_state=0).fit(X, Y)
+    for each in (model, pickle.loads(pickle.dumps(model)), copy.deepcopy(model)):
+        assert not each.classes_.flags.writeable
+    del model.classes_
+    assert not hasattr(model, "classes_")
+    with pytest.raises(AttributeError):
+        del model.classes_
