@@ -17,7 +17,6 @@ def run_suite(tmp_path: Path, *options: str, **variables: str) -> str:
         env=os.environ | {"NUMBA_CACHE_DIR": str(tmp_path)} | variables,
         capture_output=True,
         text=True,
-        timeout=3000,
         check=False,
     )
     assert result.returncode == 0, result.stdout[-5000:]

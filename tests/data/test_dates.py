@@ -103,6 +103,12 @@ def test_objects_of_pandas() -> None:
     np.testing.assert_array_equal(model.inputs(other), model.inputs(frame))
 
 
+def test_a_date_that_is_missing_in_all_rows_of_a_pandas_frame() -> None:
+    frame = pl.DataFrame({"d": [None, None], "c": ["x", "y"], "n": [1, 2]})
+    other = pd.DataFrame({"d": [np.nan, np.nan], "c": ["x", "y"], "n": [1, 2]})
+    np.testing.assert_array_equal(model().inputs(other), model().inputs(frame))
+
+
 def test_a_missing_column_is_named_with_one_like_it() -> None:
     with pytest.raises(UnusableDataError, match=r"no column 'c'; did you mean 'C'\?; they have C"):
         model().predict(pl.DataFrame({"C": ["x"], "d": WHEN[:1], "n": [1]}))
