@@ -1,6 +1,6 @@
 """Run the long tests and write their results into ``tests/README.md``.
 
-python tests/long_runs.py
+python tests/long_runs.py [FILE ...]
 """
 
 import datetime
@@ -21,7 +21,8 @@ RUNS = {
     "test_extremes.py": "networks trained with extreme numbers, or functions of them",
     "test_soak_faults.py": "folders deleted, clocks set, disks filled, storms of signals",
     "runs/test_kill.py": "runs killed at random moments: every file loads, resumed runs end alike",
-    "test_builds.py": "the suite with checked indices; the suite without the compiler",
+    "test_builds.py::test_no_index_is_out_of_bounds": "the suite with checked indices",
+    "test_builds.py::test_the_suite_passes_without_the_compiler": "the suite, not compiled",
 }
 
 
@@ -37,20 +38,23 @@ def result(file: str) -> tuple[str, str, str]:
 
 
 def main() -> None:
-    """Run all, and fill the table."""
-    lines = [
-        "| tests | each of them | passed | failed | seconds |",
-        "| --- | --- | --- | --- | --- |",
-    ]
-    for file, text in RUNS.items():
-        passed, failed, seconds = result(file)
-        lines.append(f"| `{file}` | {text} | {passed} | {failed} | {seconds} |")
-        print(lines[-1], flush=True)
-    where = f"{platform.machine()}, {platform.system()}, Python {platform.python_version()}"
-    lines += ["", f"Measured {datetime.date.today()} on {where}."]
+    """Run all files, or those that are named, and fill their rows of the table."""
     page = TESTS / "README.md"
     head, _, rest = page.read_text().partition(BEGIN)
-    tail = rest.partition(END)[2]
+    before, _, tail = rest.partition(END)
+    known = {line.split("`")[1]: line for line in before.splitlines() if line.startswith("| `")}
+    for file in sys.argv[1:] or RUNS:
+        passed, failed, seconds = result(file)
+        cells = f"`{file}`", RUNS[file], passed, failed, seconds, f"{datetime.date.today()}"
+        known[file] = f"| {' | '.join(cells)} |"
+        print(known[file], flush=True)
+    lines = [
+        "| tests | each of them | passed | failed | seconds | date |",
+        "| --- | --- | --- | --- | --- | --- |",
+        *(known[file] for file in RUNS if file in known),
+    ]
+    where = f"{platform.machine()}, {platform.system()}, Python {platform.python_version()}"
+    lines += ["", f"Measured on {where}."]
     page.write_text(f"{head}{BEGIN}\n\n" + "\n".join(lines) + f"\n\n{END}{tail}")
 
 

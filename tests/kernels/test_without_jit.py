@@ -51,6 +51,7 @@ def test_the_slowest_tests_without_the_compiler(tmp_path: Path) -> None:
     run_uncompiled(LEFT_OUT, "", tmp_path)
 
 
+@pytest.mark.slow
 def test_kernels_without_the_compiler_are_covered(tmp_path: Path) -> None:
     report = tmp_path / "coverage.json"
     coverage = f"--cov={ROOT / 'fastbp'}", f"--cov-report=json:{report}"

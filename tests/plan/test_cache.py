@@ -136,7 +136,7 @@ def test_damaged_code_is_compiled_again_with_one_warning(tmp_path):
     assert run_python(tmp_path, SOFTMAX, **environment) == ["1.0", "0", "False"]
 
 
-@pytest.mark.parametrize("suffix", some(["nbc", "nbi"]))
+@pytest.mark.parametrize("suffix", some(["nbc", "nbi"], keep=0))
 def test_damaged_files_of_numba_are_compiled_again_with_one_warning(suffix, tmp_path):
     copy_package(tmp_path)
     environment = {"NUMBA_CACHE_DIR": str(tmp_path / "cache")}

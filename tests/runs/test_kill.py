@@ -162,6 +162,7 @@ def test_kills_at_random(
     assert read > wanted
 
 
+@pytest.mark.slow
 def test_kills_from_the_shell(whole: Path, tmp_path: Path) -> None:
     expected = result(whole)
     draw = random.Random(1)
