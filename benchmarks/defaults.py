@@ -95,7 +95,7 @@ def fastbp(lines: list[str], target: str, rows: Any, test: Any, seed: int) -> fl
             data=str(paths[0]), test=str(paths[1]), target=(target,), seed=seed, out=name
         )
         metrics = runs.run(settings.replace(picture="none")).metrics
-    return metrics.get("test accuracy", metrics.get("test R2", float("nan")))
+    return metrics.get("test accuracy", metrics.get("test R²", float("nan")))
 
 
 def compare(path: Path, target: str, seeds: int) -> dict[str, list[float]]:
