@@ -234,7 +234,9 @@ ENDLESS = """if True:
     checkpoints = fastbp.Checkpoints("run/checkpoints", epochs=1)
     fastbp.train(fastbp.Network([3, 64, 2]), X, y, epochs=10**6, checkpoints=checkpoints)
 """
-TRAIN = "train spiral --epochs 1000000 --early-stopping 0 --checkpoint-epochs 1 --out run"
+TRAIN = (
+    "train spiral --hidden 32 --epochs 1000000 --early-stopping 0 --checkpoint-epochs 1 --out run"
+)
 PROGRAMS = {
     "function": [sys.executable, "-c", ENDLESS],
     "command": [sys.executable, "-m", "fastbp", *TRAIN.split()],
