@@ -48,8 +48,8 @@ from fastbp.compiler.source import Kind, Source
 RELAXED = {"nsz", "arcp", "contract", "afn", "reassoc"}
 EXACT = {"contract"}
 
-# With NUMBA_BOUNDSCHECK=1, indices are checked; outside compiled code of Python functions there is
-# nobody to raise an exception, so the process ends with a message (``_abort``).
+# Whether indices are checked. Forms that Python calls then raise IndexError; an entry of a plan
+# cannot raise an exception, so it ends the process with a message (``_abort``).
 CHECKS_BOUNDS = bool(numba.config.BOUNDSCHECK)
 
 # ``nogil`` allows fits in parallel threads; ``error_model="numpy"`` removes the check for division

@@ -21,7 +21,7 @@ from fastbp.data.dialect import (
 from fastbp.data.errors import UnusableDataError, counted
 from fastbp.data.files import damage_as_unusable, open_bytes
 from fastbp.data.series import texts_of
-from fastbp.data.written_numbers import decimal_of, tried, usual_decimal
+from fastbp.data.written_numbers import SEARCHED, decimal_of, tried, usual_decimal
 
 if TYPE_CHECKING:
     import polars as pl
@@ -177,7 +177,7 @@ def _with_decimal(
     import polars as pl
 
     bare = [
-        texts_of(column)
+        texts_of(column.drop_nulls().head(SEARCHED))
         for column in frame.iter_columns()
         if column.dtype == pl.String and column.name not in texts
     ]
@@ -187,7 +187,7 @@ def _with_decimal(
     if with_points and has_commas and source.separator != ",":
         again = _read_typed(source, frame.width, texts | with_points, written)
         again = frame.with_columns(again[name] for name in with_points)
-        bare += [texts_of(again[name]) for name in with_points]
+        bare += [texts_of(again[name].drop_nulls().head(SEARCHED)) for name in with_points]
         decimal = usual_decimal(bare, "," if semicolons else ".")
         return (again, decimal) if decimal == "," else (frame, decimal)
     return frame, usual_decimal(bare, "," if semicolons and not with_points else ".")

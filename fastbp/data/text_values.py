@@ -222,9 +222,10 @@ def _check_units(name: str, bare: "pl.Series", read: "pl.DataFrame", unit: str |
         differs &= units != ""  # a currency may be left out
     if differs.any():
         row = int(differs.arg_max() or 0)
+        found, trained = (f"the unit {u!r}" if u else "no unit" for u in (units[row], unit))
         raise UnusableDataError(
-            f"row {row + 1}, column {name!r}: {bare[row]!r} has the unit "
-            f"{units[row] or 'none'!r}, but the training data have {unit or 'none'!r}"
+            f"row {row + 1}, column {name!r}: {bare[row]!r} has {found}, but the training data "
+            f"have {trained}"
         )
 
 
@@ -236,8 +237,8 @@ def check_shares(frame: "pl.DataFrame", spellings: Mapping[str, Spelling]) -> No
         column = frame[name]
         if column.dtype.is_numeric() and (column != 0).any():
             raise UnusableDataError(
-                f"column {name!r} holds numbers without a unit, but the training data have "
-                f"{spelling.unit!r}"
+                f"column {name!r} holds numbers without a unit, but the training data have the "
+                f"unit {spelling.unit!r}"
             )
 
 

@@ -137,7 +137,7 @@ def tried(bare: "pl.Series") -> "pl.Series":
 
 
 def unit_of(name: str, bare: "pl.Series", read: "pl.DataFrame") -> str | None:
-    """Return the unit of all numbers of a column; None if they have different units of any letters.
+    """Return the unit of all numbers of a column; None if they are measured in different units.
 
     Parameters
     ----------

@@ -48,19 +48,27 @@ def float_dtype(dtype: Any) -> np.dtype[Any]:
     return checked
 
 
-def check_scale(X: Array, learned_bytes: bool, learned_numbers: bool) -> None:
-    """Check that examples have the scale that the network was trained on; only uint8 is scaled."""
+def on_learned_scale(X: Array, learned_bytes: bool, learned_numbers: bool, dtype: Any) -> Array:
+    """Return examples on the scale that the network was trained on, where kernels scale uint8.
+
+    Raises
+    ------
+    ValueError
+        If the network was trained on bytes and ``X`` are other numbers above 1, or the reverse.
+    """
     if learned_bytes and X.dtype != np.uint8 and X.size and X.max() > 1:
         raise ValueError(
             "this network is trained on bytes (uint8), which are scaled to 0 to 1; X contains "
             f"{X.max():g} in {X.dtype}: pass uint8, or numbers from 0 to 1"
         )
-    if learned_numbers and X.dtype == np.uint8:
+    if not (learned_numbers and X.dtype == np.uint8):
+        return X
+    if X.size and X.max() > 1:
         raise ValueError(
-            "this network is trained on numbers other than bytes; X holds bytes (uint8), which "
-            "would be scaled to 0 to 1: pass X.astype('float32'), or X / 255 if it is "
-            "trained on scaled numbers"
+            "this network is trained on numbers other than bytes; X contains bytes (uint8) up to "
+            f"{X.max()}: pass X.astype('float32'), or X / 255 if it is trained on scaled numbers"
         )
+    return X.astype(dtype)  # 0 and 1, as indicators of categories
 
 
 def loss_row(loss: Any) -> Loss:

@@ -66,7 +66,7 @@ class Network(Structure):
         network refuses other types with numbers above 1.
     learned_numbers : bool
         Whether ``train`` was given other numbers, which are not scaled. Such a network refuses
-        bytes. Lists of integers are numbers; pandas' UInt8 are bytes.
+        bytes above 1. Lists of integers are numbers; pandas' UInt8 are bytes.
 
     Raises
     ------

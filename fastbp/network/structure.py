@@ -198,11 +198,11 @@ class Structure:
         ------
         ValueError, TypeError
             If its shape is not (n, M), it contains NaN, infinity or non-numeric values, or the
-            network was trained on bytes and X are other numbers above 1, or the reverse.
+            network was trained on bytes and X contains other numbers above 1, or the reverse.
         """
         array: Array = checks.examples("X", X, self.sizes[0], self.dtype)
-        arguments.check_scale(array, self.learned_bytes, self.learned_numbers)
-        return array
+        learned = self.learned_bytes, self.learned_numbers
+        return arguments.on_learned_scale(array, *learned, self.dtype)
 
     def targets(self, y: Any, rows: int) -> Array:
         """Check ``y``; return class indices (n,) as int64, or (n, K) of the network's dtype.

@@ -8,7 +8,7 @@ from fastbp import checks
 from fastbp.arrays import Array, held
 from fastbp.data.splitting import split
 from fastbp.network import Network
-from fastbp.network.arguments import check_scale
+from fastbp.network.arguments import on_learned_scale
 from fastbp.plan.problem import Data
 from fastbp.training.options import Options
 
@@ -90,8 +90,8 @@ def _given_rows(net: Network, trained_on: Array, given: tuple[Any, Any, Any]) ->
     assert isinstance(data.X, np.ndarray)
     if len(data.X) == 0:
         raise ValueError(f"validation_data has no rows; the shape of its X is {data.X.shape}")
-    check_scale(data.X, *learned_scale(net, trained_on))
-    return ValidationRows(data.X, data.y, _scaled("validation", data.weights, None, net), None)
+    X = on_learned_scale(data.X, *learned_scale(net, trained_on), net.dtype)
+    return ValidationRows(X, data.y, _scaled("validation", data.weights, None, net), None)
 
 
 def learned_scale(net: Network, X: Array) -> tuple[bool, bool]:

@@ -118,7 +118,7 @@ def test_unknown_categories_are_counted_also_beside_a_hundred_known_ones() -> No
     frame = pl.DataFrame({"c": [f"c{k % 120}" for k in range(600)]})
     columns, _ = fit_columns(frame)
     _, remarks = columns.apply_table(pl.DataFrame({"c": ["new", "newer", "c119"]}))
-    assert remarks[0].startswith("column 'c': 2 rows with a category") or "3 rows" in remarks[0]
+    assert remarks[0].startswith("column 'c': 2 rows with a category")
 
 
 @pytest.mark.parametrize("strings", [object, "string", "category"])

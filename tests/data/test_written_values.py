@@ -170,14 +170,10 @@ def test_other_texts_stay_text(values: list[str]) -> None:
 @pytest.mark.parametrize(
     ("training", "later", "message"),
     [
-        (
-            "10%",
-            "10",
-            "row 1, column 'x': '10' has the unit 'none', but the training data have '%'",
-        ),
-        ("10%", "$10", r"'\$10' has the unit '\$', but the training data have '%'"),
-        ("$10", "\u00a510", "but the training data have '\\$'"),
-        ("1,5", "10%", "but the training data have 'none'"),
+        ("10%", "10", "'10' has no unit, but the training data have the unit '%'"),
+        ("10%", "$10", r"'\$10' has the unit '\$', but the training data have the unit '%'"),
+        ("$10", "\u00a510", r"but the training data have the unit '\$'"),
+        ("1,5", "10%", "but the training data have no unit"),
     ],
 )
 def test_later_numbers_have_the_unit_of_training(training: str, later: str, message: str) -> None:

@@ -128,8 +128,14 @@ def test_a_network_that_learned_numbers_refuses_bytes(scale, tmp_path):
             lambda X, each=each: fastbp.train(each, X, Y[: len(X)]),
         ):
             for rows in (PIXELS, PIXELS[:1]):
-                with pytest.raises(ValueError, match=r"is trained on numbers.*X holds bytes"):
+                with pytest.raises(ValueError, match=r"is trained on numbers.*X contains bytes"):
                     call(rows)
+
+
+def test_a_network_that_learned_numbers_takes_indicators_of_any_type():
+    net, X = fastbp.Network([6, 5, 2]), PIXELS > 100
+    fastbp.train(net, X.astype("float64"), Y, epochs=1, validation_data=(X.astype("uint8"), Y))
+    np.testing.assert_array_equal(net.forward(X.astype("uint8")), net.forward(X.astype("f4")))
 
 
 def test_validation_rows_of_another_scale_are_refused():
