@@ -4,6 +4,7 @@ import subprocess
 import sys
 import tracemalloc
 
+import numba
 import numpy as np
 import pytest
 from slow import all_of, some
@@ -28,6 +29,9 @@ def network(dtype="float32", **how):
 
 
 HOW = {"epochs": 3, "batch_size": 16, "seed": 2}
+needs_jit = pytest.mark.skipif(
+    numba.config.DISABLE_JIT, reason="is about the memory of compiled code, and takes minutes"
+)
 
 
 def assert_near(got, want, dtype):
@@ -85,6 +89,7 @@ def test_bytes_in_any_order(form):
     )
 
 
+@needs_jit
 @pytest.mark.parametrize("threads", [1, 2])
 @pytest.mark.parametrize("kind", ["float32", "uint8"])
 @pytest.mark.parametrize("sizes", [[784, 1024, 10], [64, 100, 10], [784, 10]])
@@ -184,6 +189,7 @@ except MemoryError:
 """
 
 
+@needs_jit
 @pytest.mark.skipif(sys.platform != "linux", reason="asks Linux for the memory of a process")
 def test_training_on_a_map_larger_than_free_memory(tmp_path):
     X = np.lib.format.open_memmap(tmp_path / "X.npy", "w+", np.int16, (1_000_000, 100))
@@ -305,6 +311,7 @@ def test_threads_predict_as_one_thread(activation, monkeypatch):
         net.forward(X)
 
 
+@needs_jit
 @pytest.mark.parametrize("kind", ["float32", "uint8"])
 def test_prediction_makes_no_copy_of_its_input(kind):
     X, net = np.zeros((500_000, 12), kind), network()
