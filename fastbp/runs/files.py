@@ -96,6 +96,12 @@ def refuse_earlier_run(path: Path) -> None:
             "--out names another folder"
         )
     if (path / MODEL).is_file():
+        early = newest is not None and newest.metadata.get("stopped") == "early stopping"
+        if early:
+            raise WrongUseError(
+                f"{path} contains a run that stopped early: --overwrite replaces it (with a larger "
+                "--early-stopping, or 0, it trains for longer), --out names another folder"
+            )
         raise WrongUseError(
             f"{path} contains a finished run: --overwrite replaces it, --out names another folder, "
             "--resume with more --epochs continues it"
@@ -103,10 +109,16 @@ def refuse_earlier_run(path: Path) -> None:
 
 
 @contextlib.contextmanager
-def run_description(folder: Path, settings: Settings) -> Iterator[None]:
-    """Context that writes the settings of a run; WrongUseError inside it restores the old file."""
+def run_description(folder: Path, settings: Settings, *, keep: bool = False) -> Iterator[None]:
+    """Context that writes the settings of a run; WrongUseError inside it restores the old file.
+
+    With ``keep``, an existing file is kept.
+    """
     path = folder / DESCRIPTION
     before = path.read_bytes() if path.is_file() else None
+    if keep and before is not None:
+        yield
+        return
     write_description(settings.replace(out=str(folder)), path, versions())
     try:
         yield

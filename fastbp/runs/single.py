@@ -3,7 +3,6 @@
 import contextlib
 import statistics
 import time
-import warnings
 from pathlib import Path
 from typing import Any
 
@@ -13,6 +12,7 @@ from fastbp.optional import MissingMatplotlibError, MissingTensorboardError
 from fastbp.plan import operation
 from fastbp.plotting.figures import import_matplotlib
 from fastbp.runs.data import Clock, Prepared, WrongUseError, prepare
+from fastbp.runs.earlier import Earlier, earlier_part
 from fastbp.runs.event_files import EventFiles
 from fastbp.runs.files import (
     DESCRIPTION,
@@ -100,10 +100,13 @@ def run(
     callbacks: list[Callback] = [_HistoryWriter(folder)]
     with contextlib.ExitStack() as stack:
         stack.enter_context(locked_run_folder(folder, settings, resume=resume, overwrite=overwrite))
-        stack.enter_context(run_description(folder, resolved(settings, data, net)))
+        earlier = earlier_part(settings, data, net, folder) if resume else Earlier()
+        settings = earlier.settings(settings, folder)
+        stack.enter_context(
+            run_description(folder, resolved(settings, data, net), keep=earlier.ended)
+        )
         announce(settings, data, net, say)
-        if resume:
-            _print_progress_so_far(folder, settings, say)
+        earlier.announce(settings, say)
         if with_events:
             events = EventFiles(folder / "tensorboard")
             stack.callback(events.close)
@@ -129,17 +132,28 @@ def run(
             say("stopped early", f"by SIGTERM, after {_epochs(result.history, settings)}")
             say("", "a checkpoint is written; --resume continues the run")
         else:
-            finish(result, settings, data, folder, say, clock)
+            finish(result, settings, data, folder, say, clock, resumed=earlier.epochs > 0)
     return result
 
 
 def finish(
-    result: Result, settings: Settings, data: Prepared, folder: Path, say: Say, clock: Clock
+    result: Result,
+    settings: Settings,
+    data: Prepared,
+    folder: Path,
+    say: Say,
+    clock: Clock,
+    *,
+    resumed: bool,
 ) -> None:
-    """Write the results of a run, networks first, and print scores and times."""
+    """Write the results of a run, networks first, and print scores and times.
+
+    ``resumed`` is whether other processes trained epochs of the run.
+    """
     with clock.on("writing"):
         written = write_models(result, folder) + write_histories(result.history, folder)
-    print_scores(result, settings, say, clock.spent.get("training", 0.0))
+    print_scores(result, settings, say)
+    print_speed(result.history, clock.spent["training"], say, resumed=resumed)
     pictures: list[tuple[str, Path]] = []
     try:
         with clock.on("drawing"):
@@ -192,35 +206,8 @@ def announce(settings: Settings, data: Prepared, net: Network, say: Say) -> None
     )
 
 
-def _print_progress_so_far(folder: Path, settings: Settings, say: Say) -> None:
-    """Print the epoch from which a run continues."""
-    with warnings.catch_warnings():
-        warnings.simplefilter("ignore")  # ``train`` warns of damaged checkpoints
-        try:
-            newest = checkpoints(settings, folder).newest()
-            done = 0 if newest is None else len(newest.tensors["history.loss"])
-            ended = newest is not None and bool(newest.metadata["ended"])
-        except (KeyError, ValueError):
-            return  # ``train`` raises an error
-    if newest is None:
-        return
-    stopped = newest.metadata.get("stopped")
-    if ended and (stopped or done >= settings.epochs):
-        why = f" by {stopped}" if stopped else ""
-        say(
-            "resumed",
-            f"the run ended{why} after {counted(done, 'epoch')}: nothing is left to train",
-        )
-    else:
-        if done <= settings.epochs:  # otherwise ``train`` raises an error
-            say("resumed", f"after {done:,} of {settings.epochs:,} epochs")
-
-
-def print_scores(result: Result, settings: Settings, say: Say, seconds: float) -> None:
-    """Print why training stopped early, the scores, and the speed.
-
-    ``seconds`` is the training time of this process; a resumed run has been trained for longer.
-    """
+def print_scores(result: Result, settings: Settings, say: Say) -> None:
+    """Print why training stopped early, and the scores."""
     history = result.history
     if history.stopped == "interrupt":
         say("stopped early", f"by Ctrl-C, after {_epochs(history, settings)}; --resume continues")
@@ -235,15 +222,21 @@ def print_scores(result: Result, settings: Settings, say: Say, seconds: float) -
             more = f", {value * rows:,.0f} of {rows:,.0f} correct" if "accuracy" in name else ""
             say(name, number(name, value) + more)
     print_overfitting(history, int(result.metrics.get("validation rows", 0)), say)
-    if len(history):
-        speed = statistics.median(history.samples_per_second)
-        earlier = history.seconds[-1] > seconds
-        say(
-            "time of epochs",
-            f"{history.seconds[-1]:.3g} s for {counted(len(history), 'epoch')}"
-            + (", including earlier parts of the run" if earlier else ""),
-        )
-        say("speed", f"{speed:,.0f} examples/s (median over epochs)")
+
+
+def print_speed(history: History, seconds: float, say: Say, *, resumed: bool) -> None:
+    """Print the time of the epochs, and the examples per second.
+
+    ``seconds`` is the training time of this process without the time of compiling, which the
+    history includes; a resumed run has been trained for longer.
+    """
+    if not len(history):
+        return
+    spent = history.seconds[-1] if resumed else min(history.seconds[-1], seconds)
+    earlier = ", including earlier parts of the run" if resumed else ""
+    say("time of epochs", f"{spent:.3g} s for {counted(len(history), 'epoch')}{earlier}")
+    speed = statistics.median(history.samples_per_second)
+    say("speed", f"{speed:,.0f} examples/s (median over epochs)")
 
 
 def print_overfitting(history: History, rows: int, say: Say) -> None:
@@ -280,6 +273,7 @@ class Compiling(operation.Listener):
 
     def __init__(self, say: Say, clock: Clock) -> None:
         self._say, self._clock, self._printed = say, clock, False
+        self._running, self._start = 0, 0.0
 
     def __enter__(self) -> "Compiling":
         operation.listeners.append(self)
@@ -293,10 +287,15 @@ class Compiling(operation.Listener):
         if not self._printed:
             self._say("compiling", "takes a few seconds; later runs load the compiled code")
         self._printed = True
+        if not self._running:
+            self._start = time.perf_counter()
+        self._running += 1
 
     def end(self, seconds: float) -> None:
-        """Count the seconds as compiling instead of training."""
-        self._clock.move_time("compiling", seconds)
+        """Count the time as compiling instead of training, once for compilations that overlap."""
+        self._running -= 1
+        if not self._running:
+            self._clock.move_time("compiling", time.perf_counter() - self._start)
 
 
 class _HistoryWriter:

@@ -178,7 +178,7 @@ def run_sweep(settings: Settings, *, resume: bool, overwrite: bool, say: Say) ->
             resume=True,
             clock=clock,
         )
-        finish(result, best.settings, prepared, folder, say, clock)
+        finish(result, best.settings, prepared, folder, say, clock, resumed=resume)
         say("", str(folder / RANKING))
     return "" if result.failure is None else result.failure
 

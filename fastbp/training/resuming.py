@@ -263,7 +263,7 @@ def _check_settings(before: dict[str, Any], now: dict[str, Any], place: Any) -> 
                 raise ValueError(f"the code of {_changed(before, now)} has changed")
             if isinstance(before.get(name), dict) and isinstance(now.get(name), dict):
                 _check_settings(before[name], now[name], place)
-            raise ValueError(f"its {name} was {before.get(name)!r}, but is now {now.get(name)!r}")
+            raise ValueError(f"its {name} changed from {before.get(name)!r} to {now.get(name)!r}")
 
 
 def _changed(before: dict[str, Any], now: dict[str, Any]) -> str:

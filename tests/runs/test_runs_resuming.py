@@ -14,6 +14,10 @@ from command import rows, run
 from run_cases import QUICK, started
 from slow import some
 
+from fastbp.cli.command import main
+from fastbp.plan import operation
+from fastbp.runs.data import Clock
+from fastbp.runs.single import Compiling, silent
 from fastbp.training.checkpoints import paths
 
 
@@ -44,7 +48,8 @@ def test_a_run_stopped_by_a_signal_resumes_bit_identically(
     kept = (parts / "run" / "run.toml").read_bytes()
     other = run(*command, "--resume", "--seed", "1", cwd=parts)
     assert other.returncode == 2
-    assert "its network was" in other.stderr or "its seed was '0', but is now '1'" in other.stderr
+    assert other.stdout == ""
+    assert "--seed was 0, but is now 1" in other.stderr
     assert (parts / "run" / "run.toml").read_bytes() == kept
     resumed = run(*command, "--resume", cwd=parts)
     assert resumed.returncode == 0, resumed.stderr
@@ -79,6 +84,57 @@ def test_a_finished_run_can_be_given_more_epochs(tmp_path: Path) -> None:
     parts = (tmp_path / "run" / "last.safetensors").read_bytes()
     assert run(*command, "6", "--overwrite", cwd=tmp_path).returncode == 0
     assert (tmp_path / "run" / "last.safetensors").read_bytes() == parts
+
+
+def test_a_run_that_stopped_early_does_not_continue(tmp_path: Path) -> None:
+    text = "train wine --hidden 64 --early-stopping 3 --picture none --out run --epochs"
+    command = text.split()
+    first = run(*command, "90", cwd=tmp_path)
+    assert re.search(r"^stopped early +after \d+ of 90 epochs", first.stdout, re.MULTILINE)
+    assert "including earlier parts" not in first.stdout
+    recorded = (tmp_path / "run" / "run.toml").read_bytes()
+    again = run(*command, "150", "--resume", cwd=tmp_path)
+    assert again.returncode == 0, again.stderr
+    assert "nothing is left to train; --overwrite with a larger --early-stopping" in again.stdout
+    assert re.search(r"^stopped early +after \d+ of 90 epochs", again.stdout, re.MULTILINE)
+    assert "including earlier parts of the run" in again.stdout
+    assert (tmp_path / "run" / "run.toml").read_bytes() == recorded
+    refused = run(*command, "150", cwd=tmp_path)
+    assert "contains a run that stopped early: --overwrite replaces it" in refused.stderr
+    longer = run(*command, "150", "--overwrite", "--early-stopping", "0", cwd=tmp_path)
+    assert longer.returncode == 0, longer.stderr
+    assert len(rows(tmp_path / "run" / "history.csv")) == 150
+
+
+@pytest.mark.parametrize(
+    ("options", "fault"),
+    [
+        ("--hidden 8 4", "--hidden was 16, but is now 8 4"),
+        ("--optimizer sgd", "--optimizer was adam, but is now sgd"),
+        ("--lr 0.1", "--lr was 0.005, but is now 0.1"),
+        ("--early-stopping 0", "--early-stopping was 20, but is now 0"),
+        ("--epochs 1", "--epochs is 1, but 2 epochs are already done"),
+    ],
+)
+def test_another_run_is_refused_before_anything_is_printed(
+    options: str, fault: str, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    text = f"train iris --hidden 16 --epochs 2 --picture none --out {tmp_path / 'run'}"
+    assert main(text.split()) == 0
+    capsys.readouterr()
+    assert main([*text.split(), "--resume", *options.split()]) == 2
+    output = capsys.readouterr()
+    assert output.out == ""
+    assert f"cannot resume the run in {tmp_path / 'run'}: {fault}" in output.err
+
+
+def test_overlapping_compilations_are_counted_once() -> None:
+    clock = Clock()
+    twice = operation.notify_listeners(), operation.notify_listeners()
+    with Compiling(silent, clock), clock.on("training"), twice[0], twice[1]:
+        time.sleep(0.02)
+    assert 0.02 <= clock.spent["compiling"] < 0.04
+    assert abs(clock.spent["training"]) < 0.01
 
 
 def test_a_new_run_is_not_mistaken_for_the_one_it_replaces(tmp_path: Path) -> None:

@@ -234,15 +234,15 @@ def test_only_the_files_of_a_killed_write_are_removed(tmp_path: Path) -> None:
 @pytest.mark.parametrize(
     ("changes", "message"),
     [
-        ({"batch_size": 16}, "batch_size was 32, but is now 16"),
-        ({"optimizer": fastbp.Adam(0.5)}, r"optimizer was 'Adam\(learning_rate=0.001"),
-        ({"schedule": "cosine"}, "schedule was"),
-        ({"seed": 3}, "seed was '0', but is now '3'"),
-        ({"l2": 0.1}, "penalties was"),
-        ({"dropout": 0.1}, "penalties was"),
-        ({"keep_best": True}, "keep_best was False, but is now True"),
+        ({"batch_size": 16}, "batch_size changed from 32 to 16"),
+        ({"optimizer": fastbp.Adam(0.5)}, r"optimizer changed from 'Adam\(learning_rate=0.001"),
+        ({"schedule": "cosine"}, "schedule changed"),
+        ({"seed": 3}, "seed changed from '0' to '3'"),
+        ({"l2": 0.1}, "penalties changed"),
+        ({"dropout": 0.1}, "penalties changed"),
+        ({"keep_best": True}, "keep_best changed from False to True"),
         ({"validation_fraction": 0.3}, "its data have changed"),
-        ({"n_threads": 2}, "threads was 1, but is now 2"),
+        ({"n_threads": 2}, "threads changed from 1 to 2"),
     ],
 )
 def test_a_run_is_resumed_only_with_the_same_settings(
@@ -263,7 +263,7 @@ def test_other_data_and_other_networks_are_refused(tmp_path: Path) -> None:
     with pytest.raises(ValueError, match="its data have changed"):
         fastbp.train(network(), X + 1, Y, epochs=2, checkpoints=place, resume=True)
     net = fastbp.Network([2, 17, 3])
-    with pytest.raises(ValueError, match=r"its sizes was \[2, 16, 3\], but is now \[2, 17, 3\]"):
+    with pytest.raises(ValueError, match=r"its sizes changed from \[2, 16, 3\] to \[2, 17, 3\]"):
         fastbp.train(net, X, Y, epochs=2, checkpoints=place, resume=True)
 
 
