@@ -190,7 +190,8 @@ def _check_table(name: str, array: Array, columns: int | None) -> None:
             f"{name} must have two dimensions, (rows, columns); its shape is {array.shape}"
         )
     if columns is not None and array.shape[1] != columns:
-        raise ValueError(f"{name} must have {columns} columns; its shape is {array.shape}")
+        noun = "column" if columns == 1 else "columns"
+        raise ValueError(f"{name} must have {columns} {noun}; its shape is {array.shape}")
 
 
 # Memory maps of these types are not converted: a copy might not fit into memory.

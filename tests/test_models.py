@@ -89,6 +89,9 @@ def test_data_of_another_kind_are_refused() -> None:
         plain.predict(FRAME)
     with pytest.raises(ValueError, match="must have 3 columns"):
         plain.predict(np.zeros((2, 2)))
+    narrow = Model(Network([1, 2], seed=0), Preparation(None, target))
+    with pytest.raises(ValueError, match=r"must have 1 column; its shape is \(2, 2\)"):
+        narrow.predict(np.zeros((2, 2)))
     with pytest.raises(UnusableDataError, match="no column 'a'"):
         model().predict(FRAME.drop("a"))
 

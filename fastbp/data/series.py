@@ -59,12 +59,12 @@ def check_columns(data: "pl.DataFrame", names: Sequence[str]) -> None:
         return
     similar = {name.lower(): name for name in data.columns}
     close = difflib.get_close_matches(missing[0].lower(), similar, n=1, cutoff=0.75)
-    hint = f"; did you mean {similar[close[0]]!r}?" if close else ""
+    hint = f"; did you mean {similar[close[0]]!r}? They" if close else "; they"
     listed = ", ".join(map(repr, missing[:MAX_NAMED]))
     more = f" and {len(missing) - MAX_NAMED} more" if len(missing) > MAX_NAMED else ""
     kind = "column" if len(missing) == 1 else "columns"
     raise UnusableDataError(
-        f"the data have no {kind} {listed}{more}{hint}; they have {shortened(data.columns)}"
+        f"the data have no {kind} {listed}{more}{hint} have {shortened(data.columns)}"
     )
 
 

@@ -7,7 +7,7 @@ from typing import Any
 import numpy as np
 
 from fastbp.arrays import Array
-from fastbp.data.errors import UnusableDataError
+from fastbp.data.errors import UnusableDataError, counted
 from fastbp.data.series import (
     WIDE,
     check_columns,
@@ -288,8 +288,8 @@ def value_table(values: Any, names: Sequence[str]) -> Array:
     columns = 1 if values.ndim == 1 else values.shape[1]
     if values.ndim > 2 or columns != len(names):
         raise UnusableDataError(
-            f"the target must have {len(names)} columns, {' and '.join(names)}; its shape is "
-            f"{values.shape}"
+            f"the target must have {counted(len(names), 'column')}, {' and '.join(names)}; its "
+            f"shape is {values.shape}"
         )
     table = values.reshape(len(values), columns).astype(np.float64)
     if np.isinf(table).any():

@@ -110,7 +110,7 @@ def test_a_date_that_is_missing_in_all_rows_of_a_pandas_frame() -> None:
 
 
 def test_a_missing_column_is_named_with_one_like_it() -> None:
-    with pytest.raises(UnusableDataError, match=r"no column 'c'; did you mean 'C'\?; they have C"):
+    with pytest.raises(UnusableDataError, match=r"no column 'c'; did you mean 'C'\? They have C"):
         model().predict(pl.DataFrame({"C": ["x"], "d": WHEN[:1], "n": [1]}))
 
 

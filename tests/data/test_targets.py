@@ -247,8 +247,8 @@ def test_equal_values_do_not_divide_by_zero() -> None:
         (np.array([1.0, np.nan]), "row 2, column 'y': the target is missing"),
         (np.array([1.0, -np.inf]), "row 2, column 'y': -inf is not a finite number"),
         (np.array(["1"]), "holds <U1, not numbers"),
-        (np.zeros((3, 2)), r"the target must have 1 columns, y; its shape is \(3, 2\)"),
-        (np.zeros((3, 1, 1)), r"the target must have 1 columns, y; its shape is \(3, 1, 1\)"),
+        (np.zeros((3, 2)), r"the target must have 1 column, y; its shape is \(3, 2\)"),
+        (np.zeros((3, 1, 1)), r"the target must have 1 column, y; its shape is \(3, 1, 1\)"),
     ],
 )
 def test_bad_values_are_refused(values: Any, message: str) -> None:
