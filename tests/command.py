@@ -5,6 +5,8 @@ import subprocess
 import sys
 from pathlib import Path
 
+import numba
+
 # The files that a run on digits writes; digits are images with class labels.
 FILES = [
     "best.safetensors",
@@ -28,7 +30,7 @@ def run(
         cwd=cwd,
         capture_output=True,
         text=True,
-        timeout=120,
+        timeout=900 if numba.config.DISABLE_JIT else 120,
         check=False,
     )
 
