@@ -2,11 +2,11 @@
 
 The name of the folder is a hash of everything that the machine code depends on: every file of
 ``compiler/``, ``kernels/`` and ``plan/``, ``arrays.py``, the versions of Python, NumPy, Numba and
-llvmlite, NUMBA_OPT, NUMBA_BOUNDSCHECK, and the processor. Code compiled from other sources is
-therefore never found. Each file holds a checksum and the code of one kernel for one combination of
-dtypes. The checksum also covers the names of the file and of the folder, so that a copy of another
-file is not loaded. If a file is damaged, the code is compiled again. Numba keeps the forms of
-kernels that Python calls in the subfolder ``numba``.
+llvmlite, NUMBA_OPT, NUMBA_BOUNDSCHECK, FASTBP_VECTOR_BYTES, and the processor. Code compiled from
+other sources is therefore never found. Each file holds a checksum and the code of one kernel for
+one combination of dtypes. The checksum also covers the names of the file and of the folder, so that
+a copy of another file is not loaded. If a file is damaged, the code is compiled again. Numba keeps
+the forms of kernels that Python calls in the subfolder ``numba``.
 """
 
 import contextlib
@@ -21,7 +21,7 @@ import time
 import warnings
 from pathlib import Path
 
-from llvmlite import binding
+from fastbp.compiler.target import VARIABLE, processor
 
 PACKAGE = Path(__file__).parents[1]
 SOURCES = ("arrays.py", "compiler/*.py", "kernels/*.py", "plan/*.py")
@@ -40,20 +40,11 @@ def stamp() -> str:
             digest.update(path.name.encode() + path.read_bytes())
     for package in ("numba", "llvmlite", "numpy"):
         digest.update(importlib.metadata.version(package).encode())
-    options = [f"{name}={os.environ.get(name, '')}" for name in ("NUMBA_OPT", "NUMBA_BOUNDSCHECK")]
+    names = "NUMBA_OPT", "NUMBA_BOUNDSCHECK", VARIABLE
+    options = [f"{name}={os.environ.get(name, '')}" for name in names]
     for text in (sys.version, *processor(), *options):
         digest.update(text.encode())
     return digest.hexdigest()
-
-
-@functools.cache
-def processor() -> tuple[str, str]:
-    """LLVM's name and features of this processor, or NUMBA_CPU_NAME and NUMBA_CPU_FEATURES."""
-    name = os.environ.get("NUMBA_CPU_NAME") or binding.get_host_cpu_name()
-    features = os.environ.get("NUMBA_CPU_FEATURES")
-    if features is None:
-        features = binding.get_host_cpu_features().flatten()
-    return name, features
 
 
 def _candidates() -> list[Path]:

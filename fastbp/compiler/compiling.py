@@ -42,6 +42,7 @@ from fastbp.compiler.internals import (
 )
 from fastbp.compiler.numba_cache import store_checked
 from fastbp.compiler.source import Kind, Source
+from fastbp.compiler.target import processor
 
 # "nnan" and "ninf" are omitted: with them, isnan and isfinite would be wrong. "reassoc" is needed
 # to vectorise sums.
@@ -271,7 +272,7 @@ def target_machine() -> Any:
     """Return LLVM's target machine for this processor."""
     binding.initialize_native_target()
     binding.initialize_native_asmprinter()
-    name, features = cache.processor()
+    name, features = processor()
     static = binding.get_process_triple().startswith(("x86", "i386", "i686", "amd64"))
     return binding.Target.from_triple(binding.get_process_triple()).create_target_machine(
         cpu=name,

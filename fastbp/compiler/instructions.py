@@ -10,7 +10,8 @@ from numba.extending import intrinsic
 
 from fastbp.compiler import native
 from fastbp.compiler.internals import cgutils, make_array, populate_array
-from fastbp.compiler.tiles import TILE, WHOLE, Operands, Tile, fetch
+from fastbp.compiler.tile_shape import PACKED, tile_shape
+from fastbp.compiler.tiles import WHOLE, Operands, Product, Transpose, Vectors, fetch
 
 # ---- Views
 
@@ -190,44 +191,78 @@ def blas_product(typingctx, a, form_a, b, form_b, beta, out):  # type: ignore[no
 
 
 @intrinsic
-def product_tile(typingctx, x, W, X, order, next_start, out, i):  # type: ignore[no-untyped-def]
+def tiles(typingctx, a, form_a, b, form_b, accumulate, out):  # type: ignore[no-untyped-def]
     def generate(context, builder, signature, arguments):  # type: ignore[no-untyped-def]
         kinds = signature.args
-        arrays = [make_array(kinds[k])(context, builder, arguments[k]) for k in (0, 1, 2, 3, 5)]
-        a, b, rows, visited, result = arrays
-        depth, N = cgutils.unpack_tuple(builder, b.shape)
-        row = builder.mul(arguments[6], depth)
-        starts = [builder.add(row, builder.mul(depth, WHOLE(r))) for r in range(TILE)]
-        last = builder.sub(visited.nitems, WHOLE(1))
-        prefetch_addresses = []
-        for r in range(TILE):
-            k = builder.add(arguments[4], WHOLE(r))
-            k = builder.select(builder.icmp_signed("<", k, last), k, last)
-            number = builder.load(builder.gep(visited.data, [k]))
-            prefetch_addresses.append(builder.gep(rows.data, [builder.mul(number, depth)]))
-        out_start = builder.mul(arguments[6], N)
-        operands = (a.data, starts, WHOLE(1), b.data, result.data, out_start, N, depth)
-        Tile(builder, Operands(*operands), kinds[1].dtype.bitwidth // 8).emit(prefetch_addresses)
+        first, second, result = (
+            make_array(kinds[k])(context, builder, arguments[k]) for k in (0, 2, 5)
+        )
+        rows, columns = cgutils.unpack_tuple(builder, result.shape)
+        a_rows, a_columns = cgutils.unpack_tuple(builder, first.shape)
+        _, b_columns = cgutils.unpack_tuple(builder, second.shape)
+
+        def choose(form, code, value, other):  # type: ignore[no-untyped-def]
+            return builder.select(builder.icmp_signed("==", form, WHOLE(code)), value, other)
+
+        def by_form(plain, transposed, packed):  # type: ignore[no-untyped-def]
+            other = choose(arguments[1], native.TRANSPOSED, transposed, packed)
+            return choose(arguments[1], native.PLAIN, plain, other)
+
+        one, group = WHOLE(1), WHOLE(tile_shape().rows)
+        operands = Operands(
+            a=first.data,
+            tile_step=by_form(a_columns, one, a_rows),
+            row_step=by_form(a_columns, one, one),
+            depth_step=by_form(one, a_columns, group),
+            b=second.data,
+            b_step=choose(arguments[3], native.PLAIN, b_columns, WHOLE(0)),
+            out=result.data,
+            rows=rows,
+            columns=columns,
+            depth=by_form(a_columns, a_rows, a_rows),
+            accumulate=builder.icmp_signed("!=", arguments[4], WHOLE(0)),
+            grouped=builder.icmp_signed("==", arguments[1], WHOLE(PACKED)),
+        )
+        Product(builder, operands, kinds[5].dtype.bitwidth // 8).emit()
         return context.get_dummy_value()
 
     n = types.intp
-    return types.void(x, W, X, order, n, out, n), generate
+    return types.void(a, n, b, n, n, out), generate
 
 
 @intrinsic
-def gradient_tile(typingctx, x, delta, dW, i):  # type: ignore[no-untyped-def]
+def copied_vector(typingctx, a, i, count, out, j):  # type: ignore[no-untyped-def]
     def generate(context, builder, signature, arguments):  # type: ignore[no-untyped-def]
         kinds = signature.args
-        a, b, result = (make_array(kinds[k])(context, builder, arguments[k]) for k in range(3))
-        depth, N = cgutils.unpack_tuple(builder, b.shape)
-        (_, M) = cgutils.unpack_tuple(builder, a.shape)
-        starts = [builder.add(arguments[3], WHOLE(r)) for r in range(TILE)]
-        out_start = builder.mul(arguments[3], N)
-        operands = (a.data, starts, M, b.data, result.data, out_start, N, depth)
-        Tile(builder, Operands(*operands), kinds[1].dtype.bitwidth // 8).emit([])
+        source, result = (make_array(kinds[k])(context, builder, arguments[k]) for k in (0, 3))
+        v = Vectors(builder, source.data.type.pointee, kinds[0].dtype.bitwidth // 8)
+        copied = v.load(v.address(source.data, arguments[1]), v.first(arguments[2]))
+        v.store(copied, v.address(result.data, arguments[4]))
         return context.get_dummy_value()
 
-    return types.void(x, delta, dW, types.intp), generate
+    n = types.intp
+    return types.void(a, n, n, out, n), generate
+
+
+@intrinsic
+def transposed_square(typingctx, a, i, j, out, start, step):  # type: ignore[no-untyped-def]
+    def generate(context, builder, signature, arguments):  # type: ignore[no-untyped-def]
+        kinds = signature.args
+        source, result = (make_array(kinds[k])(context, builder, arguments[k]) for k in (0, 3))
+        rows, columns = cgutils.unpack_tuple(builder, source.shape)
+        square = Transpose(builder, source.data.type.pointee, kinds[0].dtype.bitwidth // 8)
+        last = builder.sub(rows, WHOLE(1))
+        starts = []
+        for r in range(square.v.lanes):
+            row = builder.add(arguments[1], WHOLE(r))
+            row = builder.select(builder.icmp_signed("<", row, last), row, last)
+            starts.append(builder.add(builder.mul(row, columns), arguments[2]))
+        left = builder.sub(columns, arguments[2])
+        square.emit(source.data, starts, left, result.data, *arguments[4:])
+        return context.get_dummy_value()
+
+    n = types.intp
+    return types.void(a, n, n, out, n, n), generate
 
 
 # ---- Threads

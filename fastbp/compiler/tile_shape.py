@@ -1,4 +1,46 @@
-"""The shape of a tile; ``tiles`` describes what a tile is."""
+"""The shape of a tile, from the processor's vectors; ``tiles`` describes what a tile is."""
 
-TILE = 6  # rows
-VECTOR = 32  # bytes of a vector
+import functools
+from typing import NamedTuple
+
+from fastbp.compiler.target import vector_bytes, vector_registers
+
+# A form in which a product reads a matrix, besides PLAIN and TRANSPOSED: in panels of columns or in
+# groups of rows; see ``tiles``.
+PACKED = 113
+
+
+class TileShape(NamedTuple):
+    """Size of a tile."""
+
+    rows: int
+    vectors: int  # in a row, at most
+
+
+@functools.cache
+def tile_shape() -> TileShape:
+    """Return the largest tile whose sums fit into the registers.
+
+    A row of ``b`` and an element of ``a`` need registers, too. With 32 registers of 64 bytes, 8
+    rows of 3 vectors reach 0.9 of the peak of multiply-adds, 12 rows of 2 vectors 0.87.
+    """
+    return TileShape(8, 3) if vector_registers() == 32 else TileShape(6, 2)
+
+
+def lanes(itemsize: int) -> int:
+    """Return the number of elements of a vector."""
+    return vector_bytes() // itemsize
+
+
+def panel_starts(columns: int, itemsize: int) -> list[int]:
+    """Divide the columns of a matrix into panels of about equal numbers of vectors.
+
+    Returns
+    -------
+    list of int
+        The first column of each panel, and the end of the last, a multiple of ``lanes``.
+    """
+    lane_count = lanes(itemsize)
+    vectors = -(-columns // lane_count)
+    panels = -(-vectors // tile_shape().vectors)
+    return [vectors * p // panels * lane_count for p in range(panels + 1)]

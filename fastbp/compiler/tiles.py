@@ -1,7 +1,14 @@
-"""Tiles of matrix products, emitted as LLVM IR: sums that stay in registers.
+"""Matrix products in tiles, emitted as LLVM IR: sums that stay in registers.
 
-A tile is TILE rows of a product, each at most two vectors of VECTOR bytes wide. One loop over the
-depth broadcasts each element of a row of ``a`` to a vector and multiplies it by a row of ``b``.
+A tile is a few rows of a product, each of one to three vectors. One loop over the depth broadcasts
+an element of each row of ``a`` to a vector and multiplies it by a row of ``b``. Rows beyond the
+last are computed as copies of the last row; columns beyond the last are masked.
+
+The columns of ``b`` are divided into panels as wide as a tile. The rows of a panel are parts of the
+rows of ``b`` (PLAIN), or are stored one after the other (PACKED), which needs fewer cache lines and
+pages. The rows of ``a`` are rows of a matrix (PLAIN), its columns (TRANSPOSED), or groups of as
+many columns as a tile has rows, stored one after the other (PACKED).
+
 Only ``instructions`` imports this module.
 """
 
@@ -9,127 +16,302 @@ from typing import Any, NamedTuple
 
 from llvmlite import ir
 
-from fastbp.arrays import LINE
 from fastbp.compiler.internals import cgutils
-from fastbp.compiler.tile_shape import TILE, VECTOR
+from fastbp.compiler.target import vector_bytes
+from fastbp.compiler.tile_shape import lanes, tile_shape
 
-WHOLE = ir.IntType(64)
+LOW = 5  # rows of a low tile
+WHOLE, SHORT, BIT = ir.IntType(64), ir.IntType(32), ir.IntType(1)
 
 
 def fetch(builder: Any, place: Any) -> None:
     """Prefetch the cache line at an address."""
-    place, number = builder.bitcast(place, cgutils.voidptr_t), ir.IntType(32)
-    shape = ir.FunctionType(ir.VoidType(), [place.type, number, number, number])
+    place = builder.bitcast(place, cgutils.voidptr_t)
+    shape = ir.FunctionType(ir.VoidType(), [place.type, SHORT, SHORT, SHORT])
     prefetch = cgutils.get_or_insert_function(builder.module, shape, "llvm.prefetch.p0")
-    builder.call(prefetch, [place, number(0), number(3), number(1)])  # read, high locality, data
+    builder.call(prefetch, [place, SHORT(0), SHORT(3), SHORT(1)])  # read, high locality, data
 
 
-class Operands(NamedTuple):
-    """The operands of a tile as LLVM values; positions and distances are in elements."""
-
-    a: Any  # address of a
-    starts: list[Any]  # the position in a of each row of the tile
-    step: Any  # the distance in a between consecutive elements of a row
-    b: Any  # address of b (depth, N)
-    out: Any  # address of out (..., N)
-    out_start: Any  # the position in out of the tile's first row
-    N: Any
-    depth: Any
-
-
-class Tile:
-    """Emits one tile.
+class Vectors:
+    """Loads, stores and multiply-adds of vectors as wide as the processor's.
 
     Parameters
     ----------
     builder : IRBuilder
-    operands : Operands
+    number : llvmlite type
+        Of an element.
     size : int
         Bytes of an element.
     """
 
+    def __init__(self, builder: Any, number: Any, size: int) -> None:
+        self.builder, self.size = builder, size
+        self.lanes = lanes(size)
+        self.kind = ir.VectorType(number, self.lanes)
+        self.mask_kind = ir.VectorType(BIT, self.lanes)
+        self.zero = ir.Constant(self.kind, None)
+        self.suffix = f"v{self.lanes}f{8 * size}"
+
+    def address(self, array: Any, place: Any) -> Any:
+        """Return the address of the vector that begins at an element of an array."""
+        return self.builder.bitcast(self.builder.gep(array, [place]), self.kind.as_pointer())
+
+    def splat(self, number: Any) -> Any:
+        """Return a vector of copies of a number."""
+        builder = self.builder
+        undefined = ir.Constant(ir.VectorType(number.type, self.lanes), ir.Undefined)
+        first = ir.Constant(ir.VectorType(SHORT, self.lanes), [0] * self.lanes)
+        one = builder.insert_element(undefined, number, SHORT(0))
+        return builder.shuffle_vector(one, undefined, first)
+
+    def first(self, count: Any) -> Any:
+        """Return a mask of the first ``count`` lanes; all if there are fewer."""
+        numbers = ir.Constant(ir.VectorType(WHOLE, self.lanes), list(range(self.lanes)))
+        return self.builder.icmp_signed("<", numbers, self.splat(count))
+
+    def multiply_add(self, a: Any, b: Any, c: Any) -> Any:
+        """Return a b + c."""
+        return self._call("llvm.fmuladd", self.kind, [a, b, c])
+
+    def load(self, place: Any, mask: Any = None) -> Any:
+        """Load a vector; lanes outside the mask are 0."""
+        if mask is None:
+            return self.builder.load(place, align=self.size)
+        return self._call(
+            "llvm.masked.load", self.kind, [place, SHORT(self.size), mask, self.zero], ".p0"
+        )
+
+    def store(self, vector: Any, place: Any, mask: Any = None) -> None:
+        """Store the lanes of a vector that are in the mask."""
+        if mask is None:
+            self.builder.store(vector, place, align=self.size)
+            return
+        arguments = [vector, place, SHORT(self.size), mask]
+        self._call("llvm.masked.store", ir.VoidType(), arguments, ".p0")
+
+    def _call(self, name: str, result: Any, arguments: list[Any], ending: str = "") -> Any:
+        shape = ir.FunctionType(result, [each.type for each in arguments])
+        name = f"{name}.{self.suffix}{ending}"
+        function = cgutils.get_or_insert_function(self.builder.module, shape, name)
+        return self.builder.call(function, arguments)
+
+
+class Operands(NamedTuple):
+    """The operands of a product as LLVM values; distances are in elements."""
+
+    a: Any  # address of a
+    tile_step: Any  # distance in a between the first rows of two tiles, divided by a tile's rows
+    row_step: Any  # distance in a between the rows of a tile
+    depth_step: Any  # distance in a between consecutive elements of a row
+    b: Any  # address of b
+    b_step: Any  # distance between rows of b; 0 if b is packed
+    out: Any  # address of out (rows, columns), C-ordered
+    rows: Any
+    columns: Any
+    depth: Any  # at least 1
+    accumulate: Any  # bit: whether the product is added to out
+    grouped: Any  # bit: whether a is packed in groups of rows
+
+
+def _cost(rows: int, vectors: int) -> int:
+    """Cycles, times two, of a row of ``b`` in a tile: multiply-adds, loads, or their latency."""
+    return max(rows * vectors, rows + 2 * vectors, 8) + 1
+
+
+class Product:
+    """Emits the loops of a product."""
+
     def __init__(self, builder: Any, operands: Operands, size: int) -> None:
-        self.builder, self.of, self.size = builder, operands, size
-        self.lanes = VECTOR // size
-        self.lane = ir.VectorType(operands.a.type.pointee, self.lanes)
-        name = f"llvm.fmuladd.v{self.lanes}f{8 * size}"
-        shape = ir.FunctionType(self.lane, [self.lane] * 3)
-        self.multiply_add = cgutils.get_or_insert_function(builder.module, shape, name)
-        # If N is less than two vectors, the second overlaps the first.
-        self.vectors = WHOLE(0), builder.sub(operands.N, WHOLE(self.lanes))
+        self.builder, self.of = builder, operands
+        self.shape = tile_shape()
+        self.v = Vectors(builder, operands.a.type.pointee, size)
 
-    def emit(self, prefetch_addresses: list[Any]) -> None:
-        """Emit the loops, which prefetch the rows that begin at ``prefetch_addresses``.
+    def block(self, name: str) -> Any:
+        """Append a basic block."""
+        return self.builder.append_basic_block(name)
 
-        The outer loop divides the depth into chunks of one cache line; at the start of each chunk,
-        the same chunk of the rows ``prefetch_addresses`` is prefetched.
-        """
-        builder, depth, entry = self.builder, self.of.depth, self.builder.block
-        chunk, inner, after, end = (builder.append_basic_block(f"tile_{k}") for k in range(4))
-        builder.branch(chunk)
-        builder.position_at_end(chunk)
-        begin = builder.phi(WHOLE)
-        begin.add_incoming(WHOLE(0), entry)
-        sums = [builder.phi(self.lane) for _ in range(2 * TILE)]
-        for total in sums:
-            total.add_incoming(ir.Constant(self.lane, None), entry)
-        for place in prefetch_addresses:
-            fetch(builder, builder.gep(place, [begin]))
-        full = builder.add(begin, WHOLE(LINE // self.size))
-        stop = builder.select(builder.icmp_signed("<", full, depth), full, depth)
-        builder.branch(inner)
+    def emit(self) -> None:
+        """Emit the loop over panels; each width of a panel has a loop over tiles of its own."""
+        builder, lane_count = self.builder, WHOLE(self.v.lanes)
+        one, most = WHOLE(1), WHOLE(self.shape.vectors)
+        columns = self.of.columns
+        vectors = builder.sdiv(builder.add(columns, builder.sub(lane_count, one)), lane_count)
+        panels = builder.sdiv(builder.add(vectors, builder.sub(most, one)), most)
+        entry, head, after, end = builder.block, *map(self.block, ("panel", "next", "end"))
+        builder.branch(head)
 
-        builder.position_at_end(inner)
-        k = builder.phi(WHOLE)
-        k.add_incoming(begin, chunk)
-        running = [builder.phi(self.lane) for _ in sums]
-        for one, total in zip(running, sums, strict=True):
-            one.add_incoming(total, chunk)
-        added = self.multiply(k, running)
-        next_k = builder.add(k, WHOLE(1))
-        k.add_incoming(next_k, inner)
-        for one, total in zip(running, added, strict=True):
-            one.add_incoming(total, inner)
-        builder.cbranch(builder.icmp_signed("<", next_k, stop), inner, after)
+        builder.position_at_end(head)
+        panel = builder.phi(WHOLE)
+        panel.add_incoming(WHOLE(0), entry)
+        next_panel = builder.add(panel, one)
+        start = builder.sdiv(builder.mul(vectors, panel), panels)
+        stop = builder.sdiv(builder.mul(vectors, next_panel), panels)
+        column = builder.mul(start, lane_count)
+        left = builder.sub(columns, builder.mul(builder.sub(stop, one), lane_count))
+        # One loop for each number of vectors. Masks cost nothing on vectors of 64 bytes; on others,
+        # there are loops for panels whose last vector is full, too.
+        full = builder.icmp_signed(">=", left, lane_count)
+        full = builder.and_(full, BIT(0 if vector_bytes() == 64 else 1))
+        mask = self.v.first(left)
+        width = builder.add(builder.shl(builder.sub(stop, start), one), builder.zext(full, WHOLE))
+        choose = builder.switch(width, after)
+        for count in range(1, self.shape.vectors + 1):
+            for masks in (mask,) if vector_bytes() == 64 else (None, mask):
+                loop = self.block(f"tiles_{count}")
+                choose.add_case(WHOLE(2 * count + (masks is None)), loop)
+                builder.position_at_end(loop)
+                self.tiles(column, [None] * (count - 1) + [masks], after)
 
         builder.position_at_end(after)
-        begin.add_incoming(stop, after)
+        panel.add_incoming(next_panel, after)
+        builder.cbranch(builder.icmp_signed("<", next_panel, panels), head, end)
+        builder.position_at_end(end)
+
+    def tiles(self, column: Any, masks: list[Any], after: Any) -> None:
+        """Emit the loop over the tiles of a panel, with a mask or None for each of its vectors."""
+        builder, of = self.builder, self.of
+        packed = builder.icmp_signed("==", of.b_step, WHOLE(0))
+        step = builder.select(packed, WHOLE(len(masks) * self.v.lanes), of.b_step)
+        start = builder.select(packed, builder.mul(column, of.depth), column)
+        b = builder.gep(of.b, [start])
+        low, panel = self.block("low"), (column, b, step, masks)
+        high_rows = self.high_rows(len(masks))
+        self.tiles_of(self.shape.rows, WHOLE(0), high_rows, panel, low)
+        builder.position_at_end(low)
+        self.tiles_of(LOW, high_rows, of.rows, panel, after)
+
+    def high_rows(self, vectors: int) -> Any:
+        """Return how many of the rows are in tiles of full height; LOW divides the others.
+
+        With h rows in a tile, k tiles of LOW rows take away a remainder of 5 k modulo h, and 5
+        times 5 is 1 modulo h. They are used where they save a seventh of the time.
+        """
+        builder, of, high = self.builder, self.of, self.shape.rows
+        remainder = builder.mul(WHOLE(LOW), builder.srem(of.rows, WHOLE(high)))
+        low_tiles = builder.srem(remainder, WHOLE(high))
+        low_rows = builder.mul(low_tiles, WHOLE(LOW))
+        rest = builder.sdiv(builder.sub(of.rows, low_rows), WHOLE(high))
+        all_high = builder.sdiv(builder.add(of.rows, WHOLE(high - 1)), WHOLE(high))
+        cost_high, cost_low = (WHOLE(_cost(rows, vectors)) for rows in (high, LOW))
+        mixed = builder.add(builder.mul(rest, cost_high), builder.mul(low_tiles, cost_low))
+        limit = builder.mul(builder.mul(all_high, cost_high), WHOLE(6))
+        saves = builder.icmp_signed("<", builder.mul(mixed, WHOLE(7)), limit)
+        fits = builder.icmp_signed("<=", low_rows, of.rows)
+        used = builder.and_(builder.and_(fits, saves), builder.not_(of.grouped))
+        return builder.select(used, builder.sub(of.rows, low_rows), of.rows)
+
+    def tiles_of(self, height: int, begin: Any, end: Any, panel: Any, after: Any) -> None:
+        """Emit a loop over tiles of ``height`` rows from row ``begin`` to ``end``."""
+        builder = self.builder
+        before, loop = builder.block, self.block("tile")
+        builder.cbranch(builder.icmp_signed("<", begin, end), loop, after)
+        builder.position_at_end(loop)
+        row = builder.phi(WHOLE)
+        row.add_incoming(begin, before)
+        self.tile(height, row, *panel)
+        next_row = builder.add(row, WHOLE(height))
+        row.add_incoming(next_row, builder.block)
+        builder.cbranch(builder.icmp_signed("<", next_row, end), loop, after)
+
+    def tile(
+        self, height: int, row: Any, column: Any, b: Any, b_step: Any, masks: list[Any]
+    ) -> None:
+        """Emit one tile: the rows from ``row`` on, the columns from ``column`` on."""
+        builder, of, v = self.builder, self.of, self.v
+        last = builder.sub(builder.sub(of.rows, row), WHOLE(1))
+        numbers = [WHOLE(0)]
+        for r in range(1, height):
+            inside = builder.icmp_signed("<", WHOLE(r), last)
+            numbers.append(builder.select(inside, WHOLE(r), last))
+        first = builder.gep(of.a, [builder.mul(row, of.tile_step)])
+        a = [builder.gep(first, [builder.mul(r, of.row_step)]) for r in numbers]
+        places = []
+        for r in numbers:
+            start = builder.add(builder.mul(builder.add(row, r), of.columns), column)
+            starts = [builder.add(start, WHOLE(k * v.lanes)) for k in range(len(masks))]
+            addresses = [v.address(of.out, at) for at in starts]
+            places += list(zip(addresses, masks, strict=True))
+
+        entry = builder.block
+        old, begin, loop, end = map(self.block, ("old", "begin", "loop", "end"))
+        builder.cbranch(of.accumulate, old, begin)
+        builder.position_at_end(old)
+        olds = [v.load(place, mask) for place, mask in places]
+        builder.branch(begin)
+        builder.position_at_end(begin)
+        initial = []
+        for value in olds:
+            total = builder.phi(v.kind)
+            total.add_incoming(v.zero, entry)
+            total.add_incoming(value, old)
+            initial.append(total)
+        builder.branch(loop)
+
+        builder.position_at_end(loop)
+        left, at = builder.phi(WHOLE), builder.phi(WHOLE)
+        b_row = builder.phi(b.type)
+        for value, start in ((left, of.depth), (at, WHOLE(0)), (b_row, b)):
+            value.add_incoming(start, begin)
+        sums = [builder.phi(v.kind) for _ in initial]
+        for total, start in zip(sums, initial, strict=True):
+            total.add_incoming(start, begin)
+        factors = [
+            v.load(v.address(b_row, WHOLE(k * v.lanes)), mask) for k, mask in enumerate(masks)
+        ]
+        added = []
+        for r, start in enumerate(a):
+            number = v.splat(builder.load(builder.gep(start, [at])))
+            for k, factor in enumerate(factors):
+                added.append(v.multiply_add(number, factor, sums[r * len(factors) + k]))
+        next_left = builder.sub(left, WHOLE(1))
+        left.add_incoming(next_left, loop)
+        at.add_incoming(builder.add(at, of.depth_step), loop)
+        b_row.add_incoming(builder.gep(b_row, [b_step]), loop)
         for total, new in zip(sums, added, strict=True):
-            total.add_incoming(new, after)
-        builder.cbranch(builder.icmp_signed("<", stop, depth), chunk, end)
+            total.add_incoming(new, loop)
+        builder.cbranch(builder.icmp_signed(">", next_left, WHOLE(0)), loop, end)
 
         builder.position_at_end(end)
-        self.store(added)
+        for total, (place, mask) in zip(added, places, strict=True):
+            v.store(total, place, mask)
 
-    def multiply(self, k: Any, sums: list[Any]) -> list[Any]:
-        """Add the products of element ``k`` of each row with row ``k`` of b."""
-        builder, of = self.builder, self.of
-        undefined = ir.Constant(self.lane, ir.Undefined)
-        first_lane = ir.Constant(ir.VectorType(ir.IntType(32), self.lanes), [0] * self.lanes)
-        b_row, offset = builder.mul(k, of.N), builder.mul(k, of.step)
-        factors = [self.vector_at(of.b, builder.add(b_row, at)) for at in self.vectors]
-        loaded = [builder.load(place, align=self.size) for place in factors]
-        added = []
-        for r, start in enumerate(of.starts):
-            number = builder.load(builder.gep(of.a, [builder.add(start, offset)]))
-            broadcast = builder.insert_element(undefined, number, ir.Constant(ir.IntType(32), 0))
-            broadcast = builder.shuffle_vector(broadcast, undefined, first_lane)
-            added += [
-                builder.call(self.multiply_add, [broadcast, loaded[v], sums[2 * r + v]])
-                for v in range(2)
-            ]
-        return added
 
-    def store(self, sums: list[Any]) -> None:
-        """Write the tile to out."""
-        builder, of = self.builder, self.of
-        for r in range(TILE):
-            row = builder.add(of.out_start, builder.mul(of.N, WHOLE(r)))
-            for v, at in enumerate(self.vectors):
-                place = self.vector_at(of.out, builder.add(row, at))
-                builder.store(sums[2 * r + v], place, align=self.size)
+class Transpose:
+    """Emits the transpose of a square of as many rows as a vector has lanes."""
 
-    def vector_at(self, array: Any, place: Any) -> Any:
-        """Return the address of the vector that begins at an element of an array."""
-        builder = self.builder
-        return builder.bitcast(builder.gep(array, [place]), self.lane.as_pointer())
+    def __init__(self, builder: Any, number: Any, size: int) -> None:
+        self.builder, self.v = builder, Vectors(builder, number, size)
+
+    def emit(
+        self, a: Any, starts: list[Any], columns: Any, out: Any, out_start: Any, step: Any
+    ) -> None:
+        """Write ``columns`` elements of each row of ``a`` to rows of ``out``, ``step`` apart.
+
+        ``starts`` are the positions of the rows in ``a``; element j of row r is written to
+        ``out_start`` + j step + r, for j < ``columns``.
+        """
+        v, builder = self.v, self.builder
+        mask = v.first(columns)
+        rows = [v.load(v.address(a, start), mask) for start in starts]
+        half = v.lanes // 2
+        while half >= 1:  # exchange the off-diagonal quarters of all squares of this size
+            for r in range(v.lanes):
+                if r & half == 0:
+                    rows[r], rows[r + half] = self._exchange(rows[r], rows[r + half], half)
+            half //= 2
+        every, none = (ir.Constant(v.mask_kind, [bit] * v.lanes) for bit in (1, 0))
+        for j, row in enumerate(rows):
+            inside = builder.icmp_signed("<", WHOLE(j), columns)
+            place = v.address(out, builder.add(out_start, builder.mul(step, WHOLE(j))))
+            v.store(row, place, builder.select(inside, every, none))
+
+    def _exchange(self, upper: Any, lower: Any, half: int) -> tuple[Any, Any]:
+        """Exchange the second halves of groups of 2 ``half`` lanes with the first of the other."""
+        count = self.v.lanes
+        first = [k if k & half == 0 else count + k - half for k in range(count)]
+        second = [k + half if k & half == 0 else count + k for k in range(count)]
+        kind = ir.VectorType(SHORT, count)
+        return (
+            self.builder.shuffle_vector(upper, lower, ir.Constant(kind, first)),
+            self.builder.shuffle_vector(upper, lower, ir.Constant(kind, second)),
+        )

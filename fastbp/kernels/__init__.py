@@ -39,6 +39,7 @@ caller's own ``@numba.njit`` function. Most have a twin in plain NumPy in ``fast
 
 from fastbp.arrays import LINE, Array, aligned
 from fastbp.compiler.native import PLAIN, TRANSPOSED
+from fastbp.compiler.tile_shape import PACKED
 from fastbp.kernels.activations import (
     add_bias,
     bias_elu,
@@ -140,9 +141,11 @@ from fastbp.kernels.products import (
     add,
     clear,
     copy,
+    pack,
+    pack_columns,
+    pack_transposed,
     product,
     product_of_rows,
-    tiled_gradient,
     tiled_product,
     transpose,
 )
@@ -183,6 +186,7 @@ from fastbp.kernels.threads import (
 __all__ = [
     "LINE",
     "NARROW",
+    "PACKED",
     "PLAIN",
     "SCRATCH",
     "TRANSPOSED",
@@ -254,6 +258,9 @@ __all__ = [
     "narrow_relu_backward",
     "normal_cdf",
     "not_finite",
+    "pack",
+    "pack_columns",
+    "pack_transposed",
     "penalise",
     "poisson",
     "prefetch",
@@ -294,7 +301,6 @@ __all__ = [
     "store",
     "tanh",
     "tanh_backward",
-    "tiled_gradient",
     "tiled_product",
     "transpose",
     "vector",

@@ -3,14 +3,22 @@
 ``fastbp.plan.choice`` chooses between them. All arrays are C-ordered and of one dtype.
 """
 
+import itertools
+
+import numpy as np
+
 from fastbp.arrays import Array
-from fastbp.compiler.declare import Labels, Matrix, Number, Vector, Whole, instruction, kernel
+from fastbp.compiler.declare import Matrix, Number, Vector, Whole, instruction, kernel, part
 from fastbp.compiler.native import PLAIN, TRANSPOSED
-from fastbp.compiler.tile_shape import TILE
+from fastbp.compiler.target import vector_bytes
+from fastbp.compiler.tile_shape import PACKED, lanes, panel_starts, tile_shape
 from fastbp.kernels.memory import flat
 from fastbp.kernels.scalar import ZERO
 
-__all__ = ["PLAIN", "TRANSPOSED"]
+__all__ = ["PACKED", "PLAIN", "TRANSPOSED"]
+
+# Constants of the compiled code.
+VECTOR, (TILE_ROWS, PANEL_VECTORS) = vector_bytes(), tile_shape()
 
 
 @instruction
@@ -50,42 +58,128 @@ def product_of_rows(a: Matrix, W: Matrix, out: Matrix) -> None:
 
 
 @instruction
-def product_tile(
-    x: Array, W: Array, X: Array, order: Array, next_start: int, out: Array, i: int
-) -> None:
-    """Compute rows ``i`` to ``i + TILE`` of ``out`` (B, N) = x W.
-
-    Prefetch the rows ``order[next_start:next_start + TILE]`` of ``X``; past the end, the last row.
-    """
-    out[i : i + TILE] = x[i : i + TILE] @ W
+def tiles(a: Array, form_a: int, b: Array, form_b: int, accumulate: int, out: Array) -> None:
+    """``out`` = a b, or ``out`` += a b with ``accumulate``, in tiles; see ``tiled_product``."""
+    rows, columns = out.shape
+    if form_a == PACKED:
+        size = tile_shape().rows
+        groups = a.reshape(-1, a.shape[0], size)
+        left = np.hstack(list(groups)).T[:rows]
+    else:
+        left = a[:, :rows].T if form_a == TRANSPOSED else a
+    right = b
+    if form_b == PACKED:
+        starts = panel_starts(columns, b.itemsize)
+        memory, depth = b.reshape(-1), b.shape[0]
+        panels = [
+            memory[first * depth : last * depth].reshape(depth, -1)
+            for first, last in itertools.pairwise(starts)
+        ]
+        right = np.hstack(panels)[:, :columns]
+    out[:] = left @ right + (out if accumulate else out.dtype.type(0))
 
 
 @instruction
-def gradient_tile(x: Array, delta: Array, dW: Array, i: int) -> None:
-    """Compute rows ``i`` to ``i + TILE`` of ``dW`` (M, N) = x^T delta."""
-    dW[i : i + TILE] = x[:, i : i + TILE].T @ delta
+def copied_vector(a: Array, i: int, count: int, out: Array, j: int) -> None:
+    """Copy ``count`` elements from element ``i`` of ``a`` to ``j`` of ``out``, 0 up to a vector."""
+    size, flat_out = lanes(a.itemsize), out.reshape(-1)
+    count = min(count, size)
+    flat_out[j : j + size] = 0
+    flat_out[j : j + count] = a.reshape(-1)[i : i + count]
+
+
+@instruction
+def transposed_square(a: Array, i: int, j: int, out: Array, start: int, step: int) -> None:
+    """Transpose the square of ``a`` at row ``i`` and column ``j``, as wide as a vector.
+
+    Element (i + r, j + c) is written to element ``start`` + c ``step`` + r of ``out``. Columns
+    beyond the last are left out; rows beyond the last are copies of it.
+    """
+    size, flat_out = lanes(a.itemsize), out.reshape(-1)
+    for c in range(min(size, a.shape[1] - j)):
+        for r in range(size):
+            flat_out[start + c * step + r] = a[min(i + r, a.shape[0] - 1), j + c]
 
 
 @kernel
 def tiled_product(
-    x: Matrix, W: Matrix, X: Matrix, order: Labels, next_start: Whole, out: Matrix
+    a: Matrix, form_a: Whole, b: Matrix, form_b: Whole, accumulate: Whole, out: Matrix
 ) -> None:
-    """``out`` (B, N) = x W; the rows ``order[next_start:next_start + B]`` of ``X`` are prefetched.
+    """``out`` = a b, or ``out`` += a b with ``accumulate``.
 
-    B and M are at least TILE, and N is one to two vectors of VECTOR bytes.
+    ``a`` is PLAIN (rows, depth), TRANSPOSED (depth, rows or more) or PACKED by ``pack_columns``;
+    ``b`` is PLAIN (depth, columns) or PACKED by ``pack`` or ``pack_transposed``.
     """
-    B = out.shape[0]
-    for start in range(0, B, TILE):
-        i = start if start < B - TILE else B - TILE
-        product_tile(x, W, X, order, next_start + i, out, i)
+    if out.shape[0] > 0:
+        tiles(a, form_a, b, form_b, accumulate, out)
+
+
+@part
+def panel_start(columns: int, number: int, itemsize: int) -> int:
+    """First column of a panel, as ``panel_starts`` computes it."""
+    size = VECTOR // itemsize
+    vectors = (columns + size - 1) // size
+    panels = (vectors + PANEL_VECTORS - 1) // PANEL_VECTORS
+    return vectors * number // panels * size
 
 
 @kernel
-def tiled_gradient(x: Matrix, delta: Matrix, dW: Matrix) -> None:
-    """``dW`` (M, N) = x^T delta, with M and N as in ``tiled_product``, and at least one row."""
-    M = dW.shape[0]
-    for start in range(0, M, TILE):
-        gradient_tile(x, delta, dW, start if start < M - TILE else M - TILE)
+def pack(b: Matrix, panels: Matrix) -> None:
+    """``panels`` = ``b`` (depth, N) in panels of columns, one after the other.
+
+    ``panels`` has ``depth`` rows and as many columns as the panels together; those beyond N are 0.
+    """
+    depth, N = b.shape
+    padded, number, first, size = panels.shape[1], 0, 0, VECTOR // b.itemsize
+    while first < padded:
+        number += 1
+        last = panel_start(N, number, b.itemsize)
+        width, used = last - first, min(last, N) - first
+        for k in range(depth):
+            start = first * depth + k * width
+            for j in range(0, width, size):
+                copied_vector(b, k * N + first + j, used - j, panels, start + j)
+        first = last
+
+
+@kernel
+def pack_transposed(W: Matrix, panels: Matrix) -> None:
+    """``panels`` = W^T in panels of columns, as ``pack`` has them, ``W`` (M, N).
+
+    ``panels`` has N rows; columns beyond M are not 0.
+    """
+    M, N = W.shape
+    padded, number, first, size = panels.shape[1], 0, 0, VECTOR // W.itemsize
+    while first < padded:
+        number += 1
+        last = panel_start(M, number, W.itemsize)
+        width = last - first
+        for m in range(first, last, size):
+            for n in range(0, N, size):
+                start = first * N + n * width + m - first
+                transposed_square(W, m, n, panels, start, width)
+        first = last
+
+
+@kernel
+def pack_columns(x: Matrix, count: Whole, groups: Matrix) -> None:
+    """``groups`` = the first ``count`` columns of ``x`` in groups; each is a tile's rows wide.
+
+    ``groups`` has as many rows as ``x``; columns beyond ``count`` are copies of the last.
+    """
+    B = x.shape[0]
+    flat_groups, first = flat(groups), 0
+    while first + TILE_ROWS <= count:
+        for i in range(B):
+            start = first * B + i * TILE_ROWS
+            for r in range(TILE_ROWS):
+                flat_groups[start + r] = x[i, first + r]
+        first += TILE_ROWS
+    if first < count:
+        for i in range(B):
+            start = first * B + i * TILE_ROWS
+            for r in range(TILE_ROWS):
+                flat_groups[start + r] = x[i, min(first + r, count - 1)]
 
 
 @kernel

@@ -8,7 +8,6 @@ from fastbp.choices.activations import Activation
 from fastbp.kernels import dense, products, sparse
 from fastbp.kernels.dropout import dropout_backward, dropout_scale
 from fastbp.plan import choice
-from fastbp.plan.block import add_product
 from fastbp.plan.forward import ForwardLowering
 from fastbp.plan.operand import Operand, Transposed
 
@@ -114,16 +113,12 @@ class BlockLowering(ForwardLowering):
                 self.clear_in_first_block(dW)
                 narrow = dense.narrow_gradient, a, delta, memory, dW
                 self.plan.add(*narrow, layer=layer, multiplications=work)
-            elif layer == 0 and self.uses_tiles and self.is_first:
-                tiled = products.tiled_gradient, a, delta, dW
-                self.plan.add(*tiled, layer=0, multiplications=work)
             else:
                 self.add_weight_gradient(layer, dW, delta)
 
     def add_weight_gradient(self, layer: int, dW: Operand, delta: Operand | Transposed) -> None:
         """Add dW = a^T delta as one product."""
-        add_product(
-            self.plan,
+        self.product(
             self.input_of(layer).T,
             delta,
             dW,
@@ -168,7 +163,7 @@ class BlockLowering(ForwardLowering):
             delta = self.layer_rows(self.shared.deltas, layer)
         elif layer > 0 and self.allows_transpose(layer) and not self.has_narrow_outputs():
             W_transposed = self.W_transposed(layer)  # the forward pass has computed it
-        add_product(self.plan, delta, W_transposed, out, layer=layer, formula=formula)
+        self.product(delta, W_transposed, out, layer=layer, formula=formula)
 
     def input_gradient(self) -> Operand:
         """dX = delta W^T of the first layer (seed 000, eq. 17)."""

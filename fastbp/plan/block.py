@@ -1,45 +1,11 @@
 """The operands of one block of a batch's rows, and the choices that hold for it."""
 
-from fastbp.compiler.native import PLAIN, TRANSPOSED
-from fastbp.kernels import batches, dense, products
+from fastbp.kernels import batches, dense
 from fastbp.plan import choice
 from fastbp.plan.buffers import ThreadBuffers
 from fastbp.plan.operand import DescriptionOf, Operand, Transposed
 from fastbp.plan.plan import Plan
-
-
-def add_product(
-    plan: Plan,
-    left: Operand | Transposed,
-    right: Operand | Transposed,
-    out: Operand,
-    *,
-    layer: int,
-    formula: str,
-    accumulate: bool = False,
-) -> None:
-    """Add ``out`` = left right, or ``out`` += left right with ``accumulate``.
-
-    ``formula`` is what the product computes, in the notation of the derivation.
-    """
-    form_left, form_right = PLAIN, PLAIN
-    if isinstance(left, Transposed):
-        left, form_left = left.operand, TRANSPOSED
-    if isinstance(right, Transposed):
-        right, form_right = right.operand, TRANSPOSED
-    depth = left.shape[1] if form_left == PLAIN else left.shape[0]
-    plan.add(
-        products.product,
-        left,
-        form_left,
-        right,
-        form_right,
-        1.0 if accumulate else 0.0,
-        out,
-        layer=layer,
-        multiplications=depth * out.size,
-        formula=formula,
-    )
+from fastbp.plan.products import add_product
 
 
 def add_row_address(plan: Plan, thread: ThreadBuffers, x: Operand) -> None:
@@ -106,6 +72,28 @@ class Block:
         order = self.shared.order
         return order.part(self.first, order.shape[0] - self.first)
 
+    def product(
+        self,
+        left: Operand | Transposed,
+        right: Operand | Transposed,
+        out: Operand,
+        *,
+        layer: int,
+        formula: str,
+        accumulate: bool = False,
+    ) -> None:
+        """Add ``out`` = left right, or ``out`` += left right with ``accumulate``."""
+        add_product(
+            self.plan,
+            self.thread.scratch,
+            left,
+            right,
+            out,
+            layer=layer,
+            formula=formula,
+            accumulate=accumulate,
+        )
+
     def layer_rows(self, buffer: Operand, layer: int) -> Operand:
         """A layer's outputs (count, N) of this block, a part of the buffer of all layers."""
         N = self.layout.sizes[layer + 1]
@@ -130,13 +118,6 @@ class Block:
     def has_narrow_outputs(self) -> bool:
         """Whether the last layer has few outputs and the kernels for them are used."""
         return self.problem.choices.narrow and self.layout.sizes[-1] <= dense.NARROW
-
-    @property
-    def uses_tiles(self) -> bool:
-        """Whether the first layer's products are computed in tiles."""
-        same_dtype = not self.problem.in_place or self.shared.X.dtype == self.layout.dtype.name
-        tiles = self.problem.choices.tiles and same_dtype and self.last > 0
-        return tiles and choice.enough_for_a_tile(self.count)
 
     def allows_transpose(self, layer: int) -> bool:
         """Whether the shape of W allows products with W^T."""

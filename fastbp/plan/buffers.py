@@ -11,6 +11,7 @@ from fastbp.plan import choice
 from fastbp.plan.operand import Memory, Operand
 from fastbp.plan.problem import Batches, Data, Layout, Objective, Rule, Sparse
 from fastbp.plan.processors import suitable_threads
+from fastbp.plan.products import Scratch
 
 # Number of epochs whose means fit; a call in which more epochs end allocates more memory.
 MEANS = 64
@@ -197,6 +198,7 @@ class ThreadBuffers:
         choices, P = problem.choices, layout.params
         self.grads = shared.grads.part(rank * shared.grads_row, P, name="grads")
         self.found = shared.found.part(rank * FOUND, FOUND, name="found")
+        self._packed: dict[str, Operand] = {}
         narrow = 2 * dense.NARROW * max(layout.sizes[1:]) if choices.narrow else 0
         self.narrow = shared.memory.new("narrow", (narrow,), layout.dtype)
         transposed = P if choices.uses_transpose else 0
@@ -206,6 +208,19 @@ class ThreadBuffers:
             and not interpreted()  # NumPy allows no view that extends past its array
             for layer in range(layout.layers)
         ]
+
+    @property
+    def scratch(self) -> Scratch | None:
+        """Returns memory for packed matrices; None if no product is computed in tiles."""
+        return self.packed if self.problem.choices.tiles else None
+
+    def packed(self, role: str, rows: int, columns: int) -> Operand:
+        """Memory for a packed matrix, used from its packing until the product that follows."""
+        known = self._packed.get(role)
+        if known is None or known.size < rows * columns:
+            memory, dtype = self.shared.memory, self.layout.dtype
+            known = self._packed[role] = memory.new(role, (rows * columns,), dtype)
+        return known.part(0, rows, columns)
 
     def dW(self, layer: int) -> Operand:
         """dW (M, N) of a layer, from this thread's rows."""

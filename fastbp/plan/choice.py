@@ -8,10 +8,25 @@ whose products are loops instead of BLAS, because kernels are unrolled for it.
 from typing import NamedTuple
 
 from fastbp.compiler import native
-from fastbp.compiler.tile_shape import TILE, VECTOR
+from fastbp.compiler.native import TRANSPOSED
+from fastbp.compiler.tile_shape import lanes
 from fastbp.kernels.dense import NARROW
 from fastbp.plan.problem import Layout
 
+# Tiles compute whole vectors of a product's columns. They are faster than BLAS if at least this
+# share of their lanes is used: 0.25 → 0.40 of the peak by BLAS for 6 columns of 16 lanes.
+MIN_LANES_USED = 0.6
+# The gradient of W with few columns is faster by BLAS: 0.44 → 0.68 of the peak for 20 columns.
+MIN_LANES_USED_BY_GRADIENT = 0.65
+# Products with fewer rows or columns than this are computed by BLAS.
+MIN_TILED_ROWS, MIN_TILED_COLUMNS = 5, 5
+# The right factor is packed if its rows have at least this many bytes: 1,024 columns of float32
+# take 0.33 → 0.8 of the peak.
+MIN_PACKED_ROW = 2048
+# Both factors of a gradient are packed if the gradient's rows have this many bytes.
+MIN_PACKED_GRADIENT_ROW = 768
+# With fewer rows in the product, packing takes longer than it saves.
+MIN_ROWS_TO_PACK = 32
 # With OpenBLAS's SkylakeX kernels, W^T a^T is faster than a W if M >= 32, N <= 16 and B N <= 1,200:
 # 22 us → 14 us for 100 rows, 784 inputs and 10 outputs. delta W^T is faster from a stored W^T, too:
 # 400 ns → 170 ns for 32 rows, 64 inputs and 3 outputs.
@@ -21,10 +36,6 @@ TRANSPOSED_ROW, TRANSPOSED_COLUMNS, TRANSPOSED_PRODUCT = 32, 16, 1200
 FEW_ROWS = 3
 # The largest number of multiplications for which OpenBLAS uses its kernels for small products.
 SMALL_PRODUCT = 1_000_000
-# In smaller blocks, the work that is done once per block outweighs the gain.
-MIN_BLOCK_ROWS = 40
-# A first layer with fewer inputs gains nothing from tiles.
-MIN_TILED_INPUTS = 48
 # From this many weights on, threads divide dW by the rows of W: one more barrier takes less time
 # than adding up one dW per thread.
 LARGE_MATRIX = 1 << 16
@@ -36,48 +47,54 @@ class Choices(NamedTuple):
     block: int  # rows that a thread sends through the layers at a time
     narrow: bool  # whether layers of few inputs or outputs use the kernels for them
     uses_transpose: bool  # whether W^T is computed for layers of few outputs
-    tiles: bool  # whether the first layer's products are computed in tiles
+    tiles: bool  # whether products may be computed in tiles
+
+
+class ProductChoice(NamedTuple):
+    """How a product is computed."""
+
+    tiles: bool  # in tiles, or by BLAS
+    packs_left: bool = False
+    packs_right: bool = False  # a transposed right factor is always packed
 
 
 def for_training(layout: Layout, rows: int, *, sparse: bool) -> Choices:
     """Choose the kernels for steps of ``rows`` rows."""
     small = native.has_small_product_kernels()
     return Choices(
-        block=_block(layout, rows, small),
+        block=rows,
         narrow=not sparse and has_narrow_layers(layout),
         uses_transpose=small and not sparse,
-        tiles=not (small or sparse) and _tiles(layout),
+        tiles=True,
     )
 
 
-def _block(layout: Layout, rows: int, small: bool) -> int:
-    """Choose how many of a batch's ``rows`` form a block."""
-    largest = max(M * N for M, N in zip(layout.sizes[:-1], layout.sizes[1:], strict=True))
-    block = SMALL_PRODUCT // largest
-    return block if small and block >= MIN_BLOCK_ROWS else rows
-
-
-def _tiles(layout: Layout) -> bool:
-    """Choose whether the first layer's products are computed in tiles.
-
-    Where OpenBLAS has no kernels for small products, tiles are faster if the outputs nearly fill
-    them and rows are long; the next batch is prefetched at the same time. A step of 784-10-10 with
-    100 rows: 107 us → 80 us.
-    """
-    lanes = VECTOR // layout.dtype.itemsize
-    fits = lanes < layout.sizes[1] <= 2 * lanes and layout.sizes[0] >= MIN_TILED_INPUTS
-    return fits and layout.layers > 1
+def product(
+    rows: int, columns: int, depth: int, form_left: int, form_right: int, itemsize: int
+) -> ProductChoice:
+    """Choose how to compute a product of ``rows`` times ``columns`` numbers."""
+    if depth < 1 or rows < MIN_TILED_ROWS or columns < MIN_TILED_COLUMNS:
+        return ProductChoice(tiles=False)
+    size = lanes(itemsize)
+    used = columns / (-(-columns // size) * size)
+    gradient = form_left == TRANSPOSED
+    if form_right == TRANSPOSED and not gradient:
+        return ProductChoice(tiles=True)
+    if used < (MIN_LANES_USED_BY_GRADIENT if gradient else MIN_LANES_USED):
+        return ProductChoice(tiles=False)
+    row = columns * itemsize
+    if rows < MIN_ROWS_TO_PACK:
+        return ProductChoice(tiles=True)
+    if gradient:
+        packs = row >= MIN_PACKED_GRADIENT_ROW
+        return ProductChoice(tiles=True, packs_left=packs, packs_right=packs)
+    return ProductChoice(tiles=True, packs_right=row >= MIN_PACKED_ROW)
 
 
 def has_narrow_layers(layout: Layout) -> bool:
     """Whether the first or the last layer is narrow enough for the kernels of narrow layers."""
     few = min(layout.sizes[0], layout.sizes[-1]) <= NARROW
     return few and layout.layers > 1 and layout.only_relu
-
-
-def enough_for_a_tile(rows: int) -> bool:
-    """Whether a batch has at least the rows of one tile."""
-    return rows >= TILE
 
 
 def uses_transpose(M: int, N: int) -> bool:

@@ -209,8 +209,6 @@ FORMULAS = {
     "narrow_columns": "z^T = W^T a^T + b",
     "narrow_relu_backward": "dW, delta and db, fused",
     "narrow_gradient": "dW = a^T delta",
-    "tiled_product": "z = x W, prefetch next rows",
-    "tiled_gradient": "dW = x^T delta",
     "sparse_product": "z = x W",
     "sparse_gradient": "dW = x^T delta",
     "dropout": "a / keep, some are 0",

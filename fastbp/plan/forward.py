@@ -3,7 +3,7 @@
 from fastbp.choices.activations import Activation
 from fastbp.kernels import batches, dense, products, sparse
 from fastbp.kernels.dropout import dropout
-from fastbp.plan.block import Block, add_product, add_row_address
+from fastbp.plan.block import Block, add_row_address
 from fastbp.plan.operand import Operand
 
 
@@ -63,8 +63,6 @@ class ForwardLowering(Block):
                 out,
                 layer=0,
             )
-        elif layer == 0 and self.uses_tiles:
-            self.multiply_in_tiles(out)
         elif self.uses_transpose(layer):
             transposed, columns = (
                 self.W_transposed(layer),
@@ -73,28 +71,11 @@ class ForwardLowering(Block):
             columns = columns.part(0, columns.shape[1], columns.shape[0], name="z^T")
             self.plan.add(products.transpose, self.W(layer), transposed, layer=layer)
             a, formula = self.input_of(layer), "z^T = W^T a^T"
-            add_product(self.plan, transposed, a.T, columns, layer=layer, formula=formula)
+            self.product(transposed, a.T, columns, layer=layer, formula=formula)
             self.plan.add(products.transpose, columns, out, layer=layer)
         else:
             a, W = self.input_of(layer), self.W(layer)
-            add_product(self.plan, a, W, out, layer=layer, formula="z = a W")
-
-    def multiply_in_tiles(self, out: Operand) -> None:
-        """z = X W of the first layer in tiles, and prefetch the rows of the next batch."""
-        next_row = self.B + self.first if self.first + self.B < self.shared.order.size else 0
-        next_rows = self.shared.order.part(next_row, self.shared.order.size - next_row)
-        M, N = self.layout.sizes[0], self.layout.sizes[1]
-        self.plan.add(
-            products.tiled_product,
-            self.x,
-            self.W(0),
-            self.shared.X,
-            next_rows,
-            self.progress.begin,
-            out,
-            layer=0,
-            multiplications=self.count * M * N,
-        )
+            self.product(a, W, out, layer=layer, formula="z = a W")
 
     def activate(
         self, activation: Activation, z: Operand, b: Operand, slopes: Operand, layer: int
@@ -138,7 +119,7 @@ class ForwardLowering(Block):
                     self.input_of(last),
                     "z^T = W^T a^T",
                 )
-                add_product(self.plan, transposed, a.T, self.z, layer=last, formula=formula)
+                self.product(transposed, a.T, self.z, layer=last, formula=formula)
                 self.plan.add(dense.add_bias_to_columns, self.z, b, layer=last)
             else:
                 out = self.layer_rows(self.shared.outputs, last)

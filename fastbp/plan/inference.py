@@ -10,12 +10,12 @@ from fastbp.arrays import Array
 from fastbp.choices.activations import ACTIVATIONS
 from fastbp.compiler import native
 from fastbp.compiler.declare import interpreted
-from fastbp.compiler.native import PLAIN
 from fastbp.kernels import batches, dense, products, sparse
 from fastbp.plan import choice, compile_helper
 from fastbp.plan.operand import Operand
 from fastbp.plan.plan import Plan, list_runner
 from fastbp.plan.problem import Layout, Objective, Sparse
+from fastbp.plan.products import add_product
 
 
 class InferenceLowering:
@@ -87,13 +87,18 @@ class InferenceLowering:
                 elif count <= choice.FEW_ROWS:
                     plan.add(products.product_of_rows, below, W, out, **work)
                 else:
-                    plan.add(products.product, below, PLAIN, W, PLAIN, 0.0, out, **work)
+                    how: dict[str, Any] = {"layer": layer, "formula": "z = a W"}
+                    add_product(plan, self.scratch, below, W, out, **how)
                 slopes = (self.new("slopes", N),) if activation.keeps_slope else ()
                 plan.add(activation.forward, out, b, *slopes, layer=layer)
             below = out
         if self.link is not None:
             plan.add(self.link, self.out, layer=top)
         return plan
+
+    def scratch(self, role: str, rows: int, columns: int) -> Operand:
+        """Allocate memory for a packed matrix."""
+        return Operand.new(role, (rows, columns), self.layout.dtype)
 
     def new(self, name: str, columns: int) -> Operand:
         """Allocate an operand of B rows."""

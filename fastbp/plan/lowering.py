@@ -9,10 +9,11 @@ batch; the threads synchronise before one reads what another has written.
 from fastbp.kernels import batches, clock, optimizers, products, random, threads
 from fastbp.plan import run
 from fastbp.plan.backpropagation import BlockLowering
-from fastbp.plan.block import add_product, add_row_address
+from fastbp.plan.block import add_row_address
 from fastbp.plan.buffers import ThreadBuffers, portion
 from fastbp.plan.operand import Operand
 from fastbp.plan.plan import Plan
+from fastbp.plan.products import add_product
 
 
 def lower_run(thread: ThreadBuffers) -> Plan:
@@ -209,7 +210,8 @@ class StepLowering:
         else:
             columns = self.shared.x.part(first, self.B, M)
         formula = "dW = a^T delta"
-        add_product(self.plan, columns.T, delta, dW, layer=layer, formula=formula)
+        scratch = self.thread.scratch
+        add_product(self.plan, scratch, columns.T, delta, dW, layer=layer, formula=formula)
 
     # ---------------------------------------------------------------- penalties and the update
 

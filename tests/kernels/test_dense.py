@@ -11,7 +11,6 @@ from scipy.sparse import csr_array
 from fastbp import kernels, reference
 from fastbp.choices.activations import ACTIVATIONS as ACTIVATION_ROWS
 from fastbp.compiler.native import PLAIN, TRANSPOSED
-from fastbp.compiler.tile_shape import VECTOR
 
 
 def spiked(shape, dtype, seed=0):
@@ -246,23 +245,3 @@ def test_no_variable_of_a_float32_kernel_is_float64(kernel, arrays):
     fresh(*(np.zeros((3,) * d, np.float32) for d in dimensions))
     (compiled,) = fresh.overloads.values()
     assert numba.float64 not in compiled.type_annotation.typemap.values()
-
-
-@both
-@pytest.mark.parametrize("rows", [6, 7, 11, 13, 29])
-@pytest.mark.parametrize("inputs", [6, 16, 17, 40])
-def test_tiled_products_agree_with_numpy(dtype, rows, inputs):
-    lanes = VECTOR // np.dtype(dtype).itemsize
-    for outputs in (lanes, lanes + 1, 2 * lanes - 1, 2 * lanes):
-        x, W = normal((rows, inputs), dtype), normal((inputs, outputs), dtype, 1)
-        delta = normal((rows, outputs), dtype, 2)
-        X, order = normal((9, inputs), dtype, 3), np.arange(9)[::-1].copy()
-        # There may be fewer rows to prefetch than asked for, or none.
-        for next_start in (0, 5, 9, 1000):
-            out, dW = np.full((rows, outputs), np.nan, dtype), np.full(W.shape, np.nan, dtype)
-            call(kernels.tiled_product, x, W, X, order, next_start, out)
-            call(kernels.tiled_gradient, x, delta, dW)
-            assert_within(out, wide(x) @ wide(W), inputs * eps(x) * (np.abs(x) @ np.abs(W)))
-            assert_within(
-                dW, wide(x).T @ wide(delta), rows * eps(x) * (np.abs(x).T @ np.abs(delta))
-            )

@@ -176,6 +176,7 @@ def test_small_products_are_thread_safe(sizes):
 @pytest.mark.parametrize("loss", ["softmax_cross_entropy", "squared_error"])
 def test_no_small_product_has_two_transposed_matrices(sizes, loss, monkeypatch):
     monkeypatch.setattr(native, "core", lambda: "SkylakeX")
+    choose(monkeypatch, tiles=False)
     X, y = examples(50, sizes, loss, "float32")
     net = fastbp.Network(sizes, loss=loss)
     problem = Problem.for_training(

@@ -1,0 +1,131 @@
+"""Matrix products in tiles, for every width of vectors that the processor has."""
+
+import os
+import subprocess
+import sys
+
+import numba
+import numpy as np
+import pytest
+from kernel_cases import both, needs_jit
+from rounding import assert_within, eps, normal, wide
+from running import call
+
+from fastbp import kernels
+from fastbp.arrays import aligned
+from fastbp.compiler.native import PLAIN, TRANSPOSED
+from fastbp.compiler.target import VARIABLE, vector_bytes
+from fastbp.compiler.tile_shape import PACKED, lanes, panel_starts, tile_shape
+
+WIDTHS = [width for width in (32, 16) if width < vector_bytes()]
+
+
+def filled(shape, dtype):
+    """Return an array of NaN that starts on a cache line."""
+    return aligned(int(np.prod(shape)), dtype, np.nan).reshape(shape)
+
+
+def packed(b):
+    panels = filled((b.shape[0], panel_starts(b.shape[1], b.itemsize)[-1]), b.dtype)
+    call(kernels.pack, b, panels)
+    return panels
+
+
+def packed_transposed(W):
+    panels = filled((W.shape[1], panel_starts(W.shape[0], W.itemsize)[-1]), W.dtype)
+    call(kernels.pack_transposed, W, panels)
+    return panels
+
+
+def grouped(x):
+    size = tile_shape().rows
+    groups = filled((x.shape[0], -(-x.shape[1] // size) * size), x.dtype)
+    call(kernels.pack_columns, x, x.shape[1], groups)
+    return groups
+
+
+def assert_product(got, a, b, start=0.0):
+    depth = a.shape[1]
+    bound = (depth + 2) * eps(got) * (np.abs(a) @ np.abs(b) + np.abs(start))
+    assert_within(got, wide(a) @ wide(b) + start, bound)
+
+
+def check(rows, depth, columns, dtype):
+    """Compare the three products of a layer with NumPy, in every form, and what is around them."""
+    x, W = normal((rows, depth), dtype), normal((depth, columns), dtype, 1)
+    delta, before = normal((rows, columns), dtype, 2), normal((depth, columns), dtype, 3)
+    for right, form in ((W, PLAIN), (packed(W), PACKED)):
+        around = np.full((rows + 2, columns), 7.0, dtype)
+        out = around[1:-1]
+        call(kernels.tiled_product, x, PLAIN, right, form, 0, out)
+        assert_product(out, x, W)
+        assert (around[[0, -1]] == 7.0).all()
+    for left, left_form in ((x, TRANSPOSED), (grouped(x), PACKED)):
+        for right, form in ((delta, PLAIN), (packed(delta), PACKED)):
+            dW = filled((depth, columns), dtype)
+            call(kernels.tiled_product, left, left_form, right, form, 0, dW)
+            assert_product(dW, x.T, delta)
+            dW[:] = before
+            call(kernels.tiled_product, left, left_form, right, form, 1, dW)
+            assert_product(dW, x.T, delta, before)
+    dx = filled((rows, depth), dtype)
+    call(kernels.tiled_product, delta, PLAIN, packed_transposed(W), PACKED, 0, dx)
+    assert_product(dx, delta, W.T)
+
+
+@both
+def test_products_at_the_edges_of_tiles(dtype):
+    height, size = tile_shape().rows, lanes(np.dtype(dtype).itemsize)
+    widest = size * tile_shape().vectors
+    edges = [1, size - 1, size, size + 1, widest - 1, widest, widest + 1, 2 * widest + 3]
+    for columns in edges:
+        check(height + 1, 3, columns, dtype)
+    for rows in (1, 4, 5, 6, height - 1, height, 2 * height + 2, 20):
+        check(rows, 2, size + 1, dtype)
+        check(2, rows, size - 1, dtype)
+
+
+@both
+def test_products_of_random_shapes(dtype):
+    most = 20 if numba.config.DISABLE_JIT else 150
+    for shape in np.random.default_rng(0).integers(1, most, (30, 3)):
+        check(*shape, dtype)
+
+
+@needs_jit
+@both
+def test_a_large_product(dtype):
+    check(130, 784, 300, dtype)
+
+
+@both
+def test_a_product_of_no_rows_leaves_the_memory_alone(dtype):
+    around = np.full((2, 3), 7.0, dtype)
+    x, W = np.zeros((0, 4), dtype), normal((4, 3), dtype)
+    call(kernels.tiled_product, x, PLAIN, W, PLAIN, 0, around[:0])
+    assert (around == 7.0).all()
+
+
+@needs_jit
+@pytest.mark.parametrize("width", WIDTHS)
+def test_products_on_narrower_vectors(width, tmp_path):
+    if os.environ.get(VARIABLE):
+        pytest.skip("runs in the process that it starts")
+    command = [sys.executable, "-m", "pytest", "-q", "-n0", "-p", "no:cacheprovider", __file__]
+    result = subprocess.run(
+        command,
+        env=os.environ | {VARIABLE: str(width)},
+        capture_output=True,
+        text=True,
+        check=False,
+    )
+    assert result.returncode == 0, result.stdout[-3000:]
+
+
+def test_a_width_that_no_processor_has_is_refused():
+    code = "from fastbp.compiler.target import vector_bytes; vector_bytes()"
+    environment = os.environ | {VARIABLE: "48"}
+    result = subprocess.run(
+        [sys.executable, "-c", code], env=environment, capture_output=True, text=True, check=False
+    )
+    assert "FASTBP_VECTOR_BYTES must be 16, 32 or 64; it is '48'" in result.stderr
