@@ -201,8 +201,7 @@ class ThreadBuffers:
         self._packed: dict[str, Operand] = {}
         narrow = 2 * dense.NARROW * max(layout.sizes[1:]) if choices.narrow else 0
         self.narrow = shared.memory.new("narrow", (narrow,), layout.dtype)
-        transposed = P if choices.uses_transpose else 0
-        self.transposed = shared.memory.new("W^T", (transposed,), layout.dtype)
+        self._transposed: dict[int, Operand] = {}
         self.divided = [
             choice.divides_gradient(layout, layer, problem.threads, sparse=problem.is_sparse)
             and not interpreted()  # NumPy allows no view that extends past its array
@@ -232,5 +231,7 @@ class ThreadBuffers:
 
     def W_transposed(self, layer: int) -> Operand:
         """The memory for W^T (N, M) of a layer."""
-        start, M, N = self.layout.weights_at(layer)
-        return self.transposed.part(start, N, M)
+        if layer not in self._transposed:
+            _, M, N = self.layout.weights_at(layer)
+            self._transposed[layer] = self.shared.memory.new("W^T", (N, M), self.layout.dtype)
+        return self._transposed[layer]
