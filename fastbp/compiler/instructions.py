@@ -10,6 +10,7 @@ from numba.extending import intrinsic
 
 from fastbp.compiler import native
 from fastbp.compiler.internals import cgutils, make_array, populate_array
+from fastbp.compiler.roots import Roots
 from fastbp.compiler.tile_shape import PACKED, tile_shape
 from fastbp.compiler.tiles import WHOLE, Operands, Product, Transpose, Vectors, fetch
 
@@ -263,6 +264,23 @@ def transposed_square(typingctx, a, i, j, out, start, step):  # type: ignore[no-
 
     n = types.intp
     return types.void(a, n, n, out, n, n), generate
+
+
+# ---- Optimizers
+
+
+@intrinsic
+def step_by_root(typingctx, params, keep, step, a, s, epsilon):  # type: ignore[no-untyped-def]
+    def generate(context, builder, signature, arguments):  # type: ignore[no-untyped-def]
+        kinds = signature.args
+        arrays = [make_array(kinds[k])(context, builder, arguments[k]) for k in (0, 3, 4)]
+        numbers = [arguments[k] for k in (1, 2, 5)]
+        size = kinds[0].dtype.bitwidth // 8
+        Roots(builder, [each.data for each in arrays], numbers, size).emit(arrays[0].nitems)
+        return context.get_dummy_value()
+
+    x = params.dtype
+    return types.void(params, x, x, a, s, x), generate
 
 
 # ---- Threads

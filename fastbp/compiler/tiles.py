@@ -71,13 +71,13 @@ class Vectors:
 
     def multiply_add(self, a: Any, b: Any, c: Any) -> Any:
         """Return a b + c."""
-        return self._call("llvm.fmuladd", self.kind, [a, b, c])
+        return self.call("llvm.fmuladd", self.kind, [a, b, c])
 
     def load(self, place: Any, mask: Any = None) -> Any:
         """Load a vector; lanes outside the mask are 0."""
         if mask is None:
             return self.builder.load(place, align=self.size)
-        return self._call(
+        return self.call(
             "llvm.masked.load", self.kind, [place, SHORT(self.size), mask, self.zero], ".p0"
         )
 
@@ -87,9 +87,10 @@ class Vectors:
             self.builder.store(vector, place, align=self.size)
             return
         arguments = [vector, place, SHORT(self.size), mask]
-        self._call("llvm.masked.store", ir.VoidType(), arguments, ".p0")
+        self.call("llvm.masked.store", ir.VoidType(), arguments, ".p0")
 
-    def _call(self, name: str, result: Any, arguments: list[Any], ending: str = "") -> Any:
+    def call(self, name: str, result: Any, arguments: list[Any], ending: str = "") -> Any:
+        """Call one of LLVM's functions of vectors."""
         shape = ir.FunctionType(result, [each.type for each in arguments])
         name = f"{name}.{self.suffix}{ending}"
         function = cgutils.get_or_insert_function(self.builder.module, shape, name)
