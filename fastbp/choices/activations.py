@@ -7,7 +7,7 @@ the rows of users' own activations.
 from typing import Any, NamedTuple
 
 from fastbp.choices import onnx_nodes
-from fastbp.kernels import activations
+from fastbp.kernels import activations, products
 
 
 class Activation(NamedTuple):
@@ -16,6 +16,8 @@ class Activation(NamedTuple):
     name: str
     forward: Any  # kernel a = f(z + b), in place
     backward: Any  # kernel delta *= f'(z), in place; None: f' = 1
+    forward_product: Any = None  # kernel a = f(x W + b), a product in tiles; None: there is none
+    backward_product: Any = None  # kernel delta = (delta W^T) * f'(z), of f(z)
     uses_he_init: bool = (
         False  # whether weights are initialised by He's method; otherwise by Glorot's
     )
@@ -39,6 +41,8 @@ _TABLE = (
         "relu",
         forward=activations.bias_relu,
         backward=activations.relu_backward,
+        forward_product=products.tiled_relu,
+        backward_product=products.tiled_where_positive,
         uses_he_init=True,
         c="z > 0 ? z : 0",
         onnx=onnx_nodes.relu,

@@ -191,44 +191,69 @@ def blas_product(typingctx, a, form_a, b, form_b, beta, out):  # type: ignore[no
     return types.void(a, whole, b, whole, types.float64, out), generate
 
 
+def _product(context, builder, kinds, arguments, **epilogue):  # type: ignore[no-untyped-def]
+    """Emit ``out`` = a b for the arguments a, form of a, b, form of b, out."""
+    first, second, result = (
+        make_array(kinds[k])(context, builder, arguments[k]) for k in (0, 2, 4)
+    )
+    rows, columns = cgutils.unpack_tuple(builder, result.shape)
+    a_rows, a_columns = cgutils.unpack_tuple(builder, first.shape)
+    _, b_columns = cgutils.unpack_tuple(builder, second.shape)
+
+    def choose(form, code, value, other):  # type: ignore[no-untyped-def]
+        return builder.select(builder.icmp_signed("==", form, WHOLE(code)), value, other)
+
+    def by_form(plain, transposed, packed):  # type: ignore[no-untyped-def]
+        other = choose(arguments[1], native.TRANSPOSED, transposed, packed)
+        return choose(arguments[1], native.PLAIN, plain, other)
+
+    one, group = WHOLE(1), WHOLE(tile_shape().rows)
+    operands = Operands(
+        a=first.data,
+        tile_step=by_form(a_columns, one, a_rows),
+        row_step=by_form(a_columns, one, one),
+        depth_step=by_form(one, a_columns, group),
+        b=second.data,
+        b_step=choose(arguments[3], native.PLAIN, b_columns, WHOLE(0)),
+        out=result.data,
+        rows=rows,
+        columns=columns,
+        depth=by_form(a_columns, a_rows, a_rows),
+        grouped=builder.icmp_signed("==", arguments[1], WHOLE(PACKED)),
+        **epilogue,
+    )
+    Product(builder, operands, kinds[4].dtype.bitwidth // 8).emit()
+    return context.get_dummy_value()
+
+
 @intrinsic
-def tiles(typingctx, a, form_a, b, form_b, accumulate, out):  # type: ignore[no-untyped-def]
+def tiles(typingctx, a, form_a, b, form_b, out, accumulate):  # type: ignore[no-untyped-def]
     def generate(context, builder, signature, arguments):  # type: ignore[no-untyped-def]
-        kinds = signature.args
-        first, second, result = (
-            make_array(kinds[k])(context, builder, arguments[k]) for k in (0, 2, 5)
-        )
-        rows, columns = cgutils.unpack_tuple(builder, result.shape)
-        a_rows, a_columns = cgutils.unpack_tuple(builder, first.shape)
-        _, b_columns = cgutils.unpack_tuple(builder, second.shape)
-
-        def choose(form, code, value, other):  # type: ignore[no-untyped-def]
-            return builder.select(builder.icmp_signed("==", form, WHOLE(code)), value, other)
-
-        def by_form(plain, transposed, packed):  # type: ignore[no-untyped-def]
-            other = choose(arguments[1], native.TRANSPOSED, transposed, packed)
-            return choose(arguments[1], native.PLAIN, plain, other)
-
-        one, group = WHOLE(1), WHOLE(tile_shape().rows)
-        operands = Operands(
-            a=first.data,
-            tile_step=by_form(a_columns, one, a_rows),
-            row_step=by_form(a_columns, one, one),
-            depth_step=by_form(one, a_columns, group),
-            b=second.data,
-            b_step=choose(arguments[3], native.PLAIN, b_columns, WHOLE(0)),
-            out=result.data,
-            rows=rows,
-            columns=columns,
-            depth=by_form(a_columns, a_rows, a_rows),
-            accumulate=builder.icmp_signed("!=", arguments[4], WHOLE(0)),
-            grouped=builder.icmp_signed("==", arguments[1], WHOLE(PACKED)),
-        )
-        Product(builder, operands, kinds[5].dtype.bitwidth // 8).emit()
-        return context.get_dummy_value()
+        added = builder.icmp_signed("!=", arguments[5], WHOLE(0))
+        return _product(context, builder, signature.args, arguments, accumulate=added)
 
     n = types.intp
-    return types.void(a, n, b, n, n, out), generate
+    return types.void(a, n, b, n, out, n), generate
+
+
+@intrinsic
+def tiles_with_relu(typingctx, a, form_a, b, form_b, out, bias):  # type: ignore[no-untyped-def]
+    def generate(context, builder, signature, arguments):  # type: ignore[no-untyped-def]
+        biases = make_array(bias)(context, builder, arguments[5]).data
+        return _product(context, builder, signature.args, arguments, bias=biases)
+
+    n = types.intp
+    return types.void(a, n, b, n, out, bias), generate
+
+
+@intrinsic
+def tiles_where_positive(typingctx, a, form_a, b, form_b, out, gate):  # type: ignore[no-untyped-def]
+    def generate(context, builder, signature, arguments):  # type: ignore[no-untyped-def]
+        gates = make_array(gate)(context, builder, arguments[5]).data
+        return _product(context, builder, signature.args, arguments, gate=gates)
+
+    n = types.intp
+    return types.void(a, n, b, n, out, gate), generate
 
 
 @intrinsic

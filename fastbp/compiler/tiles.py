@@ -110,8 +110,10 @@ class Operands(NamedTuple):
     rows: Any
     columns: Any
     depth: Any  # at least 1
-    accumulate: Any  # bit: whether the product is added to out
     grouped: Any  # bit: whether a is packed in groups of rows
+    accumulate: Any = None  # bit: whether the product is added to out
+    bias: Any = None  # address of biases: out = max(0, a b + bias)
+    gate: Any = None  # address of an array like out: out = a b where it is above 0, else 0
 
 
 def _cost(rows: int, vectors: int) -> int:
@@ -226,28 +228,48 @@ class Product:
             numbers.append(builder.select(inside, WHOLE(r), last))
         first = builder.gep(of.a, [builder.mul(row, of.tile_step)])
         a = [builder.gep(first, [builder.mul(r, of.row_step)]) for r in numbers]
-        places = []
+        starts = []  # of the tile's vectors in out, row by row
         for r in numbers:
             start = builder.add(builder.mul(builder.add(row, r), of.columns), column)
-            starts = [builder.add(start, WHOLE(k * v.lanes)) for k in range(len(masks))]
-            addresses = [v.address(of.out, at) for at in starts]
-            places += list(zip(addresses, masks, strict=True))
+            starts += [builder.add(start, WHOLE(k * v.lanes)) for k in range(len(masks))]
+        sums = self.initial_sums(starts, column, masks)
+        self.store(self.add_products(a, b, b_step, masks, sums), starts, masks * height)
 
-        entry = builder.block
-        old, begin, loop, end = map(self.block, ("old", "begin", "loop", "end"))
+    def initial_sums(self, starts: list[Any], column: Any, masks: list[Any]) -> list[Any]:
+        """Return what the sums of a tile begin with: out, the biases, or 0."""
+        builder, of, v = self.builder, self.of, self.v
+        if of.bias is not None:
+            places = [builder.add(column, WHOLE(k * v.lanes)) for k in range(len(masks))]
+            biases = [
+                v.load(v.address(of.bias, place), mask)
+                for place, mask in zip(places, masks, strict=True)
+            ]
+            return biases * (len(starts) // len(masks))
+        if of.accumulate is None:
+            return [v.zero] * len(starts)
+        entry, old, begin = builder.block, self.block("old"), self.block("begin")
         builder.cbranch(of.accumulate, old, begin)
         builder.position_at_end(old)
-        olds = [v.load(place, mask) for place, mask in places]
+        places = [v.address(of.out, start) for start in starts]
+        every = masks * (len(starts) // len(masks))
+        olds = [v.load(place, mask) for place, mask in zip(places, every, strict=True)]
         builder.branch(begin)
         builder.position_at_end(begin)
-        initial = []
+        sums = []
         for value in olds:
             total = builder.phi(v.kind)
             total.add_incoming(v.zero, entry)
             total.add_incoming(value, old)
-            initial.append(total)
-        builder.branch(loop)
+            sums.append(total)
+        return sums
 
+    def add_products(
+        self, a: list[Any], b: Any, b_step: Any, masks: list[Any], initial: list[Any]
+    ) -> list[Any]:
+        """Emit the loop over the depth; ``a`` are the addresses of a tile's rows."""
+        builder, of, v = self.builder, self.of, self.v
+        begin, loop, end = builder.block, self.block("loop"), self.block("end")
+        builder.branch(loop)
         builder.position_at_end(loop)
         left, at = builder.phi(WHOLE), builder.phi(WHOLE)
         b_row = builder.phi(b.type)
@@ -256,9 +278,8 @@ class Product:
         sums = [builder.phi(v.kind) for _ in initial]
         for total, start in zip(sums, initial, strict=True):
             total.add_incoming(start, begin)
-        factors = [
-            v.load(v.address(b_row, WHOLE(k * v.lanes)), mask) for k, mask in enumerate(masks)
-        ]
+        places = [v.address(b_row, WHOLE(k * v.lanes)) for k in range(len(masks))]
+        factors = [v.load(place, mask) for place, mask in zip(places, masks, strict=True)]
         added = []
         for r, start in enumerate(a):
             number = v.splat(builder.load(builder.gep(start, [at])))
@@ -271,10 +292,20 @@ class Product:
         for total, new in zip(sums, added, strict=True):
             total.add_incoming(new, loop)
         builder.cbranch(builder.icmp_signed(">", next_left, WHOLE(0)), loop, end)
-
         builder.position_at_end(end)
-        for total, (place, mask) in zip(added, places, strict=True):
-            v.store(total, place, mask)
+        return added
+
+    def store(self, sums: list[Any], starts: list[Any], masks: list[Any]) -> None:
+        """Write a tile to out, after its ReLU or where the gate is above 0."""
+        builder, of, v = self.builder, self.of, self.v
+        for total, start, mask in zip(sums, starts, masks, strict=True):
+            if of.bias is not None:
+                below = builder.fcmp_ordered("<=", total, v.zero)
+                total = builder.select(below, v.zero, total)
+            elif of.gate is not None:
+                above = builder.fcmp_ordered(">", v.load(v.address(of.gate, start), mask), v.zero)
+                total = builder.select(above, total, v.zero)
+            v.store(total, v.address(of.out, start), mask)
 
 
 class Transpose:

@@ -147,6 +147,8 @@ from fastbp.kernels.products import (
     product,
     product_of_rows,
     tiled_product,
+    tiled_relu,
+    tiled_where_positive,
     transpose,
 )
 from fastbp.kernels.random import (
@@ -302,6 +304,8 @@ __all__ = [
     "tanh",
     "tanh_backward",
     "tiled_product",
+    "tiled_relu",
+    "tiled_where_positive",
     "transpose",
     "vector",
 ]

@@ -57,9 +57,8 @@ def product_of_rows(a: Matrix, W: Matrix, out: Matrix) -> None:
                 out[i, j] += x * W[m, j]
 
 
-@instruction
-def tiles(a: Array, form_a: int, b: Array, form_b: int, accumulate: int, out: Array) -> None:
-    """``out`` = a b, or ``out`` += a b with ``accumulate``, in tiles; see ``tiled_product``."""
+def unpacked_product(a: Array, form_a: int, b: Array, form_b: int, out: Array) -> Array:
+    """Return a b, by the definition of the forms."""
     rows, columns = out.shape
     if form_a == PACKED:
         size = tile_shape().rows
@@ -76,7 +75,29 @@ def tiles(a: Array, form_a: int, b: Array, form_b: int, accumulate: int, out: Ar
             for first, last in itertools.pairwise(starts)
         ]
         right = np.hstack(panels)[:, :columns]
-    out[:] = left @ right + (out if accumulate else out.dtype.type(0))
+    return np.asarray(left @ right)
+
+
+@instruction
+def tiles(a: Array, form_a: int, b: Array, form_b: int, out: Array, accumulate: int) -> None:
+    """``out`` = a b, or ``out`` += a b with ``accumulate``, in tiles; see ``tiled_product``."""
+    result = unpacked_product(a, form_a, b, form_b, out)
+    out[:] = result + out if accumulate else result
+
+
+@instruction
+def tiles_with_relu(a: Array, form_a: int, b: Array, form_b: int, out: Array, bias: Array) -> None:
+    """``out`` = max(0, a b + bias); NaN stays NaN."""
+    result = unpacked_product(a, form_a, b, form_b, out) + bias
+    out[:] = np.where(result <= 0, 0, result)
+
+
+@instruction
+def tiles_where_positive(
+    a: Array, form_a: int, b: Array, form_b: int, out: Array, gate: Array
+) -> None:
+    """``out`` = a b where ``gate`` is above 0, else 0."""
+    out[:] = np.where(gate > 0, unpacked_product(a, form_a, b, form_b, out), 0)
 
 
 @instruction
@@ -111,7 +132,25 @@ def tiled_product(
     ``b`` is PLAIN (depth, columns) or PACKED by ``pack`` or ``pack_transposed``.
     """
     if out.shape[0] > 0:
-        tiles(a, form_a, b, form_b, accumulate, out)
+        tiles(a, form_a, b, form_b, out, accumulate)
+
+
+@kernel
+def tiled_relu(
+    a: Matrix, form_a: Whole, b: Matrix, form_b: Whole, bias: Vector, out: Matrix
+) -> None:
+    """``out`` = max(0, a b + bias); NaN stays NaN. Forms as in ``tiled_product``."""
+    if out.shape[0] > 0:
+        tiles_with_relu(a, form_a, b, form_b, out, bias)
+
+
+@kernel
+def tiled_where_positive(
+    a: Matrix, form_a: Whole, b: Matrix, form_b: Whole, gate: Matrix, out: Matrix
+) -> None:
+    """``out`` = a b where ``gate``, of the same shape, is above 0, else 0."""
+    if out.shape[0] > 0:
+        tiles_where_positive(a, form_a, b, form_b, out, gate)
 
 
 @part

@@ -10,6 +10,7 @@ from fastbp.kernels.dropout import dropout_backward, dropout_scale
 from fastbp.plan import choice
 from fastbp.plan.forward import ForwardLowering
 from fastbp.plan.operand import Operand, Transposed
+from fastbp.plan.products import Epilogue
 
 
 class BlockLowering(ForwardLowering):
@@ -142,28 +143,40 @@ class BlockLowering(ForwardLowering):
         """delta of the layer below = (delta W^T) * f'(z), and its db (seed 000, eq. 16 to 18)."""
         below, a = layer - 1, self.input_of(layer)
         delta_below = self.layer_rows(self.shared.deltas, below)
-        self.backward_through_weights(layer, delta_below, "delta = delta W^T")
-        rate = self.dropout_rate(below)
+        activation, rate = self.layout.activations[below], self.dropout_rate(below)
+        combined = activation.backward_product, a, "delta = (delta W^T) * f'(z)"
+        epilogue = combined if rate == 0.0 else None
+        formula = "delta = delta W^T"
+        done = self.backward_through_weights(layer, delta_below, formula, epilogue)
         if rate > 0.0:
             state, offset = self.progress.random, self.first_draw(below)
             dropped = delta_below, a, rate, state, offset
             self.plan.add(dropout_backward, *dropped, layer=below)
         slopes = self.layer_rows(self.shared.slopes, below)
-        self.activation_backward(self.layout.activations[below], delta_below, a, slopes, below)
+        if not done:
+            self.activation_backward(activation, delta_below, a, slopes, below)
         if rate > 0.0 and self.thread.divided[layer]:
             self.plan.add(dropout_scale, a, rate, layer=below)
         self.clear_in_first_block(self.db(below))
         self.plan.add(dense.add_bias_gradient, delta_below, self.db(below), layer=below)
 
-    def backward_through_weights(self, layer: int, out: Operand, formula: str) -> None:
-        """out = delta W^T of a layer."""
+    def backward_through_weights(
+        self,
+        layer: int,
+        out: Operand,
+        formula: str,
+        epilogue: Epilogue | None = None,
+    ) -> bool:
+        """out = delta W^T of a layer; return whether the epilogue is included."""
         delta = self.last_delta
         W_transposed: Operand | Transposed = self.W(layer).T
         if layer < self.last:
             delta = self.layer_rows(self.shared.deltas, layer)
         elif layer > 0 and self.allows_transpose(layer) and not self.has_narrow_outputs():
             W_transposed = self.W_transposed(layer)  # the forward pass has computed it
-        self.product(delta, W_transposed, out, layer=layer, formula=formula)
+        return self.product(
+            delta, W_transposed, out, layer=layer, formula=formula, epilogue=epilogue
+        )
 
     def input_gradient(self) -> Operand:
         """dX = delta W^T of the first layer (seed 000, eq. 17)."""

@@ -5,7 +5,7 @@ from fastbp.plan import choice
 from fastbp.plan.buffers import ThreadBuffers
 from fastbp.plan.operand import DescriptionOf, Operand, Transposed
 from fastbp.plan.plan import Plan
-from fastbp.plan.products import add_product
+from fastbp.plan.products import Epilogue, add_product
 
 
 def add_row_address(plan: Plan, thread: ThreadBuffers, x: Operand) -> None:
@@ -81,9 +81,10 @@ class Block:
         layer: int,
         formula: str,
         accumulate: bool = False,
-    ) -> None:
-        """Add ``out`` = left right, or ``out`` += left right with ``accumulate``."""
-        add_product(
+        epilogue: Epilogue | None = None,
+    ) -> bool:
+        """Add ``out`` = left right, as ``add_product``; return whether it includes ``epilogue``."""
+        return add_product(
             self.plan,
             self.thread.scratch,
             left,
@@ -92,6 +93,7 @@ class Block:
             layer=layer,
             formula=formula,
             accumulate=accumulate,
+            epilogue=epilogue,
         )
 
     def layer_rows(self, buffer: Operand, layer: int) -> Operand:

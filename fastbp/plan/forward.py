@@ -5,6 +5,7 @@ from fastbp.kernels import batches, dense, products, sparse
 from fastbp.kernels.dropout import dropout
 from fastbp.plan.block import Block, add_row_address
 from fastbp.plan.operand import Operand
+from fastbp.plan.products import Epilogue
 
 
 class ForwardLowering(Block):
@@ -44,14 +45,15 @@ class ForwardLowering(Block):
                     multiplications=self.layout.sizes[layer] * out.size,
                 )
             else:
-                self.multiply(layer, out)
-                slopes = self.layer_rows(self.shared.slopes, layer)
                 activation = self.layout.activations[layer]
-                self.activate(activation, out, self.b(layer), slopes, layer)
+                epilogue = activation.forward_product, self.b(layer), "a = f(a W + b)"
+                if not self.multiply(layer, out, epilogue):
+                    slopes = self.layer_rows(self.shared.slopes, layer)
+                    self.activate(activation, out, self.b(layer), slopes, layer)
             self.drop(layer, out)
 
-    def multiply(self, layer: int, out: Operand) -> None:
-        """z = a W of one layer, without the biases."""
+    def multiply(self, layer: int, out: Operand, epilogue: Epilogue | None = None) -> bool:
+        """z = a W of one layer; return whether the epilogue is included, as ``product`` does."""
         if layer == 0 and self.problem.is_sparse:
             begin = self.progress.begin
             self.plan.add(
@@ -75,7 +77,8 @@ class ForwardLowering(Block):
             self.plan.add(products.transpose, columns, out, layer=layer)
         else:
             a, W = self.input_of(layer), self.W(layer)
-            self.product(a, W, out, layer=layer, formula="z = a W")
+            return self.product(a, W, out, layer=layer, formula="z = a W", epilogue=epilogue)
+        return False
 
     def activate(
         self, activation: Activation, z: Operand, b: Operand, slopes: Operand, layer: int

@@ -13,6 +13,9 @@ from fastbp.plan.plan import Plan
 # Returns memory for a packed matrix, by the name of its role and its shape.
 Scratch = Callable[[str, int, int], Operand]
 
+# A kernel or None, the operand that it needs, and the formula.
+Epilogue = tuple[Any, Operand, str]
+
 
 def add_product(
     plan: Plan,
@@ -24,7 +27,8 @@ def add_product(
     layer: int,
     formula: str,
     accumulate: bool = False,
-) -> None:
+    epilogue: Epilogue | None = None,
+) -> bool:
     """Add ``out`` = left right, or ``out`` += left right with ``accumulate``.
 
     Parameters
@@ -38,6 +42,13 @@ def add_product(
     formula : str
         What the product computes, in the notation of the derivation.
     accumulate : bool
+    epilogue : Epilogue or None
+        A product in tiles that also does what follows.
+
+    Returns
+    -------
+    bool
+        Whether the product includes the epilogue.
     """
     form_left, form_right = PLAIN, PLAIN
     if isinstance(left, Transposed):
@@ -52,7 +63,7 @@ def add_product(
     if scratch is None or not form.tiles or not same:
         beta = 1.0 if accumulate else 0.0
         plan.add(products.product, left, form_left, right, form_right, beta, out, **work)
-        return
+        return False
     if form_right == TRANSPOSED or form.packs_right:
         panels = scratch("panels", depth, panel_starts(columns, out.itemsize)[-1])
         pack = products.pack_transposed if form_right == TRANSPOSED else products.pack
@@ -62,5 +73,10 @@ def add_product(
         groups = scratch("groups", depth, -(-rows // tile_shape().rows) * tile_shape().rows)
         plan.add(products.pack_columns, left, rows, groups, layer=layer)
         left, form_left = groups, PACKED
+    if epilogue is not None and epilogue[0] is not None:
+        kernel, operand, work["formula"] = epilogue
+        plan.add(kernel, left, form_left, right, form_right, operand, out, **work)
+        return True
     added = int(accumulate)
     plan.add(products.tiled_product, left, form_left, right, form_right, added, out, **work)
+    return False

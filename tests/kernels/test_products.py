@@ -71,6 +71,16 @@ def check(rows, depth, columns, dtype):
     dx = filled((rows, depth), dtype)
     call(kernels.tiled_product, delta, PLAIN, packed_transposed(W), PACKED, 0, dx)
     assert_product(dx, delta, W.T)
+    bias, gate = normal(columns, dtype, 4), normal((rows, depth), dtype, 5)
+    out = filled((rows, columns), dtype)
+    call(kernels.tiled_relu, x, PLAIN, W, PLAIN, bias, out)
+    z = wide(x) @ wide(W) + bias
+    bound = (depth + 2) * eps(out) * (np.abs(x) @ np.abs(W) + np.abs(bias))
+    assert_within(out, np.maximum(z, 0), bound)
+    call(kernels.tiled_where_positive, delta, PLAIN, packed_transposed(W), PACKED, gate, dx)
+    assert (dx[gate <= 0] == 0).all()
+    bound = (columns + 2) * eps(dx) * (np.abs(delta) @ np.abs(W.T))
+    assert_within(dx, np.where(gate > 0, wide(delta) @ wide(W.T), 0), bound)
 
 
 @both
@@ -96,6 +106,16 @@ def test_products_of_random_shapes(dtype):
 @both
 def test_a_large_product(dtype):
     check(130, 784, 300, dtype)
+
+
+@both
+def test_relu_in_tiles_keeps_nan(dtype):
+    x, W, out = np.ones((9, 2), dtype), np.ones((2, 20), dtype), filled((9, 20), dtype)
+    x[3], W[:, 7], bias = np.nan, -1.0, np.zeros(20, dtype)
+    call(kernels.tiled_relu, x, PLAIN, W, PLAIN, bias, out)
+    want = np.full((9, 20), 2.0)
+    want[:, 7], want[3] = 0.0, np.nan
+    np.testing.assert_array_equal(out, want)
 
 
 @both
