@@ -5,7 +5,7 @@ from fastbp.plan import choice
 from fastbp.plan.buffers import ThreadBuffers
 from fastbp.plan.operand import DescriptionOf, Operand, Transposed
 from fastbp.plan.plan import Plan
-from fastbp.plan.products import Epilogue, add_product
+from fastbp.plan.products import Products
 
 
 def add_row_address(plan: Plan, thread: ThreadBuffers, x: Operand) -> None:
@@ -48,6 +48,7 @@ class Block:
     ) -> None:
         self.plan, self.thread, self.B, self.first, self.count = plan, thread, B, first, count
         self.is_first, self.factor = is_first, factor
+        self.product = Products(plan, thread.scratch).add
         self.problem, self.shared, self.progress = thread.problem, thread.shared, thread.progress
         self.layout, self.objective = self.problem.layout, self.problem.objective
         self.last = self.layout.layers - 1  # the last layer
@@ -71,30 +72,6 @@ class Block:
         """The order of rows, from this block's first row on."""
         order = self.shared.order
         return order.part(self.first, order.shape[0] - self.first)
-
-    def product(
-        self,
-        left: Operand | Transposed,
-        right: Operand | Transposed,
-        out: Operand,
-        *,
-        layer: int,
-        formula: str,
-        accumulate: bool = False,
-        epilogue: Epilogue | None = None,
-    ) -> bool:
-        """Add ``out`` = left right, as ``add_product``; return whether it includes ``epilogue``."""
-        return add_product(
-            self.plan,
-            self.thread.scratch,
-            left,
-            right,
-            out,
-            layer=layer,
-            formula=formula,
-            accumulate=accumulate,
-            epilogue=epilogue,
-        )
 
     def layer_rows(self, buffer: Operand, layer: int) -> Operand:
         """A layer's outputs (count, N) of this block, a part of the buffer of all layers."""

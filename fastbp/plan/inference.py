@@ -15,7 +15,7 @@ from fastbp.plan import choice, compile_helper
 from fastbp.plan.operand import Operand
 from fastbp.plan.plan import Plan, list_runner
 from fastbp.plan.problem import Layout, Objective, Sparse
-from fastbp.plan.products import add_product
+from fastbp.plan.products import Products
 
 
 class InferenceLowering:
@@ -81,16 +81,20 @@ class InferenceLowering:
                 assert isinstance(below, Operand)
                 plan.add(dense.narrow_relu, below, W, b, out, **work)
             else:
+                done = False
                 if not isinstance(below, Operand):
                     assert self.order is not None
                     plan.add(sparse.sparse_product, *below, self.order, 0, W, out, layer=layer)
                 elif count <= choice.FEW_ROWS:
                     plan.add(products.product_of_rows, below, W, out, **work)
                 else:
+                    product = Products(plan, self.scratch)
+                    epilogue = activation.forward_product, b, "a = f(a W + b)"
                     how: dict[str, Any] = {"layer": layer, "formula": "z = a W"}
-                    add_product(plan, self.scratch, below, W, out, **how)
-                slopes = (self.new("slopes", N),) if activation.keeps_slope else ()
-                plan.add(activation.forward, out, b, *slopes, layer=layer)
+                    done = product.add(below, W, out, **how, epilogue=epilogue)
+                if not done:
+                    slopes = (self.new("slopes", N),) if activation.keeps_slope else ()
+                    plan.add(activation.forward, out, b, *slopes, layer=layer)
             below = out
         if self.link is not None:
             plan.add(self.link, self.out, layer=top)

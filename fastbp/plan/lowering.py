@@ -13,7 +13,7 @@ from fastbp.plan.block import add_row_address
 from fastbp.plan.buffers import ThreadBuffers, portion
 from fastbp.plan.operand import Operand
 from fastbp.plan.plan import Plan
-from fastbp.plan.products import add_product
+from fastbp.plan.products import Products
 
 
 def lower_run(thread: ThreadBuffers) -> Plan:
@@ -210,8 +210,8 @@ class StepLowering:
         else:
             columns = self.shared.x.part(first, self.B, M)
         formula = "dW = a^T delta"
-        scratch = self.thread.scratch
-        add_product(self.plan, scratch, columns.T, delta, dW, layer=layer, formula=formula)
+        product = Products(self.plan, self.thread.scratch)
+        product.add(columns.T, delta, dW, layer=layer, formula=formula)
 
     # ---------------------------------------------------------------- penalties and the update
 
