@@ -103,7 +103,8 @@ class OwnActivation:
         """A row like those of the table ``choices.activations``."""
         forward = activations.own_activation(self.value, self.derivative, self.name)
         backward = activations.multiply_slopes
-        return Activation(self.name, forward, backward, self.rectifies, keeps_slope=True, own=self)
+        he = self.rectifies
+        return Activation(self.name, forward, backward, uses_he_init=he, keeps_slope=True, own=self)
 
     @property
     def functions(self) -> tuple[Any, ...]:

@@ -55,14 +55,17 @@ def test_own_activation_and_loss_agree_with_the_built_in_ones(dtype):
 
 @pytest.mark.parametrize("n_threads", [1, 2])
 @pytest.mark.parametrize("dtype", DTYPES)
-def test_own_relu_and_squared_error_train_bit_identically_to_the_built_in_ones(dtype, n_threads):
+def test_own_relu_and_squared_error_train_like_the_built_in_ones(dtype, n_threads):
     X, y = data(dtype=dtype)
     nets = []
     for activation, loss in ((RELU, SQUARED), ("relu", "squared_error")):
         net = fastbp.Network([6, 11, 12, 9], activation, loss, dtype)
-        fastbp.train(net, X, np.tile(y, 5)[:, :9], epochs=3, batch_size=32, n_threads=n_threads)
+        how = {"epochs": 3, "batch_size": 32, "optimizer": fastbp.SGD(0.02)}
+        fastbp.train(net, X, np.tile(y, 5)[:, :9], n_threads=n_threads, **how)
         nets.append(net)
-    np.testing.assert_array_equal(nets[0].params, nets[1].params)
+    # The built-in ReLU is part of the product, whose sums begin with the bias.
+    close = {"rtol": 1e-4, "atol": 1e-5} if dtype == "float32" else {"rtol": 1e-11, "atol": 1e-13}
+    np.testing.assert_allclose(nets[0].params, nets[1].params, **close)
 
 
 @pytest.mark.parametrize("n_threads", [1, 2])
