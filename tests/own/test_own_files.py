@@ -53,7 +53,7 @@ def test_resuming_with_another_function_raises_with_its_name(tmp_path):
     before = net.params.copy()
     with pytest.raises(ValueError, match="the code of 'own_momentum' has changed"):
         resume(net, other_momentum(0.5))
-    with pytest.raises(ValueError, match=r"its optimizer was .*OwnOptimizer\('own_momentum'"):
+    with pytest.raises(ValueError, match=r"its optimizer changed from .*OwnOptimizer\('own_momentum'"):
         resume(net, "sgd")
     with pytest.raises(ValueError, match=r"its activation was \['my_relu', 'my_tanh'\], but"):
         resume(network(False), MOMENTUM)
