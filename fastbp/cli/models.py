@@ -21,7 +21,7 @@ from fastbp.cli.output import TOPIC, plain, print_error, print_fact
 from fastbp.data import sources
 from fastbp.data.datasets import DATASETS
 from fastbp.data.dialect import CsvFormat
-from fastbp.data.errors import UnusableDataError, counted
+from fastbp.data.errors import UnusableDataError, counted, rounded
 from fastbp.data.files import is_table, kind_of
 from fastbp.data.preparation import Preparation
 from fastbp.data.sources import Examples
@@ -206,6 +206,7 @@ def predict(options: argparse.Namespace) -> int:
     with _model_errors_as_wrong_use():
         outputs = model.outputs(examples.X)
     predicted = target.decode(outputs)
+    is_text = out is None or out.suffix.lower() == ".csv"
     columns: dict[str, Any] = {}
     for name in options.keep:
         if name.startswith(("prediction", "probability_")):
@@ -217,6 +218,9 @@ def predict(options: argparse.Namespace) -> int:
         for k, name in enumerate(target.names):
             label = "prediction" if len(target.names) == 1 else f"prediction_{name}"
             columns[label] = predicted[:, k]
+            if is_text and model.net.dtype == np.float32:
+                # The digits of float32 beyond the ninth are rounding.
+                columns[label] = [float(f"{value:.9g}") for value in predicted[:, k].tolist()]
     if options.probabilities:
         for k, name in enumerate(target.classes or ()):
             # The digits of float32 beyond the sixth are rounding.
@@ -310,7 +314,9 @@ def info(options: argparse.Namespace) -> int:
     for k, (name, mean, scale) in enumerate(rows):
         gaps = ", may be missing" if k in columns.flagged else ""
         topic = "takes" if k == 0 else ""
-        print_fact(topic, f"{name}: a number, mean {mean:.4g}, deviation {scale:.4g}{gaps}")
+        print_fact(
+            topic, f"{name}: a number, mean {rounded(mean)}, deviation {rounded(scale)}{gaps}"
+        )
     for k, (name, known) in enumerate(columns.categories.items()):
         topic = "takes" if k == 0 and not columns.numbers else ""
         shown = ", ".join(value or "(missing)" for value in known[:8])

@@ -19,7 +19,7 @@ from fastbp.data.dates import (
     date_parts,
     part_name,
 )
-from fastbp.data.errors import UnusableDataError, counted
+from fastbp.data.errors import UnusableDataError, counted, rounded
 from fastbp.data.series import (
     check_columns,
     check_frame,
@@ -141,12 +141,7 @@ class Columns:
         for name, known in self.categories.items():
             texts = texts_of(data[name])
             codes.append(codes_of(texts, known))
-            unseen = codes[-1] < 0
-            if unseen.any():
-                remarks.append(
-                    f"column {name!r}: {counted(int(unseen.sum()), 'row')} with a category that is "
-                    f"not an input of the model, such as {texts[int(unseen.argmax())]!r}"
-                )
+            remarks += _remarks_on_categories(name, texts, codes[-1] < 0)
         # In blocks of rows that stay in the cache: whole columns would be read from memory twice.
         out = np.zeros((data.height, self.width), dtype)
         for start in range(0, data.height, BLOCK_ROWS):
@@ -232,14 +227,35 @@ class Columns:
     def _too_large(self, row: int, column: int, value: float) -> UnusableDataError:
         return UnusableDataError(
             f"row {row + 1}, column {self.numbers[column]!r}: {value} is too far from the training "
-            f"numbers (mean {self.means[column]:.3g}, standard deviation "
-            f"{self.scales[column]:.3g})"
+            f"numbers (mean {rounded(self.means[column])}, standard deviation "
+            f"{rounded(self.scales[column])})"
         )
 
     def _set_flags(self, out: Array, missing: dict[int, Array]) -> None:
         for place, k in enumerate(self.flagged, start=len(self.numbers)):
             if k in missing:
                 out[:, place] = missing[k]
+
+
+def _remarks_on_categories(name: str, texts: "pl.Series", unseen: Array) -> list[str]:
+    """Return how many rows have an unknown category, and how many a missing one.
+
+    ``unseen`` is a mask (n,) of the rows whose category is not an input.
+    """
+    gaps = unseen & (texts == "").to_numpy()
+    unknown = unseen & ~gaps
+    remarks = []
+    if unknown.any():
+        remarks.append(
+            f"column {name!r}: {counted(int(unknown.sum()), 'row')} with a category that is "
+            f"not an input of the model, such as {texts[int(unknown.argmax())]!r}"
+        )
+    if gaps.any():
+        remarks.append(
+            f"column {name!r}: {counted(int(gaps.sum()), 'row')} without a value; training had "
+            "none without"
+        )
+    return remarks
 
 
 def check_matrix(X: Array) -> None:

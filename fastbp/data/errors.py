@@ -8,3 +8,9 @@ class UnusableDataError(ValueError):
 def counted(count: int, noun: str) -> str:
     """Return a number with its noun: 1 row, 2 rows."""
     return f"{count:,} {noun}" if count == 1 else f"{count:,} {noun}s"
+
+
+def rounded(value: float) -> str:
+    """Return a number with four significant digits: 0.9912, 14,610, 1.234e+09."""
+    nearest = float(f"{value:.4g}")
+    return f"{nearest:,.0f}" if 1e3 <= abs(nearest) < 1e7 else f"{nearest:.4g}"

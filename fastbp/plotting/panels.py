@@ -6,6 +6,7 @@ from typing import Any
 import numpy as np
 
 from fastbp.arrays import Array
+from fastbp.data.errors import rounded
 from fastbp.plotting.figures import axis_limits, drawable, short
 
 # Up to this many classes, the counts fit into the cells of a confusion matrix.
@@ -98,7 +99,7 @@ def checked_pairs(true: Any, predicted: Any) -> tuple[Array, Array]:
 def score(true: Array, predicted: Array) -> list[str]:
     """Return two lines of text on how well (n,) values were predicted."""
     error = predicted - true
-    rms = f"root mean squared error {np.sqrt(np.mean(error**2)):.4g}"
+    rms = f"root mean squared error {rounded(np.sqrt(np.mean(error**2)))}"
     spread = np.sum((true - true.mean()) ** 2)
     if true.min() == true.max() or not spread:
         return ["no R²: all true values are equal", rms]

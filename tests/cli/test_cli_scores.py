@@ -135,13 +135,14 @@ def test_remarks_about_data_are_lines_of_their_own(
     Model(Network([3, 2]), Preparation(columns, Target(("t",), ("0", "1"), True))).save(
         tmp_path / "m.safetensors"
     )
-    (tmp_path / "d.csv").write_text("x,c\n1,p\n2,new\n3,new\n")
+    (tmp_path / "d.csv").write_text("x,c\n1,p\n2,new\n3,new\n4,\n")
     assert main(["predict", str(tmp_path / "m.safetensors"), str(tmp_path / "d.csv")]) == 0
     printed = capsys.readouterr()
-    assert len(printed.out.splitlines()) == 4
+    assert len(printed.out.splitlines()) == 5
     assert printed.err == (
         "fastbp: column 'c': 2 rows with a category that is not an input of the model, such as "
         "'new'\n"
+        "fastbp: column 'c': 1 row without a value; training had none without\n"
     )
 
 
