@@ -2,6 +2,7 @@
 
 import contextlib
 import dataclasses
+import math
 import time
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
@@ -19,10 +20,13 @@ from fastbp.data.fitting import fit_columns
 from fastbp.data.preparation import Preparation
 from fastbp.data.sources import Examples
 from fastbp.data.splitting import split
-from fastbp.data.targets import fit_target, infer_task, missing_targets
+from fastbp.data.targets import MAX_CLASSES, fit_target, infer_task, missing_targets
 from fastbp.data.text_values import Spelling
 from fastbp.optional import MissingPolarsError
 from fastbp.runs.settings import Settings
+
+# Numbers are rather values than classes if their different values exceed this fraction of the rows.
+MANY_CLASSES = 0.25
 
 
 class WrongUseError(ValueError):
@@ -193,7 +197,12 @@ def _prepare(settings: Settings, examples: Examples) -> Prepared:
     names = examples.target_names
     target = fit_target(examples.y, names, task, scaled=False)
     y = target.encode(examples.y)
-    training_rows, validation_rows = _split(examples, y, settings)
+    if target.classes is not None and _looks_numeric(target.classes, len(y)):
+        notes.append(
+            f"target {names[0]!r} has {len(target.classes):,} different values in "
+            f"{counted(len(y), 'row')}; for numbers use --task regression"
+        )
+    training_rows, validation_rows = _split(examples, y, target.classes or (), settings)
     _check_weights(examples.weights, training_rows, validation_rows)
     if settings.loss == "poisson":
         _check_counts(y, names)
@@ -237,6 +246,16 @@ def _prepare(settings: Settings, examples: Examples) -> Prepared:
 
 def _without_target(count: int) -> str:
     return f"{counted(count, 'row')} with a missing target {'is' if count == 1 else 'are'} omitted"
+
+
+def _looks_numeric(classes: Sequence[str], rows: int) -> bool:
+    """Whether classes are numbers, and so many that they are rather values to predict."""
+    if len(classes) <= max(MAX_CLASSES, MANY_CLASSES * rows):
+        return False
+    try:
+        return all(math.isfinite(float(name)) for name in classes)
+    except ValueError:
+        return False
 
 
 def _check_counts(y: Array, names: Sequence[str]) -> None:
@@ -291,7 +310,9 @@ def _test(
         raise UnusableDataError(f"{settings.test}: {error}") from None
 
 
-def _split(examples: Examples, y: Array, settings: Settings) -> tuple[Array, Array]:
+def _split(
+    examples: Examples, y: Array, classes: Sequence[str], settings: Settings
+) -> tuple[Array, Array]:
     """Return the training rows and the validation rows."""
     rows = np.arange(len(examples))
     if settings.hold_out == 0.0:
@@ -300,4 +321,12 @@ def _split(examples: Examples, y: Array, settings: Settings) -> tuple[Array, Arr
         seed = settings.seed if settings.split_seed is None else settings.split_seed
         return split(rows, y, settings.hold_out, seed)
     except ValueError as error:
-        raise UnusableDataError(str(error)) from None
+        if not classes:
+            raise UnusableDataError(str(error)) from None
+        numeric = _looks_numeric(classes, len(y))
+        hint = "; for numbers use --task regression" if numeric else ""
+        raise UnusableDataError(
+            f"target {examples.target_names[0]!r} has {len(classes):,} classes in {len(y):,} rows: "
+            f"each class keeps one row for training, so hold_out {settings.hold_out} leaves no row "
+            f"to hold out; hold_out 0 uses all rows{hint}"
+        ) from None

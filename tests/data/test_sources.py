@@ -373,7 +373,7 @@ def test_training_and_validation_rows_need_weight(tmp_path: Path) -> None:
         (
             "a,y\n1,x\n2,z\n",
             {"target": "y"},
-            "of 2 rows, of which each class keeps one for training, is no row",
+            "2 classes in 2 rows: each class keeps one row for training, so hold_out 0.2 leaves",
         ),
         ("a,y\n,x\n,z\n", {"target": "y", "hold_out": 0}, "no column with values"),
         ("a,b,y\n1,2,3\n2,3,4\n", {"target": ("y", "b"), "task": "classification"}, "one column"),
