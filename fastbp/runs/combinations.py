@@ -104,6 +104,11 @@ def _choices(name: str, values: Any) -> Any:
     if isinstance(values, str) and ".." in values:
         return _range(name, kind, values)
     if isinstance(values, list) and values:
+        # The width of one hidden layer may be written without a list.
+        plain = [[value] if name == "hidden" and type(value) is int else value for value in values]
+        for k, value in enumerate(plain):
+            if value in plain[:k]:
+                raise ValueError(f"sweep: {name!r} has the value {values[k]!r} twice")
         return values
     raise ValueError(f"sweep: {name!r} needs a list of values, not {values!r}")
 

@@ -13,6 +13,7 @@ from typing import Any
 import numpy as np
 
 from fastbp import persistence
+from fastbp.data.errors import rounded
 from fastbp.models import Model
 from fastbp.network import Network
 from fastbp.plotting import models as plotting_models
@@ -20,7 +21,14 @@ from fastbp.plotting import runs as plotting
 from fastbp.plotting.figures import FORMATS
 from fastbp.runs.data import Prepared, WrongUseError
 from fastbp.runs.description import write_description
-from fastbp.runs.fit import CHECKPOINTS, Result, outputs_of, resolved, smoothing
+from fastbp.runs.fit import (
+    CHECKPOINTS,
+    Result,
+    outputs_of,
+    penalties_of,
+    resolved,
+    smoothing,
+)
 from fastbp.runs.report import write_report_page
 from fastbp.runs.settings import Settings
 from fastbp.training.checkpoints import Checkpoints, DamagedCheckpointWarning
@@ -31,6 +39,8 @@ MODEL, BEST, LAST = "model.safetensors", "best.safetensors", "last.safetensors"
 HISTORIES = ("history.csv", "history.jsonl")
 DESCRIPTION, REPORT = "run.toml", "report.html"
 PICTURES = ("training", "regions", "weights")
+# A confusion matrix is drawn for at most this many classes.
+DRAWN_CLASSES = 50
 Say = Callable[[str, str], None]
 
 
@@ -216,17 +226,16 @@ def _pictures(
     """Return the pictures of a run by name: the caption and the function that draws each."""
     net, target = result.model.net, data.preparation.target
     title = f"{data.name}: {shape_of(net)}, {settings.optimizer}"
-    smooth = smoothing(settings, net) > 0.0
     beside: dict[str, Any] = {}
     caption = "Loss and metric of each epoch"
     if len(data.validation_rows):
         outputs = outputs_of(net, data.X, data.validation_rows)
         truth = data.y[data.validation_rows]
-        if target.classes is not None:
+        if target.classes is not None and target.outputs <= DRAWN_CLASSES:
             matrix = plotting.confusion_matrix(truth, outputs.argmax(axis=1), target.outputs)
             beside = {"matrix": matrix, "class_names": target.classes}
             caption += "; confusion matrix of the validation rows"
-        else:
+        elif target.classes is None:
             true = target.decode(truth.astype(np.float64).reshape(len(truth), -1))
             beside = {"predictions": (true, target.decode(outputs))}
             caption += "; predicted against true values of the validation rows"
@@ -238,7 +247,7 @@ def _pictures(
                 result.history,
                 **beside,
                 title=title,
-                training_label="training (smoothed labels)" if smooth else "training",
+                training_label=training_label(settings, data, net),
             ),
         )
     }
@@ -269,6 +278,14 @@ def _pictures(
             lambda path: plotting_models.weight_images(path, net.weights[0], shape, title=title),
         )
     return pictures
+
+
+def training_label(settings: Settings, data: Prepared, net: Network) -> str:
+    """Return the name of the training curves, with what only the training loss includes."""
+    penalties = [name for name, value in penalties_of(settings, data).items() if value]
+    parts = [f"with {' and '.join(penalties)} penalty"] if penalties else []
+    parts += ["smoothed labels"] if smoothing(settings, net) else []
+    return f"training ({', '.join(parts)})" if parts else "training"
 
 
 def shape_of(net: Network) -> str:
@@ -323,7 +340,7 @@ def number(name: str, value: float) -> str:
     """Format a score: accuracy in percent, rows as a whole number."""
     if name.endswith("accuracy"):
         return f"{value:.2%}"
-    return f"{value:,.0f}" if name.endswith("rows") else f"{value:.4g}"
+    return f"{value:,.0f}" if name.endswith("rows") else rounded(value)
 
 
 def _short(value: Any) -> str:

@@ -114,6 +114,11 @@ def penalty(settings: Settings, data: Prepared) -> float:
     return 0.0 if decays else min(PENALTY / max(len(data.training_rows), 1), MAX_PENALTY)
 
 
+def penalties_of(settings: Settings, data: Prepared) -> dict[str, float]:
+    """Return the L1 and the L2 penalty by name."""
+    return {"L1": settings.l1, "L2": penalty(settings, data)}
+
+
 def checkpoints(settings: Settings, folder: Path, *, overwrite: bool = False) -> Checkpoints:
     """Return the checkpoints of the run in ``folder``."""
     return Checkpoints(

@@ -34,6 +34,7 @@ from fastbp.runs.fit import (
     fit,
     network,
     optimizer,
+    penalties_of,
     resolved,
     smoothing,
 )
@@ -105,7 +106,8 @@ def run(
         stack.enter_context(
             run_description(folder, resolved(settings, data, net), keep=earlier.ended)
         )
-        announce(settings, data, net, say)
+        announce_data(data, say)
+        announce_network(settings, data, net, say)
         earlier.announce(settings, say)
         if with_events:
             events = EventFiles(folder / "tensorboard")
@@ -174,8 +176,8 @@ def finish(
         say("" if k else "written", str(path))
 
 
-def announce(settings: Settings, data: Prepared, net: Network, say: Say) -> None:
-    """Print the data, the network and the training settings."""
+def announce_data(data: Prepared, say: Say) -> None:
+    """Print the rows, the notes and the kinds of columns."""
     training = counted(len(data.training_rows), "training row")
     validation = counted(len(data.validation_rows), "validation row")
     say("data", f"{data.name}: {training}, {validation}")
@@ -195,9 +197,17 @@ def announce(settings: Settings, data: Prepared, net: Network, say: Say) -> None
                 f"{counted(total, 'indicator column')}"
             )
         say("", ", ".join(kinds))
+
+
+def announce_network(settings: Settings, data: Prepared, net: Network, say: Say) -> None:
+    """Print the network and the training settings."""
     say("network", f"{shape_of(net)}, {net.params.size:,} parameters")
     fraction = smoothing(settings, net)
     smoothed = f", label smoothing {fraction:g}" if fraction else ""
+    for name, value in penalties_of(settings, data).items():
+        # The default of L2 has more digits than are of interest.
+        text = f"{value:.2g}" if name == "L2" and settings.l2 is None else f"{value:g}"
+        smoothed += f", {name} {text}" if value else ""
     schedule = "" if settings.schedule == "constant" else f" ({settings.schedule} schedule)"
     say(
         "training",
@@ -209,6 +219,9 @@ def announce(settings: Settings, data: Prepared, net: Network, say: Say) -> None
 def print_scores(result: Result, settings: Settings, say: Say) -> None:
     """Print why training stopped early, and the scores."""
     history = result.history
+    if result.failure is not None:
+        after = counted(len(history), "complete epoch")
+        say("training stopped", f"the loss is not finite; results are those after {after}")
     if history.stopped == "interrupt":
         say("stopped early", f"by Ctrl-C, after {_epochs(history, settings)}; --resume continues")
     if history.stopped == "early stopping":
@@ -216,6 +229,11 @@ def print_scores(result: Result, settings: Settings, say: Say) -> None:
             "stopped early",
             f"after {_epochs(history, settings)}; epoch {history.best_epoch} was the best",
         )
+    elif result.model.net is not result.last and history.best_epoch != len(history):
+        say("best epoch", f"epoch {history.best_epoch} of {len(history):,} was the best")
+    if not len(result.metrics) and len(history):
+        name, value = printed_name(history.metric_name), history.metric[-1]
+        say(f"training {name}", f"{number(name, value)} in the last epoch; no rows are held out")
     for name, value in result.metrics.items():
         if not name.endswith(" rows"):
             rows = result.metrics[f"{name.split()[0]} rows"]

@@ -28,7 +28,7 @@ from fastbp.runs.files import (
 )
 from fastbp.runs.fit import Result, checkpoints, fit, network, resolved
 from fastbp.runs.settings import Settings
-from fastbp.runs.single import Compiling, announce, finish
+from fastbp.runs.single import Compiling, announce_data, announce_network, finish
 from fastbp.training.interruption import REASONS, Interruption, catch_interrupts
 
 TRIALS, RANKING = "trials", "sweep.csv"
@@ -75,6 +75,8 @@ class Outcome:
     loss : float
         Loss on the validation rows.
     epochs : int
+    best_epoch : int
+        The epoch whose weights are kept.
     seconds : float
         Training time.
     failed : bool
@@ -84,6 +86,7 @@ class Outcome:
     metrics: dict[str, float]
     loss: float
     epochs: int
+    best_epoch: int
     seconds: float
     failed: bool
 
@@ -103,7 +106,9 @@ class Outcome:
         """Scores as text."""
         name = next(iter(self.metrics))
         failed = " (failed: the loss was not finite)" if self.failed else ""
-        return f"{name} {number(name, self.metric)}, loss {self.loss:.4f}{failed}"
+        kept = f", epoch {self.best_epoch:,} of {self.epochs:,}"
+        kept = kept if self.best_epoch != self.epochs else ""
+        return f"{name} {number(name, self.metric)}, loss {self.loss:.4f}{kept}{failed}"
 
 
 def run_sweep(settings: Settings, *, resume: bool, overwrite: bool, say: Say) -> str:
@@ -153,7 +158,7 @@ def run_sweep(settings: Settings, *, resume: bool, overwrite: bool, say: Say) ->
         stack.enter_context(run_description(folder, settings))
         for trial in trials:
             make_folder(trial.folder, trial.settings)
-        announce(each[0], first, network(each[0], first), say)
+        announce_data(first, say)
         say("sweep", f"{len(trials)} runs of {', '.join(settings.sweep)}, {jobs} at a time")
         event = stack.enter_context(catch_interrupts(catch_sigterm=True))
         stack.enter_context(Compiling(say, clock))
@@ -170,6 +175,7 @@ def run_sweep(settings: Settings, *, resume: bool, overwrite: bool, say: Say) ->
         best = ranking[0]
         say("best run", best.text)
         prepared = data[_data_key(best.settings)]
+        announce_network(best.settings, prepared, network(best.settings, prepared), say)
         # The trial has ended, so this only reads its last checkpoint.
         result = fit(
             best.settings,
@@ -256,12 +262,12 @@ class _Sweep:
 def _outcome(result: Result) -> Outcome:
     """Return what the ranking needs of a result, without its networks, which may be large."""
     history = result.history
-    loss = math.inf
-    if history.validation_loss:
-        uses_best = result.model.net is not result.last and history.best_epoch is not None
-        loss = history.validation_loss[(history.best_epoch or 0) - 1 if uses_best else -1]
+    uses_best = result.model.net is not result.last and history.best_epoch is not None
+    kept = (history.best_epoch or 0) if uses_best else len(history)
+    loss = history.validation_loss[kept - 1] if history.validation_loss else math.inf
     seconds = history.seconds[-1] if history.seconds else 0.0
-    return Outcome(result.metrics, loss, len(history), seconds, result.failure is not None)
+    failed = result.failure is not None
+    return Outcome(result.metrics, loss, len(history), kept, seconds, failed)
 
 
 def _column(score: str) -> str:
@@ -285,14 +291,17 @@ def _write_ranking(ranking: Sequence[Trial], outcomes: dict[int, Outcome], folde
     """Write the ranking as a CSV file."""
     text = io.StringIO()
     writer = csv.writer(text, lineterminator="\n")
-    names, metrics = list(ranking[0].chosen), list(outcomes[ranking[0].number].metrics)
-    writer.writerow(
-        ["rank", *names, *map(_column, metrics), "validation_loss", "epochs", "seconds", "folder"]
-    )
+    names = list(ranking[0].chosen)
+    scores = map(_column, outcomes[ranking[0].number].metrics)
+    writer.writerow(["rank", *names, *scores, "validation_loss", "epochs", "seconds", "folder"])
     for place, trial in enumerate(ranking, start=1):
         outcome = outcomes[trial.number]
         measured = [outcome.loss, outcome.epochs, outcome.seconds]
         chosen = [_text(trial.chosen[name]) for name in names]
         path = os.path.relpath(trial.folder, folder)
-        writer.writerow([place, *chosen, *outcome.metrics.values(), *measured, path])
+        metrics = [
+            int(value) if name.endswith("rows") else value
+            for name, value in outcome.metrics.items()
+        ]
+        writer.writerow([place, *chosen, *metrics, *measured, path])
     write_atomically(folder / RANKING, lambda file: file.write(text.getvalue().encode()))

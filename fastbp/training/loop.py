@@ -125,7 +125,7 @@ class Fit:
             self._record_epochs(means, rates[:taken], start - begin, now - begin)
             if taken < count:
                 self._record_best()
-                raise self._diverged(rates[taken])
+                raise self._diverged()
             if len(means):
                 self._evaluate(begin)
                 self._decide_to_stop()
@@ -165,13 +165,15 @@ class Fit:
         rates = options.optimizer.learning_rate * factors
         return *steps.take(rates), rates
 
-    def _diverged(self, rate: float) -> DivergedError:
-        """Return the error for a step that was not taken, at learning rate ``rate``."""
+    def _diverged(self) -> DivergedError:
+        """Return the error for a step that was not taken."""
+        rate = self.options.optimizer.learning_rate
         epoch, step = divmod(self.steps.taken, self.steps.per_epoch)
         return DivergedError(
             f"the loss or its gradient is not finite at epoch {epoch + 1}, step {step + 1} of "
-            f"{self.steps.per_epoch}, with learning rate {rate:g}. The network keeps its weights "
-            "from before that step. Try a smaller learning rate, scaled inputs or clip_norm",
+            f"{self.steps.per_epoch}, with learning rate {rate:.15g}. The network keeps its "
+            "weights from before that step. Try a smaller learning rate, scaled inputs or "
+            "clip_norm",
             self.history,
         )
 

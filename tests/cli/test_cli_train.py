@@ -285,3 +285,68 @@ def test_warmup_reports_an_unknown_precision(tmp_path: Path) -> None:
     assert "float16" in done.stderr
     assert "float32" in done.stderr
     assert "Traceback" not in done.stderr
+
+
+def prices(folder: Path, count: int = 200) -> Path:
+    """A table of large numbers, nearly all of them different."""
+    random = np.random.default_rng(0)
+    area = random.uniform(30, 200, count).round(1)
+    price = (2000 * area + random.normal(0, 9000, count)).round(2)
+    price[1] = price[0]
+    lines = [f"{a},{p},name{k}" for k, (a, p) in enumerate(zip(area, price, strict=True))]
+    (folder / "t.csv").write_text("area,price,name\n" + "\n".join(lines) + "\n")
+    return folder / "t.csv"
+
+
+def trained(folder: Path, capsys: pytest.CaptureFixture[str], *options: str) -> tuple[int, str]:
+    """Train on the prices; return the exit code and what was printed."""
+    capsys.readouterr()
+    text = f"train {prices(folder)} --target price --hidden 8 --out {folder / 'run'} --overwrite"
+    code = main([*text.split(), "--picture", "none", *options])
+    printed = capsys.readouterr()
+    return code, printed.out + printed.err
+
+
+def test_the_best_epoch_is_said_if_it_is_not_the_last(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    command = ["train", "iris", "--hidden", "16", "--epochs", "30", "--lr", "0.2", "--picture"]
+    assert main([*command, "none", "--early-stopping", "90", "--out", str(tmp_path / "run")]) == 0
+    printed = capsys.readouterr().out
+    best = re.search(r"^best epoch +epoch (\d+) of 30 was the best$", printed, re.MULTILINE)
+    assert best
+    losses = [float(row["validation_loss"]) for row in rows(tmp_path / "run" / "history.csv")]
+    assert int(best[1]) == int(np.argmin(losses)) + 1
+
+
+def test_errors_of_ordinary_size_are_not_in_scientific_notation(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    code, printed = trained(tmp_path, capsys)
+    assert code == 0
+    assert re.search(r"^validation RMSE +\d{1,3},\d{3}$", printed, re.MULTILINE)
+    assert re.search(r"^training .*, seed 0, L2 0.013$", printed, re.MULTILINE)
+    assert re.search(r"<dd>\d{1,3},\d{3}</dd>", (tmp_path / "run" / "report.html").read_text())
+    assert main(["predict", str(tmp_path / "run"), str(tmp_path / "t.csv")]) == 0
+    predictions = capsys.readouterr().out.split()[1:]
+    assert max(len(text.replace(".", "").lstrip("0")) for text in predictions) <= 9
+
+
+def test_numbers_as_classes_are_noted(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    options = ["--task", "classification", "--epochs", "1", "--picture", "png"]
+    code, printed = trained(tmp_path, capsys, *options)
+    assert code == 0
+    hint = "has 199 different values in 200 rows; for numbers use --task regression"
+    assert f"target 'price' {hint}" in printed
+    assert "confusion matrix" not in (tmp_path / "run" / "report.html").read_text()
+    code, printed = trained(tmp_path, capsys, "--target", "name", "--categories", "name")
+    assert code == 2
+    assert "target 'name' has 200 classes in 200 rows: each class keeps one row" in printed
+
+
+def test_results_without_validation_rows_are_those_of_training(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    code, printed = trained(tmp_path, capsys, "--hold-out", "0")
+    assert code == 0
+    assert re.search(r"^training R² +0\.\d+ in the last epoch; no rows are", printed, re.MULTILINE)

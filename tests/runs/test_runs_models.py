@@ -16,6 +16,10 @@ import fastbp
 from fastbp import datasets
 from fastbp.cli import main
 from fastbp.models import Model
+from fastbp.runs import Settings
+from fastbp.runs.data import prepare
+from fastbp.runs.files import training_label
+from fastbp.runs.fit import network
 from fastbp.training.checkpoints import paths
 
 TABLE_FILES = sorted({*FILES} - {"weights.png"})
@@ -254,3 +258,20 @@ def test_event_files_for_tensorboard(tmp_path: Path) -> None:
         result = {tag: value for step, tag, value in found if step == k}
         assert result["loss"] == pytest.approx(float(row["loss"]), rel=1e-6)
         assert result["validation_accuracy"] == pytest.approx(float(row["validation_accuracy"]))
+
+
+@pytest.mark.parametrize(
+    ("changes", "label"),
+    [
+        ({}, "training (with L2 penalty, smoothed labels)"),
+        ({"l1": 0.1, "label_smoothing": 0.0}, "training (with L1 and L2 penalty)"),
+        ({"l2": 0.0}, "training (smoothed labels)"),
+        ({"l2": 0.0, "label_smoothing": 0.0}, "training"),
+    ],
+)
+def test_training_curves_name_what_only_their_loss_includes(
+    changes: dict[str, float], label: str
+) -> None:
+    settings = Settings(data="iris", **changes)
+    data = prepare(settings)
+    assert training_label(settings, data, network(settings, data)) == label

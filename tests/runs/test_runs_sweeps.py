@@ -3,6 +3,7 @@
 import re
 import signal
 from pathlib import Path
+from typing import Any
 
 import pytest
 from command import file_names, rows, run
@@ -16,6 +17,8 @@ def test_a_sweep_fails_if_all_runs_diverge(tmp_path: Path) -> None:
     done = run(*text.split(), "--hidden", "64", "64", cwd=tmp_path)
     assert done.returncode == 1, done.stdout
     assert "is not finite" in done.stderr.splitlines()[-1]
+    assert re.search(r"^training stopped +the loss is not finite", done.stdout, re.MULTILINE)
+    assert "with learning rate 100000. " in done.stderr or "rate 1000000. " in done.stderr
 
 
 def test_a_sweep_that_was_killed_between_runs_is_not_replaced(tmp_path: Path) -> None:
@@ -46,6 +49,12 @@ def test_samples_are_drawn_from_all_combinations() -> None:
     assert len({tuple(one.items()) for one in sweeps.combinations(few)}) == 6
 
 
+@pytest.mark.parametrize("values", [{"lr": [0.1, 1e-1]}, {"hidden": [8, 16, [8]]}])
+def test_values_given_twice_are_refused(values: dict[str, Any]) -> None:
+    with pytest.raises(ValueError, match=r"sweep: '\w+' has the value \S+ twice"):
+        sweeps.combinations(Settings(sweep=values))
+
+
 def test_a_sweep_ranks_and_keeps_the_best(tmp_path: Path) -> None:
     command = "train spiral --epochs 8 --sweep hidden=4,32x16 lr=0.001,0.02 --out run --jobs 2"
     done = run(*command.split(), *PLAIN, cwd=tmp_path)
@@ -53,6 +62,11 @@ def test_a_sweep_ranks_and_keeps_the_best(tmp_path: Path) -> None:
     ranking = rows(tmp_path / "run" / "sweep.csv")
     scores = [float(row["validation_accuracy"]) for row in ranking]
     assert len(scores) == 4
+    assert ranking[0]["validation_rows"] == "600"
+    # The only network that is printed is the best, at the end.
+    (network,) = re.findall(r"^network +(\S+), relu", done.stdout, re.MULTILINE)
+    assert network == f"2-{ranking[0]['hidden'].replace('x', '-')}-3"
+    assert done.stdout.index("best run") < done.stdout.index("network")
     assert scores == sorted(scores, reverse=True)
     assert {(row["hidden"], row["lr"]) for row in ranking} == {
         (hidden, lr) for hidden in ("4", "32x16") for lr in ("0.001", "0.02")
