@@ -201,7 +201,9 @@ class Columns:
         check_matrix(X)
         n = len(self.numbers)
         if X.shape[1] != n:
-            raise UnusableDataError(f"the data must have {n} columns; their shape is {X.shape}")
+            raise UnusableDataError(
+                f"the data must have {counted(n, 'column')}; their shape is {X.shape}"
+            )
         out = np.zeros((len(X), self.width), dtype)
         for start in range(0, len(X), BLOCK_ROWS):
             block = self.less_origins(X[start : start + BLOCK_ROWS])

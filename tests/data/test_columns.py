@@ -323,6 +323,9 @@ def test_arrays_have_no_categories_and_as_many_names_as_columns() -> None:
     fitted, _ = fit_columns(pl.DataFrame({"t": ["x", "y"]}))
     with pytest.raises(UnusableDataError, match="categorical column 't', which an array"):
         fitted.apply(np.zeros((2, 2)))
+    narrow, _ = fit_columns(np.array([[1.0], [2.0]]))
+    with pytest.raises(UnusableDataError, match="must have 1 column; their shape"):
+        narrow.apply(np.zeros((2, 2)))
     with pytest.raises(UnusableDataError, match="1 names for 2 columns"):
         fit_columns(np.zeros((2, 2)), names=["a"])
 
