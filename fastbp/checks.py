@@ -385,7 +385,10 @@ def check_total_weight(rows: str, weights: Array | None, *, negative: bool = Fal
 def unknown(kind: str, name: object, known: Iterable[str]) -> ValueError:
     """Return the error for an unknown name, with the most similar known one."""
     names = list(known)
-    near = difflib.get_close_matches(str(name).lower(), names, n=1, cutoff=0.5)
+    text = str(name).lower()
+    close = difflib.get_close_matches(text, names, n=1, cutoff=0.5)
+    means = {f"m{each[:1]}{each.partition('_')[2][:1]}": each for each in names if "_" in each}
+    near = [means[text]] if text in means else close  # mse is the mean squared_error
     hint = f"; did you mean {near[0]!r}?" if near else "."
     return ValueError(f"unknown {kind} {name!r}{hint} Known are: {', '.join(names)}")
 

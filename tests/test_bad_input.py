@@ -98,6 +98,8 @@ def test_train(changed, error, words, monkeypatch):
         (dict(activation="Relu6"), ValueError, "'Relu6'; did you mean 'relu'"),
         (dict(activation=["relu", "tanh"]), ValueError, "1 hidden layers"),
         (dict(activation=["rel"]), ValueError, "did you mean 'relu'"),
+        (dict(loss="mse"), ValueError, "did you mean 'squared_error'"),
+        (dict(loss="mae"), ValueError, "did you mean 'absolute_error'"),
         (dict(loss="cross_entropy"), ValueError, "did you mean 's.*cross_entropy'"),
         (dict(dtype="float16"), ValueError, "float32, float64, not 'float16'"),
         (dict(dtype="flaot"), TypeError, "'flaot'"),

@@ -142,6 +142,14 @@ def test_public_names_exist(name):
     assert name in dir(fastbp)
 
 
+def test_only_public_names_are_listed():
+    names = [name for name in dir(fastbp) if name != "__version__"]
+    assert "Network" in names
+    assert "datasets" in names
+    assert not {"Any", "TYPE_CHECKING", "importlib", "importing"} & {*names}
+    assert not [name for name in names if name.startswith("_")]
+
+
 FORK_DURING_AN_IMPORT = """
 import importlib.abc, os, sys, threading, time
 

@@ -9,7 +9,7 @@ import sys
 from collections.abc import Sequence
 
 from fastbp.checks import unknown
-from fastbp.cli.options import Parser, make_parser
+from fastbp.cli.options import COMMANDS, Parser, make_parser
 from fastbp.cli.output import (
     FAILED,
     INTERRUPTED,
@@ -68,9 +68,13 @@ def main(argv: Sequence[str] | None = None) -> int:
 
 def _execute(argv: Sequence[str] | None) -> int:
     """Parse the arguments and execute the command."""
-    for text in sys.argv[1:] if argv is None else argv:
+    arguments = sys.argv[1:] if argv is None else argv
+    for text in arguments:
         if not text.isprintable() and any("\ud800" <= letter <= "\udfff" for letter in text):
             raise WrongUseError(f"argument {text!a} is not valid UTF-8")
+    if arguments and not arguments[0].startswith("-") and arguments[0] not in COMMANDS:
+        error = unknown("command", arguments[0], COMMANDS)
+        raise WrongUseError(f"{error} (see fastbp --help)")
     parser = make_parser()
     options, rest = parser.parse_known_args(argv)
     if rest and rest[0].startswith("-"):

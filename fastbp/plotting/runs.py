@@ -282,9 +282,9 @@ def _finish_curves(loss_axes: Any, metric_axes: Any, history: History) -> None:
             loss_axes.set_yscale("log")
         else:
             loss_axes.set_ylim(0.0, 1.08 * losses.max())
-    loss_axes.legend(loc="upper right")
     low, high = metric_axes.get_ylim()
     metric_axes.set_ylim(low, min(high, 1.0 + 0.04 * (1.0 - low)))
     if history.best_epoch is not None:
         for axes in (loss_axes, metric_axes):
-            axes.axvline(history.best_epoch, color="black", linestyle=":")
+            axes.axvline(history.best_epoch, color="black", linestyle=":", label="best epoch")
+    loss_axes.legend(loc="best")  # where it covers the curves least

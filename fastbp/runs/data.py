@@ -186,7 +186,7 @@ def _prepare(settings: Settings, examples: Examples) -> Prepared:
     task = _task(settings, examples, notes)
     # Rows are omitted only after the checks, so that row numbers in errors are those of the file.
     X, rows = examples.X, np.arange(len(examples))
-    gaps = missing_targets(examples.y, examples.target_names, task)
+    gaps = _gaps(settings, examples, task)
     if gaps.any():
         if gaps.all():
             raise UnusableDataError(
@@ -197,11 +197,7 @@ def _prepare(settings: Settings, examples: Examples) -> Prepared:
     names = examples.target_names
     target = fit_target(examples.y, names, task, scaled=False)
     y = target.encode(examples.y)
-    if target.classes is not None and _looks_numeric(target.classes, len(y)):
-        notes.append(
-            f"target {names[0]!r} has {len(target.classes):,} different values in "
-            f"{counted(len(y), 'row')}; for numbers use --task regression"
-        )
+    notes += _notes_on_classes(names[0], target.classes or (), len(y))
     training_rows, validation_rows = _split(examples, y, target.classes or (), settings)
     _check_weights(examples.weights, training_rows, validation_rows)
     if settings.loss == "poisson":
@@ -244,8 +240,28 @@ def _prepare(settings: Settings, examples: Examples) -> Prepared:
     )
 
 
+def _gaps(settings: Settings, examples: Examples, task: str) -> Array:
+    """Return a mask (n,) of the rows with a missing target."""
+    try:
+        return missing_targets(examples.y, examples.target_names, task)
+    except UnusableDataError as error:
+        if settings.task == "regression" and str(error).endswith("is not a number"):
+            raise UnusableDataError(f"{error}, as --task regression requires") from None
+        raise
+
+
 def _without_target(count: int) -> str:
     return f"{counted(count, 'row')} with a missing target {'is' if count == 1 else 'are'} omitted"
+
+
+def _notes_on_classes(name: str, classes: Sequence[str], rows: int) -> list[str]:
+    """Return a note if the classes of a target look like numbers to predict."""
+    if not _looks_numeric(classes, rows):
+        return []
+    return [
+        f"target {name!r} has {len(classes):,} different values in {counted(rows, 'row')}; for "
+        "numbers use --task regression"
+    ]
 
 
 def _looks_numeric(classes: Sequence[str], rows: int) -> bool:

@@ -24,6 +24,8 @@ from fastbp.cli import main
         ("train --hiden 3", "unknown option '--hiden'; did you mean '--hidden'?"),
         ("train --epoch=3", "unknown option '--epoch'; did you mean '--epochs'?"),
         ("--verson", "unknown option '--verson'; did you mean '--version'?"),
+        ("trian digits", "unknown command 'trian'; did you mean 'train'?"),
+        ("train diabetes --loss mse", "unknown loss 'mse'; did you mean 'squared_error'?"),
         ("train --hidden", "--hidden: expected at least one argument"),
         ("train --hidden -3", "--hidden: hidden must be from 0 to 1000000000, not -3"),
         ("train --hidden 128 0", "hidden must be from 1 to 1000000000, not 0"),

@@ -375,6 +375,11 @@ def test_training_and_validation_rows_need_weight(tmp_path: Path) -> None:
             {"target": "y"},
             "2 classes in 2 rows: each class keeps one row for training, so hold_out 0.2 leaves",
         ),
+        (
+            "a,y\n1,Oslo\n2,Rome\n",
+            {"target": "y", "task": "regression"},
+            "row 1, column 'y': 'Oslo' is not a number, as --task regression requires",
+        ),
         ("a,y\n,x\n,z\n", {"target": "y", "hold_out": 0}, "no column with values"),
         ("a,b,y\n1,2,3\n2,3,4\n", {"target": ("y", "b"), "task": "classification"}, "one column"),
     ],

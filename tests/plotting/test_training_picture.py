@@ -120,7 +120,19 @@ def test_the_restored_epoch_is_marked(tmp_path: Path, drawn: list[Any]) -> None:
     stopped = history(9)
     stopped.best_epoch = 4
     training_picture(tmp_path / "a.png", stopped)
-    assert list(drawn[0].axes[0].get_lines()[-1].get_xdata()) == [4, 4]
+    loss = drawn[0].axes[0]
+    assert list(loss.get_lines()[-1].get_xdata()) == [4, 4]
+    assert loss.get_legend().get_texts()[-1].get_text() == "best epoch"
+
+
+def test_the_legend_covers_no_curve(tmp_path: Path, drawn: list[Any]) -> None:
+    overfitted = history(40)
+    overfitted.validation_loss = list(np.linspace(0.3, 2.0, 40))
+    training_picture(tmp_path / "a.png", overfitted, training_label="training (smoothed labels)")
+    loss = drawn[0].axes[0]
+    box = loss.get_legend().get_window_extent()
+    for line in loss.get_lines():
+        assert not box.count_contains(loss.transData.transform(line.get_xydata()))
 
 
 @pytest.mark.parametrize("classes", [2, 24, 25, 100])
