@@ -153,6 +153,7 @@ def run_sweep(settings: Settings, *, resume: bool, overwrite: bool, say: Say) ->
     jobs = min(settings.jobs or processors(), len(trials))
     with contextlib.ExitStack() as stack:
         stack.enter_context(locked_run_folder(folder, settings, resume=resume, overwrite=overwrite))
+        resumed = resume and any((folder / TRIALS).rglob("checkpoint-*"))
         if not resume:
             _remove_earlier_trials(folder, overwrite)
         stack.enter_context(run_description(folder, settings))
@@ -184,7 +185,7 @@ def run_sweep(settings: Settings, *, resume: bool, overwrite: bool, say: Say) ->
             resume=True,
             clock=clock,
         )
-        finish(result, best.settings, prepared, folder, say, clock, resumed=resume)
+        finish(result, best.settings, prepared, folder, say, clock, resumed=resumed)
         say("", str(folder / RANKING))
     return "" if result.failure is None else result.failure
 
