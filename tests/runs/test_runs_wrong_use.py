@@ -79,7 +79,7 @@ WRONG = [
     ),
     (
         "train names.csv --target y",
-        "of 12 rows, of which each class keeps one",
+        "12 classes in 12 rows: each class keeps one row",
     ),
     ("predict buys shop.csv --probabilities --out p.npy", "a .npy file contains only predictions"),
     ("predict buys shop.csv --keep prediction", "the predictions already have this column"),
