@@ -178,13 +178,8 @@ def run_sweep(settings: Settings, *, resume: bool, overwrite: bool, say: Say) ->
         prepared = data[_data_key(best.settings)]
         announce_network(best.settings, prepared, network(best.settings, prepared), say)
         # The trial has ended, so this only reads its last checkpoint.
-        result = fit(
-            best.settings,
-            prepared,
-            checkpoints(best.settings, best.folder),
-            resume=True,
-            clock=clock,
-        )
+        saved = checkpoints(best.settings, best.folder)
+        result = fit(best.settings, prepared, saved, resume=True, clock=clock)
         finish(result, best.settings, prepared, folder, say, clock, resumed=resumed)
         say("", str(folder / RANKING))
     return "" if result.failure is None else result.failure
