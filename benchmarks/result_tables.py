@@ -112,6 +112,35 @@ def training_steps(results: Results) -> str:
     return markdown(head, rows)
 
 
+def peak(bits: int) -> Callable[[Results], str]:
+    """Return the table of steps against the peak on vectors of ``bits`` bits."""
+
+    def table(results: Results) -> str:
+        rows = []
+        for one in select(results, f"peak {bits}"):
+            info = one["extra_info"]
+            if "step_us" not in info:
+                continue
+            times = [info[f"{name}_us"] for name in ("peak", "floor", "step")]
+            drawn = "" if info["drawn"] is None else " (drawn)"
+            rows.append(
+                [
+                    f"{info['network']}, {info['batch']}{drawn}",
+                    format_number(info["mflop"]),
+                    *(format_number(time) for time in times),
+                    format_number(times[1] / times[0], TIMES),
+                    format_number(times[2] / times[0], TIMES),
+                    format_number(times[1] / times[2], TIMES),
+                ]
+            )
+        blas = sorted({one["extra_info"]["kernels"] for one in select(results, f"peak {bits}")})
+        head = ["µs per step: network, batch", "MFLOP", "at the peak"]
+        head += [f"OpenBLAS ({', '.join(blas)})", "fastbp", "OpenBLAS / peak", "fastbp / peak"]
+        return markdown([*head, "OpenBLAS / fastbp"], rows)
+
+    return table
+
+
 def epochs(results: Results) -> str:
     """Compare the time of an epoch of ``fastbp.train`` with NumPy's, in milliseconds."""
     rows = []
@@ -301,6 +330,8 @@ TABLES: dict[str, Callable[[Results], str]] = {
     "short": short,
     "fused": fused,
     "grid": training_steps,
+    "peak": peak(512),
+    "peak 256": peak(256),
     "epochs": epochs,
     "kernels": kernels,
     "scripts": scripts,

@@ -17,6 +17,7 @@ class Activation(NamedTuple):
     forward: Any  # kernel a = f(z + b), in place
     backward: Any  # kernel delta *= f'(z), in place; None: f' = 1
     forward_product: Any = None  # kernel a = f(x W + b), a product in tiles; None: there is none
+    first_product: Any = None  # the same, while the rows of the next step are fetched
     backward_product: Any = None  # kernel delta = (delta W^T) * f'(z), of f(z)
     uses_he_init: bool = (
         False  # whether weights are initialised by He's method; otherwise by Glorot's
@@ -42,6 +43,7 @@ _TABLE = (
         forward=activations.bias_relu,
         backward=activations.relu_backward,
         forward_product=products.tiled_relu,
+        first_product=products.first_relu,
         backward_product=products.tiled_where_positive,
         uses_he_init=True,
         c="z > 0 ? z : 0",

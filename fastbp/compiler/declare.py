@@ -68,9 +68,10 @@ Function = TypeVar("Function", bound=Callable[..., Any])
 
 def interpreted() -> bool:
     """Whether NUMBA_DISABLE_JIT is set, so that kernels run as plain Python."""
-    numba = sys.modules.get("numba")
-    if numba is not None:
-        return bool(numba.config.DISABLE_JIT)
+    config = getattr(sys.modules.get("numba"), "config", None)
+    chosen = getattr(config, "DISABLE_JIT", None)
+    if chosen is not None:  # None: Numba is not imported, or another thread is importing it
+        return bool(chosen)
     try:
         return int(os.environ.get("NUMBA_DISABLE_JIT", "0")) != 0
     except ValueError:  # as in Numba

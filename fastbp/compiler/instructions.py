@@ -9,10 +9,9 @@ from numba import types
 from numba.extending import intrinsic
 
 from fastbp.compiler import native
+from fastbp.compiler.adam import Adam
 from fastbp.compiler.internals import cgutils, make_array, populate_array
-from fastbp.compiler.roots import Roots
-from fastbp.compiler.tile_shape import PACKED, tile_shape
-from fastbp.compiler.tiles import WHOLE, Operands, Product, Transpose, Vectors, fetch
+from fastbp.compiler.tiles import WHOLE, Ahead, Operands, Product, Transpose, fetch
 
 # ---- Views
 
@@ -199,27 +198,18 @@ def _product(context, builder, kinds, arguments, **epilogue):  # type: ignore[no
     rows, columns = cgutils.unpack_tuple(builder, result.shape)
     a_rows, a_columns = cgutils.unpack_tuple(builder, first.shape)
     _, b_columns = cgutils.unpack_tuple(builder, second.shape)
-
-    def choose(form, code, value, other):  # type: ignore[no-untyped-def]
-        return builder.select(builder.icmp_signed("==", form, WHOLE(code)), value, other)
-
-    def by_form(plain, transposed, packed):  # type: ignore[no-untyped-def]
-        other = choose(arguments[1], native.TRANSPOSED, transposed, packed)
-        return choose(arguments[1], native.PLAIN, plain, other)
-
-    one, group = WHOLE(1), WHOLE(tile_shape().rows)
+    plain_a = builder.icmp_signed("==", arguments[1], WHOLE(native.PLAIN))
+    plain_b = builder.icmp_signed("==", arguments[3], WHOLE(native.PLAIN))
     operands = Operands(
         a=first.data,
-        tile_step=by_form(a_columns, one, a_rows),
-        row_step=by_form(a_columns, one, one),
-        depth_step=by_form(one, a_columns, group),
+        row_step=builder.select(plain_a, a_columns, WHOLE(1)),
+        depth_step=builder.select(plain_a, WHOLE(1), a_columns),
         b=second.data,
-        b_step=choose(arguments[3], native.PLAIN, b_columns, WHOLE(0)),
+        b_step=builder.select(plain_b, b_columns, WHOLE(0)),
         out=result.data,
         rows=rows,
         columns=columns,
-        depth=by_form(a_columns, a_rows, a_rows),
-        grouped=builder.icmp_signed("==", arguments[1], WHOLE(PACKED)),
+        depth=builder.select(plain_a, a_columns, a_rows),
         **epilogue,
     )
     Product(builder, operands, kinds[4].dtype.bitwidth // 8).emit()
@@ -239,8 +229,8 @@ def tiles(typingctx, a, form_a, b, form_b, out, accumulate):  # type: ignore[no-
 @intrinsic
 def tiles_with_relu(typingctx, a, form_a, b, form_b, out, bias):  # type: ignore[no-untyped-def]
     def generate(context, builder, signature, arguments):  # type: ignore[no-untyped-def]
-        biases = make_array(bias)(context, builder, arguments[5]).data
-        return _product(context, builder, signature.args, arguments, bias=biases)
+        how = {"bias": make_array(bias)(context, builder, arguments[5]).data, "rectifies": True}
+        return _product(context, builder, signature.args, arguments, **how)
 
     n = types.intp
     return types.void(a, n, b, n, out, bias), generate
@@ -256,18 +246,36 @@ def tiles_where_positive(typingctx, a, form_a, b, form_b, out, gate):  # type: i
     return types.void(a, n, b, n, out, gate), generate
 
 
-@intrinsic
-def copied_vector(typingctx, a, i, count, out, j):  # type: ignore[no-untyped-def]
-    def generate(context, builder, signature, arguments):  # type: ignore[no-untyped-def]
-        kinds = signature.args
-        source, result = (make_array(kinds[k])(context, builder, arguments[k]) for k in (0, 3))
-        v = Vectors(builder, source.data.type.pointee, kinds[0].dtype.bitwidth // 8)
-        copied = v.load(v.address(source.data, arguments[1]), v.first(arguments[2]))
-        v.store(copied, v.address(result.data, arguments[4]))
-        return context.get_dummy_value()
+def _tiles_ahead(rectifies):  # type: ignore[no-untyped-def]
+    """Return the instruction of a first layer's product, with or without ReLU."""
 
-    n = types.intp
-    return types.void(a, n, n, out, n), generate
+    @intrinsic
+    def tiles_ahead(typingctx, a, b, out, bias, X, order, start):  # type: ignore[no-untyped-def]
+        def generate(context, builder, signature, arguments):  # type: ignore[no-untyped-def]
+            kinds = signature.args
+            biases, rows, numbers = (
+                make_array(kinds[k])(context, builder, arguments[k]) for k in (3, 4, 5)
+            )
+            _, columns = cgutils.unpack_tuple(builder, rows.shape)
+            ahead = Ahead(
+                X=builder.bitcast(rows.data, cgutils.voidptr_t),
+                order=numbers.data,
+                first=arguments[6],
+                last=builder.sub(numbers.nitems, WHOLE(1)),
+                row_bytes=builder.mul(columns, WHOLE(kinds[4].dtype.bitwidth // 8)),
+            )
+            how = {"bias": biases.data, "rectifies": rectifies, "ahead": ahead}
+            plain = WHOLE(native.PLAIN)
+            product = [arguments[0], plain, arguments[1], plain, arguments[2]]
+            n = types.intp
+            return _product(context, builder, [a, n, b, n, out], product, **how)
+
+        return types.void(a, b, out, bias, X, order, types.intp), generate
+
+    return tiles_ahead
+
+
+tiles_ahead, tiles_with_relu_ahead = _tiles_ahead(False), _tiles_ahead(True)
 
 
 @intrinsic
@@ -295,17 +303,15 @@ def transposed_square(typingctx, a, i, j, out, start, step):  # type: ignore[no-
 
 
 @intrinsic
-def step_by_root(typingctx, params, keep, step, a, s, epsilon):  # type: ignore[no-untyped-def]
+def adam_vectors(typingctx, params, grads, first, second, numbers):  # type: ignore[no-untyped-def]
     def generate(context, builder, signature, arguments):  # type: ignore[no-untyped-def]
         kinds = signature.args
-        arrays = [make_array(kinds[k])(context, builder, arguments[k]) for k in (0, 3, 4)]
-        numbers = [arguments[k] for k in (1, 2, 5)]
-        size = kinds[0].dtype.bitwidth // 8
-        Roots(builder, [each.data for each in arrays], numbers, size).emit(arrays[0].nitems)
+        arrays = [make_array(kinds[k])(context, builder, arguments[k]) for k in range(4)]
+        size, given = kinds[0].dtype.bitwidth // 8, cgutils.unpack_tuple(builder, arguments[4])
+        Adam(builder, [each.data for each in arrays], given, size).emit(arrays[0].nitems)
         return context.get_dummy_value()
 
-    x = params.dtype
-    return types.void(params, x, x, a, s, x), generate
+    return types.void(params, grads, first, second, numbers), generate
 
 
 # ---- Threads

@@ -5,9 +5,10 @@ an element of each row of ``a`` to a vector and multiplies it by a row of ``b``.
 last are computed as copies of the last row; columns beyond the last are masked.
 
 The columns of ``b`` are divided into panels as wide as a tile. The rows of a panel are parts of the
-rows of ``b`` (PLAIN), or are stored one after the other (PACKED), which needs fewer cache lines and
-pages. The rows of ``a`` are rows of a matrix (PLAIN), its columns (TRANSPOSED), or groups of as
-many columns as a tile has rows, stored one after the other (PACKED).
+rows of ``b`` (PLAIN), or are stored one after the other (PACKED). The rows of ``a`` are rows of a
+matrix (PLAIN) or its columns (TRANSPOSED).
+
+While a product is computed, rows that the next step needs can be fetched from memory.
 
 Only ``instructions`` imports this module.
 """
@@ -21,15 +22,16 @@ from fastbp.compiler.target import vector_bytes
 from fastbp.compiler.tile_shape import lanes, tile_shape
 
 LOW = 5  # rows of a low tile
+ROWS_AHEAD = 8  # rows whose lines are fetched in turn, a power of 2
 WHOLE, SHORT, BIT = ir.IntType(64), ir.IntType(32), ir.IntType(1)
 
 
-def fetch(builder: Any, place: Any) -> None:
-    """Prefetch the cache line at an address."""
+def fetch(builder: Any, place: Any, level: int = 3) -> None:
+    """Prefetch the cache line at an address, into all caches (3) or all but the first (2)."""
     place = builder.bitcast(place, cgutils.voidptr_t)
     shape = ir.FunctionType(ir.VoidType(), [place.type, SHORT, SHORT, SHORT])
     prefetch = cgutils.get_or_insert_function(builder.module, shape, "llvm.prefetch.p0")
-    builder.call(prefetch, [place, SHORT(0), SHORT(3), SHORT(1)])  # read, high locality, data
+    builder.call(prefetch, [place, SHORT(0), SHORT(level), SHORT(1)])  # read, locality, data
 
 
 class Vectors:
@@ -97,12 +99,21 @@ class Vectors:
         return self.builder.call(function, arguments)
 
 
+class Ahead(NamedTuple):
+    """Rows to fetch into the cache, as LLVM values: one for each row of the product."""
+
+    X: Any  # address of the matrix, as bytes
+    order: Any  # address of the numbers of the rows
+    first: Any  # position in order of the row that belongs to the product's first
+    last: Any  # the last position in order
+    row_bytes: Any
+
+
 class Operands(NamedTuple):
     """The operands of a product as LLVM values; distances are in elements."""
 
     a: Any  # address of a
-    tile_step: Any  # distance in a between the first rows of two tiles, divided by a tile's rows
-    row_step: Any  # distance in a between the rows of a tile
+    row_step: Any  # distance in a between rows
     depth_step: Any  # distance in a between consecutive elements of a row
     b: Any  # address of b
     b_step: Any  # distance between rows of b; 0 if b is packed
@@ -110,10 +121,11 @@ class Operands(NamedTuple):
     rows: Any
     columns: Any
     depth: Any  # at least 1
-    grouped: Any  # bit: whether a is packed in groups of rows
     accumulate: Any = None  # bit: whether the product is added to out
-    bias: Any = None  # address of biases: out = max(0, a b + bias)
+    bias: Any = None  # address of biases: out = a b + bias
+    rectifies: bool = False  # whether out = max(0, a b + bias)
     gate: Any = None  # address of an array like out: out = a b where it is above 0, else 0
+    ahead: Ahead | None = None
 
 
 def _cost(rows: int, vectors: int) -> int:
@@ -141,6 +153,12 @@ class Product:
         vectors = builder.sdiv(builder.add(columns, builder.sub(lane_count, one)), lane_count)
         panels = builder.sdiv(builder.add(vectors, builder.sub(most, one)), most)
         entry, head, after, end = builder.block, *map(self.block, ("panel", "next", "end"))
+        if self.of.ahead is not None:
+            words = ir.ArrayType(cgutils.voidptr_t, ROWS_AHEAD)
+            self.rows_ahead = cgutils.alloca_once(builder, words)
+            # Bytes of a row that are fetched in each turn, times 2^16.
+            whole = builder.shl(self.of.ahead.row_bytes, WHOLE(16))
+            self.step_ahead = builder.sdiv(whole, builder.mul(panels, self.of.depth))
         builder.branch(head)
 
         builder.position_at_end(head)
@@ -151,6 +169,9 @@ class Product:
         stop = builder.sdiv(builder.mul(vectors, next_panel), panels)
         column = builder.mul(start, lane_count)
         left = builder.sub(columns, builder.mul(builder.sub(stop, one), lane_count))
+        if self.of.ahead is not None:
+            turns = builder.mul(panel, self.of.depth)
+            self.start_ahead = builder.mul(turns, self.step_ahead)
         # One loop for each number of vectors. Masks cost nothing on vectors of 64 bytes; on others,
         # there are loops for panels whose last vector is full, too.
         full = builder.icmp_signed(">=", left, lane_count)
@@ -200,7 +221,7 @@ class Product:
         limit = builder.mul(builder.mul(all_high, cost_high), WHOLE(6))
         saves = builder.icmp_signed("<", builder.mul(mixed, WHOLE(7)), limit)
         fits = builder.icmp_signed("<=", low_rows, of.rows)
-        used = builder.and_(builder.and_(fits, saves), builder.not_(of.grouped))
+        used = builder.and_(fits, saves)
         return builder.select(used, builder.sub(of.rows, low_rows), of.rows)
 
     def tiles_of(self, height: int, begin: Any, end: Any, panel: Any, after: Any) -> None:
@@ -226,14 +247,39 @@ class Product:
         for r in range(1, height):
             inside = builder.icmp_signed("<", WHOLE(r), last)
             numbers.append(builder.select(inside, WHOLE(r), last))
-        first = builder.gep(of.a, [builder.mul(row, of.tile_step)])
-        a = [builder.gep(first, [builder.mul(r, of.row_step)]) for r in numbers]
+        a = [builder.gep(of.a, [builder.mul(builder.add(row, r), of.row_step)]) for r in numbers]
         starts = []  # of the tile's vectors in out, row by row
         for r in numbers:
             start = builder.add(builder.mul(builder.add(row, r), of.columns), column)
             starts += [builder.add(start, WHOLE(k * v.lanes)) for k in range(len(masks))]
+        if of.ahead is not None:
+            self.set_rows_ahead(row, height)
         sums = self.initial_sums(starts, column, masks)
         self.store(self.add_products(a, b, b_step, masks, sums), starts, masks * height)
+
+    def set_rows_ahead(self, row: Any, height: int) -> None:
+        """Set the addresses of the rows that are fetched during a tile."""
+        builder, ahead = self.builder, self.of.ahead
+        assert ahead is not None
+        for r in range(ROWS_AHEAD):
+            k = builder.add(ahead.first, builder.add(row, WHOLE(min(r, height - 1))))
+            k = builder.select(builder.icmp_signed("<", k, ahead.last), k, ahead.last)
+            number = builder.load(builder.gep(ahead.order, [k]))
+            place = builder.gep(ahead.X, [builder.mul(number, ahead.row_bytes)])
+            builder.store(place, builder.gep(self.rows_ahead, [SHORT(0), SHORT(r)]))
+
+    def fetch_ahead(self, left: Any) -> None:
+        """Fetch one line of the next rows; a panel's tiles together fetch their part of each row.
+
+        ``left`` counts down the depth. Each row is fetched in as many parts as there are panels.
+        """
+        builder, ahead = self.builder, self.of.ahead
+        assert ahead is not None
+        turn = builder.and_(left, WHOLE(ROWS_AHEAD - 1))
+        row = builder.load(builder.gep(self.rows_ahead, [SHORT(0), turn]))
+        done = builder.sub(self.of.depth, left)
+        scaled = builder.add(self.start_ahead, builder.mul(done, self.step_ahead))
+        fetch(builder, builder.gep(row, [builder.lshr(scaled, WHOLE(16))]), 2)
 
     def initial_sums(self, starts: list[Any], column: Any, masks: list[Any]) -> list[Any]:
         """Return what the sums of a tile begin with: out, the biases, or 0."""
@@ -285,6 +331,8 @@ class Product:
             number = v.splat(builder.load(builder.gep(start, [at])))
             for k, factor in enumerate(factors):
                 added.append(v.multiply_add(number, factor, sums[r * len(factors) + k]))
+        if of.ahead is not None:
+            self.fetch_ahead(left)
         next_left = builder.sub(left, WHOLE(1))
         left.add_incoming(next_left, loop)
         at.add_incoming(builder.add(at, of.depth_step), loop)
@@ -299,7 +347,7 @@ class Product:
         """Write a tile to out, after its ReLU or where the gate is above 0."""
         builder, of, v = self.builder, self.of, self.v
         for total, start, mask in zip(sums, starts, masks, strict=True):
-            if of.bias is not None:
+            if of.rectifies:
                 below = builder.fcmp_ordered("<=", total, v.zero)
                 total = builder.select(below, v.zero, total)
             elif of.gate is not None:

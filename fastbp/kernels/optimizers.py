@@ -23,7 +23,7 @@ from fastbp.compiler.declare import (
     kernel,
     part,
 )
-from fastbp.kernels.memory import flat, vector
+from fastbp.kernels.memory import flat
 from fastbp.kernels.scalar import flush_subnormal
 
 # ---- Before the update
@@ -151,17 +151,21 @@ def advance_powers(hyper: Numbers) -> None:
     hyper[5] *= hyper[1]
 
 
-# Parameters that are updated while their averages are in the first-level cache.
-CHUNK = 1024
-
-
 @instruction
-def step_by_root(params: Array, keep: Any, step: Any, a: Array, s: Array, epsilon: Any) -> None:
-    """params = keep params - step a / (sqrt(s) + epsilon), for vectors.
+def adam_vectors(params: Array, grads: Array, first: Array, second: Array, numbers: Any) -> None:
+    """Update m = ``first``, v = ``second`` and ``params`` by Adam, with g = ``grads``.
 
-    Two roundings more than by the processor's division and root, which take twice the time.
+    m = b1 m + c1 g; v = b2 v + c2 g^2; params = keep params - step m / (sqrt(v) + epsilon), where
+    ``numbers`` = (keep, step, epsilon, b1, c1, b2, c2). Subnormal averages become 0, as by
+    ``flush_subnormal``. Division and root have two roundings more than the processor's, which take
+    1.6 times as long in float64.
     """
-    params[:] = keep * params - step * a / (np.sqrt(s) + epsilon)
+    keep, step, epsilon, b1, c1, b2, c2 = numbers
+    first[:] = b1 * first + c1 * grads
+    second[:] = b2 * second + c2 * grads * grads
+    for average in (first, second):
+        average[np.abs(average) < np.finfo(np.float32).tiny] = 0
+    params[:] = keep * params - step * first / (np.sqrt(second) + epsilon)
 
 
 @part
@@ -190,17 +194,7 @@ def adam_step(
     beta1, beta2 = hyper[0], hyper[1]
     step, small, keep = T(rate * root / (1.0 - hyper[4])), T(epsilon), T(1.0 - rate * hyper[3])
     b1, c1, b2, c2 = T(beta1), T(complement(beta1)), T(beta2), T(complement(beta2))
-    for start in range(0, params.shape[0], CHUNK):
-        count = min(CHUNK, params.shape[0] - start)
-        g, m, v = (
-            vector(grads, start, count),
-            vector(first, start, count),
-            vector(second, start, count),
-        )
-        for k in range(count):
-            m[k] = flush_subnormal(b1 * m[k] + c1 * g[k])
-            v[k] = flush_subnormal(b2 * v[k] + c2 * g[k] * g[k])
-        step_by_root(vector(params, start, count), keep, step, m, v, small)
+    adam_vectors(params, grads, first, second, (keep, step, small, b1, c1, b2, c2))
 
 
 @kernel
@@ -242,12 +236,11 @@ def rmsprop(params: Vector, grads: Vector, second: Vector, rate: Number, hyper: 
     params, grads, second = flat(params), flat(grads), flat(second)
     T = params.dtype.type
     rho, rest, step, epsilon = T(hyper[0]), T(complement(hyper[0])), T(rate), T(hyper[1])
-    for start in range(0, params.shape[0], CHUNK):
-        count = min(CHUNK, params.shape[0] - start)
-        g, v = vector(grads, start, count), vector(second, start, count)
-        for k in range(count):
-            v[k] = flush_subnormal(rho * v[k] + rest * g[k] * g[k])
-        step_by_root(vector(params, start, count), T(1), step, g, v, epsilon)
+    for k in range(params.shape[0]):
+        g = grads[k]
+        v = flush_subnormal(rho * second[k] + rest * g * g)
+        second[k] = v
+        params[k] -= step * g / (T(math.sqrt(v)) + epsilon)
 
 
 @kernel
@@ -259,12 +252,11 @@ def adagrad(params: Vector, grads: Vector, total: Vector, rate: Number, hyper: N
     params, grads, total = flat(params), flat(grads), flat(total)
     T = params.dtype.type
     step, epsilon = T(rate), T(hyper[0])
-    for start in range(0, params.shape[0], CHUNK):
-        count = min(CHUNK, params.shape[0] - start)
-        g, s = vector(grads, start, count), vector(total, start, count)
-        for k in range(count):
-            s[k] += g[k] * g[k]
-        step_by_root(vector(params, start, count), T(1), step, g, s, epsilon)
+    for k in range(params.shape[0]):
+        g = grads[k]
+        s = total[k] + g * g
+        total[k] = s
+        params[k] -= step * g / (T(math.sqrt(s)) + epsilon)
 
 
 # ---- User-defined optimizers

@@ -8,7 +8,7 @@ import itertools
 import numpy as np
 
 from fastbp.arrays import Array
-from fastbp.compiler.declare import Matrix, Number, Vector, Whole, instruction, kernel, part
+from fastbp.compiler.declare import Labels, Matrix, Number, Vector, Whole, instruction, kernel, part
 from fastbp.compiler.native import PLAIN, TRANSPOSED
 from fastbp.compiler.target import vector_bytes
 from fastbp.compiler.tile_shape import PACKED, lanes, panel_starts, tile_shape
@@ -18,7 +18,7 @@ from fastbp.kernels.scalar import ZERO
 __all__ = ["PACKED", "PLAIN", "TRANSPOSED"]
 
 # Constants of the compiled code.
-VECTOR, (TILE_ROWS, PANEL_VECTORS) = vector_bytes(), tile_shape()
+VECTOR, PANEL_VECTORS = vector_bytes(), tile_shape().vectors
 
 
 @instruction
@@ -60,22 +60,15 @@ def product_of_rows(a: Matrix, W: Matrix, out: Matrix) -> None:
 def unpacked_product(a: Array, form_a: int, b: Array, form_b: int, out: Array) -> Array:
     """Return a b, by the definition of the forms."""
     rows, columns = out.shape
-    if form_a == PACKED:
-        size = tile_shape().rows
-        groups = a.reshape(-1, a.shape[0], size)
-        left = np.hstack(list(groups)).T[:rows]
-    else:
-        left = a[:, :rows].T if form_a == TRANSPOSED else a
-    right = b
-    if form_b == PACKED:
-        starts = panel_starts(columns, b.itemsize)
-        memory, depth = b.reshape(-1), b.shape[0]
-        panels = [
-            memory[first * depth : last * depth].reshape(depth, -1)
-            for first, last in itertools.pairwise(starts)
-        ]
-        right = np.hstack(panels)[:, :columns]
-    return np.asarray(left @ right)
+    left = a[:, :rows].T if form_a == TRANSPOSED else a
+    if form_b != PACKED:
+        return np.asarray(left @ b)
+    starts, memory, depth = panel_starts(columns, b.itemsize), b.reshape(-1), b.shape[0]
+    panels = [
+        memory[first * depth : last * depth].reshape(depth, -1)
+        for first, last in itertools.pairwise(starts)
+    ]
+    return np.asarray(left @ np.hstack(panels)[:, :columns])
 
 
 @instruction
@@ -101,12 +94,19 @@ def tiles_where_positive(
 
 
 @instruction
-def copied_vector(a: Array, i: int, count: int, out: Array, j: int) -> None:
-    """Copy ``count`` elements from element ``i`` of ``a`` to ``j`` of ``out``, 0 up to a vector."""
-    size, flat_out = lanes(a.itemsize), out.reshape(-1)
-    count = min(count, size)
-    flat_out[j : j + size] = 0
-    flat_out[j : j + count] = a.reshape(-1)[i : i + count]
+def tiles_ahead(
+    a: Array, b: Array, out: Array, bias: Array, X: Array, order: Array, start: int
+) -> None:
+    """``out`` = a b + bias; rows ``order[start:]`` of ``X`` are fetched into the cache."""
+    out[:] = a @ b + bias
+
+
+@instruction
+def tiles_with_relu_ahead(
+    a: Array, b: Array, out: Array, bias: Array, X: Array, order: Array, start: int
+) -> None:
+    """``out`` = max(0, a b + bias), as ``tiles_ahead``."""
+    tiles_with_relu(a, PLAIN, b, PLAIN, out, bias)
 
 
 @instruction
@@ -128,8 +128,8 @@ def tiled_product(
 ) -> None:
     """``out`` = a b, or ``out`` += a b with ``accumulate``.
 
-    ``a`` is PLAIN (rows, depth), TRANSPOSED (depth, rows or more) or PACKED by ``pack_columns``;
-    ``b`` is PLAIN (depth, columns) or PACKED by ``pack`` or ``pack_transposed``.
+    ``a`` is PLAIN (rows, depth) or TRANSPOSED (depth, rows or more); ``b`` is PLAIN (depth,
+    columns) or PACKED by ``pack_transposed``.
     """
     if out.shape[0] > 0:
         tiles(a, form_a, b, form_b, out, accumulate)
@@ -153,6 +153,24 @@ def tiled_where_positive(
         tiles_where_positive(a, form_a, b, form_b, out, gate)
 
 
+@kernel
+def first_product(
+    x: Matrix, W: Matrix, b: Vector, X: Matrix, order: Labels, start: Whole, out: Matrix
+) -> None:
+    """``out`` (B, N) = x W + b; the rows ``order[start:start + B]`` of ``X`` are fetched."""
+    if out.shape[0] > 0:
+        tiles_ahead(x, W, out, b, X, order, start)
+
+
+@kernel
+def first_relu(
+    x: Matrix, W: Matrix, b: Vector, X: Matrix, order: Labels, start: Whole, out: Matrix
+) -> None:
+    """``out`` (B, N) = max(0, x W + b); rows of ``X`` are fetched as in ``first_product``."""
+    if out.shape[0] > 0:
+        tiles_with_relu_ahead(x, W, out, b, X, order, start)
+
+
 @part
 def panel_start(columns: int, number: int, itemsize: int) -> int:
     """First column of a panel, as ``panel_starts`` computes it."""
@@ -163,29 +181,11 @@ def panel_start(columns: int, number: int, itemsize: int) -> int:
 
 
 @kernel
-def pack(b: Matrix, panels: Matrix) -> None:
-    """``panels`` = ``b`` (depth, N) in panels of columns, one after the other.
-
-    ``panels`` has ``depth`` rows and as many columns as the panels together; those beyond N are 0.
-    """
-    depth, N = b.shape
-    padded, number, first, size = panels.shape[1], 0, 0, VECTOR // b.itemsize
-    while first < padded:
-        number += 1
-        last = panel_start(N, number, b.itemsize)
-        width, used = last - first, min(last, N) - first
-        for k in range(depth):
-            start = first * depth + k * width
-            for j in range(0, width, size):
-                copied_vector(b, k * N + first + j, used - j, panels, start + j)
-        first = last
-
-
-@kernel
 def pack_transposed(W: Matrix, panels: Matrix) -> None:
-    """``panels`` = W^T in panels of columns, as ``pack`` has them, ``W`` (M, N).
+    """``panels`` = W^T in panels of columns, one after the other, ``W`` (M, N).
 
-    ``panels`` has N rows; columns beyond M are not 0.
+    ``panels`` has N rows and as many columns as the panels together; those beyond M are copies of
+    the last.
     """
     M, N = W.shape
     padded, number, first, size = panels.shape[1], 0, 0, VECTOR // W.itemsize
@@ -198,27 +198,6 @@ def pack_transposed(W: Matrix, panels: Matrix) -> None:
                 start = first * N + n * width + m - first
                 transposed_square(W, m, n, panels, start, width)
         first = last
-
-
-@kernel
-def pack_columns(x: Matrix, count: Whole, groups: Matrix) -> None:
-    """``groups`` = the first ``count`` columns of ``x`` in groups; each is a tile's rows wide.
-
-    ``groups`` has as many rows as ``x``; columns beyond ``count`` are copies of the last.
-    """
-    B = x.shape[0]
-    flat_groups, first = flat(groups), 0
-    while first + TILE_ROWS <= count:
-        for i in range(B):
-            start = first * B + i * TILE_ROWS
-            for r in range(TILE_ROWS):
-                flat_groups[start + r] = x[i, first + r]
-        first += TILE_ROWS
-    if first < count:
-        for i in range(B):
-            start = first * B + i * TILE_ROWS
-            for r in range(TILE_ROWS):
-                flat_groups[start + r] = x[i, min(first + r, count - 1)]
 
 
 @kernel

@@ -108,6 +108,16 @@ class Block:
         N = self.layout.sizes[layer + 1]
         return self.allows_transpose(layer) and choice.product_by_transpose(self.count, N)
 
+    @property
+    def fetches_ahead(self) -> bool:
+        """Whether the first product fetches the rows of the next batch."""
+        problem, tiles = self.problem, self.problem.choices.tiles
+        if problem.in_place or problem.is_sparse or not tiles or self.last == 0:
+            return False
+        X = self.shared.X
+        row_bytes = X.shape[1] * X.itemsize
+        return choice.fetches_ahead(self.count, row_bytes, X.shape[0])
+
     def dropout_rate(self, layer: int) -> float:
         """The fraction of a layer's outputs that is dropped."""
         return self.objective.dropout[layer] if self.objective.dropout else 0.0

@@ -198,7 +198,7 @@ class ThreadBuffers:
         choices, P = problem.choices, layout.params
         self.grads = shared.grads.part(rank * shared.grads_row, P, name="grads")
         self.found = shared.found.part(rank * FOUND, FOUND, name="found")
-        self._packed: dict[str, Operand] = {}
+        self._packed: Operand | None = None
         narrow = 2 * dense.NARROW * max(layout.sizes[1:]) if choices.narrow else 0
         self.narrow = shared.memory.new("narrow", (narrow,), layout.dtype)
         self._transposed: dict[int, Operand] = {}
@@ -213,13 +213,12 @@ class ThreadBuffers:
         """Returns memory for packed matrices; None if no product is computed in tiles."""
         return self.packed if self.problem.choices.tiles else None
 
-    def packed(self, role: str, rows: int, columns: int) -> Operand:
+    def packed(self, rows: int, columns: int) -> Operand:
         """Memory for a packed matrix, used from its packing until the product that follows."""
-        known = self._packed.get(role)
-        if known is None or known.size < rows * columns:
-            memory, dtype = self.shared.memory, self.layout.dtype
-            known = self._packed[role] = memory.new(role, (rows * columns,), dtype)
-        return known.part(0, rows, columns)
+        if self._packed is None or self._packed.size < rows * columns:
+            size = (rows * columns,)
+            self._packed = self.shared.memory.new("panels", size, self.layout.dtype)
+        return self._packed.part(0, rows, columns)
 
     def dW(self, layer: int) -> Operand:
         """dW (M, N) of a layer, from this thread's rows."""

@@ -47,10 +47,32 @@ class ForwardLowering(Block):
             else:
                 activation = self.layout.activations[layer]
                 epilogue = activation.forward_product, self.b(layer), "a = f(a W + b)"
-                if not self.multiply(layer, out, epilogue):
+                if layer == 0 and self.fetches_ahead:
+                    self.first_product(activation, out)
+                elif not self.multiply(layer, out, epilogue):
                     slopes = self.layer_rows(self.shared.slopes, layer)
                     self.activate(activation, out, self.b(layer), slopes, layer)
             self.drop(layer, out)
+
+    def first_product(self, activation: Activation, out: Operand) -> None:
+        """a = f(X W + b) of the first layer, while the rows of the next batch are fetched."""
+        shared, first = self.shared, activation.first_product is not None
+        next_row = self.B + self.first if self.first + self.B < shared.order.size else 0
+        next_rows = shared.order.part(next_row, shared.order.size - next_row)
+        kernel = activation.first_product if first else products.first_product
+        # Without a kernel of its own, the activation adds the biases.
+        b = self.b(0) if first else shared.memory.new("0", self.b(0).shape, self.layout.dtype)
+        arguments = self.x, self.W(0), b, shared.X, next_rows, self.progress.begin, out
+        self.plan.add(
+            kernel,
+            *arguments,
+            layer=0,
+            multiplications=self.count * self.W(0).size,
+            formula="a = f(x W + b), fetch next rows" if first else "z = x W, fetch next rows",
+        )
+        if not first:
+            slopes = self.layer_rows(shared.slopes, 0)
+            self.activate(activation, out, self.b(0), slopes, 0)
 
     def multiply(self, layer: int, out: Operand, epilogue: Epilogue | None = None) -> bool:
         """z = a W of one layer; return whether the epilogue is included, as ``product`` does."""

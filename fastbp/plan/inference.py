@@ -100,9 +100,9 @@ class InferenceLowering:
             plan.add(self.link, self.out, layer=top)
         return plan
 
-    def scratch(self, role: str, rows: int, columns: int) -> Operand:
+    def scratch(self, rows: int, columns: int) -> Operand:
         """Allocate memory for a packed matrix."""
-        return Operand.new(role, (rows, columns), self.layout.dtype)
+        return Operand.new("panels", (rows, columns), self.layout.dtype)
 
     def new(self, name: str, columns: int) -> Operand:
         """Allocate an operand of B rows."""

@@ -1,17 +1,17 @@
-"""Lowering of matrix products: in tiles, from matrices as they are or packed, or by BLAS."""
+"""Lowering of matrix products: in tiles or by BLAS."""
 
 from collections.abc import Callable
 from typing import Any
 
 from fastbp.compiler.native import PLAIN, TRANSPOSED
-from fastbp.compiler.tile_shape import PACKED, panel_starts, tile_shape
+from fastbp.compiler.tile_shape import PACKED, panel_starts
 from fastbp.kernels import products
 from fastbp.plan import choice
 from fastbp.plan.operand import Operand, Transposed
 from fastbp.plan.plan import Plan
 
-# Returns memory for a packed matrix, by the name of its role and its shape.
-Scratch = Callable[[str, int, int], Operand]
+# Returns memory for a packed matrix of some rows and columns.
+Scratch = Callable[[int, int], Operand]
 # A kernel or None, the operand that it needs, and the formula.
 Epilogue = tuple[Any, Operand, str]
 
@@ -66,22 +66,16 @@ class Products:
         rows, columns = out.shape
         depth = left.shape[1] if form_left == PLAIN else left.shape[0]
         work: dict[str, Any] = {"layer": layer, "multiplications": depth * rows * columns}
-        chosen = choice.product(rows, columns, depth, form_left, form_right, out.itemsize)
+        tiles = choice.in_tiles(rows, columns, depth, form_left, form_right, out.itemsize)
         same = left.dtype == right.dtype == out.dtype
-        if self.scratch is None or not (chosen.tiles and same):
+        if self.scratch is None or not (tiles and same):
             both, beta = (left, form_left, right, form_right), 1.0 if accumulate else 0.0
             self.plan.add(products.product, *both, beta, out, formula=formula, **work)
             return False
-        if form_right == TRANSPOSED or chosen.packs_right:
-            panels = self.scratch("panels", depth, panel_starts(columns, out.itemsize)[-1])
-            pack = products.pack_transposed if form_right == TRANSPOSED else products.pack
-            self.plan.add(pack, right, panels, layer=layer)
+        if form_right == TRANSPOSED:
+            panels = self.scratch(depth, panel_starts(columns, out.itemsize)[-1])
+            self.plan.add(products.pack_transposed, right, panels, layer=layer)
             right, form_right = panels, PACKED
-        if chosen.packs_left:
-            height = tile_shape().rows
-            groups = self.scratch("groups", depth, -(-rows // height) * height)
-            self.plan.add(products.pack_columns, left, rows, groups, layer=layer)
-            left, form_left = groups, PACKED
         factors = left, form_left, right, form_right
         if epilogue is not None and epilogue[0] is not None:
             kernel, operand, formula = epilogue

@@ -25,23 +25,10 @@ def filled(shape, dtype):
     return aligned(int(np.prod(shape)), dtype, np.nan).reshape(shape)
 
 
-def packed(b):
-    panels = filled((b.shape[0], panel_starts(b.shape[1], b.itemsize)[-1]), b.dtype)
-    call(kernels.pack, b, panels)
-    return panels
-
-
 def packed_transposed(W):
     panels = filled((W.shape[1], panel_starts(W.shape[0], W.itemsize)[-1]), W.dtype)
     call(kernels.pack_transposed, W, panels)
     return panels
-
-
-def grouped(x):
-    size = tile_shape().rows
-    groups = filled((x.shape[0], -(-x.shape[1] // size) * size), x.dtype)
-    call(kernels.pack_columns, x, x.shape[1], groups)
-    return groups
 
 
 def assert_product(got, a, b, start=0.0):
@@ -51,23 +38,20 @@ def assert_product(got, a, b, start=0.0):
 
 
 def check(rows, depth, columns, dtype):
-    """Compare the three products of a layer with NumPy, in every form, and what is around them."""
+    """Compare the products of a layer with NumPy, and the memory around one."""
     x, W = normal((rows, depth), dtype), normal((depth, columns), dtype, 1)
     delta, before = normal((rows, columns), dtype, 2), normal((depth, columns), dtype, 3)
-    for right, form in ((W, PLAIN), (packed(W), PACKED)):
-        around = np.full((rows + 2, columns), 7.0, dtype)
-        out = around[1:-1]
-        call(kernels.tiled_product, x, PLAIN, right, form, 0, out)
-        assert_product(out, x, W)
-        assert (around[[0, -1]] == 7.0).all()
-    for left, left_form in ((x, TRANSPOSED), (grouped(x), PACKED)):
-        for right, form in ((delta, PLAIN), (packed(delta), PACKED)):
-            dW = filled((depth, columns), dtype)
-            call(kernels.tiled_product, left, left_form, right, form, 0, dW)
-            assert_product(dW, x.T, delta)
-            dW[:] = before
-            call(kernels.tiled_product, left, left_form, right, form, 1, dW)
-            assert_product(dW, x.T, delta, before)
+    around = np.full((rows + 2, columns), 7.0, dtype)
+    out = around[1:-1]
+    call(kernels.tiled_product, x, PLAIN, W, PLAIN, 0, out)
+    assert_product(out, x, W)
+    assert (around[[0, -1]] == 7.0).all()
+    dW = filled((depth, columns), dtype)
+    call(kernels.tiled_product, x, TRANSPOSED, delta, PLAIN, 0, dW)
+    assert_product(dW, x.T, delta)
+    dW[:] = before
+    call(kernels.tiled_product, x, TRANSPOSED, delta, PLAIN, 1, dW)
+    assert_product(dW, x.T, delta, before)
     dx = filled((rows, depth), dtype)
     call(kernels.tiled_product, delta, PLAIN, packed_transposed(W), PACKED, 0, dx)
     assert_product(dx, delta, W.T)
@@ -77,6 +61,13 @@ def check(rows, depth, columns, dtype):
     z = wide(x) @ wide(W) + bias
     bound = (depth + 2) * eps(out) * (np.abs(x) @ np.abs(W) + np.abs(bias))
     assert_within(out, np.maximum(z, 0), bound)
+    # There may be fewer rows to fetch than the product has, or none.
+    X, order = normal((9, depth), dtype, 6), np.arange(9)[::-1].copy()
+    for start in (0, 5, 1000):
+        for kernel, want in ((kernels.first_relu, np.maximum(z, 0)), (kernels.first_product, z)):
+            out[:] = np.nan
+            call(kernel, x, W, bias, X, order, start, out)
+            assert_within(out, want, bound)
     call(kernels.tiled_where_positive, delta, PLAIN, packed_transposed(W), PACKED, gate, dx)
     assert (dx[gate <= 0] == 0).all()
     bound = (columns + 2) * eps(dx) * (np.abs(delta) @ np.abs(W.T))

@@ -4,6 +4,7 @@ import os
 import subprocess
 import sys
 import threading
+import types
 from pathlib import Path
 
 import numba
@@ -13,7 +14,7 @@ from operation_cases import run_python
 from running import call
 
 from fastbp import kernels
-from fastbp.compiler import compiling, internals
+from fastbp.compiler import compiling, declare, internals
 from fastbp.compiler.declare import Matrix, Number, Vector, Whole, kernel, part
 from fastbp.plan import operation
 from fastbp.plan.operand import Operand
@@ -218,3 +219,11 @@ def test_threads_that_need_the_same_entry_compile_it_once():
     assert len(set(found)) == 1
     assert len(found) == 4
     assert sum("tripled" in name for name in operation.compiled) == 1
+
+
+def test_a_partly_imported_numba_does_not_disturb(monkeypatch: pytest.MonkeyPatch) -> None:
+    """While another thread imports Numba, its module has no ``config`` yet."""
+    monkeypatch.setitem(sys.modules, "numba", types.ModuleType("numba"))
+    assert not declare.interpreted()
+    monkeypatch.setenv("NUMBA_DISABLE_JIT", "1")
+    assert declare.interpreted()

@@ -1,4 +1,4 @@
-"""Division by square roots in vectors, emitted as LLVM IR.
+"""Adam's update in vectors, emitted as LLVM IR, for its division by a square root.
 
 Processors divide and take roots several times slower than they multiply: 16 numbers of float32 take
 34 cycles. Here an estimate of the processor is refined by Newton's method, which takes about 10.
@@ -11,20 +11,23 @@ import numpy as np
 from llvmlite import ir
 
 from fastbp.compiler.internals import cgutils
-from fastbp.compiler.target import processor, vector_bytes
+from fastbp.compiler.target import vector_bytes
 from fastbp.compiler.tiles import WHOLE, Vectors
 
 
-class Roots:
-    """Emits params = keep params - step a / (sqrt(s) + epsilon) over vectors.
+class Adam:
+    """Emits the update of all parameters.
+
+    m = b1 m + c1 g; v = b2 v + c2 g^2; params = keep params - step m / (sqrt(v) + epsilon).
+    Averages below the smallest normal float32 become 0.
 
     Parameters
     ----------
     builder : IRBuilder
     arrays : list
-        Addresses of params, a and s.
+        Addresses of params, g, m and v.
     numbers : list
-        keep, step and epsilon.
+        keep, step, epsilon, b1, c1, b2 and c2.
     size : int
         Bytes of an element.
     """
@@ -32,13 +35,12 @@ class Roots:
     def __init__(self, builder: Any, arrays: list[Any], numbers: list[Any], size: int) -> None:
         self.builder, self.arrays = builder, arrays
         self.v = Vectors(builder, arrays[0].type.pointee, size)
-        self.keep, self.step, self.epsilon = (self.v.splat(number) for number in numbers)
+        self.numbers = [self.v.splat(number) for number in numbers]
         estimates = {(64, 4): ("avx512", 1), (64, 8): ("avx512", 2), (32, 4): ("avx", 1)}
         known = estimates.get((vector_bytes(), size))
         # A family of instructions for estimates, and how often Newton's method refines one.
         self.family, self.refinements = known or ("", 0)
-        if "+avx" not in processor()[1].split(","):
-            self.family = ""
+        self.tiny = self.constant(float(np.finfo(np.float32).tiny))
 
     def emit(self, count: Any) -> None:
         """Emit the loop over ``count`` elements; the last vector is masked."""
@@ -65,14 +67,26 @@ class Roots:
     def vector(self, k: Any, mask: Any) -> None:
         """Emit one vector, from element ``k`` on."""
         v, builder = self.v, self.builder
+        keep, step, epsilon, b1, c1, b2, c2 = self.numbers
         places = [v.address(array, k) for array in self.arrays]
-        old, a, s = (v.load(place, mask) for place in places)
-        quotient = self.divide(a, builder.fadd(self.root(s), self.epsilon))
-        moved = builder.fneg(builder.fmul(self.step, quotient))
-        v.store(v.multiply_add(self.keep, old, moved), places[0], mask)
+        params, g, first, second = (v.load(place, mask) for place in places)
+        first = self.flush(v.multiply_add(b1, first, builder.fmul(c1, g)))
+        square = builder.fmul(builder.fmul(c2, g), g)
+        second = self.flush(v.multiply_add(b2, second, square))
+        quotient = self.divide(first, builder.fadd(self.root(second), epsilon))
+        moved = builder.fneg(builder.fmul(step, quotient))
+        v.store(first, places[2], mask)
+        v.store(second, places[3], mask)
+        v.store(v.multiply_add(keep, params, moved), places[0], mask)
+
+    def flush(self, x: Any) -> Any:
+        """Return x, or 0 where it is smaller than the smallest normal float32."""
+        v, builder = self.v, self.builder
+        size = v.call("llvm.fabs", v.kind, [x])
+        return builder.select(builder.fcmp_ordered("<", size, self.tiny), v.zero, x)
 
     def root(self, s: Any) -> Any:
-        """Return sqrt(s), 0 below the smallest normal float32."""
+        """Return sqrt(s); s is 0 or normal."""
         v, builder = self.v, self.builder
         if not self.family:
             return v.call("llvm.sqrt", v.kind, [s])
@@ -84,8 +98,7 @@ class Roots:
             if k < self.refinements - 1:
                 inverse = v.multiply_add(inverse, error, inverse)
         root = v.multiply_add(root, error, root)
-        tiny = self.constant(float(np.finfo(np.float32).tiny))
-        return builder.select(builder.fcmp_ordered("<", s, tiny), v.zero, root)
+        return builder.select(builder.fcmp_ordered("==", s, v.zero), v.zero, root)
 
     def divide(self, a: Any, b: Any) -> Any:
         """Return a / b."""
