@@ -4,10 +4,11 @@ A new activation needs its kernels, a twin in ``reference`` and a row here. ``fa
 the rows of users' own activations.
 """
 
+import math
 from typing import Any, NamedTuple
 
 from fastbp.choices import onnx_nodes
-from fastbp.kernels import activations, products
+from fastbp.kernels import activations
 
 
 class Activation(NamedTuple):
@@ -16,9 +17,7 @@ class Activation(NamedTuple):
     name: str
     forward: Any  # kernel a = f(z + b), in place
     backward: Any  # kernel delta *= f'(z), in place; None: f' = 1
-    forward_product: Any = None  # kernel a = f(x W + b), a product in tiles; None: there is none
-    first_product: Any = None  # the same, while the rows of the next step are fetched
-    backward_product: Any = None  # kernel delta = (delta W^T) * f'(z), of f(z)
+    least: float | None = None  # f(z) = max(least, z), which products include; None: it is not
     uses_he_init: bool = (
         False  # whether weights are initialised by He's method; otherwise by Glorot's
     )
@@ -35,6 +34,7 @@ _TABLE = (
         "identity",
         forward=activations.add_bias,
         backward=None,
+        least=-math.inf,
         c="z",
         onnx=onnx_nodes.same,
     ),
@@ -42,9 +42,7 @@ _TABLE = (
         "relu",
         forward=activations.bias_relu,
         backward=activations.relu_backward,
-        forward_product=products.tiled_relu,
-        first_product=products.first_relu,
-        backward_product=products.tiled_where_positive,
+        least=0.0,
         uses_he_init=True,
         c="z > 0 ? z : 0",
         onnx=onnx_nodes.relu,

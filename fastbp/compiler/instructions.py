@@ -190,16 +190,19 @@ def blas_product(typingctx, a, form_a, b, form_b, beta, out):  # type: ignore[no
     return types.void(a, whole, b, whole, types.float64, out), generate
 
 
-def _product(context, builder, kinds, arguments, **epilogue):  # type: ignore[no-untyped-def]
-    """Emit ``out`` = a b for the arguments a, form of a, b, form of b, out."""
-    first, second, result = (
-        make_array(kinds[k])(context, builder, arguments[k]) for k in (0, 2, 4)
+def _product(context, builder, kinds, arguments, ahead=None, gate=None):  # type: ignore[no-untyped-def]
+    """Emit a product for the arguments a, form of a, b, form of b, initial, least, out."""
+    first, second, initial, result = (
+        make_array(kinds[k])(context, builder, arguments[k]) for k in (0, 2, 4, 6)
     )
-    rows, columns = cgutils.unpack_tuple(builder, result.shape)
-    a_rows, a_columns = cgutils.unpack_tuple(builder, first.shape)
-    _, b_columns = cgutils.unpack_tuple(builder, second.shape)
+    shapes = [
+        cgutils.unpack_tuple(builder, each.shape) for each in (first, second, initial, result)
+    ]
+    (a_rows, a_columns), (_, b_columns), (initial_rows, _), (rows, columns) = shapes
     plain_a = builder.icmp_signed("==", arguments[1], WHOLE(native.PLAIN))
     plain_b = builder.icmp_signed("==", arguments[3], WHOLE(native.PLAIN))
+    number = result.data.type.pointee
+    least = arguments[5]
     operands = Operands(
         a=first.data,
         row_step=builder.select(plain_a, a_columns, WHOLE(1)),
@@ -210,72 +213,49 @@ def _product(context, builder, kinds, arguments, **epilogue):  # type: ignore[no
         rows=rows,
         columns=columns,
         depth=builder.select(plain_a, a_columns, a_rows),
-        **epilogue,
+        initial=initial.data,
+        initial_rows=initial_rows,
+        least=least if least.type == number else builder.fptrunc(least, number),
+        gate=None if gate is None else gate.data,
+        gate_rows=None if gate is None else cgutils.unpack_tuple(builder, gate.shape)[0],
+        ahead=ahead,
     )
-    Product(builder, operands, kinds[4].dtype.bitwidth // 8).emit()
+    Product(builder, operands, kinds[6].dtype.bitwidth // 8).emit()
     return context.get_dummy_value()
 
 
 @intrinsic
-def tiles(typingctx, a, form_a, b, form_b, out, accumulate):  # type: ignore[no-untyped-def]
+def tiles(typingctx, a, form_a, b, form_b, initial, least, gate, out):  # type: ignore[no-untyped-def]
     def generate(context, builder, signature, arguments):  # type: ignore[no-untyped-def]
-        added = builder.icmp_signed("!=", arguments[5], WHOLE(0))
-        return _product(context, builder, signature.args, arguments, accumulate=added)
+        kinds = signature.args
+        gates = make_array(gate)(context, builder, arguments[6])
+        return _product(
+            context, builder, (*kinds[:6], out), (*arguments[:6], arguments[7]), gate=gates
+        )
 
     n = types.intp
-    return types.void(a, n, b, n, out, n), generate
+    return types.void(a, n, b, n, initial, types.float64, gate, out), generate
 
 
 @intrinsic
-def tiles_with_relu(typingctx, a, form_a, b, form_b, out, bias):  # type: ignore[no-untyped-def]
+def tiles_ahead(typingctx, a, b, initial, least, X, order, start, out):  # type: ignore[no-untyped-def]
     def generate(context, builder, signature, arguments):  # type: ignore[no-untyped-def]
-        how = {"bias": make_array(bias)(context, builder, arguments[5]).data, "rectifies": True}
-        return _product(context, builder, signature.args, arguments, **how)
+        rows = make_array(X)(context, builder, arguments[4])
+        numbers = make_array(order)(context, builder, arguments[5])
+        _, columns = cgutils.unpack_tuple(builder, rows.shape)
+        ahead = Ahead(
+            X=builder.bitcast(rows.data, cgutils.voidptr_t),
+            order=numbers.data,
+            first=arguments[6],
+            last=builder.sub(numbers.nitems, WHOLE(1)),
+            row_bytes=builder.mul(columns, WHOLE(X.dtype.bitwidth // 8)),
+        )
+        plain, n = WHOLE(native.PLAIN), types.intp
+        given = arguments[0], plain, arguments[1], plain, *arguments[2:4], arguments[7]
+        kinds = a, n, b, n, initial, least, out
+        return _product(context, builder, kinds, given, ahead=ahead)
 
-    n = types.intp
-    return types.void(a, n, b, n, out, bias), generate
-
-
-@intrinsic
-def tiles_where_positive(typingctx, a, form_a, b, form_b, out, gate):  # type: ignore[no-untyped-def]
-    def generate(context, builder, signature, arguments):  # type: ignore[no-untyped-def]
-        gates = make_array(gate)(context, builder, arguments[5]).data
-        return _product(context, builder, signature.args, arguments, gate=gates)
-
-    n = types.intp
-    return types.void(a, n, b, n, out, gate), generate
-
-
-def _tiles_ahead(rectifies):  # type: ignore[no-untyped-def]
-    """Return the instruction of a first layer's product, with or without ReLU."""
-
-    @intrinsic
-    def tiles_ahead(typingctx, a, b, out, bias, X, order, start):  # type: ignore[no-untyped-def]
-        def generate(context, builder, signature, arguments):  # type: ignore[no-untyped-def]
-            kinds = signature.args
-            biases, rows, numbers = (
-                make_array(kinds[k])(context, builder, arguments[k]) for k in (3, 4, 5)
-            )
-            _, columns = cgutils.unpack_tuple(builder, rows.shape)
-            ahead = Ahead(
-                X=builder.bitcast(rows.data, cgutils.voidptr_t),
-                order=numbers.data,
-                first=arguments[6],
-                last=builder.sub(numbers.nitems, WHOLE(1)),
-                row_bytes=builder.mul(columns, WHOLE(kinds[4].dtype.bitwidth // 8)),
-            )
-            how = {"bias": biases.data, "rectifies": rectifies, "ahead": ahead}
-            plain = WHOLE(native.PLAIN)
-            product = [arguments[0], plain, arguments[1], plain, arguments[2]]
-            n = types.intp
-            return _product(context, builder, [a, n, b, n, out], product, **how)
-
-        return types.void(a, b, out, bias, X, order, types.intp), generate
-
-    return tiles_ahead
-
-
-tiles_ahead, tiles_with_relu_ahead = _tiles_ahead(False), _tiles_ahead(True)
+    return types.void(a, b, initial, types.float64, X, order, types.intp, out), generate
 
 
 @intrinsic

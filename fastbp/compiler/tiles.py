@@ -21,7 +21,6 @@ from fastbp.compiler.internals import cgutils
 from fastbp.compiler.target import vector_bytes
 from fastbp.compiler.tile_shape import lanes, tile_shape
 
-LOW = 5  # rows of a low tile
 ROWS_AHEAD = 8  # rows whose lines are fetched in turn, a power of 2
 WHOLE, SHORT, BIT = ir.IntType(64), ir.IntType(32), ir.IntType(1)
 
@@ -121,16 +120,12 @@ class Operands(NamedTuple):
     rows: Any
     columns: Any
     depth: Any  # at least 1
-    accumulate: Any = None  # bit: whether the product is added to out
-    bias: Any = None  # address of biases: out = a b + bias
-    rectifies: bool = False  # whether out = max(0, a b + bias)
-    gate: Any = None  # address of an array like out: out = a b where it is above 0, else 0
+    initial: Any  # address of what the product is added to
+    initial_rows: Any  # its rows: 0, 1 for biases, or those of out
+    least: Any  # out is at least this number
+    gate: Any = None  # address of an array like out: out = 0 where it is not above 0
+    gate_rows: Any = None  # its rows: 0 or those of out
     ahead: Ahead | None = None
-
-
-def _cost(rows: int, vectors: int) -> int:
-    """Cycles, times two, of a row of ``b`` in a tile: multiply-adds, loads, or their latency."""
-    return max(rows * vectors, rows + 2 * vectors, 8) + 1
 
 
 class Product:
@@ -198,63 +193,33 @@ class Product:
         step = builder.select(packed, WHOLE(len(masks) * self.v.lanes), of.b_step)
         start = builder.select(packed, builder.mul(column, of.depth), column)
         b = builder.gep(of.b, [start])
-        low, panel = self.block("low"), (column, b, step, masks)
-        high_rows = self.high_rows(len(masks))
-        self.tiles_of(self.shape.rows, WHOLE(0), high_rows, panel, low)
-        builder.position_at_end(low)
-        self.tiles_of(LOW, high_rows, of.rows, panel, after)
-
-    def high_rows(self, vectors: int) -> Any:
-        """Return how many of the rows are in tiles of full height; LOW divides the others.
-
-        With h rows in a tile, k tiles of LOW rows take away a remainder of 5 k modulo h, and 5
-        times 5 is 1 modulo h. They are used where they save a seventh of the time.
-        """
-        builder, of, high = self.builder, self.of, self.shape.rows
-        remainder = builder.mul(WHOLE(LOW), builder.srem(of.rows, WHOLE(high)))
-        low_tiles = builder.srem(remainder, WHOLE(high))
-        low_rows = builder.mul(low_tiles, WHOLE(LOW))
-        rest = builder.sdiv(builder.sub(of.rows, low_rows), WHOLE(high))
-        all_high = builder.sdiv(builder.add(of.rows, WHOLE(high - 1)), WHOLE(high))
-        cost_high, cost_low = (WHOLE(_cost(rows, vectors)) for rows in (high, LOW))
-        mixed = builder.add(builder.mul(rest, cost_high), builder.mul(low_tiles, cost_low))
-        limit = builder.mul(builder.mul(all_high, cost_high), WHOLE(6))
-        saves = builder.icmp_signed("<", builder.mul(mixed, WHOLE(7)), limit)
-        fits = builder.icmp_signed("<=", low_rows, of.rows)
-        used = builder.and_(fits, saves)
-        return builder.select(used, builder.sub(of.rows, low_rows), of.rows)
-
-    def tiles_of(self, height: int, begin: Any, end: Any, panel: Any, after: Any) -> None:
-        """Emit a loop over tiles of ``height`` rows from row ``begin`` to ``end``."""
-        builder = self.builder
         before, loop = builder.block, self.block("tile")
-        builder.cbranch(builder.icmp_signed("<", begin, end), loop, after)
+        builder.branch(loop)
         builder.position_at_end(loop)
         row = builder.phi(WHOLE)
-        row.add_incoming(begin, before)
-        self.tile(height, row, *panel)
-        next_row = builder.add(row, WHOLE(height))
+        row.add_incoming(WHOLE(0), before)
+        self.tile(row, column, b, step, masks)
+        next_row = builder.add(row, WHOLE(self.shape.rows))
         row.add_incoming(next_row, builder.block)
-        builder.cbranch(builder.icmp_signed("<", next_row, end), loop, after)
+        builder.cbranch(builder.icmp_signed("<", next_row, of.rows), loop, after)
 
-    def tile(
-        self, height: int, row: Any, column: Any, b: Any, b_step: Any, masks: list[Any]
-    ) -> None:
+    def tile(self, row: Any, column: Any, b: Any, b_step: Any, masks: list[Any]) -> None:
         """Emit one tile: the rows from ``row`` on, the columns from ``column`` on."""
-        builder, of, v = self.builder, self.of, self.v
+        builder, of, v, height = self.builder, self.of, self.v, self.shape.rows
         last = builder.sub(builder.sub(of.rows, row), WHOLE(1))
         numbers = [WHOLE(0)]
         for r in range(1, height):
             inside = builder.icmp_signed("<", WHOLE(r), last)
             numbers.append(builder.select(inside, WHOLE(r), last))
-        a = [builder.gep(of.a, [builder.mul(builder.add(row, r), of.row_step)]) for r in numbers]
+        rows = [builder.add(row, r) for r in numbers]
+        a = [builder.gep(of.a, [builder.mul(each, of.row_step)]) for each in rows]
         starts = []  # of the tile's vectors in out, row by row
-        for r in numbers:
-            start = builder.add(builder.mul(builder.add(row, r), of.columns), column)
+        for each in rows:
+            start = builder.add(builder.mul(each, of.columns), column)
             starts += [builder.add(start, WHOLE(k * v.lanes)) for k in range(len(masks))]
         if of.ahead is not None:
             self.set_rows_ahead(row, height)
-        sums = self.initial_sums(starts, column, masks)
+        sums = self.initial_sums(rows, column, masks)
         self.store(self.add_products(a, b, b_step, masks, sums), starts, masks * height)
 
     def set_rows_ahead(self, row: Any, height: int) -> None:
@@ -281,31 +246,28 @@ class Product:
         scaled = builder.add(self.start_ahead, builder.mul(done, self.step_ahead))
         fetch(builder, builder.gep(row, [builder.lshr(scaled, WHOLE(16))]), 2)
 
-    def initial_sums(self, starts: list[Any], column: Any, masks: list[Any]) -> list[Any]:
-        """Return what the sums of a tile begin with: out, the biases, or 0."""
+    def initial_sums(self, rows: list[Any], column: Any, masks: list[Any]) -> list[Any]:
+        """Return what the sums of a tile begin with: biases, other numbers, or 0."""
         builder, of, v = self.builder, self.of, self.v
-        if of.bias is not None:
-            places = [builder.add(column, WHOLE(k * v.lanes)) for k in range(len(masks))]
-            biases = [
-                v.load(v.address(of.bias, place), mask)
-                for place, mask in zip(places, masks, strict=True)
-            ]
-            return biases * (len(starts) // len(masks))
-        if of.accumulate is None:
-            return [v.zero] * len(starts)
-        entry, old, begin = builder.block, self.block("old"), self.block("begin")
-        builder.cbranch(of.accumulate, old, begin)
-        builder.position_at_end(old)
-        places = [v.address(of.out, start) for start in starts]
-        every = masks * (len(starts) // len(masks))
-        olds = [v.load(place, mask) for place, mask in zip(places, every, strict=True)]
+        entry, given, begin = builder.block, self.block("given"), self.block("begin")
+        none = builder.icmp_signed("==", of.initial_rows, WHOLE(0))
+        builder.cbranch(none, begin, given)
+        builder.position_at_end(given)
+        biases = builder.icmp_signed("==", of.initial_rows, WHOLE(1))
+        step = builder.select(biases, WHOLE(0), of.columns)
+        loaded = []
+        for row in rows:
+            start = builder.add(builder.mul(row, step), column)
+            for k, mask in enumerate(masks):
+                place = v.address(of.initial, builder.add(start, WHOLE(k * v.lanes)))
+                loaded.append(v.load(place, mask))
         builder.branch(begin)
         builder.position_at_end(begin)
         sums = []
-        for value in olds:
+        for value in loaded:
             total = builder.phi(v.kind)
             total.add_incoming(v.zero, entry)
-            total.add_incoming(value, old)
+            total.add_incoming(value, given)
             sums.append(total)
         return sums
 
@@ -344,16 +306,29 @@ class Product:
         return added
 
     def store(self, sums: list[Any], starts: list[Any], masks: list[Any]) -> None:
-        """Write a tile to out, after its ReLU or where the gate is above 0."""
+        """Write a tile to out: at least ``least``, and 0 where the gate is not above 0."""
         builder, of, v = self.builder, self.of, self.v
-        for total, start, mask in zip(sums, starts, masks, strict=True):
-            if of.rectifies:
-                below = builder.fcmp_ordered("<=", total, v.zero)
-                total = builder.select(below, v.zero, total)
-            elif of.gate is not None:
-                above = builder.fcmp_ordered(">", v.load(v.address(of.gate, start), mask), v.zero)
-                total = builder.select(above, total, v.zero)
-            v.store(total, v.address(of.out, start), mask)
+        least = v.splat(of.least)
+        bounded = []
+        for total in sums:
+            below = builder.fcmp_ordered("<=", total, least)
+            bounded.append(builder.select(below, least, total))
+        places = [v.address(of.out, start) for start in starts]
+        end = self.block("stored")
+        if of.gate is not None:
+            plain, gated = self.block("plain"), self.block("gated")
+            builder.cbranch(builder.icmp_signed("==", of.gate_rows, WHOLE(0)), plain, gated)
+            builder.position_at_end(gated)
+            for total, start, place, mask in zip(bounded, starts, places, masks, strict=True):
+                gate = v.load(v.address(of.gate, start), mask)
+                above = builder.fcmp_ordered(">", gate, v.zero)
+                v.store(builder.select(above, total, v.zero), place, mask)
+            builder.branch(end)
+            builder.position_at_end(plain)
+        for total, place, mask in zip(bounded, places, masks, strict=True):
+            v.store(total, place, mask)
+        builder.branch(end)
+        builder.position_at_end(end)
 
 
 class Transpose:

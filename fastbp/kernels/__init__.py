@@ -142,14 +142,10 @@ from fastbp.kernels.products import (
     clear,
     copy,
     first_product,
-    first_relu,
     pack_transposed,
     product,
     product_of_rows,
-    tiled_gradient,
     tiled_product,
-    tiled_relu,
-    tiled_where_positive,
     transpose,
 )
 from fastbp.kernels.random import (
@@ -244,7 +240,6 @@ __all__ = [
     "expm1",
     "first_outside",
     "first_product",
-    "first_relu",
     "flush_subnormal",
     "gather",
     "gather_labels",
@@ -304,10 +299,7 @@ __all__ = [
     "store",
     "tanh",
     "tanh_backward",
-    "tiled_gradient",
     "tiled_product",
-    "tiled_relu",
-    "tiled_where_positive",
     "transpose",
     "vector",
 ]

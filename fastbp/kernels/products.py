@@ -74,41 +74,36 @@ def unpacked_product(a: Array, form_a: int, b: Array, form_b: int, out: Array) -
 
 
 @instruction
-def tiles(a: Array, form_a: int, b: Array, form_b: int, out: Array, accumulate: int) -> None:
-    """``out`` = a b, or ``out`` += a b with ``accumulate``, in tiles; see ``tiled_product``."""
-    result = unpacked_product(a, form_a, b, form_b, out)
-    out[:] = result + out if accumulate else result
-
-
-@instruction
-def tiles_with_relu(a: Array, form_a: int, b: Array, form_b: int, out: Array, bias: Array) -> None:
-    """``out`` = max(0, a b + bias); NaN stays NaN."""
-    result = unpacked_product(a, form_a, b, form_b, out) + bias
-    out[:] = np.where(result <= 0, 0, result)
-
-
-@instruction
-def tiles_where_positive(
-    a: Array, form_a: int, b: Array, form_b: int, out: Array, gate: Array
+def tiles(
+    a: Array,
+    form_a: int,
+    b: Array,
+    form_b: int,
+    initial: Array,
+    least: float,
+    gate: Array,
+    out: Array,
 ) -> None:
-    """``out`` = a b where ``gate`` is above 0, else 0."""
-    out[:] = np.where(gate > 0, unpacked_product(a, form_a, b, form_b, out), 0)
+    """Compute a product in tiles; see ``tiled_product``."""
+    result = unpacked_product(a, form_a, b, form_b, out)
+    result = result + initial if len(initial) else result
+    result = np.where(result <= least, out.dtype.type(least), result)
+    out[:] = np.where(gate > 0, result, 0) if len(gate) else result
 
 
 @instruction
 def tiles_ahead(
-    a: Array, b: Array, out: Array, bias: Array, X: Array, order: Array, start: int
+    a: Array,
+    b: Array,
+    initial: Array,
+    least: float,
+    X: Array,
+    order: Array,
+    start: int,
+    out: Array,
 ) -> None:
-    """``out`` = a b + bias; rows ``order[start:]`` of ``X`` are fetched into the cache."""
-    out[:] = a @ b + bias
-
-
-@instruction
-def tiles_with_relu_ahead(
-    a: Array, b: Array, out: Array, bias: Array, X: Array, order: Array, start: int
-) -> None:
-    """``out`` = max(0, a b + bias), as ``tiles_ahead``."""
-    tiles_with_relu(a, PLAIN, b, PLAIN, out, bias)
+    """Compute a product in tiles; see ``first_product``."""
+    tiles(a, PLAIN, b, PLAIN, initial, least, out[:0], out)
 
 
 @instruction
@@ -126,68 +121,57 @@ def transposed_square(a: Array, i: int, j: int, out: Array, start: int, step: in
 
 @kernel
 def tiled_product(
-    a: Matrix, form_a: Whole, b: Matrix, form_b: Whole, accumulate: Whole, out: Matrix
+    a: Matrix,
+    form_a: Whole,
+    b: Matrix,
+    form_b: Whole,
+    initial: Matrix,
+    least: Number,
+    gate: Matrix,
+    out: Matrix,
 ) -> None:
-    """``out`` = a b, or ``out`` += a b with ``accumulate``.
+    """``out`` = max(least, a b + initial) where ``gate`` is above 0, else 0; NaN stays NaN.
 
     ``a`` is PLAIN (rows, depth) or TRANSPOSED (depth, rows or more); ``b`` is PLAIN (depth,
-    columns) or PACKED by ``pack_transposed``.
+    columns) or PACKED by ``pack_transposed``. ``initial`` has no rows, one row of biases, or is
+    like ``out``, which it may be itself; ``gate`` has no rows or is like ``out``. If ``a`` is
+    TRANSPOSED, ``least`` must be -inf, and blocks of rows are taken whose part of ``b`` stays in
+    the first-level cache.
     """
+    transposed = form_a == TRANSPOSED
+    depth, a_columns, b_columns = a.shape[0], a.shape[1], b.shape[1]
+    # Only a TRANSPOSED ``a`` is divided: its rows are the depth.
+    count = GRADIENT_ROWS if transposed and form_b == PLAIN else max(depth, 1)
+    before = initial
     if out.shape[0] > 0:
-        tiles(a, form_a, b, form_b, out, accumulate)
-
-
-@kernel
-def tiled_gradient(x: Matrix, delta: Matrix, accumulate: Whole, dW: Matrix) -> None:
-    """``dW`` (M, N) = x^T delta, or ``dW`` += x^T delta with ``accumulate``.
-
-    Blocks of rows are taken whose part of ``delta`` stays in the first-level cache. ``x`` may have
-    more columns than M; its first M are used.
-    """
-    B, columns, N = x.shape[0], x.shape[1], delta.shape[1]
-    added = accumulate
-    for first in range(0, B, GRADIENT_ROWS):
-        count = min(GRADIENT_ROWS, B - first)
-        a, b = matrix(x, first * columns, count, columns), matrix(delta, first * N, count, N)
-        if dW.shape[0] > 0:
-            tiles(a, TRANSPOSED, b, PLAIN, dW, added)
-        added = 1
-
-
-@kernel
-def tiled_relu(
-    a: Matrix, form_a: Whole, b: Matrix, form_b: Whole, bias: Vector, out: Matrix
-) -> None:
-    """``out`` = max(0, a b + bias); NaN stays NaN. Forms as in ``tiled_product``."""
-    if out.shape[0] > 0:
-        tiles_with_relu(a, form_a, b, form_b, out, bias)
-
-
-@kernel
-def tiled_where_positive(
-    a: Matrix, form_a: Whole, b: Matrix, form_b: Whole, gate: Matrix, out: Matrix
-) -> None:
-    """``out`` = a b where ``gate``, of the same shape, is above 0, else 0."""
-    if out.shape[0] > 0:
-        tiles_where_positive(a, form_a, b, form_b, out, gate)
+        for first in range(0, depth, count):
+            used = min(count, depth - first)
+            part_of_a = matrix(a, first * a_columns, used, a_columns)
+            part_of_b = b
+            if transposed:
+                part_of_b = matrix(b, first * b_columns, used, b_columns)
+            tiles(part_of_a, form_a, part_of_b, form_b, before, least, gate, out)
+            before = out
 
 
 @kernel
 def first_product(
-    x: Matrix, W: Matrix, b: Vector, X: Matrix, order: Labels, start: Whole, out: Matrix
+    x: Matrix,
+    W: Matrix,
+    biases: Matrix,
+    least: Number,
+    X: Matrix,
+    order: Labels,
+    start: Whole,
+    out: Matrix,
 ) -> None:
-    """``out`` (B, N) = x W + b; the rows ``order[start:start + B]`` of ``X`` are fetched."""
-    if out.shape[0] > 0:
-        tiles_ahead(x, W, out, b, X, order, start)
+    """``out`` (B, N) = max(least, x W + biases), while rows of ``X`` are fetched into the cache.
 
-
-@kernel
-def first_relu(
-    x: Matrix, W: Matrix, b: Vector, X: Matrix, order: Labels, start: Whole, out: Matrix
-) -> None:
-    """``out`` (B, N) = max(0, x W + b); rows of ``X`` are fetched as in ``first_product``."""
+    ``biases`` has one row or none. The rows are ``order[start:start + B]``, those of the next
+    batch.
+    """
     if out.shape[0] > 0:
-        tiles_with_relu_ahead(x, W, out, b, X, order, start)
+        tiles_ahead(x, W, biases, least, X, order, start, out)
 
 
 @part

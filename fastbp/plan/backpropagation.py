@@ -144,8 +144,10 @@ class BlockLowering(ForwardLowering):
         below, a = layer - 1, self.input_of(layer)
         delta_below = self.layer_rows(self.shared.deltas, below)
         activation, rate = self.layout.activations[below], self.dropout_rate(below)
-        combined = activation.backward_product, a, "delta = (delta W^T) * f'(z)"
-        epilogue = combined if rate == 0.0 else None
+        epilogue = None
+        if activation.least is not None and rate == 0.0:
+            gate = None if activation.backward is None else a
+            epilogue = Epilogue("delta = (delta W^T) * f'(z)", gate=gate)
         formula = "delta = delta W^T"
         done = self.backward_through_weights(layer, delta_below, formula, epilogue)
         if rate > 0.0:

@@ -1,5 +1,7 @@
 """Lowering of the forward pass for a block of rows (seed 000, eq. 5 to 9; seed 003)."""
 
+import math
+
 from fastbp.choices.activations import Activation
 from fastbp.kernels import batches, dense, products, sparse
 from fastbp.kernels.dropout import dropout
@@ -46,7 +48,9 @@ class ForwardLowering(Block):
                 )
             else:
                 activation = self.layout.activations[layer]
-                epilogue = activation.forward_product, self.b(layer), "a = f(a W + b)"
+                epilogue = None
+                if activation.least is not None:
+                    epilogue = Epilogue("a = f(a W + b)", self.b(layer), activation.least)
                 if layer == 0 and self.fetches_ahead:
                     self.first_product(activation, out)
                 elif not self.multiply(layer, out, epilogue):
@@ -56,23 +60,29 @@ class ForwardLowering(Block):
 
     def first_product(self, activation: Activation, out: Operand) -> None:
         """a = f(X W + b) of the first layer, while the rows of the next batch are fetched."""
-        shared, first = self.shared, activation.first_product is not None
+        shared, least, b = self.shared, activation.least, self.b(0)
         next_row = self.B + self.first if self.first + self.B < shared.order.size else 0
         next_rows = shared.order.part(next_row, shared.order.size - next_row)
-        kernel = activation.first_product if first else products.first_product
-        # Without a kernel of its own, the activation adds the biases.
-        b = self.b(0) if first else shared.memory.new("0", self.b(0).shape, self.layout.dtype)
-        arguments = self.x, self.W(0), b, shared.X, next_rows, self.progress.begin, out
+        included = least is not None
+        biases = b.part(0, 1 if included else 0, b.size)
+        bound = -math.inf if least is None else least
+        formula = "a = f(x W + b)" if included else "z = x W"
         self.plan.add(
-            kernel,
-            *arguments,
+            products.first_product,
+            self.x,
+            self.W(0),
+            biases,
+            bound,
+            shared.X,
+            next_rows,
+            self.progress.begin,
+            out,
             layer=0,
             multiplications=self.count * self.W(0).size,
-            formula="a = f(x W + b), fetch next rows" if first else "z = x W, fetch next rows",
+            formula=f"{formula}, fetch next rows",
         )
-        if not first:
-            slopes = self.layer_rows(shared.slopes, 0)
-            self.activate(activation, out, self.b(0), slopes, 0)
+        if not included:
+            self.activate(activation, out, b, self.layer_rows(shared.slopes, 0), 0)
 
     def multiply(self, layer: int, out: Operand, epilogue: Epilogue | None = None) -> bool:
         """z = a W of one layer; return whether the epilogue is included, as ``product`` does."""

@@ -15,7 +15,7 @@ from fastbp.plan import choice, compile_helper
 from fastbp.plan.operand import Operand
 from fastbp.plan.plan import Plan, list_runner
 from fastbp.plan.problem import Layout, Objective, Sparse
-from fastbp.plan.products import Products
+from fastbp.plan.products import Epilogue, Products
 
 
 class InferenceLowering:
@@ -89,7 +89,9 @@ class InferenceLowering:
                     plan.add(products.product_of_rows, below, W, out, **work)
                 else:
                     product = Products(plan, self.scratch)
-                    epilogue = activation.forward_product, b, "a = f(a W + b)"
+                    epilogue = None
+                    if activation.least is not None:
+                        epilogue = Epilogue("a = f(a W + b)", b, activation.least)
                     how: dict[str, Any] = {"layer": layer, "formula": "z = a W"}
                     done = product.add(below, W, out, **how, epilogue=epilogue)
                 if not done:

@@ -1,7 +1,8 @@
 """Lowering of matrix products: in tiles or by BLAS."""
 
+import math
 from collections.abc import Callable
-from typing import Any
+from typing import Any, NamedTuple
 
 from fastbp.compiler.native import PLAIN, TRANSPOSED
 from fastbp.compiler.tile_shape import PACKED, panel_starts
@@ -12,8 +13,15 @@ from fastbp.plan.plan import Plan
 
 # Returns memory for a packed matrix of some rows and columns.
 Scratch = Callable[[int, int], Operand]
-# A kernel or None, the operand that it needs, and the formula.
-Epilogue = tuple[Any, Operand, str]
+
+
+class Epilogue(NamedTuple):
+    """What follows a product, and can be part of it: out = max(least, left right + bias)."""
+
+    formula: str
+    bias: Operand | None = None
+    least: float = -math.inf
+    gate: Operand | None = None  # out = 0 where it is not above 0
 
 
 class Products:
@@ -51,7 +59,7 @@ class Products:
             What the product computes, in the notation of the derivation.
         accumulate : bool
         epilogue : Epilogue or None
-            A product in tiles that also does what follows.
+            What follows the product, if a product in tiles can include it.
 
         Returns
         -------
@@ -72,19 +80,16 @@ class Products:
             both, beta = (left, form_left, right, form_right), 1.0 if accumulate else 0.0
             self.plan.add(products.product, *both, beta, out, formula=formula, **work)
             return False
-        added = int(accumulate)
-        if form_left == TRANSPOSED and form_right == PLAIN:
-            kernel = products.tiled_gradient
-            self.plan.add(kernel, left, right, added, out, formula=formula, **work)
-            return False
         if form_right == TRANSPOSED:
             panels = self.scratch(depth, panel_starts(columns, out.itemsize)[-1])
             self.plan.add(products.pack_transposed, right, panels, layer=layer)
             right, form_right = panels, PACKED
-        factors = left, form_left, right, form_right
-        if epilogue is not None and epilogue[0] is not None:
-            kernel, operand, formula = epilogue
-            self.plan.add(kernel, *factors, operand, out, formula=formula, **work)
-            return True
-        self.plan.add(products.tiled_product, *factors, added, out, formula=formula, **work)
-        return False
+        what = epilogue or Epilogue(formula)
+        nothing = out.part(0, 0, columns)
+        initial = out if accumulate else nothing
+        if what.bias is not None:
+            initial = what.bias.part(0, 1, columns)
+        gate = nothing if what.gate is None else what.gate
+        factors = left, form_left, right, form_right, initial, what.least, gate
+        self.plan.add(products.tiled_product, *factors, out, formula=what.formula, **work)
+        return epilogue is not None

@@ -41,42 +41,38 @@ def check(rows, depth, columns, dtype):
     """Compare the products of a layer with NumPy, and the memory around one."""
     x, W = normal((rows, depth), dtype), normal((depth, columns), dtype, 1)
     delta, before = normal((rows, columns), dtype, 2), normal((depth, columns), dtype, 3)
+    none, no_gate = W[:0], np.zeros((0, columns), dtype)
+    bias, gate = normal(columns, dtype, 4), normal((rows, depth), dtype, 5)
     around = np.full((rows + 2, columns), 7.0, dtype)
     out = around[1:-1]
-    call(kernels.tiled_product, x, PLAIN, W, PLAIN, 0, out)
+    call(kernels.tiled_product, x, PLAIN, W, PLAIN, none, -np.inf, no_gate, out)
     assert_product(out, x, W)
     assert (around[[0, -1]] == 7.0).all()
     dW = filled((depth, columns), dtype)
-    call(kernels.tiled_gradient, x, delta, 0, dW)
+    call(kernels.tiled_product, x, TRANSPOSED, delta, PLAIN, none, -np.inf, no_gate, dW)
     assert_product(dW, x.T, delta)
     dW[:] = before
-    call(kernels.tiled_gradient, x, delta, 1, dW)
+    call(kernels.tiled_product, x, TRANSPOSED, delta, PLAIN, dW, -np.inf, no_gate, dW)
     assert_product(dW, x.T, delta, before)
-    call(kernels.tiled_product, x, TRANSPOSED, delta, PLAIN, 0, dW)
-    assert_product(dW, x.T, delta)
-    dW[:] = before
-    call(kernels.tiled_product, x, TRANSPOSED, delta, PLAIN, 1, dW)
-    assert_product(dW, x.T, delta, before)
-    dx = filled((rows, depth), dtype)
-    call(kernels.tiled_product, delta, PLAIN, packed_transposed(W), PACKED, 0, dx)
+    dx, panels = filled((rows, depth), dtype), packed_transposed(W)
+    call(kernels.tiled_product, delta, PLAIN, panels, PACKED, none, -np.inf, no_gate, dx)
     assert_product(dx, delta, W.T)
-    bias, gate = normal(columns, dtype, 4), normal((rows, depth), dtype, 5)
-    out = filled((rows, columns), dtype)
-    call(kernels.tiled_relu, x, PLAIN, W, PLAIN, bias, out)
-    z = wide(x) @ wide(W) + bias
-    bound = (depth + 2) * eps(out) * (np.abs(x) @ np.abs(W) + np.abs(bias))
-    assert_within(out, np.maximum(z, 0), bound)
-    # There may be fewer rows to fetch than the product has, or none.
-    X, order = normal((9, depth), dtype, 6), np.arange(9)[::-1].copy()
-    for start in (0, 5, 1000):
-        for kernel, want in ((kernels.first_relu, np.maximum(z, 0)), (kernels.first_product, z)):
-            out[:] = np.nan
-            call(kernel, x, W, bias, X, order, start, out)
-            assert_within(out, want, bound)
-    call(kernels.tiled_where_positive, delta, PLAIN, packed_transposed(W), PACKED, gate, dx)
+    call(kernels.tiled_product, delta, PLAIN, panels, PACKED, none, -np.inf, gate, dx)
     assert (dx[gate <= 0] == 0).all()
     bound = (columns + 2) * eps(dx) * (np.abs(delta) @ np.abs(W.T))
     assert_within(dx, np.where(gate > 0, wide(delta) @ wide(W.T), 0), bound)
+    z = wide(x) @ wide(W) + bias
+    bound = (depth + 2) * eps(out) * (np.abs(x) @ np.abs(W) + np.abs(bias))
+    # There may be fewer rows to fetch than the product has, or none.
+    X, order, biases = normal((9, depth), dtype, 6), np.arange(9)[::-1].copy(), bias[None]
+    for least in (-np.inf, 0.0):
+        out[:] = np.nan
+        call(kernels.tiled_product, x, PLAIN, W, PLAIN, biases, least, no_gate, out)
+        assert_within(out, np.maximum(z, least), bound)
+        for start in (0, 5, 1000):
+            out[:] = np.nan
+            call(kernels.first_product, x, W, biases, least, X, order, start, out)
+            assert_within(out, np.maximum(z, least), bound)
 
 
 @both
@@ -107,8 +103,8 @@ def test_a_large_product(dtype):
 @both
 def test_relu_in_tiles_keeps_nan(dtype):
     x, W, out = np.ones((9, 2), dtype), np.ones((2, 20), dtype), filled((9, 20), dtype)
-    x[3], W[:, 7], bias = np.nan, -1.0, np.zeros(20, dtype)
-    call(kernels.tiled_relu, x, PLAIN, W, PLAIN, bias, out)
+    x[3], W[:, 7] = np.nan, -1.0
+    call(kernels.tiled_product, x, PLAIN, W, PLAIN, W[:0], 0.0, out[:0], out)
     want = np.full((9, 20), 2.0)
     want[:, 7], want[3] = 0.0, np.nan
     np.testing.assert_array_equal(out, want)
@@ -118,7 +114,7 @@ def test_relu_in_tiles_keeps_nan(dtype):
 def test_a_product_of_no_rows_leaves_the_memory_alone(dtype):
     around = np.full((2, 3), 7.0, dtype)
     x, W = np.zeros((0, 4), dtype), normal((4, 3), dtype)
-    call(kernels.tiled_product, x, PLAIN, W, PLAIN, 0, around[:0])
+    call(kernels.tiled_product, x, PLAIN, W, PLAIN, W[:0], 0.0, W[:0], around[:0])
     assert (around == 7.0).all()
 
 
