@@ -168,10 +168,10 @@ def test_training(dtype: str, loss: str, name: str) -> None:
         except fastbp.DivergedError as error:
             message = str(error)
         else:
-            message = f"learning rate {rate:g}"
+            message = f"learning rate {rate:.15g}"
             assert has_finite_history(net, history, y), (rows, scale, rate)
             assert len(history.validation_loss) == 3
-        assert f"learning rate {rate:g}" in message
+        assert f"learning rate {rate:.15g}" in message
         assert np.isfinite(net.params).all(), (rows, scale, rate)
         if rate == 1e-30 and scale <= 1:
             np.testing.assert_allclose(net.params, before, atol=1e-12)

@@ -74,6 +74,8 @@ class Adam:
         square = builder.fmul(builder.fmul(c2, g), g)
         second = self.flush(v.multiply_add(b2, second, square))
         quotient = self.divide(first, builder.fadd(self.root(second), epsilon))
+        overflowed = builder.fcmp_ordered("==", second, self.constant(float("inf")))
+        quotient = builder.select(overflowed, builder.fmul(first, v.zero), quotient)
         moved = builder.fneg(builder.fmul(step, quotient))
         v.store(first, places[2], mask)
         v.store(second, places[3], mask)

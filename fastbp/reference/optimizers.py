@@ -83,7 +83,7 @@ def adam(
     m_hat = m / (1 - beta1**t)
     v_hat = v / (1 - beta2**t)
     decayed = (1 - lr * decay) * w if decay else w
-    return decayed - lr * m_hat / (np.sqrt(v_hat) + epsilon), m, v
+    return decayed - lr * (m_hat / (np.sqrt(v_hat) + epsilon)), m, v
 
 
 def adam_uncorrected(

@@ -341,5 +341,5 @@ class Optimizer_Adam(_Optimizer):
         weight_cache = layer.weight_cache / (1 - b2 ** (self.iterations + 1))
         bias_cache = layer.bias_cache / (1 - b2 ** (self.iterations + 1))
         rate = -self.current_learning_rate
-        layer.weights += rate * weight_momentums / (np.sqrt(weight_cache) + self.epsilon)
-        layer.biases += rate * bias_momentums / (np.sqrt(bias_cache) + self.epsilon)
+        layer.weights += rate * (weight_momentums / (np.sqrt(weight_cache) + self.epsilon))
+        layer.biases += rate * (bias_momentums / (np.sqrt(bias_cache) + self.epsilon))
