@@ -56,7 +56,12 @@ def join(parts: list[Results]) -> Results:
     joined = {**parts[0], "benchmarks": []}
     for part in parts:
         known = {one["extra_info"].get("subject") for one in joined["benchmarks"]}
-        new = [b for b in part["benchmarks"] if b["extra_info"].get("subject") not in known]
+        measured = {"on": part["machine_info"]["cpu"], "at": part["datetime"][:10]}
+        new = [
+            b | {"measured": measured}
+            for b in part["benchmarks"]
+            if b["extra_info"].get("subject") not in known
+        ]
         joined["benchmarks"] = joined["benchmarks"] + new
     return joined
 

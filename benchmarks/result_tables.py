@@ -136,7 +136,14 @@ def peak(bits: int) -> Callable[[Results], str]:
         blas = sorted({one["extra_info"]["kernels"] for one in select(results, f"peak {bits}")})
         head = ["µs per step: network, batch", "MFLOP", "at the peak"]
         head += [f"OpenBLAS ({', '.join(blas)})", "fastbp", "OpenBLAS / peak", "fastbp / peak"]
-        return markdown([*head, "OpenBLAS / fastbp"], rows)
+        text = markdown([*head, "OpenBLAS / fastbp"], rows)
+        found = [one["measured"] for one in select(results, f"peak {bits}") if "measured" in one]
+        if text and found:
+            cpu = found[0]["on"]
+            name = cpu.get("brand_raw", "unknown processor")
+            numbers = ", ".join(f"{key} {cpu[key]}" for key in ("family", "model") if key in cpu)
+            text += f"\n\n{name} ({numbers}), one thread. Measured {found[0]['at']}."
+        return text
 
     return table
 

@@ -35,11 +35,14 @@ def test_format_number() -> None:
 def test_each_subject_comes_from_the_first_file_that_holds_it() -> None:
     def results(machine: str, *rows: tuple[str | None, int]) -> measurements.Results:
         marks = [{"extra_info": {"subject": s, "k": k} if s else {"k": k}} for s, k in rows]
-        return {"machine_info": machine, "benchmarks": marks}
+        info = {"cpu": {"brand_raw": machine}}
+        return {"machine_info": info, "datetime": "2026-01-02T03", "benchmarks": marks}
 
     parts = [results("a", ("x", 1), ("x", 2)), results("b", ("x", 3), ("y", 4), (None, 5))]
     joined = measurements.join(parts)
-    assert joined["machine_info"] == "a"
+    assert joined["machine_info"] == {"cpu": {"brand_raw": "a"}}
+    found = [(b["measured"]["on"]["brand_raw"], b["measured"]["at"]) for b in joined["benchmarks"]]
+    assert found == [("a", "2026-01-02")] * 2 + [("b", "2026-01-02")] * 2
     assert [one["extra_info"]["k"] for one in joined["benchmarks"]] == [1, 2, 4, 5]
     assert len(parts[0]["benchmarks"]) == 2
 
