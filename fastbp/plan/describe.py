@@ -180,7 +180,8 @@ def _bar(share: float) -> str:
 
 def _row(operation: Operation) -> Row:
     kernel = operation.kernel
-    arrays = [each for each in operation.arguments if isinstance(each, Operand) and each.shape]
+    operands = [each for each in operation.arguments if isinstance(each, Operand)]
+    arrays = [each for each in operands if each.shape and each.size]
     return Row(
         phase=operation.phase,
         layer=None if operation.layer is None else operation.layer + 1,

@@ -99,3 +99,7 @@ def test_a_plan_of_several_threads_is_not_measured():
 def test_wrong_arguments_are_quoted(how, words):
     with pytest.raises(ValueError, match=words):
         fastbp.Network([3, 4, 2]).plan(**how)
+
+
+def test_operands_without_elements_are_not_shown():
+    assert " 0x" not in str(fastbp.Network([784, 128, 10]).plan(128, n_threads=1))
