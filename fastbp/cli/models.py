@@ -365,6 +365,10 @@ def export(options: argparse.Namespace) -> int:
     return 0
 
 
+# Settings of a run, besides its optimizer and batch size, that change the operations of a step.
+IN_A_STEP = ("l1", "l2", "dropout", "label_smoothing", "clip_norm")
+
+
 def plan(options: argparse.Namespace) -> int:
     """Execute ``fastbp plan``: print the operations of a training step, with measured times."""
     model = _model(options.model)
@@ -375,6 +379,7 @@ def plan(options: argparse.Namespace) -> int:
             options.batch_size or settings.get("batch_size", 128),
             optimizer=options.optimizer or settings.get("optimizer", "adam"),
             n_threads=options.threads,
+            **{name: settings[name] for name in IN_A_STEP if settings.get(name) is not None},
         )
         if options.threads == 1:
             shown.measure()

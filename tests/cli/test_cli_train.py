@@ -74,6 +74,7 @@ def test_the_plan_of_a_model_is_printed_and_measured(
         "One step of 64-256-10, relu, softmax_cross_entropy, Adam, 32 rows"
     )
     assert "A step called as a whole takes" in done.stdout
+    assert "penalise" in done.stdout  # the run has an L2 penalty
     assert max(map(len, done.stdout.splitlines())) <= 132
     both = run("plan", "runs/digits/model.safetensors", "--threads", "2", cwd=home)
     assert both.stdout.splitlines()[0].count(", 128 rows") == 1  # not the run's 32
