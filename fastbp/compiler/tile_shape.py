@@ -5,8 +5,8 @@ from typing import NamedTuple
 
 from fastbp.compiler.target import vector_bytes, vector_registers
 
-# A form in which a product reads a matrix, besides PLAIN and TRANSPOSED: in panels of columns or in
-# groups of rows; see ``tiles``.
+# A form in which a product reads a matrix, besides PLAIN and TRANSPOSED: in panels of columns; see
+# ``tiles``.
 PACKED = 113
 
 
@@ -22,7 +22,7 @@ def tile_shape() -> TileShape:
     """Return the largest tile whose sums fit into the registers.
 
     A row of ``b`` and an element of ``a`` need registers, too. With 32 registers of 64 bytes, 8
-    rows of 3 vectors reach 0.9 of the peak of multiply-adds, 12 rows of 2 vectors 0.87.
+    rows of 3 vectors reach 0.9 of the peak of multiply-adds.
     """
     return TileShape(8, 3) if vector_registers() == 32 else TileShape(6, 2)
 

@@ -158,7 +158,7 @@ def adam_vectors(params: Array, grads: Array, first: Array, second: Array, numbe
     m = b1 m + c1 g; v = b2 v + c2 g^2; params = keep params - step m / (sqrt(v) + epsilon), where
     ``numbers`` = (keep, step, epsilon, b1, c1, b2, c2). Subnormal averages become 0, as by
     ``flush_subnormal``. Division and root have two roundings more than the processor's, which take
-    1.6 times as long in float64.
+    1.5 times as long in float64.
     """
     keep, step, epsilon, b1, c1, b2, c2 = numbers
     first[:] = b1 * first + c1 * grads

@@ -12,13 +12,11 @@ from fastbp.compiler.declare import Labels, Matrix, Number, Vector, Whole, instr
 from fastbp.compiler.native import PLAIN, TRANSPOSED
 from fastbp.compiler.target import vector_bytes
 from fastbp.compiler.tile_shape import PACKED, lanes, panel_starts, tile_shape
-from fastbp.kernels.memory import flat, matrix
+from fastbp.kernels.memory import flat
 from fastbp.kernels.scalar import ZERO
 
 __all__ = ["PACKED", "PLAIN", "TRANSPOSED"]
 
-# Rows of a batch whose gradient of W is computed at a time: 0.54 → 0.79 of the peak for 1,024 rows.
-GRADIENT_ROWS = 128
 # Constants of the compiled code.
 VECTOR, PANEL_VECTORS = vector_bytes(), tile_shape().vectors
 
@@ -134,24 +132,10 @@ def tiled_product(
 
     ``a`` is PLAIN (rows, depth) or TRANSPOSED (depth, rows or more); ``b`` is PLAIN (depth,
     columns) or PACKED by ``pack_transposed``. ``initial`` has no rows, one row of biases, or is
-    like ``out``, which it may be itself; ``gate`` has no rows or is like ``out``. If ``a`` is
-    TRANSPOSED, ``least`` must be -inf, and blocks of rows are taken whose part of ``b`` stays in
-    the first-level cache.
+    like ``out``, which it may be itself; ``gate`` has no rows or is like ``out``.
     """
-    transposed = form_a == TRANSPOSED
-    depth, a_columns, b_columns = a.shape[0], a.shape[1], b.shape[1]
-    # Only a TRANSPOSED ``a`` is divided: its rows are the depth.
-    count = GRADIENT_ROWS if transposed and form_b == PLAIN else max(depth, 1)
-    before = initial
     if out.shape[0] > 0:
-        for first in range(0, depth, count):
-            used = min(count, depth - first)
-            part_of_a = matrix(a, first * a_columns, used, a_columns)
-            part_of_b = b
-            if transposed:
-                part_of_b = matrix(b, first * b_columns, used, b_columns)
-            tiles(part_of_a, form_a, part_of_b, form_b, before, least, gate, out)
-            before = out
+        tiles(a, form_a, b, form_b, initial, least, gate, out)
 
 
 @kernel
