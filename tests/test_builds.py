@@ -9,9 +9,17 @@ import pytest
 
 pytestmark = pytest.mark.slow
 
-# Tests that train until a problem is solved: hours without the compiler.
+# Without the compiler, the first four take hours, and the others from 4 to 15 minutes each.
 TOO_LONG = (
-    "problem_is_solved or learns_a_spiral or examples_in_docstrings_run or n_iter_no_change_inf"
+    "problem_is_solved",
+    "learns_a_spiral",
+    "examples_in_docstrings_run",
+    "n_iter_no_change_inf",
+    "check_regressors_int",
+    "check_regressor_data_not_an_array",
+    "check_classifiers_train",
+    "check_fit_idempotent",
+    "test_the_example_of_the_docstring_runs",
 )
 
 
@@ -33,4 +41,4 @@ def test_no_index_is_out_of_bounds(tmp_path: Path) -> None:
 
 
 def test_the_suite_passes_without_the_compiler(tmp_path: Path) -> None:
-    run_suite(tmp_path, "tests", "-k", f"not ({TOO_LONG})", NUMBA_DISABLE_JIT="1")
+    run_suite(tmp_path, "tests", "-k", f"not ({' or '.join(TOO_LONG)})", NUMBA_DISABLE_JIT="1")

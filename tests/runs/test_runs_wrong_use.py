@@ -5,6 +5,7 @@ import re
 import sys
 from pathlib import Path
 
+import numba
 import pytest
 from command import file_names, rows, run
 
@@ -151,6 +152,7 @@ def test_a_full_disk_is_reported_in_one_line_and_loses_nothing(tmp_path: Path) -
     assert len(rows(tmp_path / "run" / "history.csv")) == 5
 
 
+@pytest.mark.skipif(numba.config.DISABLE_JIT, reason="measures compiled kernels")
 def test_bench_measures_this_machine(tmp_path: Path) -> None:
     done = run("bench", "--seconds", "0.02", cwd=tmp_path)
     assert done.returncode == 0, done.stderr
