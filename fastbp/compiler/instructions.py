@@ -8,9 +8,10 @@ from llvmlite import ir
 from numba import types
 from numba.extending import intrinsic
 
-from fastbp.compiler import native
+from fastbp.compiler import float_mode, native
 from fastbp.compiler.adam import Adam
 from fastbp.compiler.internals import cgutils, make_array, populate_array
+from fastbp.compiler.target import X86
 from fastbp.compiler.tiles import WHOLE, Ahead, Operands, Product, Transpose, fetch
 
 # ---- Views
@@ -329,7 +330,7 @@ def yield_processor(typingctx):  # type: ignore[no-untyped-def]
 def ticks(typingctx):  # type: ignore[no-untyped-def]
     def generate(context, builder, signature, arguments):  # type: ignore[no-untyped-def]
         word = ir.IntType(64)
-        if builder.module.triple.startswith(("x86", "amd64", "i386", "i686")):
+        if builder.module.triple.startswith(X86):
             shape = ir.FunctionType(word, [])
             name = "llvm.readcyclecounter"
             return builder.call(cgutils.get_or_insert_function(builder.module, shape, name), [])
@@ -346,6 +347,23 @@ def ticks(typingctx):  # type: ignore[no-untyped-def]
 
 
 # ---- Plans
+
+
+@intrinsic
+def flush_subnormals(typingctx):  # type: ignore[no-untyped-def]
+    def generate(context, builder, signature, arguments):  # type: ignore[no-untyped-def]
+        return float_mode.flush_subnormals(builder)
+
+    return types.int64(), generate
+
+
+@intrinsic
+def restore_mode(typingctx, mode):  # type: ignore[no-untyped-def]
+    def generate(context, builder, signature, arguments):  # type: ignore[no-untyped-def]
+        float_mode.restore(builder, arguments[0])
+        return context.get_dummy_value()
+
+    return types.void(types.int64), generate
 
 
 @intrinsic

@@ -14,6 +14,10 @@ _FORBIDDEN = {
     "16": ("avx", "evex", "amx", "fma", "f16c", "xop", "vaes", "vpclmul"),
 }
 
+# How LLVM's names of systems begin, by family of processors.
+X86 = ("x86", "amd64", "i386", "i686")
+ARM = ("aarch64", "arm64")
+
 
 @functools.cache
 def processor() -> tuple[str, str]:

@@ -15,6 +15,21 @@ def call(operation: int) -> int:
     raise NotImplementedError("entries are called only by compiled code")
 
 
+@instruction
+def flush_subnormals() -> int:
+    """Let this thread's arithmetic take subnormal numbers for 0; return the mode before.
+
+    Weights that decay, and the products and moving averages of small numbers, become subnormal;
+    with such operands processors are up to a hundred times slower.
+    """
+    return 0
+
+
+@instruction
+def restore_mode(mode: int) -> None:
+    """Set the mode that ``flush_subnormals`` returned."""
+
+
 @part
 def walk(first: int, count: int) -> bool:
     """Call ``count`` operations in order; True as soon as one of them stops the run."""
@@ -27,7 +42,10 @@ def walk(first: int, count: int) -> bool:
 @loop
 def run_once(first: Whole, count: Whole) -> bool:
     """Call a list of operations; True if one of them stopped the run."""
-    return walk(first, count)
+    mode = flush_subnormals()
+    stopped = walk(first, count)
+    restore_mode(mode)
+    return stopped
 
 
 @loop
@@ -37,12 +55,17 @@ def run_steps(lists: Labels, clock: Labels, rates: Numbers, rate: Numbers) -> in
     ``lists`` holds the address and the length of each list of operations; ``rate`` (1,) receives
     the learning rate of the step.
     """
+    mode = flush_subnormals()
+    taken = rates.shape[0]
     for step in range(rates.shape[0]):
         rate[0] = rates[step]
         if clock[ROW] == 0 and walk(lists[2 * EPOCH], lists[2 * EPOCH + 1]):
-            return step
+            taken = step
+            break
         last = clock[ROW] + clock[BATCH] >= clock[ROWS]
         which = LAST if last else STEP
         if walk(lists[2 * which], lists[2 * which + 1]):
-            return step
-    return rates.shape[0]
+            taken = step
+            break
+    restore_mode(mode)
+    return taken
