@@ -165,7 +165,7 @@ def adam_vectors(params: Array, grads: Array, first: Array, second: Array, numbe
     second[:] = b2 * second + c2 * grads * grads
     for average in (first, second):
         average[np.abs(average) < np.finfo(np.float32).tiny] = 0
-    params[:] = keep * params - step * first / (np.sqrt(second) + epsilon)
+    params[:] = keep * params - step * (first / (np.sqrt(second) + epsilon))
 
 
 @part
