@@ -9,7 +9,7 @@ from fastbp.version import __version__ as __version__
 if TYPE_CHECKING:
     from fastbp.estimators import MLPClassifier, MLPRegressor
     from fastbp.models import Model
-    from fastbp.network import Network, gradient_check, load
+    from fastbp.network import Network, gradient_check, load, tune
     from fastbp.optimizers import SGD, Adagrad, Adam, AdamW, RMSprop
     from fastbp.own import OwnActivation, OwnLoss, OwnOptimizer
     from fastbp.schedules import (
@@ -38,6 +38,7 @@ _MODULES = {
     "Network": "network",
     "gradient_check": "network",
     "load": "network",
+    "tune": "network",
     "SGD": "optimizers",
     "Adagrad": "optimizers",
     "Adam": "optimizers",
@@ -99,6 +100,7 @@ __all__ = [
     "gradient_check",
     "load",
     "train",
+    "tune",
     "warmup",
 ]
 

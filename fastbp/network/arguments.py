@@ -12,6 +12,7 @@ from fastbp.checks import choose
 from fastbp.choices.activations import ACTIVATIONS, Activation
 from fastbp.choices.losses import LOSSES, OUTPUT_ACTIVATION_LOSSES, Loss
 from fastbp.own import OwnActivation, OwnLoss
+from fastbp.plan.problem import Shape, Tuned
 
 DTYPES = ("float32", "float64")
 
@@ -124,3 +125,25 @@ def _table_row(kind: str, given: Any, table: dict[str, Any]) -> Any:
 def _as_list(activation: Any) -> list[Any]:
     """Return a sequence of activations as a list; a function becomes a list of one."""
     return [activation] if callable(activation) else list(activation)
+
+
+def tuned_as_lists(tuned: Tuned) -> list[list[int | bool]]:
+    """Return the tuned products of a network for JSON."""
+    return [[*shape, tiles] for shape, tiles in tuned]
+
+
+def tuned_from_lists(lists: Any) -> Tuned:
+    """Return the tuned products of a network from JSON.
+
+    Raises
+    ------
+    ValueError
+        If the lists are not as ``tuned_as_lists`` returns them.
+    """
+    tuned = []
+    for each in lists if isinstance(lists, list) else [lists]:
+        types = [type(value) for value in each] if isinstance(each, list) else []
+        if types != [int, int, int, bool, bool, bool] or min(each[:3]) < 1:
+            raise ValueError(f"a tuned product is {each!r:.80}")
+        tuned.append((Shape(*each[:5]), each[5]))
+    return tuple(tuned)

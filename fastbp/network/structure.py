@@ -13,7 +13,7 @@ from fastbp.choices.losses import Loss
 from fastbp.network import arguments
 from fastbp.network.views import Views
 from fastbp.own import OwnActivation, OwnLoss, resolve_names
-from fastbp.plan.problem import Layout
+from fastbp.plan.problem import Layout, Tuned
 
 # Attributes that are set once; another value would not fit the parameters.
 FIXED = ("sizes", "activations", "out_activation", "loss", "loss_row", "dtype", "layout")
@@ -153,6 +153,16 @@ class Structure:
         )
 
     @property
+    def tuned(self) -> Tuned:
+        """The products that ``fastbp.tune`` has measured, and whether they are in tiles."""
+        return self.layout.tuned
+
+    def set_tuned(self, tuned: Tuned) -> None:
+        """Choose the kernels of these products of training steps."""
+        self.__dict__["layout"] = self.layout._replace(tuned=tuned)
+        self._prepare()
+
+    @property
     def link(self) -> Any:
         """The kernel that computes predictions from z in place; None if z are the predictions."""
         return self.loss_row.link
@@ -185,6 +195,8 @@ class Structure:
             out_activation=self.out_activation if last is None else last.own or last.name,
         )
         twin.params[:] = self.params
+        if twin.dtype == self.dtype:
+            twin.set_tuned(self.tuned)
         twin.learned_bytes, twin.learned_numbers = self.learned_bytes, self.learned_numbers
         return twin
 
@@ -243,6 +255,8 @@ class Structure:
             description["preparation"], version = preparation, preparation.get("since", 2)
         if self.learned_bytes or self.learned_numbers:
             description["learned_bytes"], version = self.learned_bytes, max(version, 3)
+        if self.tuned:
+            description["tuned"], version = arguments.tuned_as_lists(self.tuned), max(version, 6)
         persistence.write_tensors(path, self.state_dict(), description, version=version)
 
     def state_dict(self) -> dict[str, Array]:
@@ -331,6 +345,7 @@ class Structure:
         tensors, description = persistence.read_tensors(path)
         preparation = description.pop("preparation", None)
         learned_bytes = description.pop("learned_bytes", None)
+        tuned = description.pop("tuned", [])
         resolve_names(description, own, path)
         try:
             found = sum(array.size for array in tensors.values())
@@ -340,6 +355,7 @@ class Structure:
             if not np.isfinite(net.params).all():
                 raise ValueError("its parameters are not all finite")
             net.learned_bytes, net.learned_numbers = learned_bytes is True, learned_bytes is False
+            net.set_tuned(arguments.tuned_from_lists(tuned))
         except (KeyError, MemoryError, OverflowError, TypeError, ValueError) as error:
             raise ValueError(
                 f"{path} does not contain the network that it describes: {error}"

@@ -1,11 +1,11 @@
 """The operands of one block of a batch's rows, and the choices that hold for it."""
 
-from fastbp.compiler.native import PLAIN
 from fastbp.kernels import batches, dense
 from fastbp.plan import choice
 from fastbp.plan.buffers import ThreadBuffers
 from fastbp.plan.operand import DescriptionOf, Operand, Transposed
 from fastbp.plan.plan import Plan
+from fastbp.plan.problem import Shape
 from fastbp.plan.products import Products
 
 
@@ -49,7 +49,7 @@ class Block:
     ) -> None:
         self.plan, self.thread, self.B, self.first, self.count = plan, thread, B, first, count
         self.is_first, self.factor = is_first, factor
-        self.product = Products(plan, thread.scratch).add
+        self.product = Products(plan, thread.layout, thread.scratch).add
         self.problem, self.shared, self.progress = thread.problem, thread.shared, thread.progress
         self.layout, self.objective = self.problem.layout, self.problem.objective
         self.last = self.layout.layers - 1  # the last layer
@@ -116,9 +116,9 @@ class Block:
         if problem.in_place or problem.is_sparse or not tiles or self.last == 0:
             return False
         X, W = self.shared.X, self.W(0)
-        shape = self.count, W.shape[1], W.shape[0]
-        in_tiles = choice.in_tiles(*shape, PLAIN, PLAIN, W.itemsize)
-        return in_tiles and choice.fetches_ahead(X.shape[1] * X.itemsize, X.shape[0])
+        shape = Shape(self.count, W.shape[1], W.shape[0], False, False)
+        fetches = choice.fetches_ahead(X.shape[1] * X.itemsize, X.shape[0])
+        return fetches and choice.in_tiles(shape, self.layout)
 
     def dropout_rate(self, layer: int) -> float:
         """The fraction of a layer's outputs that is dropped."""

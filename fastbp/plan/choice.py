@@ -8,11 +8,10 @@ whose products are loops instead of BLAS, because kernels are unrolled for it.
 from typing import NamedTuple
 
 from fastbp.compiler import native
-from fastbp.compiler.native import TRANSPOSED
 from fastbp.compiler.target import vector_bytes
 from fastbp.compiler.tile_shape import lanes
 from fastbp.kernels.dense import NARROW
-from fastbp.plan.problem import Layout
+from fastbp.plan.problem import Layout, Shape
 
 # Tiles compute whole vectors of a product's columns. They are faster than BLAS if at least this
 # share of their lanes is used: 0.25 → 0.40 of the peak by BLAS for 6 columns of 16 lanes.
@@ -67,14 +66,21 @@ def for_training(layout: Layout, rows: int, *, sparse: bool) -> Choices:
     )
 
 
-def in_tiles(
-    rows: int, columns: int, depth: int, form_left: int, form_right: int, itemsize: int
-) -> bool:
-    """Choose whether a product of ``rows`` times ``columns`` numbers is computed in tiles."""
+def in_tiles(shape: Shape, layout: Layout) -> bool:
+    """Choose whether a product of a step is computed in tiles: as tuned, or by its shape."""
+    for known, tiles in layout.tuned:
+        if known == shape:
+            return tiles
+    return suits_tiles(shape, layout.dtype.itemsize)
+
+
+def suits_tiles(shape: Shape, itemsize: int) -> bool:
+    """Choose by the shape of a product whether it is computed in tiles."""
+    rows, columns, depth, gradient, packed = shape
     if depth < 1 or rows < MIN_TILED_ROWS or columns < MIN_TILED_COLUMNS:
         return False
-    gradient, size = form_left == TRANSPOSED, lanes(itemsize)
-    if form_right == TRANSPOSED and not gradient:
+    size = lanes(itemsize)
+    if packed and not gradient:
         return columns * depth * itemsize <= MAX_PACKED_BYTES
     vectors = -(-columns // size)
     used = columns / (vectors * size)

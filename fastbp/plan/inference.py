@@ -88,7 +88,7 @@ class InferenceLowering:
                 elif count <= choice.FEW_ROWS:
                     plan.add(products.product_of_rows, below, W, out, **work)
                 else:
-                    product = Products(plan, self.scratch)
+                    product = Products(plan, self.layout, self.scratch)
                     epilogue = None
                     if activation.least is not None:
                         epilogue = Epilogue("a = f(a W + b)", b, activation.least)

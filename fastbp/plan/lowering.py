@@ -210,7 +210,7 @@ class StepLowering:
         else:
             columns = self.shared.x.part(first, self.B, M)
         formula = "dW = a^T delta"
-        product = Products(self.plan, self.thread.scratch)
+        product = Products(self.plan, self.layout, self.thread.scratch)
         product.add(columns.T, delta, dW, layer=layer, formula=formula)
 
     # ---------------------------------------------------------------- penalties and the update

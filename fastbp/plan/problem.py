@@ -12,6 +12,20 @@ from fastbp.choices.losses import Loss
 from fastbp.kernels import optimizers
 
 
+class Shape(NamedTuple):
+    """The shape of a matrix product, and whether its factors are transposed."""
+
+    rows: int  # of the result
+    columns: int  # of the result
+    depth: int  # number of products that are added up for each element of the result
+    left_transposed: bool
+    right_transposed: bool
+
+
+# Products whose kernel was measured, and whether tiles were faster than BLAS.
+Tuned = tuple[tuple[Shape, bool], ...]
+
+
 class Layout(NamedTuple):
     """A network's layers and their positions in the flat buffers."""
 
@@ -22,6 +36,7 @@ class Layout(NamedTuple):
     weight_starts: tuple[int, ...]  # (L,) start of W, C-ordered (M, N), in params and grads
     bias_starts: tuple[int, ...]  # (L,) start of b in params and grads
     output_starts: tuple[int, ...]  # (L,) sum of the widths of the layers below
+    tuned: Tuned = ()  # the kernels of products of a step, as ``fastbp.tune`` chose them
 
     @classmethod
     def of(

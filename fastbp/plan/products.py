@@ -9,7 +9,8 @@ from fastbp.compiler.tile_shape import PACKED, panel_starts
 from fastbp.kernels import products
 from fastbp.plan import choice
 from fastbp.plan.operand import Operand, Transposed
-from fastbp.plan.plan import Plan
+from fastbp.plan.plan import Operation, Plan
+from fastbp.plan.problem import Layout, Shape
 
 # Returns memory for a packed matrix of some rows and columns.
 Scratch = Callable[[int, int], Operand]
@@ -30,12 +31,13 @@ class Products:
     Parameters
     ----------
     plan : Plan
+    layout : Layout
     scratch : function or None
         Returns the memory for packed matrices; None: all products are computed by BLAS.
     """
 
-    def __init__(self, plan: Plan, scratch: Scratch | None) -> None:
-        self.plan, self.scratch = plan, scratch
+    def __init__(self, plan: Plan, layout: Layout, scratch: Scratch | None) -> None:
+        self.plan, self.layout, self.scratch = plan, layout, scratch
 
     def add(
         self,
@@ -74,7 +76,8 @@ class Products:
         rows, columns = out.shape
         depth = left.shape[1] if form_left == PLAIN else left.shape[0]
         work: dict[str, Any] = {"layer": layer, "multiplications": depth * rows * columns}
-        tiles = choice.in_tiles(rows, columns, depth, form_left, form_right, out.itemsize)
+        transposed = form_left == TRANSPOSED, form_right == TRANSPOSED
+        tiles = choice.in_tiles(Shape(rows, columns, depth, *transposed), self.layout)
         same = left.dtype == right.dtype == out.dtype
         if self.scratch is None or not (tiles and same):
             both, beta = (left, form_left, right, form_right), 1.0 if accumulate else 0.0
@@ -93,3 +96,23 @@ class Products:
         factors = left, form_left, right, form_right, initial, what.least, gate
         self.plan.add(products.tiled_product, *factors, out, formula=what.formula, **work)
         return epilogue is not None
+
+
+def in_tiles(operation: Operation) -> bool:
+    """Whether an operation is a product in tiles."""
+    return operation.kernel in (products.first_product, products.tiled_product)
+
+
+def shape_of(operation: Operation) -> Shape | None:
+    """Return the shape of a product that ``Products`` or ``first_product`` added, or None."""
+    if operation.kernel is products.first_product:
+        forms: tuple[Any, Any] = PLAIN, PLAIN
+    elif in_tiles(operation) or operation.kernel is products.product:
+        forms = operation.arguments[1], operation.arguments[3]
+    else:
+        return None
+    out = operation.arguments[-1]
+    assert isinstance(out, Operand)
+    rows, columns = out.shape
+    depth = operation.multiplications // (rows * columns)
+    return Shape(rows, columns, depth, forms[0] == TRANSPOSED, forms[1] in (TRANSPOSED, PACKED))

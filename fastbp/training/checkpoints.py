@@ -73,8 +73,9 @@ class Checkpoints:
             if not path.parent.is_dir():
                 path.parent.mkdir(parents=True)
                 persistence.sync_folder(path.parent.parent)
+            version = 6 if "tuned" in snapshot.metadata else 2
             persistence.write_tensors(
-                path, snapshot.tensors, snapshot.metadata, "checkpoint", version=2
+                path, snapshot.tensors, snapshot.metadata, "checkpoint", version=version
             )
         except OSError as error:
             warnings.warn(

@@ -66,7 +66,7 @@ class Fit:
             X, _, _, rows = self.validation
             net.expect_inference(len(X if rows is None else rows), None)
         problem = Problem.for_training(
-            net.layout,
+            net.layout._replace(tuned=self.checkpoints.tuned(net.tuned)),
             objective,
             options.optimizer.rule(options.clip),
             data,
@@ -94,6 +94,8 @@ class Fit:
         )
         assert isinstance(self.data.X, np.ndarray)
         net = self.net
+        if net.tuned != self.steps.layout.tuned:
+            net.set_tuned(self.steps.layout.tuned)
         net.learned_bytes, net.learned_numbers = learned_scale(net, self.data.X)
         signals = catch_interrupts(
             catch_sigterm=options.checkpoints is not None, event=options.interruption

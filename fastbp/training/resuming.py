@@ -13,6 +13,8 @@ import numpy as np
 from fastbp import checks
 from fastbp.arrays import Array
 from fastbp.kernels import clock
+from fastbp.network.arguments import tuned_as_lists, tuned_from_lists
+from fastbp.plan.problem import Tuned
 from fastbp.plan.processors import MAX_THREADS
 from fastbp.plan.steps import Steps
 from fastbp.training.checkpoints import Checkpoints, Snapshot
@@ -109,6 +111,12 @@ class RunCheckpoints:
         threads: int = self.saved.metadata["threads"]
         return threads
 
+    def tuned(self, given: Tuned) -> Tuned:
+        """Return the tuned products: those of the checkpoint, or the given ones of the network."""
+        if self.saved is None:
+            return given
+        return tuned_from_lists(self.saved.metadata.get("tuned", []))
+
     def begin(
         self,
         run: Steps,
@@ -186,6 +194,8 @@ class RunCheckpoints:
             "stopped": history.stopped if ended else None,
             "versions": versions(),
         }
+        if run.layout.tuned:
+            metadata["tuned"] = tuned_as_lists(run.layout.tuned)
         if best is not None:
             tensors["best.params"] = best.params
             # JSON has no infinity, which is the loss before the first epoch.
@@ -217,6 +227,7 @@ def check_snapshot(snapshot: Snapshot, name: str) -> None:
             if curve.dtype != np.float64 or curve.ndim != 1:
                 raise TypeError(f"a curve has the shape {curve.shape} and the type {curve.dtype}")
         _check_finite(tensors)
+        tuned_from_lists(metadata.get("tuned", []))
         done = len(tensors["history.loss"])
         if counts[clock.EPOCHS] != done:
             raise ValueError(f"its history has {done} epochs, but {counts[clock.EPOCHS]} are done")
