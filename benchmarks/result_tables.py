@@ -3,7 +3,9 @@
 Every number comes from the results. Rows that fastbp loses stay in.
 """
 
+import operator
 from collections.abc import Callable
+from statistics import geometric_mean
 
 from comparison_tables import estimators, peers, searches, short
 from measurements import (
@@ -144,6 +146,44 @@ def peak(bits: int) -> Callable[[Results], str]:
             numbers = ", ".join(f"{key} {cpu[key]}" for key in ("family", "model") if key in cpu)
             text += f"\n\n{name} ({numbers}), one thread. Measured {found[0]['at']}."
         return text
+
+    return table
+
+
+def products(bits: int) -> Callable[[Results], str]:
+    """Return the table of products in tiles and by OpenBLAS on vectors of ``bits`` bits."""
+
+    def table(results: Results) -> str:
+        rows = []
+        for one in select(results, f"products {bits}"):
+            info, measured = one["extra_info"], one["extra_info"].get("products", [])
+            if not measured:
+                continue
+            chosen = [tiles if in_tiles else blas for *_, tiles, blas, in_tiles in measured]
+            ratios = [
+                own / min(tiles, blas)
+                for own, (*_, tiles, blas, _) in zip(chosen, measured, strict=True)
+            ]
+            worst = max(range(len(ratios)), key=ratios.__getitem__)
+            M, N, K = measured[worst][:3]
+            least = [row[3] for row in measured]
+            times = [[row[4] for row in measured], [row[5] for row in measured], chosen]
+            rows.append(
+                [
+                    f"{info['form']}, {info['precision']}",
+                    str(len(measured)),
+                    f"{sum(bool(row[6]) for row in measured)}",
+                    *(
+                        f"{geometric_mean(map(operator.truediv, least, each)):.2f}"
+                        for each in times
+                    ),
+                    format_number(geometric_mean(ratios), TIMES),
+                    f"{format_number(ratios[worst], TIMES)} ({M} x {N}, depth {K})",
+                ]
+            )
+        head = ["product", "shapes", "in tiles", "tiles, of the peak", "OpenBLAS, of the peak"]
+        head += ["chosen, of the peak", "chosen / faster", "worst choice / faster"]
+        return markdown(head, rows)
 
     return table
 
@@ -339,6 +379,8 @@ TABLES: dict[str, Callable[[Results], str]] = {
     "grid": training_steps,
     "peak": peak(512),
     "peak 256": peak(256),
+    "products": products(512),
+    "products 256": products(256),
     "epochs": epochs,
     "kernels": kernels,
     "scripts": scripts,
