@@ -30,10 +30,9 @@ from measurements import (
     microseconds,
     select,
     step_times,
-    thread_count,
 )
+from thread_tables import many, rate, thread_model, threads
 
-PRODUCT_SIZE = 3000  # rows and columns of the product that large steps are compared with
 # What the notes (seed 003) measured for three rows of three classes: separate / fused.
 NOTES_RATIO = 6.92
 LEAST_RATIO = 7.0  # about the ratio of the notes
@@ -156,29 +155,30 @@ def products(bits: int) -> Callable[[Results], str]:
     def table(results: Results) -> str:
         rows = []
         for one in select(results, f"products {bits}"):
-            info, measured = one["extra_info"], one["extra_info"].get("products", [])
+            info = one["extra_info"]
+            measured = [line.split() for line in info.get("products", [])]
             if not measured:
                 continue
-            chosen = [tiles if in_tiles else blas for *_, tiles, blas, in_tiles in measured]
-            ratios = [
-                own / min(tiles, blas)
-                for own, (*_, tiles, blas, _) in zip(chosen, measured, strict=True)
+            least, tiles, blas = ([float(row[k]) for row in measured] for k in (3, 4, 5))
+            in_tiles = [row[6] == "tiles" for row in measured]
+            chosen = [
+                times[0 if own else 1] for own, *times in zip(in_tiles, tiles, blas, strict=True)
             ]
+            faster = list(map(min, tiles, blas))
+            ratios = list(map(operator.truediv, chosen, faster))
             worst = max(range(len(ratios)), key=ratios.__getitem__)
-            M, N, K = measured[worst][:3]
-            least = [row[3] for row in measured]
-            times = [[row[4] for row in measured], [row[5] for row in measured], chosen]
+            shape = "{} x {}, depth {}".format(*measured[worst])
             rows.append(
                 [
                     f"{info['form']}, {info['precision']}",
                     str(len(measured)),
-                    f"{sum(bool(row[6]) for row in measured)}",
+                    str(sum(in_tiles)),
                     *(
-                        f"{geometric_mean(map(operator.truediv, least, each)):.2f}"
-                        for each in times
+                        f"{geometric_mean(map(operator.truediv, least, times)):.2f}"
+                        for times in (tiles, blas, chosen)
                     ),
                     format_number(geometric_mean(ratios), TIMES),
-                    f"{format_number(ratios[worst], TIMES)} ({M} x {N}, depth {K})",
+                    f"{format_number(ratios[worst], TIMES)} ({shape})",
                 ]
             )
         head = ["product", "shapes", "in tiles", "tiles, of the peak", "OpenBLAS, of the peak"]
@@ -265,58 +265,6 @@ def per_sample(results: Results) -> str:
     return f"{table}\n\n{sentence}"
 
 
-def ratio_rows(results: Results, subject: str, *keys: str) -> list[list[str]]:
-    """Return a row for each network of a subject: the times under ``keys`` and their ratio."""
-    infos = [one["extra_info"] for one in select(results, subject)]
-    return [
-        [
-            f"{info['network']}, {info['batch']}",
-            *(format_number(info[key]) for key in keys),
-            format_number(info["ratio"], TIMES),
-        ]
-        for info in infos
-        if "ratio" in info
-    ]
-
-
-def many(results: Results) -> str:
-    """Compare two fits in two Python threads with one fit."""
-    rows = ratio_rows(results, "many", "one_s", "two_s")
-    head = ["network, batch", "one fit, s", "two fits in two threads, s", "two / one"]
-    return markdown(head, rows)
-
-
-def threads(results: Results) -> str:
-    """Compare a step on all threads with a step on one."""
-    infos = [one["extra_info"] for one in select(results, "threads")]
-    infos = [info for info in infos if "ratio" in info]
-    rows = ratio_rows(results, "threads", "one_us", "all_us")
-    rows = [[*row, str(info["taken"])] for row, info in zip(rows, infos, strict=True)]
-    count = infos[0]["all"] if infos else 0
-    head = ["µs per step: network, batch", "one thread", f"{count} threads", "one thread / all"]
-    return markdown([*head, "threads chosen by fastbp"], rows)
-
-
-def rate(results: Results) -> str:
-    """Compare the rate of large steps with that of one large matrix product."""
-    rows, network = [], ""
-    for one in select(results, "rate"):
-        info = one["extra_info"]
-        if "steps_gflops" in info:
-            network = f"{info['network']}, {info['batch']}"
-            product, taken = info["product_gflops"], info["steps_gflops"]
-            share = f"{100 * taken / product:.0f} %"
-            name = thread_count(info["threads"])
-            rows.append([name, format_number(product), format_number(taken), share])
-    head = [
-        "GFLOP/s",
-        f"a product of {PRODUCT_SIZE:,} rows and columns",
-        f"steps of {network}",
-        "share",
-    ]
-    return markdown(head, rows)
-
-
 def predict(results: Results) -> str:
     """Compare a call of ``Network.forward`` with NumPy."""
     rows = []
@@ -387,6 +335,7 @@ TABLES: dict[str, Callable[[Results], str]] = {
     "per sample": per_sample,
     "peers": peers,
     "threads": threads,
+    "thread model": thread_model,
     "rate": rate,
     "many": many,
     "predict": predict,

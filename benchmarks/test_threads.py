@@ -13,11 +13,13 @@ import numba
 import numpy as np
 import pytest
 from cases import GRID, Case, Compiled, Row, timed
-from result_tables import PRODUCT_SIZE
+from thread_tables import PRODUCT_SIZE
 
 from fastbp import kernels
 from fastbp.kernels import PLAIN
-from fastbp.plan.processors import processors, suitable_threads
+from fastbp.plan import thread_count
+from fastbp.plan.processors import processors
+from fastbp.plan.thread_count import step_seconds, suitable_threads
 
 pytestmark = [
     pytest.mark.benchmark(disable_gc=True),
@@ -25,6 +27,7 @@ pytestmark = [
 ]
 
 TURNS = 15
+MODEL_CORES = (2, 4, 8, 16, 32, 64)
 ROUND_SECONDS = 0.05
 
 
@@ -42,6 +45,7 @@ def test_threads(benchmark: Any, row: Row) -> None:
         batch=row.batch,
         all=processors(),
         taken=suitable_threads(row.sizes, row.batch),
+        model=expected_ratio(row, processors()),
     )
     benchmark.pedantic(ways[processors()].run, setup=ways[processors()].reset, rounds=1)
     if not benchmark.enabled:
@@ -55,6 +59,27 @@ def test_threads(benchmark: Any, row: Row) -> None:
             times[threads].append(spent / repeats / case.steps * 1e6)
     one, together = (min(kept) for kept in times.values())
     benchmark.extra_info.update(one_us=one, all_us=together, ratio=one / together)
+
+
+def expected_ratio(row: Row, threads: int) -> float:
+    """Return the time on one thread divided by that on ``threads``, by the model."""
+    one, several = (step_seconds(row.sizes, row.batch, 4, count) for count in (1, threads))
+    return one / several
+
+
+def test_model(benchmark: Any, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Record what the model expects of more cores, and how many threads it would take."""
+    benchmark.group = "model of threads"
+    benchmark.extra_info.update(subject="thread model")
+    benchmark.pedantic(expected_ratio, args=(GRID[0], 2), rounds=3)
+    model: dict[str, dict[int, Any]] = {}
+    for row in GRID:
+        ratios = model[f"{row}, {row.batch}"] = {}
+        for cores in MODEL_CORES:
+            monkeypatch.setattr(thread_count, "own_processors", lambda cores=cores: cores)
+            taken = suitable_threads(row.sizes, row.batch)
+            ratios[cores] = expected_ratio(row, taken), taken
+    benchmark.extra_info["model"] = model
 
 
 @numba.njit(nogil=True)

@@ -20,6 +20,7 @@ TOO_LONG = (
     "check_classifiers_train",
     "check_fit_idempotent",
     "test_the_example_of_the_docstring_runs",
+    "tighter_arms_are_not_learned",
 )
 
 

@@ -317,6 +317,18 @@ def read_gate(typingctx, gate, i):  # type: ignore[no-untyped-def]
 
 
 @intrinsic
+def pause(typingctx):  # type: ignore[no-untyped-def]
+    def generate(context, builder, signature, arguments):  # type: ignore[no-untyped-def]
+        triple, shape = builder.module.triple, ir.FunctionType(ir.VoidType(), [])
+        if triple.startswith(X86):
+            name = "llvm.x86.sse2.pause"
+            builder.call(cgutils.get_or_insert_function(builder.module, shape, name), [])
+        return context.get_dummy_value()
+
+    return types.void(), generate
+
+
+@intrinsic
 def yield_processor(typingctx):  # type: ignore[no-untyped-def]
     def generate(context, builder, signature, arguments):  # type: ignore[no-untyped-def]
         shape = ir.FunctionType(ir.IntType(32), [])

@@ -26,6 +26,11 @@ def read_gate(gate: Array, i: int) -> int:
 
 
 @instruction
+def pause() -> None:
+    """Wait for some cycles, so that a thread on the same core goes on faster."""
+
+
+@instruction
 def yield_processor() -> None:
     """Let the operating system run another thread."""
     time.sleep(0)
@@ -52,6 +57,7 @@ def barrier(gate: Labels, size: Whole) -> bool:
         if read_gate(gate, 8) != 0:
             return True
         tries += 1
+        pause()
         if tries > SPINS:
             yield_processor()
     return False

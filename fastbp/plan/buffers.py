@@ -10,8 +10,8 @@ from fastbp.kernels import clock, dense
 from fastbp.plan import choice
 from fastbp.plan.operand import Memory, Operand
 from fastbp.plan.problem import Batches, Data, Layout, Objective, Rule, Sparse
-from fastbp.plan.processors import suitable_threads
 from fastbp.plan.products import Scratch
+from fastbp.plan.thread_count import suitable_threads
 
 # Number of epochs whose means fit; a call in which more epochs end allocates more memory.
 MEANS = 64

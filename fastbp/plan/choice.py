@@ -13,22 +13,27 @@ from fastbp.compiler.tile_shape import lanes
 from fastbp.kernels.dense import NARROW
 from fastbp.plan.problem import Layout, Shape
 
-# Tiles compute whole vectors of a product's columns. They are faster than BLAS if at least this
-# share of their lanes is used: 0.25 → 0.40 of the peak by BLAS for 6 columns of 16 lanes.
+# The widest vectors, in bytes.
+WIDEST = 64
+# The figures of tiles and OpenBLAS are from ``benchmarks/test_choice.py``; its results are in
+# ``benchmarks/results``. Tiles compute whole vectors of a product's columns. They are faster than
+# BLAS if at least this share of their lanes is used.
 MIN_LANES_USED = 0.6
-# The gradient of W with few columns is faster by BLAS: 0.52 → 0.68 of the peak for 20 columns. With
-# the widest vectors, so is one of a single vector of columns: 0.47 → 0.58 for 13 columns.
-MIN_LANES_USED_BY_GRADIENT, MAX_VECTOR_BYTES = 0.65, 64
 # Products with fewer rows or columns than this are computed by BLAS.
 MIN_TILED_ROWS, MIN_TILED_COLUMNS = 5, 5
-# Rows of W, and of its gradient, of this many vectors or more are packed by BLAS, which is then as
-# fast: 0.33 of the peak in tiles, 0.67 by BLAS for 1,024 columns of float32.
-MAX_VECTORS, MAX_GRADIENT_VECTORS = 64, 16
-# The gradient of W from inputs of more bytes is faster by BLAS, which packs them: 0.54 → 0.69 of
-# the peak for 1,024 rows of 784 inputs.
-MAX_GRADIENT_BYTES = 500_000
-# delta W^T of larger matrices W is computed by BLAS, because packing W takes too long.
-MAX_PACKED_BYTES = 1 << 21
+# Larger factors on the right do not stay in the second-level cache; BLAS divides them into blocks.
+MAX_RIGHT_BYTES = 1 << 21
+# The gradient of W: OpenBLAS's kernels for small products are faster (``SMALL_PRODUCT``); without
+# them, tiles need more of their lanes. Larger factors are faster by BLAS, which packs them. The
+# limits of the left factor are for vectors of 64 bytes, and for narrower ones.
+MIN_LANES_USED_BY_GRADIENT = 0.65
+MAX_LEFT_BYTES, MAX_LEFT_BYTES_NARROW = 700_000, 500_000
+MAX_GRADIENT_RIGHT_BYTES = 1_000_000
+# delta W^T: packing W takes too long for fewer rows, again for vectors of 64 bytes and for others.
+MIN_PACKED_ROWS, MIN_PACKED_ROWS_NARROW = 16, 64
+# Small products of this form are faster by OpenBLAS's kernels for them if they have fewer than this
+# number of results for each row of the packed matrix.
+MIN_PACKED_WORK = 10
 # Rows of the data of at least this many bytes are fetched during the step before, if the data do
 # not fit into the second-level cache: 92 us → 60 us for 784-32-10 with 64 rows.
 MIN_ROW_AHEAD, MIN_DATA_AHEAD = 256, 1 << 20
@@ -79,16 +84,23 @@ def suits_tiles(shape: Shape, itemsize: int) -> bool:
     rows, columns, depth, gradient, packed = shape
     if depth < 1 or rows < MIN_TILED_ROWS or columns < MIN_TILED_COLUMNS:
         return False
-    size = lanes(itemsize)
-    if packed and not gradient:
-        return columns * depth * itemsize <= MAX_PACKED_BYTES
-    vectors = -(-columns // size)
-    used = columns / (vectors * size)
+    size, right_bytes = lanes(itemsize), depth * columns * itemsize
+    used = columns / (-(-columns // size) * size)
+    if right_bytes > MAX_RIGHT_BYTES:
+        return False
+    is_small = native.has_small_product_kernels() and rows * columns * depth <= SMALL_PRODUCT
+    wide = vector_bytes() == WIDEST
     if gradient:
-        wide = vectors > 1 or vector_bytes() < MAX_VECTOR_BYTES
-        fits = rows * depth * itemsize <= MAX_GRADIENT_BYTES and vectors < MAX_GRADIENT_VECTORS
-        return fits and wide and used >= MIN_LANES_USED_BY_GRADIENT
-    return used >= MIN_LANES_USED and vectors < MAX_VECTORS
+        enough = not is_small if wide else used >= MIN_LANES_USED_BY_GRADIENT
+        most = MAX_LEFT_BYTES if wide else MAX_LEFT_BYTES_NARROW
+        return (
+            enough and rows * depth * itemsize <= most and right_bytes <= MAX_GRADIENT_RIGHT_BYTES
+        )
+    if packed:
+        least = MIN_PACKED_ROWS if wide else MIN_PACKED_ROWS_NARROW
+        worth = not is_small or rows * columns >= MIN_PACKED_WORK * depth
+        return rows >= least and worth
+    return used >= MIN_LANES_USED
 
 
 def fetches_ahead(row_bytes: int, data_rows: int) -> bool:
@@ -123,9 +135,14 @@ def product_by_transpose(rows: int, N: int) -> bool:
     return rows * N <= TRANSPOSED_PRODUCT
 
 
+def is_large(M: int, N: int) -> bool:
+    """Whether W (M, N) is large enough for its gradient to be divided."""
+    return M * N >= LARGE_MATRIX
+
+
 def divides_gradient(layout: Layout, layer: int, threads: int, *, sparse: bool) -> bool:
     """Whether threads divide one layer's dW by the rows of W, rather than by the batch's rows."""
-    large = layout.sizes[layer] * layout.sizes[layer + 1] >= LARGE_MATRIX
+    large = is_large(*layout.sizes[layer : layer + 2])
     # The first layer's gradient from sparse rows is added up like those of small layers.
     first = 1 if sparse else 0
     return threads > 1 and large and first <= layer < layout.layers - 1

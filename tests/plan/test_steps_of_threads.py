@@ -15,7 +15,7 @@ import fastbp
 from fastbp import kernels
 from fastbp.compiler import native
 from fastbp.compiler.native import TRANSPOSED
-from fastbp.plan import choice, processors, steps
+from fastbp.plan import choice, processors, steps, thread_count
 from fastbp.plan.buffers import Problem
 from fastbp.plan.problem import Batches, Data
 
@@ -247,18 +247,38 @@ def test_no_thread_waits_for_a_failed_one(monkeypatch):
 
 
 def test_threads_are_chosen_by_the_work(monkeypatch):
+    chosen = thread_count.suitable_threads
     monkeypatch.setattr(processors, "processors", lambda: 8)
-    assert processors.suitable_threads([4, 8, 4], 32) == 1
-    assert processors.suitable_threads([784, 1024, 10], 256) == 8
-    assert processors.suitable_threads([2, 64, 3], 300) == 1
-    assert processors.suitable_threads([2, 64, 3], 4000) == 8
-    assert processors.suitable_threads([3000, 3000, 10], 5) == 5
-    assert processors.suitable_threads([64, 100, 10], 64) == 1
-    assert processors.suitable_threads([64, 100, 10], 64, itemsize=8) == 8
-    assert processors.suitable_threads([64, 100, 10], 64, itemsize=8, steps_per_call=2) == 1
-    assert processors.suitable_threads([64, 100, 10], 64, itemsize=8, steps_per_call=9) == 8
+    assert chosen((4, 8, 4), 32) == 1
+    assert chosen((784, 1024, 10), 256) == 8
+    assert chosen((2, 64, 3), 4000) == 8
+    assert chosen((2000, 2000, 2000, 10), 5) <= 5
     with ThreadPoolExecutor(1) as pool:  # where other fits are likely to run at the same time
-        assert pool.submit(processors.suitable_threads, [784, 1024, 10], 256).result() == 1
+        assert pool.submit(chosen, (784, 1024, 10), 256).result() == 1
+    monkeypatch.setattr(processors, "processors", lambda: 2)
+    assert chosen((2, 64, 3), 300) == 1
+    assert chosen((64, 100, 10), 64) == 1
+    assert chosen((64, 100, 10), 200) == 2
+    assert chosen((64, 100, 10), 100, itemsize=8) == 2
+    assert chosen((64, 100, 10), 100, itemsize=8, steps_per_call=2) == 1
+
+
+def test_the_model_of_threads_is_a_sum_of_work_and_meetings(monkeypatch):
+    seconds = thread_count.step_seconds
+    random = np.random.default_rng(0)
+    for _ in range(200):
+        sizes = tuple(int(size) for size in random.integers(1, 900, random.integers(2, 5)))
+        rows, itemsize = int(random.integers(64, 3000)), int(random.choice([4, 8]))
+        one = seconds(sizes, rows, itemsize, 1)
+        assert seconds(sizes, 2 * rows, itemsize, 1) > one
+        assert seconds(sizes, rows, itemsize, 2) > one / 2
+        for cores in (2, 7, 64):
+            monkeypatch.setattr(processors, "processors", lambda cores=cores: cores)
+            taken = thread_count.suitable_threads(sizes, rows, itemsize)
+            assert 1 <= taken <= cores
+            best = min(seconds(sizes, rows, itemsize, count) for count in range(1, cores + 1))
+            assert taken == 1 or seconds(sizes, rows, itemsize, taken) <= 1.1 * best
+            assert taken > 1 or best > 0.75 * one
 
 
 @pytest.mark.parametrize(

@@ -87,6 +87,7 @@ def peer() -> list[dict[str, Any]]:
 
 def together() -> list[dict[str, Any]]:
     case = {"subject": "threads", "network": "2-64-3", "batch": 32, "all": 4, "taken": 1}
+    case["model"] = 2.5
     lost = case | {"network": "9-9-9"}
     rated = {"subject": "rate", "network": "9-9-9", "batch": 7, "threads": 4}
     row = {"subject": "predict", "network": "9-9-9", "rows": 1000}
@@ -94,9 +95,17 @@ def together() -> list[dict[str, Any]]:
         measured(1.0, **case, one_us=30.0, all_us=10.0, ratio=3.0),
         measured(1.0, **lost, one_us=30.0, all_us=60.0, ratio=0.5),
         measured(1.0, **rated, product_gflops=200.0, steps_gflops=181.0),
+        measured(1.0, subject="thread model", model={"9-9-9, 7": {"2": [1.9, 2], "64": [4, 8]}}),
         measured(30e-6, **row, path=measurements.NUMPY),
         measured(60e-6, **row, path=measurements.FASTBP),
     ]
+
+
+def products() -> list[dict[str, Any]]:
+    """The choice is the faster kernel for the first product, and the slower for the second."""
+    rows = ["8 6 10 1.0 2.0 4.0 tiles", "32 100 20 2.0 8.0 4.0 tiles"]
+    case = {"subject": "products 512", "form": "X W", "precision": "float32"}
+    return [measured(1.0, **case, products=rows)]
 
 
 def sweep(K: int, *ratios: float) -> dict[str, Any]:
@@ -135,6 +144,7 @@ def results() -> dict[str, Any]:
             *sample(),
             *peer(),
             *together(),
+            *products(),
             *compilation,
         ],
         "datetime": "2031-02-03T04:05:06+00:00",

@@ -144,8 +144,21 @@ def test_an_incomplete_column_has_no_mean(results: dict[str, Any]) -> None:
 def test_rows_where_threads_lose_are_kept(results: dict[str, Any]) -> None:
     table = result_tables.threads(results)
     assert "| 4 threads |" in table
-    assert row(table, "2-64-3")[1:] == ["30.0", "10.0", f"3.00{TIMES}", "1"]
-    assert row(table, "9-9-9")[1:] == ["30.0", "60.0", f"0.50{TIMES}", "1"]
+    assert row(table, "2-64-3")[1:] == ["30.0", "10.0", f"3.00{TIMES}", f"2.50{TIMES}", "1"]
+    assert row(table, "9-9-9")[1:] == ["30.0", "60.0", f"0.50{TIMES}", f"2.50{TIMES}", "1"]
+
+
+def test_the_model_of_threads_names_the_threads_that_it_takes(results: dict[str, Any]) -> None:
+    table = result_tables.thread_model(results)
+    assert "| 2 cores | 64 cores |" in table
+    assert row(table, "9-9-9, 7")[1:] == [f"1.90{TIMES} (2)", f"4.00{TIMES} (8)"]
+
+
+def test_the_choice_of_products_is_compared_with_the_faster_kernel(results: dict[str, Any]) -> None:
+    cells = row(result_tables.products(512)(results), "X W, float32")[1:]
+    assert cells[:2] == ["2", "2"]
+    assert cells[2:5] == ["0.35", "0.35", "0.35"]  # sqrt(1/2 2/8), sqrt(1/4 2/4), as tiles
+    assert cells[5:] == [f"1.41{TIMES}", f"2.00{TIMES} (32 x 100, depth 20)"]
 
 
 def test_rate_is_a_share_of_the_rate_of_a_product(results: dict[str, Any]) -> None:

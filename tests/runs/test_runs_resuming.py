@@ -59,7 +59,9 @@ def test_a_run_stopped_by_a_signal_resumes_bit_identically(
 
 
 def test_overwrite_starts_again(tmp_path: Path) -> None:
-    endless = "train --epochs 100000 --checkpoint-epochs 1 --picture none --out run"
+    endless = (
+        "train --epochs 100000 --early-stopping 0 --checkpoint-epochs 1 --picture none --out run"
+    )
     with started(tmp_path, *endless.split()) as process:
         # Two runs in one folder would use each other's checkpoints.
         second = run(*endless.split(), "--resume", cwd=tmp_path)
@@ -165,7 +167,8 @@ def test_a_new_run_is_not_mistaken_for_the_one_it_replaces(tmp_path: Path) -> No
 
 
 def test_overwrite_deletes_nothing_if_the_new_run_is_refused(tmp_path: Path) -> None:
-    endless = "train --epochs 100000 --checkpoint-seconds 0.2 --picture none --out run --keep 1"
+    endless = "train --epochs 100000 --early-stopping 0 --picture none --out run --keep 1"
+    endless += " --checkpoint-seconds 0.2"
     with started(tmp_path, *endless.split()) as process:
         refused = run(*endless.split(), "--overwrite", cwd=tmp_path)
         assert refused.returncode == 2

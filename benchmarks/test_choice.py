@@ -118,6 +118,8 @@ def test_products(benchmark: Any, form: str, precision: str) -> None:
         rate = peak.flop_of_call(precision) / min(peak.run(precision) for _ in range(5))
         least = 2e6 * shape.rows * shape.columns * shape.depth / rate
         chosen = choice.suits_tiles(shape, peak.SIZES[precision])
-        numbers = [float(f"{each:.4g}") for each in (least, tiles, blas)]
-        rows.append([shape.rows, shape.columns, shape.depth, *numbers, chosen])
+        numbers = [f"{each:.4g}" for each in (least, tiles, blas)]
+        kept = shape.rows, shape.columns, shape.depth, *numbers, "tiles" if chosen else "BLAS"
+        rows.append(" ".join(map(str, kept)))
+    # Rows, columns, depth; microseconds at the peak, in tiles and by OpenBLAS; the choice.
     benchmark.extra_info["products"] = rows
