@@ -145,6 +145,7 @@ from fastbp.kernels.products import (
     pack_transposed,
     product,
     product_of_rows,
+    small_product,
     tiled_product,
     transpose,
 )
@@ -284,6 +285,7 @@ __all__ = [
     "sigmoid_of",
     "sigmoid_to",
     "skip_draws",
+    "small_product",
     "softmax",
     "softmax_backward",
     "softmax_cross_entropy",

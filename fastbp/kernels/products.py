@@ -45,6 +45,28 @@ def product(a: Matrix, form_a: Whole, b: Matrix, form_b: Whole, beta: Number, ou
 
 
 @kernel
+def small_product(
+    a: Matrix, form_a: Whole, b: Matrix, form_b: Whole, beta: Number, out: Matrix
+) -> None:
+    """As ``product``, in a loop, for so few numbers that a call of BLAS takes longer."""
+    depth, left_row, left_step = a.shape[1], a.shape[1], 1
+    if form_a == TRANSPOSED:
+        depth, left_row, left_step = a.shape[0], 1, a.shape[1]
+    right_step, right_column = b.shape[1], 1
+    if form_b == TRANSPOSED:
+        right_step, right_column = 1, b.shape[1]
+    left, right = flat(a), flat(b)
+    for i in range(out.shape[0]):
+        for j in range(out.shape[1]):
+            total = out[i, j] if beta == 1.0 else ZERO
+            for k in range(depth):
+                total += (
+                    left[i * left_row + k * left_step] * right[k * right_step + j * right_column]
+                )
+            out[i, j] = total
+
+
+@kernel
 def product_of_rows(a: Matrix, W: Matrix, out: Matrix) -> None:
     """``out`` (B, N) = a W, row by row, for few rows."""
     M, N = W.shape

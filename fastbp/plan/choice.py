@@ -34,6 +34,8 @@ MIN_PACKED_ROWS, MIN_PACKED_ROWS_NARROW = 16, 64
 # Small products of this form are faster by OpenBLAS's kernels for them if they have fewer than this
 # number of results for each row of the packed matrix.
 MIN_PACKED_WORK = 10
+# Products of at most this many multiplications are computed in a loop.
+TINY_PRODUCT = 32
 # Rows of the data of at least this many bytes are fetched during the step before, if the data do
 # not fit into the second-level cache: 92 us → 60 us for 784-32-10 with 64 rows.
 MIN_ROW_AHEAD, MIN_DATA_AHEAD = 256, 1 << 20
@@ -101,6 +103,11 @@ def suits_tiles(shape: Shape, itemsize: int) -> bool:
         worth = not is_small or rows * columns >= MIN_PACKED_WORK * depth
         return rows >= least and worth
     return used >= MIN_LANES_USED
+
+
+def is_tiny(shape: Shape) -> bool:
+    """Whether a product that is not in tiles is computed in a loop instead of by BLAS."""
+    return shape.rows * shape.columns * shape.depth <= TINY_PRODUCT
 
 
 def fetches_ahead(row_bytes: int, data_rows: int) -> bool:

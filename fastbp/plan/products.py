@@ -77,11 +77,13 @@ class Products:
         depth = left.shape[1] if form_left == PLAIN else left.shape[0]
         work: dict[str, Any] = {"layer": layer, "multiplications": depth * rows * columns}
         transposed = form_left == TRANSPOSED, form_right == TRANSPOSED
-        tiles = choice.in_tiles(Shape(rows, columns, depth, *transposed), self.layout)
+        shape = Shape(rows, columns, depth, *transposed)
+        tiles = choice.in_tiles(shape, self.layout)
         same = left.dtype == right.dtype == out.dtype
         if self.scratch is None or not (tiles and same):
             both, beta = (left, form_left, right, form_right), 1.0 if accumulate else 0.0
-            self.plan.add(products.product, *both, beta, out, formula=formula, **work)
+            kernel = products.small_product if choice.is_tiny(shape) and same else products.product
+            self.plan.add(kernel, *both, beta, out, formula=formula, **work)
             return False
         if form_right == TRANSPOSED:
             panels = self.scratch(depth, panel_starts(columns, out.itemsize)[-1])

@@ -141,3 +141,19 @@ def test_a_width_that_no_processor_has_is_refused():
         [sys.executable, "-c", code], env=environment, capture_output=True, text=True, check=False
     )
     assert "FASTBP_VECTOR_BYTES must be 16, 32 or 64; it is '48'" in result.stderr
+
+
+@both
+def test_a_small_product_in_every_form(dtype):
+    random = np.random.default_rng(5)
+    for _ in range(60):
+        rows, depth, columns = (int(size) for size in random.integers(1, 6, 3))
+        more = int(random.integers(0, 3))  # columns of a transposed ``a`` that are not used
+        a, b = normal((rows, depth), dtype), normal((depth, columns), dtype, 1)
+        wider = np.hstack([a.T, normal((depth, more), dtype, 2)])
+        for left, form_a in ((a, PLAIN), (np.ascontiguousarray(wider), TRANSPOSED)):
+            for right, form_b in ((b, PLAIN), (np.ascontiguousarray(b.T), TRANSPOSED)):
+                for beta, start in ((0.0, np.nan), (1.0, 2.5)):
+                    out = np.full((rows, columns), start, dtype)
+                    call(kernels.small_product, left, form_a, right, form_b, beta, out)
+                    assert_product(out, a, b, start if beta else 0.0)
