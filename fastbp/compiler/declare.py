@@ -61,6 +61,7 @@ __all__ = [
     "loop",
     "part",
     "scalar",
+    "vector_kernel",
 ]
 
 Function = TypeVar("Function", bound=Callable[..., Any])
@@ -210,6 +211,11 @@ def inlined(function: Any) -> Any:
 def kernel(function: Function) -> Function:
     """Declare a loop over arrays."""
     return Kernel(function)  # type: ignore[return-value]
+
+
+def vector_kernel(function: Function) -> Function:
+    """Declare a kernel whose loops an instruction emits in vectors."""
+    return Kernel(function, explicit=True)  # type: ignore[return-value]
 
 
 def loop(function: Function) -> Function:

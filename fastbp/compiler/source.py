@@ -41,6 +41,8 @@ class Source:
     noalias : bool
         Whether the arguments of an operation never overlap, and nothing else writes to them
         during a call.
+    explicit : bool
+        Whether an instruction emits its loops in vectors, so that LLVM need not look for them.
     origin : tuple or None
         The function that made this kernel from a user's own functions, and its arguments, for
         pickling; None if the kernel is a global variable of its module.
@@ -53,10 +55,11 @@ class Source:
         exact: bool = False,
         stored: bool = True,
         noalias: bool = True,
+        explicit: bool = False,
         origin: tuple[Callable[..., Any], tuple[Any, ...]] | None = None,
     ) -> None:
         self.function, self.exact, self.stored, self.noalias = function, exact, stored, noalias
-        self.origin = origin
+        self.explicit, self.origin = explicit, origin
         self.inlined = exact  # whether functions that call it always include its code
 
     @property

@@ -160,7 +160,9 @@ from fastbp.kernels.rows import (
     logsumexp,
     softmax,
     softmax_backward,
+    softmax_cross_entropies,
     softmax_cross_entropy_backward,
+    softmax_cross_entropy_gradient,
 )
 from fastbp.kernels.scalar import (
     ZERO,
@@ -288,8 +290,10 @@ __all__ = [
     "small_product",
     "softmax",
     "softmax_backward",
+    "softmax_cross_entropies",
     "softmax_cross_entropy",
     "softmax_cross_entropy_backward",
+    "softmax_cross_entropy_gradient",
     "softmax_cross_entropy_of_probabilities",
     "softplus",
     "softplus_backward",

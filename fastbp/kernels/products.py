@@ -8,7 +8,17 @@ import itertools
 import numpy as np
 
 from fastbp.arrays import Array
-from fastbp.compiler.declare import Labels, Matrix, Number, Vector, Whole, instruction, kernel, part
+from fastbp.compiler.declare import (
+    Labels,
+    Matrix,
+    Number,
+    Vector,
+    Whole,
+    instruction,
+    kernel,
+    part,
+    vector_kernel,
+)
 from fastbp.compiler.native import PLAIN, TRANSPOSED
 from fastbp.compiler.target import vector_bytes
 from fastbp.compiler.tile_shape import PACKED, lanes, panel_starts, tile_shape
@@ -139,7 +149,7 @@ def transposed_square(a: Array, i: int, j: int, out: Array, start: int, step: in
             flat_out[start + c * step + r] = a[min(i + r, a.shape[0] - 1), j + c]
 
 
-@kernel
+@vector_kernel
 def tiled_product(
     a: Matrix,
     form_a: Whole,
@@ -160,7 +170,7 @@ def tiled_product(
         tiles(a, form_a, b, form_b, initial, least, gate, out)
 
 
-@kernel
+@vector_kernel
 def first_product(
     x: Matrix,
     W: Matrix,
@@ -189,7 +199,7 @@ def panel_start(columns: int, number: int, itemsize: int) -> int:
     return vectors * number // panels * size
 
 
-@kernel
+@vector_kernel
 def pack_transposed(W: Matrix, panels: Matrix) -> None:
     """``panels`` = W^T in panels of columns, one after the other, ``W`` (M, N).
 

@@ -91,6 +91,50 @@ def softmax_cross_entropy_backward(p: Matrix, labels: Labels, out: Matrix) -> No
 
 
 @kernel
+def softmax_cross_entropy_gradient(p: Matrix, labels: Labels, out: Matrix) -> int:
+    """As ``softmax_cross_entropy_backward``; index of the first label that is no class, or B.
+
+    Each label is read once, so that another thread may write to ``labels``.
+    """
+    B, K = p.shape
+    weight = p.dtype.type(1) / p.dtype.type(B)
+    for i in range(B):
+        label = labels[i]
+        if label < 0 or label >= K:
+            return i
+        for j in range(K):
+            out[i, j] = p[i, j] * weight
+        out[i, label] -= weight
+    return B
+
+
+@kernel
+def softmax_cross_entropies(
+    z: Matrix, labels: Labels, smallest: Number, p: Matrix, out: Vector
+) -> int:
+    """``p`` = softmax(z), ``out`` = ``cross_entropy`` of ``p``.
+
+    Returns the index of the first label that is no class, or B if there is none. Each label is
+    read once, so that another thread may write to ``labels``.
+    """
+    B, K = z.shape
+    for i in range(B):
+        for j in range(K):
+            p[i, j] = z[i, j]
+    softmax(p)
+    for i in range(B):
+        label = labels[i]
+        if label < 0 or label >= K:
+            return i
+        out[i] = p[i, label]
+    low, high = p.dtype.type(smallest), p.dtype.type(1.0 - smallest)
+    for i in range(B):
+        clipped = low if out[i] < low else (high if out[i] > high else out[i])
+        out[i] = -log(clipped)
+    return B
+
+
+@kernel
 def cross_entropy(p: Matrix, labels: Labels, smallest: Number, out: Vector) -> None:
     """``out`` (B,) = -ln p of each row's label, p clipped to [smallest, 1 - smallest]  (seed 003).
 

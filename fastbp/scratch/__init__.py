@@ -19,6 +19,11 @@ Differences from the public teaching code:
 - Wrong shapes, unknown labels and a backward pass before a forward pass raise an error.
 """
 
+from fastbp.scratch.accuracies import (
+    Accuracy,
+    Accuracy_Categorical,
+    Accuracy_Regression,
+)
 from fastbp.scratch.layers import (
     Activation_Linear,
     Activation_ReLU,
@@ -29,9 +34,6 @@ from fastbp.scratch.layers import (
     Layer_Input,
 )
 from fastbp.scratch.losses import (
-    Accuracy,
-    Accuracy_Categorical,
-    Accuracy_Regression,
     Activation_Softmax_Loss_CategoricalCrossentropy,
     Loss,
     Loss_BinaryCrossentropy,

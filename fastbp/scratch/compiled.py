@@ -11,6 +11,10 @@ from fastbp.network import Network
 from fastbp.plan.buffers import Problem
 from fastbp.plan.problem import Batches, Data
 from fastbp.plan.steps import CHUNK_SECONDS, Steps
+from fastbp.scratch.accuracies import (
+    Accuracy_Categorical,
+    Accuracy_Regression,
+)
 from fastbp.scratch.attributes import checked_penalties, float_array, is_exactly
 from fastbp.scratch.layers import (
     Activation_Linear,
@@ -20,8 +24,6 @@ from fastbp.scratch.layers import (
     Layer_Dense,
 )
 from fastbp.scratch.losses import (
-    Accuracy_Categorical,
-    Accuracy_Regression,
     Loss_BinaryCrossentropy,
     Loss_CategoricalCrossentropy,
     Loss_MeanAbsoluteError,

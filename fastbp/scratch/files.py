@@ -10,6 +10,10 @@ import numpy as np
 from fastbp import checks, persistence
 from fastbp.arrays import Array
 from fastbp.checks import choose
+from fastbp.scratch.accuracies import (
+    Accuracy_Categorical,
+    Accuracy_Regression,
+)
 from fastbp.scratch.layers import (
     Activation_Linear,
     Activation_ReLU,
@@ -19,8 +23,6 @@ from fastbp.scratch.layers import (
     Layer_Dropout,
 )
 from fastbp.scratch.losses import (
-    Accuracy_Categorical,
-    Accuracy_Regression,
     Loss_BinaryCrossentropy,
     Loss_CategoricalCrossentropy,
     Loss_MeanAbsoluteError,

@@ -4,18 +4,29 @@
 arrays, because from-scratch code keeps references to them. Arguments are not changed.
 """
 
+import functools
+import math
 from typing import Any
 
 import numpy as np
 
 from fastbp import checks, kernels
 from fastbp.arrays import Array
+from fastbp.kernels import PLAIN
+from fastbp.plan import choice
+from fastbp.plan.problem import Shape
 from fastbp.scratch.attributes import (
     checked_penalties,
     forward_result,
     kept_fraction,
     original_or_converted,
 )
+
+
+@functools.lru_cache(maxsize=256)
+def _suits_tiles(B: int, M: int, N: int, itemsize: int) -> bool:
+    """Whether X W, with X (B, M) and W (M, N), is computed in tiles."""
+    return choice.suits_tiles(Shape(B, N, M, False, False), itemsize)
 
 
 class Layer_Dense:
@@ -133,7 +144,11 @@ class Layer_Dense:
                 f"{X.shape}"
             )
         output = np.empty((len(X), N), X.dtype)
-        kernels.affine(X, weights, biases, output)
+        if _suits_tiles(len(X), M, N, X.itemsize):
+            b = biases if biases.ndim == 2 else biases.reshape(1, N)
+            kernels.tiled_product(X, PLAIN, weights, PLAIN, b, -math.inf, output[:0], output)
+        else:
+            kernels.affine(X, weights, biases, output)
         self.inputs = original_or_converted(inputs, X)
         self.output = output
 
@@ -288,14 +303,20 @@ class Activation_ReLU:
         return outputs
 
 
+def softmax_inputs(inputs: Any) -> Array:
+    """Check the inputs (B, K) of a softmax."""
+    z = checks.floats("inputs", inputs, 2)
+    if z.shape[1] == 0:
+        raise ValueError(f"inputs must have at least one column; their shape is {z.shape}")
+    return z
+
+
 class Activation_Softmax:
     """e^z / sum e^z for each row, with the row's maximum subtracted from z (seed 001; seed 003)."""
 
     def forward(self, inputs: Any, training: bool = True) -> None:
         """Set ``output`` (B, K) from ``inputs`` (B, K)."""
-        z = checks.floats("inputs", inputs, 2)
-        if z.shape[1] == 0:
-            raise ValueError(f"inputs must have at least one column; their shape is {z.shape}")
+        z = softmax_inputs(inputs)
         output = z.copy()
         kernels.softmax(output)
         self.inputs = original_or_converted(inputs, z)

@@ -1,4 +1,4 @@
-"""From-scratch losses and accuracies."""
+"""From-scratch losses."""
 
 from collections.abc import Sequence
 from typing import Any
@@ -7,11 +7,12 @@ import numpy as np
 
 from fastbp import checks, kernels
 from fastbp.arrays import Array
-from fastbp.scratch.attributes import checked_penalties
-from fastbp.scratch.layers import Activation_Softmax
+from fastbp.scratch.attributes import checked_penalties, is_exactly, original_or_converted
+from fastbp.scratch.layers import Activation_Softmax, softmax_inputs
 
 # Probabilities are clipped to [MIN_PROBABILITY, 1 - MIN_PROBABILITY] before their logarithm.
 MIN_PROBABILITY = 1e-7
+_INT64 = np.dtype(np.int64)
 
 
 def class_indices(y_true: Any, rows: int, classes: int) -> Array:
@@ -27,6 +28,17 @@ def class_indices(y_true: Any, rows: int, classes: int) -> Array:
         if kernels.first_outside(indices, classes) == rows:
             return indices
     return checks.class_labels(y_true, rows, classes)  # raises a specific error
+
+
+def _as_labels(y_true: Any, rows: int, classes: int) -> Array:
+    """Return class indices (rows,) as int64, unchecked if they already are int64.
+
+    For kernels that check each label when they read it.
+    """
+    is_array = type(y_true) is np.ndarray and y_true.dtype is _INT64 and y_true.shape == (rows,)
+    if is_array and y_true.flags.carray:
+        return y_true
+    return class_indices(y_true, rows, classes)
 
 
 def _is_indices(y_true: Any) -> bool:
@@ -95,14 +107,24 @@ class Loss:
             If ``output`` has no rows.
         """
         sample_losses = np.asarray(self.forward(output, y)).reshape(-1)
+        data_loss = self.accumulate(sample_losses, output)
+        return (data_loss, self.regularization_loss()) if include_regularization else data_loss
+
+    def accumulate(self, sample_losses: Array, output: Any) -> Any:
+        """Add the losses (B,) of the rows of ``output`` to the sums; return their mean.
+
+        Raises
+        ------
+        ValueError
+            If there are none.
+        """
         count = len(sample_losses)
         if count == 0:
             raise ValueError(f"output has no rows; its shape is {np.shape(output)}")
         total = np.add.reduce(sample_losses)
         self.accumulated_sum += total
         self.accumulated_count += count
-        data_loss = total / count
-        return (data_loss, self.regularization_loss()) if include_regularization else data_loss
+        return total / count
 
     def calculate_accumulated(self, *, include_regularization: bool = False) -> Any:
         """Compute the mean loss of all rows since ``new_pass()``, in the form of ``calculate``.
@@ -262,9 +284,21 @@ class Activation_Softmax_Loss_CategoricalCrossentropy:
 
         ``y_true`` holds class indices (B,) or one-hot rows (B, K).
         """
-        self.activation.forward(inputs)
-        self.output = self.activation.output
-        return self.loss.calculate(self.output, y_true)
+        activation, loss = self.activation, self.loss
+        own = is_exactly(activation, Activation_Softmax)
+        if not (own and is_exactly(loss, Loss_CategoricalCrossentropy) and _is_indices(y_true)):
+            activation.forward(inputs)
+            self.output = activation.output
+            return loss.calculate(self.output, y_true)
+        z = softmax_inputs(inputs)
+        B, K = z.shape
+        output, losses = np.empty((B, K), z.dtype), np.empty(B, z.dtype)
+        labels = _as_labels(y_true, B, K)
+        if kernels.softmax_cross_entropies(z, labels, MIN_PROBABILITY, output, losses) < B:
+            class_indices(y_true, B, K)  # raises
+        activation.inputs = original_or_converted(inputs, z)
+        activation.output = self.output = output
+        return loss.accumulate(losses, output)
 
     def backward(self, dvalues: Any, y_true: Any) -> None:
         """Set ``dinputs`` (B, K) = (p - y) / B; ``dvalues`` are the probabilities p.
@@ -283,113 +317,7 @@ class Activation_Softmax_Loss_CategoricalCrossentropy:
                 )
             y_true = np.argmax(y_true, axis=1)
         dinputs = np.empty(dvalues.shape, dvalues.dtype)
-        kernels.softmax_cross_entropy_backward(
-            dvalues, class_indices(y_true, *dvalues.shape), dinputs
-        )
+        labels = _as_labels(y_true, *dvalues.shape)
+        if kernels.softmax_cross_entropy_gradient(dvalues, labels, dinputs) < len(dvalues):
+            class_indices(y_true, *dvalues.shape)  # raises
         self.dinputs = dinputs
-
-
-class Accuracy:
-    """Base class of accuracies: the fraction of correct predictions.
-
-    A subclass implements ``compare(predictions, y)``, which returns an array of bool, and can
-    override ``init(y, reinit=False)``, which a model calls before training.
-    """
-
-    accumulated_sum: Any = 0.0
-    accumulated_count: int = 0
-
-    def init(self, y: Any, reinit: bool = False) -> None:
-        """Prepare comparisons with the targets ``y``; the base class does nothing."""
-
-    def compare(self, predictions: Any, y: Any) -> Any:
-        """Return which predictions are correct, element by element."""
-        raise NotImplementedError(f"{type(self).__name__} must implement compare")
-
-    def calculate(self, predictions: Any, y: Any) -> Any:
-        """Compute the accuracy of a batch and add it to the sums of ``calculate_accumulated``.
-
-        Raises
-        ------
-        ValueError
-            If there are no predictions.
-        """
-        correct = np.asarray(self.compare(predictions, y))
-        if correct.size == 0:
-            raise ValueError(f"predictions must not be empty; they are {predictions!r:.80}")
-        total = np.count_nonzero(correct)
-        self.accumulated_sum += total
-        self.accumulated_count += correct.size
-        return total / correct.size
-
-    def calculate_accumulated(self) -> Any:
-        """Compute the accuracy of all predictions since ``new_pass()``.
-
-        Raises
-        ------
-        RuntimeError
-            If ``calculate`` has not been called since ``new_pass()``.
-        """
-        if not self.accumulated_count:
-            raise RuntimeError("calculate() has not been called since new_pass()")
-        return self.accumulated_sum / self.accumulated_count
-
-    def new_pass(self) -> None:
-        """Reset the accumulated sums at the start of an epoch."""
-        self.accumulated_sum = 0.0
-        self.accumulated_count = 0
-
-
-class Accuracy_Categorical(Accuracy):
-    """Accuracy of classes: a prediction is correct if it equals its class.
-
-    Parameters
-    ----------
-    binary : bool
-        Whether the outputs are independent, each 0 or 1. If False, one-hot targets are converted
-        to class indices.
-    """
-
-    def __init__(self, *, binary: bool = False) -> None:
-        self.binary = binary
-
-    def compare(self, predictions: Any, y: Any) -> Array:
-        """Return which predictions equal ``y``: class indices (B,), or (B, K) if ``binary``."""
-        y = np.asarray(y)
-        if not self.binary and y.ndim == 2:
-            y = y.argmax(axis=1)
-        if np.shape(predictions) != y.shape:
-            raise ValueError(
-                "predictions and y must have the same shape; their shapes are "
-                f"{np.shape(predictions)} and {y.shape}"
-            )
-        return np.asarray(predictions == y)
-
-
-class Accuracy_Regression(Accuracy):
-    """Accuracy of values: a prediction is correct if it is within ``precision`` of its target.
-
-    Attributes
-    ----------
-    precision : float or None
-        The standard deviation of the targets divided by 250, set by ``init``.
-    """
-
-    def __init__(self) -> None:
-        self.precision: Any = None
-
-    def init(self, y: Any, reinit: bool = False) -> None:
-        """Set ``precision`` from the targets ``y`` if it is not set or ``reinit`` is True."""
-        if self.precision is None or reinit:
-            self.precision = np.std(y) / 250
-
-    def compare(self, predictions: Any, y: Any) -> Array:
-        """Return which predictions are within ``precision`` of ``y``; both are (B, K)."""
-        if self.precision is None:
-            raise RuntimeError("Accuracy_Regression.compare needs precision; call init(y) first")
-        if np.shape(predictions) != np.shape(y):
-            raise ValueError(
-                "predictions and y must have the same shape; their shapes are "
-                f"{np.shape(predictions)} and {np.shape(y)}"
-            )
-        return np.asarray(np.absolute(predictions - np.asarray(y)) < self.precision)

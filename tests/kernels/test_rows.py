@@ -176,3 +176,33 @@ def test_maxima_take_the_first_of_equals():
     callable_from_python(losses.maxima)(z, top, which)
     np.testing.assert_array_equal(top, [3, 5, 0])
     np.testing.assert_array_equal(which, [1, 0, 0])
+
+
+@both
+@shapes
+def test_losses_of_softmax_with_a_check_of_labels(shape, dtype):
+    z, (B, K) = normal(shape, dtype, scale=30.0), shape
+    labels = np.random.default_rng(1).integers(0, K, B)
+    p, losses, gradient = np.empty_like(z), np.empty(B, dtype), np.empty_like(z)
+    expected, expected_losses, expected_gradient = z.copy(), losses.copy(), z.copy()
+    call(kernels.softmax_cross_entropies, z, labels, 1e-7, p, losses)
+    call(kernels.softmax, expected)
+    call(kernels.cross_entropy, expected, labels, 1e-7, expected_losses)
+    np.testing.assert_array_equal(p, expected)
+    np.testing.assert_array_equal(losses, expected_losses)
+    call(kernels.softmax_cross_entropy_gradient, p, labels, gradient)
+    call(kernels.softmax_cross_entropy_backward, p, labels, expected_gradient)
+    np.testing.assert_array_equal(gradient, expected_gradient)
+
+
+@pytest.mark.parametrize("wrong", [-1, 3, 2**62, -(2**63)])
+@pytest.mark.parametrize("place", [0, 4])
+def test_the_first_label_that_is_no_class_is_found(wrong, place):
+    z, labels = normal((5, 3), np.float32), np.array([0, 1, 2, 0, 1])
+    p, losses, gradient = np.empty_like(z), np.empty(5, "float32"), np.empty_like(z)
+    arguments = z, labels, 1e-7, p, losses
+    assert kernels.softmax_cross_entropies(*arguments) == 5
+    assert kernels.softmax_cross_entropy_gradient(p, labels, gradient) == 5
+    labels[place] = wrong
+    assert kernels.softmax_cross_entropies(*arguments) == place
+    assert kernels.softmax_cross_entropy_gradient(p, labels, gradient) == place
