@@ -234,7 +234,13 @@ def check_snapshot(snapshot: Snapshot, name: str) -> None:
         if "best" in metadata:
             epoch = checks.whole("best epoch", metadata["best"]["epoch"], 0, done)
             if epoch:
-                checks.real("best loss", metadata["best"]["loss"], -math.inf)
+                loss = checks.real("best loss", metadata["best"]["loss"], -math.inf)
+                known = tensors["history.validation_loss"][epoch - 1 : epoch].tolist()
+                if known != [loss]:
+                    raise ValueError(
+                        f"its best loss is {loss}, but the validation loss of epoch {epoch} is "
+                        f"{known[0] if known else 'missing'}"
+                    )
     except KeyError as error:
         raise ValueError(f"{name} is damaged: it has no {error}") from None
     except (TypeError, ValueError, OverflowError) as error:

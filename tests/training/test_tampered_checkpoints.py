@@ -49,11 +49,25 @@ def test_numbers_that_are_not_finite_are_refused(name, value, written, tmp_path)
         train(tmp_path, 3, resume=True)
 
 
+@pytest.mark.parametrize("change", [{"loss": -1.0}, {"loss": 1e-9}, {"epoch": 1}])
+def test_a_best_loss_of_no_epoch_is_refused(change, written, tmp_path):
+    def tamper(tensors, metadata):
+        # The second epoch is the best of two that differ.
+        tensors["history.validation_loss"][:] = 0.75, 0.5
+        metadata["best"] = {"epoch": 2, "loss": 0.5} | change
+
+    changed(written, tmp_path, tamper)
+    with pytest.raises(ValueError, match="is damaged: its best loss is"):
+        train(tmp_path, 3, resume=True)
+
+
 @pytest.mark.parametrize("value", [np.nan, np.inf, -np.inf])
 def test_scores_and_validation_losses_may_be_undefined(value, written, tmp_path):
     def change(tensors, metadata):
         for name in ("history.metric", "history.validation_loss", "history.validation_metric"):
             tensors[name][0] = value
+        second = float(tensors["history.validation_loss"][1])
+        metadata["best"] = {"epoch": 2, "loss": second}
         tensors["sums"][1] = value
 
     changed(written, tmp_path, change)
