@@ -37,7 +37,8 @@ def _as_labels(y_true: Any, rows: int, classes: int) -> Array:
     """
     is_array = type(y_true) is np.ndarray and y_true.dtype is _INT64 and y_true.shape == (rows,)
     if is_array and y_true.flags.carray:
-        return y_true
+        labels: Array = y_true
+        return labels
     return class_indices(y_true, rows, classes)
 
 
