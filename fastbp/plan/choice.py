@@ -29,6 +29,8 @@ MAX_RIGHT_BYTES = 1 << 21
 MIN_LANES_USED_BY_GRADIENT = 0.65
 MAX_LEFT_BYTES, MAX_LEFT_BYTES_NARROW = 700_000, 500_000
 MAX_GRADIENT_RIGHT_BYTES = 1_000_000
+# Another pass over the result takes longer than tiles do if its sums have at most this many terms.
+MAX_FUSED_DEPTH = 24
 # delta W^T: packing W takes too long for fewer rows, again for vectors of 64 bytes and for others.
 MIN_PACKED_ROWS, MIN_PACKED_ROWS_NARROW = 16, 64
 # Small products of this form are faster by OpenBLAS's kernels for them if they have fewer than this
@@ -73,15 +75,18 @@ def for_training(layout: Layout, rows: int, *, sparse: bool) -> Choices:
     )
 
 
-def in_tiles(shape: Shape, layout: Layout) -> bool:
-    """Choose whether a product of a step is computed in tiles: as tuned, or by its shape."""
+def in_tiles(shape: Shape, layout: Layout, *, fused: bool = False) -> bool:
+    """Choose whether a product of a step is computed in tiles: as tuned, or by its shape.
+
+    ``fused``: whether tiles include what follows the product, which BLAS leaves to another pass.
+    """
     for known, tiles in layout.tuned:
         if known == shape:
             return tiles
-    return suits_tiles(shape, layout.dtype.itemsize)
+    return suits_tiles(shape, layout.dtype.itemsize, fused=fused)
 
 
-def suits_tiles(shape: Shape, itemsize: int) -> bool:
+def suits_tiles(shape: Shape, itemsize: int, *, fused: bool = False) -> bool:
     """Choose by the shape of a product whether it is computed in tiles."""
     rows, columns, depth, gradient, packed = shape
     if depth < 1 or rows < MIN_TILED_ROWS or columns < MIN_TILED_COLUMNS:
@@ -93,6 +98,7 @@ def suits_tiles(shape: Shape, itemsize: int) -> bool:
     is_small = native.has_small_product_kernels() and rows * columns * depth <= SMALL_PRODUCT
     wide = vector_bytes() == WIDEST
     if gradient:
+        is_small = is_small and not (fused and depth <= MAX_FUSED_DEPTH)
         enough = not is_small if wide else used >= MIN_LANES_USED_BY_GRADIENT
         most = MAX_LEFT_BYTES if wide else MAX_LEFT_BYTES_NARROW
         return (

@@ -78,7 +78,7 @@ class Products:
         work: dict[str, Any] = {"layer": layer, "multiplications": depth * rows * columns}
         transposed = form_left == TRANSPOSED, form_right == TRANSPOSED
         shape = Shape(rows, columns, depth, *transposed)
-        tiles = choice.in_tiles(shape, self.layout)
+        tiles = choice.in_tiles(shape, self.layout, fused=epilogue is not None)
         same = left.dtype == right.dtype == out.dtype
         if self.scratch is None or not (tiles and same):
             both, beta = (left, form_left, right, form_right), 1.0 if accumulate else 0.0
