@@ -9,6 +9,7 @@ import sys
 import time
 from pathlib import Path
 
+import numba
 import numpy as np
 import pytest
 from command import FILES, file_names, rows, run
@@ -64,6 +65,7 @@ def test_main_job_learns_the_digits(main_job: subprocess.CompletedProcess[str], 
     assert "\x1b" not in main_job.stdout + main_job.stderr
 
 
+@pytest.mark.skipif(numba.config.DISABLE_JIT, reason="measures compiled kernels")
 def test_the_plan_of_a_model_is_printed_and_measured(
     main_job: subprocess.CompletedProcess[str], home: Path
 ) -> None:

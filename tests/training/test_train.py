@@ -139,7 +139,7 @@ def test_ctrl_c_ends_training_with_everything_intact():
     history = fastbp.train(net, X, y, epochs=100_000_000, batch_size=50)
     timer.join()
     assert history.stopped == "interrupt"
-    assert len(history) > 100
+    assert len(history) > (5 if numba.config.DISABLE_JIT else 100)
     assert np.isfinite(net.params).all()
     assert signal.getsignal(signal.SIGINT) is before
 
