@@ -20,7 +20,8 @@ TOO_LONG = (
     "check_classifiers_train",
     "check_fit_idempotent",
     "test_the_example_of_the_docstring_runs",
-    "tighter_arms_are_not_learned",
+    "tighter_arms_are",
+    "a_run_stopped_by_a_signal_resumes_bit_identically",
     "tests/README.md-3",
 )
 
