@@ -17,15 +17,16 @@ from fastbp.plan.problem import Layout, Shape
 WIDEST = 64
 # The figures of tiles and OpenBLAS are from ``benchmarks/test_choice.py``; its results are in
 # ``benchmarks/results``. Tiles compute whole vectors of a product's columns. They are faster than
-# BLAS if at least this share of their lanes is used.
+# OpenBLAS's kernels for small products (``SMALL_PRODUCT``) if at least this share of their lanes is
+# used.
 MIN_LANES_USED = 0.6
 # Products with fewer rows or columns than this are computed by BLAS.
 MIN_TILED_ROWS, MIN_TILED_COLUMNS = 5, 5
 # Larger factors on the right do not stay in the second-level cache; BLAS divides them into blocks.
 MAX_RIGHT_BYTES = 1 << 21
-# The gradient of W: OpenBLAS's kernels for small products are faster (``SMALL_PRODUCT``); without
-# them, tiles need more of their lanes. Larger factors are faster by BLAS, which packs them. The
-# limits of the left factor are for vectors of 64 bytes, and for narrower ones.
+# The gradient of W: OpenBLAS's kernels for small products are faster; without them, tiles need more
+# of their lanes. Larger factors are faster by BLAS, which packs them. The limits of the left factor
+# are for vectors of 64 bytes, and for narrower ones.
 MIN_LANES_USED_BY_GRADIENT = 0.65
 MAX_LEFT_BYTES, MAX_LEFT_BYTES_NARROW = 700_000, 500_000
 MAX_GRADIENT_RIGHT_BYTES = 1_000_000
@@ -108,7 +109,7 @@ def suits_tiles(shape: Shape, itemsize: int, *, fused: bool = False) -> bool:
         least = MIN_PACKED_ROWS if wide else MIN_PACKED_ROWS_NARROW
         worth = not is_small or rows * columns >= MIN_PACKED_WORK * depth
         return rows >= least and worth
-    return used >= MIN_LANES_USED
+    return used >= MIN_LANES_USED or not is_small
 
 
 def is_tiny(shape: Shape) -> bool:
