@@ -1,7 +1,7 @@
 """Instructions that Numba cannot express, emitted as LLVM IR.
 
-Each is defined by the Python function of the same name in ``memory``, ``products``, ``threads`` or
-``plan.run``. Only ``compiling`` imports this module.
+Each is defined by the Python function of the same name in a module of kernels, or in ``plan.run``.
+Only ``compiling`` imports this module.
 """
 
 from llvmlite import ir
@@ -10,6 +10,7 @@ from numba.extending import intrinsic
 
 from fastbp.compiler import float_mode, native
 from fastbp.compiler.adam import Adam
+from fastbp.compiler.dots import Dots
 from fastbp.compiler.internals import cgutils, make_array, populate_array
 from fastbp.compiler.target import X86
 from fastbp.compiler.tiles import WHOLE, Ahead, Operands, Product, Transpose, fetch
@@ -191,7 +192,7 @@ def blas_product(typingctx, a, form_a, b, form_b, beta, out):  # type: ignore[no
     return types.void(a, whole, b, whole, types.float64, out), generate
 
 
-def _product(context, builder, kinds, arguments, ahead=None, gate=None):  # type: ignore[no-untyped-def]
+def _product(context, builder, kinds, arguments, ahead=None, gate=None, emitter=Product):  # type: ignore[no-untyped-def]
     """Emit a product for the arguments a, form of a, b, form of b, initial, least, out."""
     first, second, initial, result = (
         make_array(kinds[k])(context, builder, arguments[k]) for k in (0, 2, 4, 6)
@@ -221,7 +222,7 @@ def _product(context, builder, kinds, arguments, ahead=None, gate=None):  # type
         gate_rows=None if gate is None else cgutils.unpack_tuple(builder, gate.shape)[0],
         ahead=ahead,
     )
-    Product(builder, operands, kinds[6].dtype.bitwidth // 8).emit()
+    emitter(builder, operands, kinds[6].dtype.bitwidth // 8).emit()
     return context.get_dummy_value()
 
 
@@ -238,11 +239,12 @@ def tiles(typingctx, a, form_a, b, form_b, initial, least, gate, out):  # type: 
     return types.void(a, n, b, n, initial, types.float64, gate, out), generate
 
 
-@intrinsic
-def tiles_ahead(typingctx, a, b, initial, least, X, order, start, out):  # type: ignore[no-untyped-def]
+def _ahead(emitter, a, b, initial, least, X, order, out):  # type: ignore[no-untyped-def]
+    """Return signature and code of a product during which the rows of the next step are fetched."""
+
     def generate(context, builder, signature, arguments):  # type: ignore[no-untyped-def]
-        rows = make_array(X)(context, builder, arguments[4])
-        numbers = make_array(order)(context, builder, arguments[5])
+        pairs = zip((X, order), arguments[4:6], strict=True)
+        rows, numbers = (make_array(kind)(context, builder, given) for kind, given in pairs)
         _, columns = cgutils.unpack_tuple(builder, rows.shape)
         ahead = Ahead(
             X=builder.bitcast(rows.data, cgutils.voidptr_t),
@@ -251,21 +253,31 @@ def tiles_ahead(typingctx, a, b, initial, least, X, order, start, out):  # type:
             last=builder.sub(numbers.nitems, WHOLE(1)),
             row_bytes=builder.mul(columns, WHOLE(X.dtype.bitwidth // 8)),
         )
-        plain, n = WHOLE(native.PLAIN), types.intp
+        plain = WHOLE(native.PLAIN)
         given = arguments[0], plain, arguments[1], plain, *arguments[2:4], arguments[7]
-        kinds = a, n, b, n, initial, least, out
-        return _product(context, builder, kinds, given, ahead=ahead)
+        kinds = a, types.intp, b, types.intp, initial, least, out
+        return _product(context, builder, kinds, given, ahead=ahead, emitter=emitter)
 
     return types.void(a, b, initial, types.float64, X, order, types.intp, out), generate
 
 
 @intrinsic
+def tiles_ahead(typingctx, a, b, initial, least, X, order, start, out):  # type: ignore[no-untyped-def]
+    return _ahead(Product, a, b, initial, least, X, order, out)
+
+
+@intrinsic
+def dots_ahead(typingctx, a, b, initial, least, X, order, start, out):  # type: ignore[no-untyped-def]
+    return _ahead(Dots, a, b, initial, least, X, order, out)
+
+
+@intrinsic
 def transposed_square(typingctx, a, i, j, out, start, step):  # type: ignore[no-untyped-def]
     def generate(context, builder, signature, arguments):  # type: ignore[no-untyped-def]
-        kinds = signature.args
-        source, result = (make_array(kinds[k])(context, builder, arguments[k]) for k in (0, 3))
+        pairs = zip((a, out), (arguments[0], arguments[3]), strict=True)
+        source, result = (make_array(kind)(context, builder, given) for kind, given in pairs)
         rows, columns = cgutils.unpack_tuple(builder, source.shape)
-        square = Transpose(builder, source.data.type.pointee, kinds[0].dtype.bitwidth // 8)
+        square = Transpose(builder, source.data.type.pointee, a.dtype.bitwidth // 8)
         last = builder.sub(rows, WHOLE(1))
         starts = []
         for r in range(square.v.lanes):
@@ -286,9 +298,8 @@ def transposed_square(typingctx, a, i, j, out, start, step):  # type: ignore[no-
 @intrinsic
 def adam_vectors(typingctx, params, grads, first, second, numbers):  # type: ignore[no-untyped-def]
     def generate(context, builder, signature, arguments):  # type: ignore[no-untyped-def]
-        kinds = signature.args
-        arrays = [make_array(kinds[k])(context, builder, arguments[k]) for k in range(4)]
-        size, given = kinds[0].dtype.bitwidth // 8, cgutils.unpack_tuple(builder, arguments[4])
+        arrays = [make_array(params)(context, builder, given) for given in arguments[:4]]
+        size, given = params.dtype.bitwidth // 8, cgutils.unpack_tuple(builder, arguments[4])
         Adam(builder, [each.data for each in arrays], given, size).emit(arrays[0].nitems)
         return context.get_dummy_value()
 

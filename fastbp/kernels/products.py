@@ -190,6 +190,37 @@ def first_product(
         tiles_ahead(x, W, biases, least, X, order, start, out)
 
 
+@instruction
+def dots_ahead(
+    a: Array,
+    b: Array,
+    initial: Array,
+    least: float,
+    X: Array,
+    order: Array,
+    start: int,
+    out: Array,
+) -> None:
+    """Compute a product in vectors along the depth; see ``first_product_of_few``."""
+    tiles(a, PLAIN, b.T, PLAIN, initial, least, out[:0], out)
+
+
+@vector_kernel
+def first_product_of_few(
+    x: Matrix,
+    W_transposed: Matrix,
+    biases: Matrix,
+    least: Number,
+    X: Matrix,
+    order: Labels,
+    start: Whole,
+    out: Matrix,
+) -> None:
+    """As ``first_product``, for few columns of W and many rows; ``W_transposed`` (N, M) is W^T."""
+    if out.shape[0] > 0:
+        dots_ahead(x, W_transposed, biases, least, X, order, start, out)
+
+
 @part
 def panel_start(columns: int, number: int, itemsize: int) -> int:
     """First column of a panel, as ``panel_starts`` computes it."""

@@ -1,12 +1,15 @@
 """Lowering of the forward pass for a block of rows (seed 000, eq. 5 to 9; seed 003)."""
 
 import math
+from typing import Any, cast
 
 from fastbp.choices.activations import Activation
 from fastbp.kernels import batches, dense, products, sparse
 from fastbp.kernels.dropout import dropout
+from fastbp.plan import choice
 from fastbp.plan.block import Block, add_row_address
 from fastbp.plan.operand import Operand
+from fastbp.plan.problem import Shape
 from fastbp.plan.products import Epilogue
 
 
@@ -67,10 +70,15 @@ class ForwardLowering(Block):
         biases = b.part(0, 1 if included else 0, b.size)
         bound = -math.inf if least is None else least
         formula = "a = f(x W + b)" if included else "z = x W"
+        W, kernel = self.W(0), cast(Any, products.first_product)
+        shape = Shape(self.count, W.shape[1], W.shape[0], False, False)
+        if choice.sums_along_depth(shape, W.itemsize):
+            self.plan.add(products.transpose, W, self.W_transposed(0), layer=0)
+            W, kernel = self.W_transposed(0), products.first_product_of_few
         self.plan.add(
-            products.first_product,
+            kernel,
             self.x,
-            self.W(0),
+            W,
             biases,
             bound,
             shared.X,
@@ -78,7 +86,7 @@ class ForwardLowering(Block):
             self.progress.begin,
             out,
             layer=0,
-            multiplications=self.count * self.W(0).size,
+            multiplications=self.count * W.size,
             formula=f"{formula}, fetch next rows",
         )
         if not included:

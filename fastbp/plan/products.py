@@ -102,12 +102,13 @@ class Products:
 
 def in_tiles(operation: Operation) -> bool:
     """Whether an operation is a product in tiles."""
-    return operation.kernel in (products.first_product, products.tiled_product)
+    first = products.first_product, products.first_product_of_few
+    return operation.kernel in (*first, products.tiled_product)
 
 
 def shape_of(operation: Operation) -> Shape | None:
     """Return the shape of a product that ``Products`` or ``first_product`` added, or None."""
-    if operation.kernel is products.first_product:
+    if in_tiles(operation) and operation.kernel is not products.tiled_product:
         forms: tuple[Any, Any] = PLAIN, PLAIN
     elif in_tiles(operation) or operation.kernel is products.product:
         forms = operation.arguments[1], operation.arguments[3]

@@ -73,6 +73,13 @@ def check(rows, depth, columns, dtype):
             out[:] = np.nan
             call(kernels.first_product, x, W, biases, least, X, order, start, out)
             assert_within(out, np.maximum(z, least), bound)
+            around[1:-1] = np.nan
+            rows = np.ascontiguousarray(W.T), biases, least, X, order, start, out
+            call(kernels.first_product_of_few, x, *rows)
+            assert_within(out, np.maximum(z, least), bound)
+            assert (around[[0, -1]] == 7.0).all()
+    call(kernels.first_product_of_few, x, rows[0], biases[:0], -np.inf, X, order, 0, out)
+    assert_product(out, x, W)
 
 
 @both
@@ -107,6 +114,10 @@ def test_relu_in_tiles_keeps_nan(dtype):
     call(kernels.tiled_product, x, PLAIN, W, PLAIN, W[:0], 0.0, out[:0], out)
     want = np.full((9, 20), 2.0)
     want[:, 7], want[3] = 0.0, np.nan
+    np.testing.assert_array_equal(out, want)
+    out[:] = 7.0
+    rows = np.ascontiguousarray(W.T), W[:0], 0.0, x, np.arange(9), 0, out
+    call(kernels.first_product_of_few, x, *rows)
     np.testing.assert_array_equal(out, want)
 
 

@@ -8,10 +8,12 @@ import numpy as np
 import pytest
 
 import fastbp
-from fastbp import persistence
+from fastbp import kernels, persistence
 from fastbp.network import tuning
-from fastbp.plan.problem import Shape
+from fastbp.plan.buffers import Problem
+from fastbp.plan.problem import Batches, Data, Shape
 from fastbp.plan.products import in_tiles, shape_of
+from fastbp.plan.steps import Steps
 from fastbp.training.checkpoints import paths
 
 pytestmark = pytest.mark.skipif(numba.config.DISABLE_JIT, reason="measures compiled kernels")
@@ -101,6 +103,25 @@ def test_other_kernels_give_the_same_gradients():
         other_loss, others = other_kernels(net).loss_and_gradients(X, y)
         np.testing.assert_allclose(other_loss, loss, rtol=1e-5)
         np.testing.assert_allclose(others, gradients, rtol=1e-4, atol=1e-6)
+
+
+def test_sums_along_the_depth_give_the_same_steps():
+    """Of a first layer with few outputs, whose rows are too many for the cache."""
+    random = np.random.default_rng(4)
+    X = random.standard_normal((1400, 200)).astype("float32")
+    data, optimizer = Data(X, random.integers(0, 4, len(X))), fastbp.SGD(0.1)
+    ends, found = [], []
+    for tuned in ((), ((Shape(100, 10, 200, False, False), False),)):
+        net = fastbp.Network([200, 10, 4])
+        net.set_tuned(tuned)
+        arguments = net.layout, net.objective(), optimizer.rule(0.0), data
+        steps = Steps(Problem.for_training(*arguments, Batches(100, shuffled=True)), net.params)
+        steps.take(np.full(42, 0.1))
+        operations = steps.plans[0].lists["step"]
+        found.append(kernels.first_product_of_few in [each.kernel for each in operations])
+        ends.append(net.params)
+    assert found == [True, False]
+    np.testing.assert_allclose(*ends, rtol=1e-3, atol=1e-5)
 
 
 def test_the_choice_is_copied_pickled_and_saved(tmp_path):
