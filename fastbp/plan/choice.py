@@ -37,9 +37,9 @@ MIN_PACKED_ROWS, MIN_PACKED_ROWS_NARROW = 16, 64
 # Small products of this form are faster by OpenBLAS's kernels for them if they have fewer than this
 # number of results for each row of the packed matrix.
 MIN_PACKED_WORK = 10
-# The first product of the rows in memory: with fewer lanes of the columns in use, vectors along the
-# depth are faster if W^T stays in the first-level cache: 23 us → 13 us for 100 rows, 784 inputs and
-# 10 outputs, but 63 us → 65 us for 218 rows, 663 inputs and 18 outputs.
+# The first product of the rows in memory: if the columns are a smaller share of one vector, vectors
+# along the depth are faster, as long as W^T stays in the first-level cache: 23 us → 13 us for 100
+# rows, 784 inputs and 10 outputs, but 63 us → 65 us for 218 rows, 663 inputs and 18 outputs.
 MAX_LANES_ALONG_DEPTH, MIN_SUMMED_DEPTH, MAX_SUMMED_BYTES = 0.65, 128, 1 << 15
 # Products of at most this many multiplications are computed in a loop.
 TINY_PRODUCT = 32
@@ -118,9 +118,8 @@ def suits_tiles(shape: Shape, itemsize: int, *, fused: bool = False) -> bool:
 
 def sums_along_depth(shape: Shape, itemsize: int) -> bool:
     """Choose vectors along the depth instead of the columns, for a product with few columns."""
-    size = lanes(itemsize)
-    used = shape.columns / (-(-shape.columns // size) * size)
-    few = used < MAX_LANES_ALONG_DEPTH and shape.depth >= MIN_SUMMED_DEPTH
+    few = shape.columns < MAX_LANES_ALONG_DEPTH * lanes(itemsize)
+    few = few and shape.depth >= MIN_SUMMED_DEPTH
     return few and shape.depth * shape.columns * itemsize <= MAX_SUMMED_BYTES
 
 
