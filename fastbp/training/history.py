@@ -70,13 +70,20 @@ class History:
         return {name: len(given) if isinstance(given, list) else -1 for name, given in lists}
 
     def columns(self) -> dict[str, list[Any]]:
-        """Return the columns that have entries, by their names in the CSV file."""
+        """Return the columns that have entries, by their names in the CSV file.
+
+        A metric that is the loss itself has no column of its own.
+        """
+        metric = {self.metric_name: self.metric}
+        validation_metric = {f"validation_{self.metric_name}": self.validation_metric}
+        if self.metric_name == "loss":
+            metric, validation_metric = {}, {}
         named: dict[str, list[Any]] = {
             "epoch": list(range(1, len(self) + 1)),
             "loss": self.loss,
-            self.metric_name: self.metric,
+            **metric,
             "validation_loss": self.validation_loss,
-            f"validation_{self.metric_name}": self.validation_metric,
+            **validation_metric,
             "learning_rate": self.learning_rate,
             "seconds": self.seconds,
             "samples_per_second": self.samples_per_second,

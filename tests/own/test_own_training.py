@@ -158,6 +158,9 @@ def test_validation_early_stopping_and_the_metric():
     assert net.metric == history.metric_name == "loss"
     assert history.metric == pytest.approx(history.loss)
     assert history.validation_metric == history.validation_loss
+    columns = history.columns()
+    assert columns["loss"] is history.loss  # not the metric, which has the same name
+    assert columns["validation_loss"] is history.validation_loss
     assert history.stopped == "early stopping"
     assert min(history.validation_loss) == history.validation_loss[history.best_epoch - 1]
     assert history.validation_loss[history.best_epoch - 1] < 0.7 * history.validation_loss[0]
