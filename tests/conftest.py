@@ -1,11 +1,18 @@
 """Fixtures that all tests share."""
 
+import signal
 from collections.abc import Iterator
 from typing import Any
 
 import numba
 import numpy as np
 import pytest
+
+
+def pytest_configure() -> None:
+    """Let SIGINT raise KeyboardInterrupt, also in a process that a shell started to ignore it."""
+    if signal.getsignal(signal.SIGINT) is signal.SIG_IGN:
+        signal.signal(signal.SIGINT, signal.default_int_handler)
 
 
 def pytest_xdist_auto_num_workers(config: pytest.Config) -> int | None:
