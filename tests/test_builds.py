@@ -23,6 +23,8 @@ TOO_LONG = (
     "tighter_arms_are",
     "a_run_stopped_by_a_signal_resumes_bit_identically",
     "tests/README.md-3",
+    "a_sweep_that_was_killed_between_runs",
+    "kills_at_random",
 )
 
 
