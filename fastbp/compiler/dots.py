@@ -31,6 +31,9 @@ class Dots:
     def emit(self) -> None:
         """Emit the loops over blocks of rows, and over blocks of columns."""
         builder, of = self.builder, self.of
+        # Where a bias is read if there are none. Memory of the stack must not be taken in a loop.
+        self.no_bias = builder.alloca(self.v.kind.element)
+        builder.store(ir.Constant(self.v.kind.element, 0.0), self.no_bias)
         before = builder.block
         row_loop, column_loop = (builder.append_basic_block(name) for name in ("rows", "columns"))
         row_end, end = (builder.append_basic_block(name) for name in ("row_end", "end"))
@@ -120,11 +123,9 @@ class Dots:
         builder, of, v = self.builder, self.of, self.v
         number = v.kind.element
         biased = builder.icmp_signed(">", of.initial_rows, WHOLE(0))
-        zero_place = builder.alloca(number)
-        builder.store(ir.Constant(number, 0.0), zero_place)
         places = [(row, column) for row in rows for column in columns]
         for total, (row, column) in zip(sums, places, strict=True):
-            place = builder.select(biased, builder.gep(of.initial, [column]), zero_place)
+            place = builder.select(biased, builder.gep(of.initial, [column]), self.no_bias)
             name = f"llvm.vector.reduce.fadd.{v.suffix}"
             function = self.function(name, ir.FunctionType(number, [number, v.kind]))
             value = builder.call(function, [builder.load(place), total], fastmath=("reassoc",))
