@@ -25,6 +25,7 @@ TOO_LONG = (
     "tests/README.md-3",
     "a_sweep_that_was_killed_between_runs",
     "kills_at_random",
+    "a_sweep_of_samples_is_stopped",
 )
 
 
