@@ -74,6 +74,12 @@ def run(precision: str = "float32") -> float:
     return time.perf_counter() - start
 
 
+def mean_seconds(duration: float, precision: str = "float32") -> float:
+    """Run the loop for about ``duration`` seconds; return the mean seconds of a call."""
+    calls = max(1, round(duration / run(precision)))
+    return sum(run(precision) for _ in range(calls)) / calls
+
+
 def gflops(precision: str = "float32", calls: int = 50) -> float:
     """Return the rate of one core, in 10^9 operations a second: the median of several calls."""
     run(precision)
