@@ -62,6 +62,7 @@ _MODULES = {
 }
 _SUBMODULES = (
     "datasets",
+    "distributed",
     "estimators",
     "functional",
     "kernels",

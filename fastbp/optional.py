@@ -24,11 +24,16 @@ class MissingTensorboardError(MissingPackageError):
     """The package tensorboardX, which writes event files, is not installed."""
 
 
+class MissingMPIError(MissingPackageError):
+    """mpi4py, which connects processes, is not installed."""
+
+
 # For each package: what needs it, its name in prose, the extra that installs it, and the error.
 _PACKAGES: dict[str, tuple[str, str, str, type[MissingPackageError]]] = {
     "polars": ("tables need", "Polars", "tables", MissingPolarsError),
     "onnx": ("ONNX files need", "onnx", "onnx", MissingOnnxError),
     "matplotlib": ("pictures need", "Matplotlib", "plot", MissingMatplotlibError),
+    "mpi4py": ("distributed training needs", "mpi4py", "mpi", MissingMPIError),
     "tensorboardX": ("event files need", "tensorboardX", "tensorboard", MissingTensorboardError),
 }
 

@@ -16,7 +16,7 @@ PACKAGE = Path(fastbp.__file__).parent
 LAYERS = (
     ("arrays", "version"),
     ("checks", "optional", "persistence", "reference"),
-    ("compiler", "data", "schedules"),
+    ("compiler", "data", "distributed", "schedules"),
     ("kernels",),
     ("choices",),
     ("plan",),

@@ -7,13 +7,22 @@ from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
-from fastbp.cli.output import INTERRUPTED, TERMINATED, print_error, print_fact
+from fastbp.cli.output import (
+    INTERRUPTED,
+    TERMINATED,
+    USAGE_ERROR,
+    print_error,
+    print_fact,
+)
+from fastbp.distributed import GroupError
+from fastbp.distributed.message_passing import ranks_started, started_group
 from fastbp.runs.combinations import parse_sweep
 from fastbp.runs.data import WrongUseError, errors_as_usage_error
 from fastbp.runs.description import read_description
 from fastbp.runs.fields import fields_of
+from fastbp.runs.fit import Result
 from fastbp.runs.settings import Settings
-from fastbp.runs.single import run
+from fastbp.runs.single import run, silent
 from fastbp.runs.sweeps import run_sweep
 from fastbp.warming import warmup
 
@@ -26,15 +35,34 @@ def train(options: argparse.Namespace) -> int:
     settings = settings_of(options)
     resume, overwrite = (getattr(options, name, False) for name in ("resume", "overwrite"))
     if settings.sweep:
+        if ranks_started() > 1:
+            raise WrongUseError("a sweep cannot be run by mpiexec; use --jobs, or several runs")
         reason = run_sweep(settings, resume=resume, overwrite=overwrite, say=print_fact)
         failure = None if reason in CODES else reason
     else:
-        result = run(settings, resume=resume, overwrite=overwrite, verbose=1, say=print_fact)
+        result = train_on_ranks(settings, resume=resume, overwrite=overwrite)
         reason, failure = str(result.history.stopped), result.failure
     if failure:
         print_error(failure)
         return 1
     return CODES.get(reason, 0)
+
+
+def train_on_ranks(settings: Settings, *, resume: bool, overwrite: bool) -> Result:
+    """Run the training, together with the other processes that ``mpiexec`` has started."""
+    group = started_group()
+    say = print_fact if group.rank == 0 else silent
+    try:
+        return run(settings, resume=resume, overwrite=overwrite, verbose=1, say=say, group=group)
+    except GroupError as error:  # on all ranks
+        if group.rank == 0:
+            print_error(str(error))
+        raise SystemExit(USAGE_ERROR) from None
+    except BaseException as error:
+        if group.size > 1:  # the others wait for this rank
+            print_error(f"rank {group.rank}: {str(error) or type(error).__name__}")
+            group.abort(1)
+        raise
 
 
 def settings_of(options: argparse.Namespace) -> Settings:

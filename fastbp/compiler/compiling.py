@@ -21,7 +21,7 @@ from llvmlite import ir
 from numba import types
 from numba.extending import models, register_model
 
-from fastbp.compiler import cache, instructions, native
+from fastbp.compiler import cache, instructions, native, product_instructions
 from fastbp.compiler.code_check import check_usable
 from fastbp.compiler.internals import (
     KNOWN,
@@ -229,10 +229,10 @@ def return_type(function: Any, kinds: tuple[Kind, ...], dtype: str) -> types.Typ
 
 
 def instruction(name: str) -> types.Type:
-    """Return Numba's type of an instruction that ``instructions.py`` emits."""
-    typing = registry.cpu_target.typing_context
-    typing.refresh()
-    return typing.resolve_value_type(getattr(instructions, name))
+    """Return Numba's type of an instruction."""
+    found = getattr(instructions, name, None) or getattr(product_instructions, name)
+    registry.cpu_target.typing_context.refresh()
+    return registry.cpu_target.typing_context.resolve_value_type(found)
 
 
 def _flags(kernel: Source) -> compiler.Flags:

@@ -180,7 +180,7 @@ class ByPrecision:
 
 
 class Instruction:
-    """A function that Numba cannot express: ``instructions.py`` emits its code.
+    """A function that Numba cannot express: ``instructions`` emits its code.
 
     Its Python body defines the result, and runs under NUMBA_DISABLE_JIT.
     """
@@ -246,5 +246,5 @@ def part(function: Function) -> Function:
 
 
 def instruction(function: Function) -> Function:
-    """Declare a function whose code ``instructions.py`` emits."""
+    """Declare a function whose code ``instructions`` or ``product_instructions`` emits."""
     return Instruction(function)  # type: ignore[return-value]

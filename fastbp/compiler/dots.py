@@ -5,7 +5,7 @@ Here each sum of a block of rows and columns is a vector, whose lanes are added 
 and columns beyond the last are computed as copies of the last. Meanwhile, the rows of the next step
 are fetched, one cache line for each vector of a row.
 
-Only ``instructions`` imports this module.
+Only ``product_instructions`` imports this module.
 """
 
 from typing import Any

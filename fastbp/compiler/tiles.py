@@ -10,7 +10,7 @@ matrix (PLAIN) or its columns (TRANSPOSED).
 
 While a product is computed, rows that the next step needs can be fetched from memory.
 
-Only ``instructions`` imports this module.
+Only ``product_instructions`` and modules of products import this module.
 """
 
 from typing import Any, NamedTuple

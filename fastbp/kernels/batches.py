@@ -40,6 +40,13 @@ def shuffle(order: Labels, random: Bits) -> None:
     random[1] = counter + np.uint64(order.shape[0])
 
 
+@kernel
+def select(order: Labels, positions: Labels, out: Labels) -> None:
+    """``out`` (n,) = the elements of ``order`` at ``positions`` (n,)."""
+    for k in range(out.shape[0]):
+        out[k] = order[positions[k]]
+
+
 @part
 def input_scale(X: Array, out: Array) -> Any:
     """The scale from ``X`` to ``out``: 1/255 for numbers of one byte, else 1."""
@@ -115,6 +122,13 @@ def row_weights(weights: Vector, order: Labels, start: Whole, factor: Number, ou
     """``out`` (B,) = ``factor`` w for the batch's rows."""
     for i in range(out.shape[0]):
         out[i] = out.dtype.type(np.float64(weights[order[start + i]]) * factor)
+
+
+@kernel
+def same_weights(factor: Number, out: Vector) -> None:
+    """``out`` (B,) = ``factor``."""
+    for i in range(out.shape[0]):
+        out[i] = out.dtype.type(factor)
 
 
 @kernel

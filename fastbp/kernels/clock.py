@@ -1,6 +1,6 @@
 """The end of a step: counts of rows, steps and epochs, and the mean loss of an epoch.
 
-``clock`` (8,) holds the counts of a run; each thread has its own. The names below are its indices.
+``clock`` (10,) holds the counts of a run; each thread has its own. The names below are its indices.
 """
 
 import numpy as np
@@ -14,8 +14,10 @@ ROWS = 3  # rows of an epoch
 BEGIN = 4  # position in ``order`` of the first row of the next batch
 ORDERS = 5  # row orders stored in ``order``, one after the other; epoch e uses order e % ORDERS
 ENDED = 6  # epochs that ended in this call
-BATCH = 7  # rows of a batch; the last batch of an epoch may have fewer
-SIZE = 8
+STEP = 7  # steps of this epoch that are done
+LONG = 8  # long steps of an epoch, which come first
+PER_EPOCH = 9  # steps of an epoch
+SIZE = 10
 
 
 @kernel
@@ -37,6 +39,7 @@ def end_step(
     clock[ROW] += rows
     clock[BEGIN] += rows
     clock[STEPS] += 1
+    clock[STEP] += 1
     sums[0] += weight * totals[0]
     sums[1] += weight * totals[1]
     sums[2] += weight
@@ -53,4 +56,5 @@ def end_epoch(clock: Labels, sums: Numbers, means: Table) -> None:
     clock[ENDED] += 1
     clock[EPOCHS] += 1
     clock[ROW] = 0
+    clock[STEP] = 0
     clock[BEGIN] = clock[ROWS] * (clock[EPOCHS] % clock[ORDERS])

@@ -34,6 +34,8 @@ class Block:
         them.
     factor : Operand or float
         The scale of a row's loss, apart from the row's weight.
+    place : (int, int)
+        The rows of all ranks, and those of the ranks before this one.
     """
 
     def __init__(
@@ -46,9 +48,10 @@ class Block:
         *,
         is_first: bool,
         factor: Operand | float,
+        place: tuple[int, int],
     ) -> None:
         self.plan, self.thread, self.B, self.first, self.count = plan, thread, B, first, count
-        self.is_first, self.factor = is_first, factor
+        self.is_first, self.factor, self.place = is_first, factor, place
         self.product = Products(plan, thread.layout, thread.scratch).add
         self.problem, self.shared, self.progress = thread.problem, thread.shared, thread.progress
         self.layout, self.objective = self.problem.layout, self.problem.objective
@@ -126,4 +129,6 @@ class Block:
 
     def first_draw(self, layer: int) -> int:
         """Number of the first dropout draw of a layer, for this block's rows."""
-        return self.layout.output_starts[layer] * self.B + self.first * self.layout.sizes[layer + 1]
+        rows, before = self.place
+        row = before + self.first
+        return self.layout.output_starts[layer] * rows + row * self.layout.sizes[layer + 1]

@@ -7,10 +7,13 @@ import numpy as np
 from fastbp.arrays import LINE, Array
 from fastbp.compiler.declare import interpreted
 from fastbp.kernels import clock, dense
+from fastbp.kernels.ranks import SUMS
 from fastbp.plan import choice
+from fastbp.plan.epoch import Epoch
 from fastbp.plan.operand import Memory, Operand
 from fastbp.plan.problem import Batches, Data, Layout, Objective, Rule, Sparse
 from fastbp.plan.products import Scratch
+from fastbp.plan.ranks import Ranks
 from fastbp.plan.thread_count import suitable_threads
 
 # Number of epochs whose means fit; a call in which more epochs end allocates more memory.
@@ -18,12 +21,6 @@ MEANS = 64
 # Length of a thread's sums of a step: loss, score, squared gradient. Three are used; eight fill a
 # cache line, so that threads do not write to the same one.
 FOUND = 8
-
-
-def portion(count: int, rank: int, size: int) -> tuple[int, int]:
-    """Start and length of part ``rank`` if ``count`` items are divided into ``size`` parts."""
-    first = count * rank // size
-    return first, count * (rank + 1) // size - first
 
 
 class Problem(NamedTuple):
@@ -37,6 +34,7 @@ class Problem(NamedTuple):
     in_place: bool  # whether batches are views of X instead of copies
     threads: int
     choices: choice.Choices
+    ranks: Ranks | None = None
 
     @classmethod
     def for_training(
@@ -74,10 +72,28 @@ class Problem(NamedTuple):
             choices = choice.for_training(layout, batches.size, sparse=sparse)
         return cls(layout, objective, rule, data, batches, in_place, n_threads, choices)
 
+    def on_ranks(self, ranks: Ranks | None) -> "Problem":
+        """Return the part of a rank, if there are ranks; its batches are those of this rank."""
+        if ranks is None:
+            return self
+        return self._replace(ranks=ranks, in_place=False)
+
     @property
     def batch_size(self) -> int:
-        """Rows of a step; the last step of an epoch may have fewer."""
+        """Rows of a step; the last steps of an epoch may have fewer."""
         return self.batches.size
+
+    @property
+    def epoch(self) -> Epoch:
+        """The steps of an epoch."""
+        if self.ranks is not None:
+            return self.ranks.epoch
+        return Epoch.of(self.batches.count(self.data), self.batches.size)
+
+    @property
+    def has_own_rows(self) -> bool:
+        """Whether this is a rank of a group, with rows that the others do not have."""
+        return self.ranks is not None and self.ranks.positions is None
 
     @property
     def is_sparse(self) -> bool:
@@ -107,7 +123,19 @@ class Shared:
 
         self.params = Operand.of("params", params)
         self.state = [Operand.of(f"state {k}", buffer) for k, buffer in enumerate(state)]
-        self.order = Operand.of("order", order)
+        self.order = self.all_rows = Operand.of("order", order)
+        self.positions: Operand | None = None
+        ranks = problem.ranks
+        if ranks is not None:
+            self.call, self.rank_totals = (
+                Operand.of(name, array)
+                for name, array in (("call", ranks.call), ("totals", ranks.totals))
+            )
+            self.positions = self.all_rows
+            if ranks.positions is not None:
+                self.positions = Operand.of("positions", ranks.positions)
+            self.order = memory.new("order", (ranks.epoch.rows,), np.int64)
+            self.select_rows()
         if isinstance(data.X, Sparse):
             self.sparse = tuple(
                 Operand.of(name, array)
@@ -129,12 +157,17 @@ class Shared:
         self.deltas = new("delta", B * layout.output_starts[-1] if layers > 1 else B * K)
         keeps = any(activation.keeps_slope for activation in layout.all_activations)
         self.slopes = new("slopes", B * layout.outputs if keeps else 0)
-        # A row for each thread, each starting on a cache line.
-        self.grads_row = -(-layout.params // LINE) * LINE
+        # A row for each thread, each starting on a cache line; ``kernels.ranks`` adds numbers.
+        self.grads_row = -(-(layout.params + SUMS) // LINE) * LINE
         self.grads = new("grads", problem.threads * self.grads_row)
         self.gate = new("gate", 16, np.int64)
         self.found = memory.new("found", (problem.threads, FOUND), np.float64)
         self.record: Operand | None = None
+
+    def select_rows(self) -> None:
+        """Select a rank's rows from those of all, as the start of an epoch does."""
+        if self.positions is not None:
+            self.order.array()[:] = self.all_rows.array()[self.positions.array()]
 
     def W(self, layer: int) -> Operand:
         """W (M, N) of a layer."""
@@ -149,7 +182,7 @@ class Progress:
     """The state of one thread's run, apart from the parameters and the optimizer's state."""
 
     def __init__(
-        self, memory: Memory, rule: Rule, key: np.uint64, n: int, orders: int, batch_size: int
+        self, memory: Memory, rule: Rule, key: np.uint64, epoch: Epoch, orders: int
     ) -> None:
         def new(name: str, size: int, dtype: object = np.float64) -> Operand:
             return memory.new(name, (size,), dtype)
@@ -161,11 +194,13 @@ class Progress:
         self.rate = new("rate", 1)
         self.totals = new("totals", 4)
         self.weight = new("weight", 2)  # weight of the batch, and the loss's scale divided by it
+        self.own_weight = new("weight", 2)  # the same of this rank's rows
         self.means = memory.new("means", (MEANS, 2), np.float64)
         self.row, self.begin = self.clock.part(clock.ROW), self.clock.part(clock.BEGIN)
-        self.examples = n
+        self.examples = epoch.rows
         self.counts, self.numbers = self.clock.array(), self.hyper.array()
-        self.counts[[clock.ROWS, clock.ORDERS, clock.BATCH]] = n, orders, batch_size
+        self.counts[[clock.ROWS, clock.ORDERS]] = epoch.rows, orders
+        self.counts[[clock.LONG, clock.PER_EPOCH]] = epoch.long, epoch.steps
         self.random.array()[0] = key
         self.numbers[: len(rule.hyper)] = rule.hyper
         self.numbers[4:] = 1.0  # beta1^t and beta2^t of Adam

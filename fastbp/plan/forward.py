@@ -28,8 +28,9 @@ class ForwardLowering(Block):
         if shared.weights is not None:
             weights = shared.weights, self.order, begin, self.factor, self.row_weights
             self.plan.add(batches.row_weights, *weights)
+        elif not isinstance(self.factor, float):
+            self.plan.add(batches.same_weights, self.factor, self.row_weights)
         else:
-            assert isinstance(self.factor, float)
             self.row_weights = shared.memory.new("row weights", (self.count,), self.layout.dtype)
             self.row_weights.array()[:] = self.factor
 

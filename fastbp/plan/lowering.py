@@ -6,32 +6,33 @@ updates the parameters. With several threads, each thread has its own plan for i
 batch; the threads synchronise before one reads what another has written.
 """
 
-from fastbp.kernels import batches, clock, optimizers, products, random, threads
+from fastbp.kernels import batches, clock, optimizers, products, random, ranks, threads
 from fastbp.plan import run
 from fastbp.plan.backpropagation import BlockLowering
 from fastbp.plan.block import add_row_address
-from fastbp.plan.buffers import ThreadBuffers, portion
+from fastbp.plan.buffers import ThreadBuffers
 from fastbp.plan.operand import Operand
 from fastbp.plan.plan import Plan
 from fastbp.plan.products import Products
+from fastbp.plan.ranks import portion
 
 
 def lower_run(thread: ThreadBuffers) -> Plan:
-    """Lower training to three lists: start of an epoch, a step, and the last step of an epoch."""
+    """Lower training to the lists of ``run.LISTS``."""
     problem, progress, plan = thread.problem, thread.progress, Plan(run.run_steps)
-    n, B = progress.examples, problem.batch_size
+    epoch = problem.epoch
     plan.begin("epoch")
-    if problem.batches.shuffled:
-        _begin_epoch(plan, thread)
-    is_ragged = n % B != 0
-    if is_ragged:
+    _begin_epoch(plan, thread)
+    if epoch.short:
         plan.begin("step")
-        if n > B:
-            StepLowering(plan, thread, B).step()
+        if epoch.long:
+            StepLowering(plan, thread, epoch.long_rows).step()
     plan.begin("last")
-    StepLowering(plan, thread, n % B or B).step()
-    if not is_ragged:
-        plan.share("step", "last", plan.count("last"))
+    StepLowering(plan, thread, epoch.last_rows, is_short=epoch.short > 0).step()
+    same = plan.count("last")
+    plan.share("short", "last", same)
+    if not epoch.short:
+        plan.share("step", "last", same)
     plan.add(clock.end_epoch, progress.clock, progress.sums, progress.means)
     plan.finish()
     return plan
@@ -52,12 +53,28 @@ def lower_gradient(thread: ThreadBuffers, *, inputs: bool) -> tuple[Plan, Operan
 
 def _begin_epoch(plan: Plan, thread: ThreadBuffers) -> None:
     """Shuffle the order of the rows; one thread does it for all threads."""
+    shared, progress = thread.shared, thread.progress
     plan.phase = "epoch"
-    if thread.rank == 0:
-        plan.add(batches.shuffle, thread.shared.order, thread.progress.random)
-    else:
-        plan.add(random.skip_draws, thread.progress.random, thread.progress.examples)
-    _barrier(plan, thread)
+    problem = thread.problem
+    if problem.has_own_rows:  # without the orders of the epochs before
+        _select_rows(plan, thread)
+    shuffled = shared.order if problem.has_own_rows else shared.all_rows
+    if problem.batches.shuffled:
+        if thread.rank == 0:
+            plan.add(batches.shuffle, shuffled, progress.random)
+        else:
+            plan.add(random.skip_draws, progress.random, shuffled.size)
+    if not problem.has_own_rows:
+        _select_rows(plan, thread)
+    if plan.count("epoch"):
+        _barrier(plan, thread)
+
+
+def _select_rows(plan: Plan, thread: ThreadBuffers) -> None:
+    """Select the rows of a rank from those of all; one thread does it for all threads."""
+    shared = thread.shared
+    if shared.positions is not None and thread.rank == 0:
+        plan.add(batches.select, shared.all_rows, shared.positions, shared.order)
 
 
 def _barrier(plan: Plan, thread: ThreadBuffers) -> None:
@@ -69,19 +86,24 @@ def _barrier(plan: Plan, thread: ThreadBuffers) -> None:
 class StepLowering:
     """Lowers one thread's part of a step of ``B`` rows, into the current list of ``plan``."""
 
-    def __init__(self, plan: Plan, thread: ThreadBuffers, B: int) -> None:
+    def __init__(
+        self, plan: Plan, thread: ThreadBuffers, B: int, *, is_short: bool = False
+    ) -> None:
         self.plan, self.thread, self.B = plan, thread, B
         self.problem, self.shared, self.progress = thread.problem, thread.shared, thread.progress
         self.layout, self.rule = self.problem.layout, self.problem.rule
         self.objective = self.problem.objective
         # Whether the threads' gradients are added up before their norm is computed.
-        self.sums_before_norm = self.problem.threads > 1 and (
-            self.rule.clip > 0.0 or any(thread.divided)
+        self.ranks = self.problem.ranks
+        self.sums_before_norm = self.ranks is not None or (
+            self.problem.threads > 1 and (self.rule.clip > 0.0 or any(thread.divided))
         )
         # Of the whole batch: the sum of the rows' weights, and the loss's scale divided by it.
         self.weight: Operand | float = float(B)
-        self.factor: Operand | float = self.objective.scale / B
-        if self.shared.weights is not None:
+        self.factor: Operand | float = self.objective.scale / max(B, 1)
+        # The rows of all ranks, and those before this rank's.
+        self.place = (B, 0) if self.ranks is None else self.ranks.places[is_short]
+        if self.shared.weights is not None or self.ranks is not None:
             self.weight, self.factor = self.progress.weight.part(0), self.progress.weight.part(1)
 
     def step(self) -> None:
@@ -108,6 +130,7 @@ class StepLowering:
         if self.sums_before_norm:
             self.barrier()  # all deltas are computed
             self.add_up()
+        self.add_up_ranks()
         self.penalties()
         self.plan.phase = "update"
         self.stop_if_not_finite()
@@ -139,6 +162,7 @@ class StepLowering:
             count,
             is_first=is_first,
             factor=self.factor,
+            place=self.place,
         )
 
     def barrier(self) -> None:
@@ -146,13 +170,18 @@ class StepLowering:
         _barrier(self.plan, self.thread)
 
     def sum_weights(self) -> None:
-        """Sum the rows' weights over the whole batch; then w_i = scale weight_i / sum."""
+        """Sum the rows' weights over the whole batch; then w_i = scale weight_i / sum.
+
+        The rows of other ranks are not known: ``add_up_ranks`` divides by the sum of all.
+        """
+        progress, scale = self.progress, self.objective.scale
         if self.shared.weights is not None:
-            order, progress = self.shared.order, self.progress
-            numbers = self.B, self.objective.scale, progress.weight
-            self.plan.add(
-                batches.batch_weight, self.shared.weights, order, progress.begin, *numbers
-            )
+            sums = progress.weight if self.ranks is None else progress.own_weight
+            rows = self.shared.order, progress.begin, self.B
+            self.plan.add(batches.batch_weight, self.shared.weights, *rows, scale, sums)
+        if self.ranks is not None:
+            totals = self.shared.rank_totals
+            self.plan.add(ranks.share_of_step, totals, progress.clock, scale, progress.weight)
 
     # ---------------------------------------------------------------- gradients of all threads
 
@@ -212,6 +241,27 @@ class StepLowering:
         formula = "dW = a^T delta"
         product = Products(self.plan, self.layout, self.thread.scratch)
         product.add(columns.T, delta, dW, layer=layer, formula=formula)
+
+    # ---------------------------------------------------------------- sums over ranks
+
+    def add_up_ranks(self) -> None:
+        """Add up gradient, loss and score over the ranks of a group; the first thread does it."""
+        if self.ranks is None:
+            return
+        self.plan.phase = "ranks"
+        shared, P, is_weighted = self.shared, self.layout.params, self.shared.weights is not None
+        message, sums = shared.grads.part(0, P + ranks.SUMS), shared.grads.part(P, ranks.SUMS)
+        self.barrier()  # the threads' gradients are added up
+        if self.thread.rank == 0:
+            weight = self.progress.own_weight.part(0) if is_weighted else 1.0
+            self.plan.add(ranks.put_sums, shared.found, weight, sums)
+            self.plan.add(ranks.sum_over_ranks, message, shared.call)
+            if is_weighted:
+                self.plan.add(ranks.weigh, message, self.progress.weight.part(0))
+            self.plan.add(ranks.take_sums, sums, shared.found)
+        self.barrier()  # the sums are there
+        if is_weighted:
+            self.plan.add(ranks.total_weight, sums, self.progress.weight)
 
     # ---------------------------------------------------------------- penalties and the update
 
@@ -282,7 +332,8 @@ class StepLowering:
         """Count the step, and add its loss and score to the epoch's sums."""
         progress = self.progress
         weight = float(self.B) if self.objective.by_rows else self.weight
-        draws = self.layout.outputs * self.problem.batch_size
+        rows = self.problem.batch_size if self.ranks is None else self.ranks.batch_size
+        draws = self.layout.outputs * rows
         self.plan.add(
             clock.end_step,
             progress.clock,

@@ -1,12 +1,14 @@
 """The compiled loop that runs a plan: it calls operations until one of them stops the run."""
 
 from fastbp.compiler.declare import Labels, Numbers, Whole, instruction, loop, part
-from fastbp.kernels.clock import BATCH, ROW, ROWS
+from fastbp.kernels.clock import LONG, PER_EPOCH, STEP
 
 # 64-bit words of an operation: the address of its entry, then of at most eight arguments.
 WORDS = 9
-# Indices of the lists: the start of an epoch, a step, and the last step of an epoch.
-EPOCH, STEP, LAST = range(3)
+# Names of the lists of operations: the start of an epoch, a long step, a short one, and the last
+# step of an epoch.
+LISTS = ("epoch", "step", "short", "last")
+AT_EPOCH, AT_STEP, AT_SHORT, AT_LAST = range(len(LISTS))
 
 
 @instruction
@@ -59,11 +61,12 @@ def run_steps(lists: Labels, clock: Labels, rates: Numbers, rate: Numbers) -> in
     taken = rates.shape[0]
     for step in range(rates.shape[0]):
         rate[0] = rates[step]
-        if clock[ROW] == 0 and walk(lists[2 * EPOCH], lists[2 * EPOCH + 1]):
+        if clock[STEP] == 0 and walk(lists[2 * AT_EPOCH], lists[2 * AT_EPOCH + 1]):
             taken = step
             break
-        last = clock[ROW] + clock[BATCH] >= clock[ROWS]
-        which = LAST if last else STEP
+        which = AT_STEP if clock[STEP] < clock[LONG] else AT_SHORT
+        if clock[STEP] + 1 == clock[PER_EPOCH]:
+            which = AT_LAST
         if walk(lists[2 * which], lists[2 * which + 1]):
             taken = step
             break

@@ -10,7 +10,7 @@ from fastbp import checks
 from fastbp.arrays import Array
 from fastbp.compiler import native
 from fastbp.compiler.declare import interpreted
-from fastbp.kernels import clock
+from fastbp.kernels import batches, clock
 from fastbp.plan import run
 from fastbp.plan.buffers import Problem, Progress, Shared, ThreadBuffers
 from fastbp.plan.lowering import lower_run
@@ -58,24 +58,29 @@ class Steps:
         record: Array | None = None,
     ) -> None:
         native.set_one_thread()
-        layout, rule, batches = problem.layout, problem.rule, problem.batches
+        layout, rule, given = problem.layout, problem.rule, problem.batches
         self._writes = rule.kernel is not None
         layout.check(params, writes=self._writes)
-        n = batches.count(problem.data)
+        n = given.count(problem.data)
         self.problem, self.params, self.state = problem, params, state
         self.layout, self.rule, self.threads = layout, rule, problem.threads
-        self.examples, self.rows, self.per_epoch = n, batches.size, -(-n // batches.size)
-        order = np.arange(n) if batches.order is None else batches.order
-        self._order = np.ascontiguousarray(np.tile(order, batches.orders), np.int64)
-        self.orders = self._order.reshape(batches.orders, n)
-        key = random_key(seed)
+        self.epoch = epoch = problem.epoch
+        self.examples, self.rows, self.per_epoch = n, given.size, epoch.steps
+        if problem.ranks is not None:
+            self.examples = int(problem.ranks.totals.sum())
+        order = np.arange(n) if given.order is None else given.order
+        self._order = np.ascontiguousarray(np.tile(order, given.orders), np.int64)
+        self.orders = self._order.reshape(given.orders, n)
+        self._key = key = random_key(seed)
+        if problem.has_own_rows:
+            assert problem.ranks is not None
+            self._key = key = key ^ (np.uint64(problem.ranks.rank) << np.uint64(32))
         self._shared = Shared(self.problem, params, state, self._order)
         if record is not None:
             self._shared.record = Operand.of("record", record)
         memory = self._shared.memory
         self._progress = [
-            Progress(memory, rule, key, n, batches.orders, batches.size)
-            for _ in range(self.threads)
+            Progress(memory, rule, key, epoch, given.orders) for _ in range(self.threads)
         ]
         self._threads = [
             _Thread(ThreadBuffers(self.problem, self._shared, progress, rank))
@@ -131,8 +136,8 @@ class Steps:
     def go_to(self, row: int, powers: Sequence[float]) -> None:
         """Continue at ``row`` of the epoch, with Adam's ``powers`` beta1^t and beta2^t."""
         for progress in self._progress:
-            progress.counts[clock.ROW] = row
-            _set_next_batch(progress.counts)
+            progress.counts[clock.STEP] = row // self.rows
+            self._set_next_batch(progress.counts, row)
             progress.numbers[4:] = powers
 
     def snapshot(self) -> dict[str, Array]:
@@ -142,11 +147,13 @@ class Steps:
             "params": self.params,
             "order": self._order,
             "random": progress.random.array(),
-            "counts": progress.counts[: clock.ROWS + 1],
+            "counts": self._counts_of_all(),
             "sums": progress.sums.array(),
             "powers": progress.numbers[4:],
             **{f"state.{k}": buffer for k, buffer in enumerate(self.state)},
         }
+        if self.problem.has_own_rows:
+            del arrays["order"]  # ``restore`` draws it again, on each rank
         return {name: array.copy() for name, array in arrays.items()}
 
     def restore(self, arrays: dict[str, Array]) -> None:
@@ -163,27 +170,56 @@ class Steps:
             if given is None or given.shape != array.shape or given.dtype != array.dtype:
                 raise ValueError(f"{name!r} is missing or has another shape or type")
         row, epochs, steps, rows = (int(count) for count in arrays["counts"])
-        steps_in_epoch, over = divmod(row, self.rows)
+        step = steps - epochs * self.per_epoch
         if (
             rows != self.examples
-            or over
-            or not 0 <= steps_in_epoch < self.per_epoch
             or epochs < 0
-            or steps != epochs * self.per_epoch + steps_in_epoch
+            or not 0 <= step < self.per_epoch
+            or row != self._rows_before(step)
         ):
             raise ValueError("the counts of rows, epochs and steps contradict each other")
-        if not np.array_equal(np.sort(arrays["order"]), np.sort(own["order"])):
-            raise ValueError("'order' does not hold each row once")  # kernels do not check it
+        if "order" in own:  # kernels do not check it
+            if not np.array_equal(np.sort(arrays["order"]), np.sort(own["order"])):
+                raise ValueError("'order' does not hold each row once")
+            self._order[:] = arrays["order"]
         self.params[:] = arrays["params"]
         for k, buffer in enumerate(self.state):
             buffer[:] = arrays[f"state.{k}"]
-        self._order[:] = arrays["order"]
+        self._shared.select_rows()
         for progress in self._progress:
             progress.random.array()[:] = arrays["random"]
-            progress.counts[: clock.ROWS + 1] = arrays["counts"]
-            _set_next_batch(progress.counts)
+            if self.problem.has_own_rows:
+                self._draw_order(progress.random.array(), epochs, step)
+            counts = progress.counts
+            counts[[clock.EPOCHS, clock.STEPS, clock.STEP]] = epochs, steps, step
+            self._set_next_batch(counts, self.epoch.row(step))
             progress.sums.array()[:] = arrays["sums"]
             progress.numbers[4:] = arrays["powers"]
+
+    def _draw_order(self, random: Array, epochs: int, step: int) -> None:
+        """Draw the order of a rank's own rows again, after ``step`` steps of an epoch."""
+        ranks = self.problem.ranks
+        assert ranks is not None
+        order, shuffled = self._shared.order.array(), self.problem.batches.shuffled
+        draws = self.layout.outputs * ranks.batch_size
+        per_epoch = self.per_epoch * draws + (len(order) if shuffled else 0)
+        random[:] = self._key, epochs * per_epoch
+        if step and shuffled:
+            self._shared.select_rows()
+            batches.shuffle(order, random)
+        random[1] += np.uint64(step * draws)
+
+    def _rows_before(self, step: int) -> int:
+        """Return the rows of all ranks in the steps of an epoch before ``step``."""
+        ranks = self.problem.ranks
+        return self.epoch.row(step) if ranks is None else int(ranks.totals[:step].sum())
+
+    def _counts_of_all(self) -> Array:
+        """Return the counts up to ``clock.ROWS``, of the rows of all ranks."""
+        counts = self.clock[: clock.ROWS + 1].copy()
+        counts[clock.ROW] = self._rows_before(int(self.clock[clock.STEP]))
+        counts[clock.ROWS] = self.examples
+        return counts
 
     def take(self, rates: Array) -> tuple[int, Array]:
         """Take a step for each of the learning ``rates`` (steps,), a float64 array.
@@ -213,22 +249,23 @@ class Steps:
             other.result()
         return result
 
+    @staticmethod
+    def _set_next_batch(counts: Array, row: int) -> None:
+        """Set the row of the epoch, and its position in the orders of rows."""
+        counts[clock.ROW] = row
+        epoch = counts[clock.ROWS] * (counts[clock.EPOCHS] % counts[clock.ORDERS])
+        counts[clock.BEGIN] = epoch + row
+
     def _leave(self) -> None:
         """Make all waiting threads leave; afterwards no steps can be taken."""
         self._shared.gate.array()[8] = 1
 
     def _take(self, rank: int, rates: Array) -> tuple[int, Array]:
         try:
-            return self._threads[rank].take(rates, self.rows, self.per_epoch)
+            return self._threads[rank].take(rates)
         except BaseException:
             self._leave()
             raise
-
-
-def _set_next_batch(counts: Array) -> None:
-    """Compute the position of the next batch in the orders of rows."""
-    epoch = counts[clock.ROWS] * (counts[clock.EPOCHS] % counts[clock.ORDERS])
-    counts[clock.BEGIN] = epoch + counts[clock.ROW]
 
 
 class _Thread:
@@ -240,16 +277,16 @@ class _Thread:
         if interpreted():
             return
         starts = self.plan.starts
-        lists = Operand.new("lists", (6,), np.int64)
-        lists.array()[:] = *starts["epoch"], *starts["step"], *starts["last"]
+        lists = Operand.new("lists", (2 * len(run.LISTS),), np.int64)
+        lists.array()[:] = [word for name in run.LISTS for word in starts[name]]
         self._rates = Operand.new("rates", (0,), np.float64)
         clock, rate = self.progress.clock, self.progress.rate
         self._run = self.plan.caller(run.run_steps, lists, clock, self._rates, rate)
 
-    def take(self, rates: Array, batch_size: int, per_epoch: int) -> tuple[int, Array]:
+    def take(self, rates: Array) -> tuple[int, Array]:
         """Take a step for each learning rate; return the steps taken and the epochs' means."""
         counts = self.progress.counts
-        ends = (int(counts[clock.ROW]) // batch_size + len(rates)) // per_epoch
+        ends = (int(counts[clock.STEP]) + len(rates)) // int(counts[clock.PER_EPOCH])
         if ends > len(self.means):
             self._allocate_means(ends)
         counts[clock.ENDED] = 0
@@ -275,9 +312,11 @@ class _Thread:
         counts, rate_place = self.progress.counts, self.progress.rate.array()
         for step, rate in enumerate(rates):
             rate_place[0] = rate
-            if counts[clock.ROW] == 0 and self.plan.interpret("epoch"):
+            if counts[clock.STEP] == 0 and self.plan.interpret("epoch"):
                 return step
-            last = counts[clock.ROW] + counts[clock.BATCH] >= counts[clock.ROWS]
-            if self.plan.interpret("last" if last else "step"):
+            which = "step" if counts[clock.STEP] < counts[clock.LONG] else "short"
+            if counts[clock.STEP] + 1 == counts[clock.PER_EPOCH]:
+                which = "last"
+            if self.plan.interpret(which):
                 return step
         return len(rates)

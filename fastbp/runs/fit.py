@@ -3,10 +3,12 @@
 from collections.abc import Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
+from typing import NamedTuple
 
 import numpy as np
 
 from fastbp.arrays import Array
+from fastbp.distributed.group import Group
 from fastbp.models import Model
 from fastbp.network import Network
 from fastbp.optimizers import OPTIMIZERS, Optimizer
@@ -143,25 +145,34 @@ def resolved(settings: Settings, data: Prepared, net: Network) -> Settings:
     )
 
 
+class Watch(NamedTuple):
+    """What watches a run while it is trained, and can stop it."""
+
+    callbacks: Sequence[Callback] = ()
+    interruption: Interruption | None = None
+    verbose: int = 0  # 1 prints progress
+
+
 def fit(
     settings: Settings,
     data: Prepared,
     checkpoints: Checkpoints,
     *,
     resume: bool = False,
-    verbose: int = 0,
-    interruption: Interruption | None = None,
-    callbacks: Sequence[Callback] = (),
+    watch: Watch | None = None,
     clock: Clock | None = None,
+    group: Group | None = None,
 ) -> Result:
     """Train and evaluate a network; only checkpoints are written.
+
+    The first rank of a group evaluates; the others return no scores.
 
     Raises
     ------
     WrongUseError
         If settings contradict each other, or the checkpoints belong to another run.
     """
-    clock = clock or Clock()
+    clock, watch = clock or Clock(), watch or Watch()
     net = network(settings, data)
     net.expect_inference(min(len(data.validation_rows), BLOCK_ROWS), net.link)
     epochs_without = patience(settings)
@@ -188,12 +199,13 @@ def fit(
                 label_smoothing=smoothing(settings, net),
                 clip_norm=settings.clip_norm,
                 seed=settings.seed,
-                callbacks=callbacks,
+                callbacks=watch.callbacks,
                 n_threads=settings.threads,
-                verbose=verbose,
+                verbose=watch.verbose,
                 checkpoints=checkpoints,
                 resume=resume,
-                interruption=interruption,
+                interruption=watch.interruption,
+                group=group,
             )
     except DivergedError as error:
         history, failure = error.history, str(error)
@@ -202,7 +214,7 @@ def fit(
     best = None if history.best_params is None else _with_params(net, history.best_params)
     model = Model(best if epochs_without and best is not None else net, data.preparation)
     with clock.on("evaluating"):
-        metrics = evaluate(model, data)
+        metrics = {} if group is not None and group.rank else evaluate(model, data)
     return Result(model, net, best, history, metrics, failure)
 
 

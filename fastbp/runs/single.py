@@ -7,6 +7,7 @@ from pathlib import Path
 from typing import Any
 
 from fastbp.data.errors import counted
+from fastbp.distributed.group import Alone, Group
 from fastbp.network import Network
 from fastbp.optional import MissingMatplotlibError, MissingTensorboardError
 from fastbp.plan import operation
@@ -29,6 +30,7 @@ from fastbp.runs.files import (
 )
 from fastbp.runs.fit import (
     Result,
+    Watch,
     batch_size,
     checkpoints,
     fit,
@@ -64,6 +66,7 @@ def run(
     verbose: int = 0,
     say: Say = silent,
     interruption: Interruption | None = None,
+    group: Group | None = None,
 ) -> Result:
     """Train a network and write the results to the folder of the run.
 
@@ -81,6 +84,8 @@ def run(
         Called as ``say(topic, text)`` with each line of output.
     interruption : Interruption, optional
         Stops the run early when it is set.
+    group : fastbp.distributed.Group, optional
+        Processes that train together. All read the data; the first writes and prints everything.
 
     Returns
     -------
@@ -92,23 +97,31 @@ def run(
         If the settings cannot be applied: a missing file, an unknown column, and so on.
     OSError
         If a file cannot be written. Earlier checkpoints are kept.
+    GroupError
+        If a rank of a group cannot read its data, or the first cannot write. Raised on all.
     """
-    clock = Clock()
-    with_events = _check_event_files(settings)
-    data = prepare(settings, clock)
-    net = network(settings, data)
-    folder = folder_of(settings, data.name)
+    clock, group = Clock(), group or Alone()
+    with group.shared_failure():
+        with_events = _check_event_files(settings)
+        data = prepare(settings, clock)
+        net = network(settings, data)
+        folder = folder_of(settings, data.name)
     callbacks: list[Callback] = [_HistoryWriter(folder)]
     with contextlib.ExitStack() as stack:
-        stack.enter_context(locked_run_folder(folder, settings, resume=resume, overwrite=overwrite))
-        earlier = earlier_part(settings, data, net, folder) if resume else Earlier()
-        settings = earlier.settings(settings, folder)
-        stack.enter_context(
-            run_description(folder, resolved(settings, data, net), keep=earlier.ended)
-        )
-        announce_data(data, say)
-        announce_network(settings, data, net, say)
-        earlier.announce(settings, say)
+        earlier = Earlier()
+        with group.shared_failure():
+            if group.rank == 0:
+                opened = locked_run_folder(folder, settings, resume=resume, overwrite=overwrite)
+                stack.enter_context(opened)
+                earlier = earlier_part(settings, data, net, folder) if resume else earlier
+                settings = earlier.settings(settings, folder)
+                complete = resolved(settings, data, net)
+                stack.enter_context(run_description(folder, complete, keep=earlier.ended))
+        settings = group.broadcast(settings)
+        saved = checkpoints(settings, folder, overwrite=overwrite)
+        if group.rank > 0:
+            return fit(settings, data, saved, resume=resume, group=group)
+        announce(settings, data, net, earlier, group, say)
         if with_events:
             events = EventFiles(folder / "tensorboard")
             stack.callback(events.close)
@@ -122,12 +135,11 @@ def run(
         result = fit(
             settings,
             data,
-            checkpoints(settings, folder, overwrite=overwrite),
+            saved,
             resume=resume,
-            verbose=verbose,
-            interruption=interruption,
-            callbacks=callbacks,
+            watch=Watch(callbacks, interruption, verbose),
             clock=clock,
+            group=group,
         )
         if result.history.stopped == "terminate":  # there is little time left
             write_histories(result.history, folder)
@@ -174,6 +186,17 @@ def finish(
     )
     for k, path in enumerate([*written, folder / DESCRIPTION]):
         say("" if k else "written", str(path))
+
+
+def announce(
+    settings: Settings, data: Prepared, net: Network, earlier: Earlier, group: Group, say: Say
+) -> None:
+    """Print what is known before training."""
+    announce_data(data, say)
+    announce_network(settings, data, net, say)
+    if group.size > 1:
+        say("ranks", f"{group.size} processes train together, each on a part of every batch")
+    earlier.announce(settings, say)
 
 
 def announce_data(data: Prepared, say: Say) -> None:

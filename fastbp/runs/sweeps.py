@@ -26,7 +26,7 @@ from fastbp.runs.files import (
     write_histories,
     write_models,
 )
-from fastbp.runs.fit import Result, checkpoints, fit, network, resolved
+from fastbp.runs.fit import Result, Watch, checkpoints, fit, network, resolved
 from fastbp.runs.settings import Settings
 from fastbp.runs.single import Compiling, announce_data, announce_network, finish
 from fastbp.training.interruption import REASONS, Interruption, catch_interrupts
@@ -246,7 +246,7 @@ class _Sweep:
                 data,
                 checkpoints(settings, trial.folder),
                 resume=self.resume,
-                interruption=self.event,
+                watch=Watch(interruption=self.event),
             )
         if result.history.stopped in REASONS.values():
             return None

@@ -14,7 +14,7 @@ from fastbp.network.evaluation import metric_of, total_variance
 from fastbp.plan.buffers import Problem
 from fastbp.plan.problem import Batches, Data, Objective
 from fastbp.plan.steps import CHUNK_SECONDS, Steps
-from fastbp.training import resuming
+from fastbp.training import division, resuming
 from fastbp.training.history import History
 from fastbp.training.interruption import catch_interrupts
 from fastbp.training.options import Options
@@ -54,9 +54,9 @@ class Fit:
     """
 
     def __init__(self, net: Network, data: Data, objective: Objective, options: Options) -> None:
-        self.net, self.options = net, options
-        self.checkpoints = resuming.RunCheckpoints(options.checkpoints, options.resume)
-        seed = self.checkpoints.seed(options.seed)
+        self.net, self.options, self.group = net, options, options.group
+        self.checkpoints = resuming.RunCheckpoints(options.checkpoints, options.resume, self.group)
+        seed = self.group.broadcast(self.checkpoints.seed(options.seed))
         data, self.validation, kept = choose_rows(net, data, options, seed)
         self.data = data
         if self.validation is None and options.tracks_best:
@@ -65,14 +65,18 @@ class Fit:
         if self.validation is not None:
             X, _, _, rows = self.validation
             net.expect_inference(len(X if rows is None else rows), None)
+        batches, ranks = _batches(data, kept, options), None
+        if self.group.size > 1:
+            ranks = division.ranks_of(net, data, batches, options)
+            batches = division.batches_of(ranks, batches, options)
         problem = Problem.for_training(
             net.layout._replace(tuned=self.checkpoints.tuned(net.tuned)),
             objective,
             options.optimizer.rule(options.clip),
             data,
-            _batches(data, kept, options),
-            n_threads=self.checkpoints.threads(options.n_threads),
-        )
+            batches,
+            n_threads=self.checkpoints.threads(options.n_threads or (1 if ranks else None)),
+        ).on_ranks(ranks)
         state = options.optimizer.state(net.layout.params, net.dtype)
         self.steps = Steps(problem, net.params, state, seed=seed)
         self.total = self.steps.per_epoch * options.epochs
@@ -100,7 +104,8 @@ class Fit:
         signals = catch_interrupts(
             catch_sigterm=options.checkpoints is not None, event=options.interruption
         )
-        reporter = _reporter(options.verbose, self.total, self.steps.per_epoch)
+        verbose = options.verbose if self.group.rank == 0 else 0
+        reporter = _reporter(verbose, self.total, self.steps.per_epoch)
         with self.steps, reporter, signals as interrupted:
             self._loop(time.perf_counter() - before, reporter, interrupted)
         self._record_best()
@@ -120,7 +125,7 @@ class Fit:
         steps, history = self.steps, self.history
         chunk = 1
         while steps.taken < self.total and history.stopped is None:
-            count = min(chunk, self._steps_to_pause())
+            count = self.group.broadcast(min(chunk, self._steps_to_pause()))
             start = time.perf_counter()
             taken, means, rates = self._advance(count)
             now = time.perf_counter()
@@ -132,8 +137,9 @@ class Fit:
                 self._evaluate(begin)
                 self._decide_to_stop()
             done = steps.taken == self.total
-            if interrupted.is_set() and history.stopped is None and not done:
-                history.stopped = interrupted.reason
+            signals = self.group.gather(interrupted.reason if interrupted.is_set() else None)
+            if any(signals) and history.stopped is None and not done:
+                history.stopped = next(filter(None, signals))
             reporter.update(steps.taken, history)
             self.checkpoints.write_if_due(steps, history, self.best, begin, done=done)
             # A call lasts about CHUNK_SECONDS, but has at most eight times the steps of the
@@ -165,7 +171,10 @@ class Fit:
         numbers = np.arange(steps.taken, steps.taken + count)
         factors = options.schedule.factors(numbers, steps.per_epoch, self.total)
         rates = options.optimizer.learning_rate * factors
-        return *steps.take(rates), rates
+        taken, means = steps.take(rates)
+        if taken < count:
+            self.group.check()
+        return taken, means, rates
 
     def _diverged(self) -> DivergedError:
         """Return the error for a step that was not taken."""
@@ -198,7 +207,10 @@ class Fit:
         """Evaluate the network on the validation rows."""
         if self.validation is None:
             return
-        loss, metric = evaluation.evaluate(self.net, *self.validation)
+        found = None
+        if self.group.rank == 0:
+            found = evaluation.evaluate(self.net, *self.validation)
+        loss, metric = self.group.broadcast(found)
         self.history.validation_loss.append(loss)
         self.history.validation_metric.append(metric)
         self.history.seconds[-1] = time.perf_counter() - begin
@@ -207,9 +219,9 @@ class Fit:
         """Set ``history.stopped`` if early stopping or a callback ends training."""
         options, history = self.options, self.history
         since_best = 0 if self.best is None else self.best.update(self.net.params, history)
-        results = self._call_callbacks() if options.callbacks else []
+        results = self._call_callbacks() if options.callbacks and self.group.rank == 0 else []
         reason = reason_to_stop(options.early_stopping, since_best, results)
-        history.stopped = reason or history.stopped
+        history.stopped = self.group.broadcast(reason) or history.stopped
 
     def _call_callbacks(self) -> list[object]:
         """Call the callbacks; the loop needs the history that they are given."""
@@ -238,7 +250,7 @@ class Fit:
             "network": self.net.description(),
             **self.options.description(),
             "threads": self.steps.threads,
-            "data": resuming.fingerprint(*arrays),
+            "data": "shards" if self.group.shards else resuming.fingerprint(*arrays),
         }
         if code := own.code_of([*self.net.own, self.options.optimizer]):
             description["code"] = code

@@ -5,6 +5,7 @@ from typing import Any
 
 import numpy as np
 
+from fastbp.distributed.group import Group
 from fastbp.optimizers import Optimizer
 from fastbp.schedules import Schedule
 from fastbp.training.checkpoints import Checkpoints
@@ -36,6 +37,7 @@ class Options:
     keep_best: bool
     interruption: Interruption | None
     validation_rows: Any
+    group: Group
 
     @property
     def tracks_best(self) -> bool:

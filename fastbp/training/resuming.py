@@ -12,6 +12,7 @@ import numpy as np
 
 from fastbp import checks
 from fastbp.arrays import Array
+from fastbp.distributed.group import Group
 from fastbp.kernels import clock
 from fastbp.network.arguments import tuned_as_lists, tuned_from_lists
 from fastbp.plan.problem import Tuned
@@ -66,6 +67,8 @@ class RunCheckpoints:
         None: none are written or read.
     resume : bool
         Whether to continue from the newest checkpoint, if there is one.
+    group : Group
+        Its first rank reads and writes; all are restored.
 
     Raises
     ------
@@ -73,27 +76,30 @@ class RunCheckpoints:
         If there are checkpoints of an unfinished run and ``resume`` is False.
     """
 
-    def __init__(self, checkpoints: Checkpoints | None, resume: bool) -> None:
+    def __init__(self, checkpoints: Checkpoints | None, resume: bool, group: Group) -> None:
         if checkpoints is None and resume:
             raise ValueError("resume=True needs the argument checkpoints")
-        self.checkpoints = checkpoints
-        self.saved: Snapshot | None = None
+        self.checkpoints = checkpoints if group.rank == 0 else None
+        self.replaces = not resume
         self.drawn_seed: int | None = None
         self.settings: dict[str, Any] = {}
-        if checkpoints is None:
-            return
+        found = None if self.checkpoints is None else self._newest(self.checkpoints)
+        self.saved: Snapshot | None = group.broadcast(found)
+
+    def _newest(self, checkpoints: Checkpoints) -> Snapshot | None:
+        """Return the checkpoint to continue from, if there is one; remove what is incomplete."""
         saved = checkpoints.newest()
         if saved is not None:
             check_snapshot(saved, f"the newest checkpoint in {checkpoints.folder}")
-        self.replaces = not resume
-        if resume:
-            self.saved = saved
-        elif saved is not None and not (saved.metadata["ended"] or checkpoints.overwrite):
-            raise ValueError(
-                f"{checkpoints.folder} contains checkpoints of an unfinished run: resume it "
-                "(resume=True), remove them, or use another folder"
-            )
+        if self.replaces and saved is not None:
+            if not (saved.metadata["ended"] or checkpoints.overwrite):
+                raise ValueError(
+                    f"{checkpoints.folder} contains checkpoints of an unfinished run: resume it "
+                    "(resume=True), remove them, or use another folder"
+                )
+            saved = None
         checkpoints.clean()
+        return saved
 
     def seed(self, given: Any) -> Any:
         """Return the seed: the given one, that of the checkpoint, or a new one."""
@@ -141,8 +147,8 @@ class RunCheckpoints:
         """
         self.settings = settings
         seconds = 0.0
-        if self.saved is not None and self.checkpoints is not None:
-            place = self.checkpoints.folder
+        if self.saved is not None:
+            place = "the checkpoints" if self.checkpoints is None else self.checkpoints.folder
             try:
                 _check_settings(self.saved.metadata["settings"], settings, place)
                 seconds = self.saved.metadata["seconds"]

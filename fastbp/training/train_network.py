@@ -4,6 +4,7 @@ from collections.abc import Iterable, Sequence
 from typing import Any
 
 from fastbp import checks
+from fastbp.distributed.group import Alone, Group
 from fastbp.network import Network
 from fastbp.optimizers import Optimizer, as_optimizer
 from fastbp.plan.processors import MAX_THREADS
@@ -45,6 +46,7 @@ def train(
     keep_best: bool = False,
     interruption: Interruption | None = None,
     validation_rows: Any = None,
+    group: Group | None = None,
 ) -> History:
     """Train ``net`` in place.
 
@@ -113,6 +115,10 @@ def train(
         Stops training, as Ctrl-C does, when another thread sets it.
     validation_rows : (k,) array of int, optional
         Indices of the rows to hold out for validation, instead of ``validation_fraction``.
+    group : fastbp.distributed.Group, optional
+        Processes that train together, from ``fastbp.distributed.mpi()``. ``batch_size`` is that of
+        all of them; the first one shows progress, evaluates, calls callbacks and writes
+        checkpoints. Each uses one thread unless ``n_threads`` is given.
 
     Returns
     -------
@@ -127,9 +133,9 @@ def train(
         unfinished run and ``resume`` is False. Nothing has changed then.
     DivergedError
         If the loss or its gradient is no longer finite. The network keeps its last finite weights.
+    GroupError
+        If the ranks of a group were given different arguments, or another rank has failed.
     """
-    if clip_norm is not None:
-        clip_norm = checks.real("clip_norm", clip_norm, 0.0, open_ends="low")
     if n_threads is not None:
         n_threads = checks.whole("n_threads", n_threads, 1, MAX_THREADS)
     options = Options(
@@ -142,7 +148,7 @@ def train(
         early_stopping=as_early_stopping(early_stopping),
         penalties=(l1, l2, dropout),
         label_smoothing=label_smoothing,
-        clip=clip_norm or 0.0,
+        clip=_clip(clip_norm),
         shuffle=shuffle,
         seed=seed,
         callbacks=as_callbacks(callbacks),
@@ -153,7 +159,16 @@ def train(
         keep_best=keep_best,
         interruption=interruption,
         validation_rows=validation_rows,
+        group=Alone() if group is None else group,
     )
-    objective = net.objective(l1, l2, dropout, label_smoothing)
-    data = training_data(net, X, y, sample_weight)
+    with options.group.shared_failure():
+        objective = net.objective(l1, l2, dropout, label_smoothing)
+        data = training_data(net, X, y, sample_weight)
     return Fit(net, data, objective, options).run()
+
+
+def _clip(clip_norm: float | None) -> float:
+    """Return the largest norm of a gradient; 0: no limit."""
+    if clip_norm is None:
+        return 0.0
+    return checks.real("clip_norm", clip_norm, 0.0, open_ends="low")

@@ -224,7 +224,7 @@ def test_without_matplotlib_all_but_the_picture_is_written(tmp_path: Path) -> No
 @pytest.mark.skipif(os.name == "nt", reason="Windows has no SIGINT to send")
 def test_ctrl_c_stops_training_and_keeps_the_weights(tmp_path: Path) -> None:
     command = [sys.executable, "-m", "fastbp", "train", "--epochs", "900000", "--out", "run"]
-    command += ["--checkpoint-epochs", "50"]
+    command += ["--checkpoint-epochs", "50", "--early-stopping", "0"]
     with (
         (tmp_path / "log").open("w+") as log,
         subprocess.Popen(command, cwd=tmp_path, stdout=log, stderr=log) as process,

@@ -1,0 +1,164 @@
+"""Instructions of matrix products, emitted as LLVM IR; see ``instructions``."""
+
+from llvmlite import ir
+from numba import types
+from numba.extending import intrinsic
+
+from fastbp.compiler import native
+from fastbp.compiler.dots import Dots
+from fastbp.compiler.internals import cgutils, make_array
+from fastbp.compiler.tiles import WHOLE, Ahead, Operands, Product, Transpose
+
+
+@intrinsic
+def blas_product(typingctx, a, form_a, b, form_b, beta, out):  # type: ignore[no-untyped-def]
+    number = out.dtype
+
+    def generate(context, builder, signature, arguments):  # type: ignore[no-untyped-def]
+        first, second, result = (
+            make_array(kind)(context, builder, arguments[k])
+            for k, kind in ((0, a), (2, b), (5, out))
+        )
+        size, real = ir.IntType(32), context.get_value_type(number)
+        place = cgutils.voidptr_t
+
+        def short(value):  # type: ignore[no-untyped-def]
+            return builder.trunc(value, size)
+
+        def lengths(array):  # type: ignore[no-untyped-def]
+            return [short(length) for length in cgutils.unpack_tuple(builder, array.shape)]
+
+        (a_rows, a_columns), (_, b_columns) = lengths(first), lengths(second)
+        rows, columns = lengths(result)
+        form = short(arguments[1])
+        plain = builder.icmp_signed("==", form, size(native.PLAIN))
+        depth = builder.select(plain, a_columns, a_rows)
+        beta = arguments[4] if number == types.float64 else builder.fptrunc(arguments[4], real)
+        data = [builder.bitcast(array.data, place) for array in (first, second, result)]
+        kinds = [size] * 6 + [real, place, size, place, size, real, place, size]
+        shape = ir.FunctionType(ir.VoidType(), kinds)
+        name = native.SGEMM if number == types.float32 else native.DGEMM
+        gemm = cgutils.get_or_insert_function(builder.module, shape, name)
+        builder.call(
+            gemm,
+            [
+                size(native.ROW_MAJOR),
+                form,
+                short(arguments[3]),
+                rows,
+                columns,
+                depth,
+                real(1),
+                data[0],
+                a_columns,
+                data[1],
+                b_columns,
+                beta,
+                data[2],
+                columns,
+            ],
+        )
+        return context.get_dummy_value()
+
+    whole = types.intp
+    return types.void(a, whole, b, whole, types.float64, out), generate
+
+
+def _product(context, builder, kinds, arguments, ahead=None, gate=None, emitter=Product):  # type: ignore[no-untyped-def]
+    """Emit a product for the arguments a, form of a, b, form of b, initial, least, out."""
+    first, second, initial, result = (
+        make_array(kinds[k])(context, builder, arguments[k]) for k in (0, 2, 4, 6)
+    )
+    shapes = [
+        cgutils.unpack_tuple(builder, each.shape) for each in (first, second, initial, result)
+    ]
+    (a_rows, a_columns), (_, b_columns), (initial_rows, _), (rows, columns) = shapes
+    plain_a = builder.icmp_signed("==", arguments[1], WHOLE(native.PLAIN))
+    plain_b = builder.icmp_signed("==", arguments[3], WHOLE(native.PLAIN))
+    number = result.data.type.pointee
+    least = arguments[5]
+    operands = Operands(
+        a=first.data,
+        row_step=builder.select(plain_a, a_columns, WHOLE(1)),
+        depth_step=builder.select(plain_a, WHOLE(1), a_columns),
+        b=second.data,
+        b_step=builder.select(plain_b, b_columns, WHOLE(0)),
+        out=result.data,
+        rows=rows,
+        columns=columns,
+        depth=builder.select(plain_a, a_columns, a_rows),
+        initial=initial.data,
+        initial_rows=initial_rows,
+        least=least if least.type == number else builder.fptrunc(least, number),
+        gate=None if gate is None else gate.data,
+        gate_rows=None if gate is None else cgutils.unpack_tuple(builder, gate.shape)[0],
+        ahead=ahead,
+    )
+    emitter(builder, operands, kinds[6].dtype.bitwidth // 8).emit()
+    return context.get_dummy_value()
+
+
+@intrinsic
+def tiles(typingctx, a, form_a, b, form_b, initial, least, gate, out):  # type: ignore[no-untyped-def]
+    def generate(context, builder, signature, arguments):  # type: ignore[no-untyped-def]
+        kinds = signature.args
+        gates = make_array(gate)(context, builder, arguments[6])
+        return _product(
+            context, builder, (*kinds[:6], out), (*arguments[:6], arguments[7]), gate=gates
+        )
+
+    n = types.intp
+    return types.void(a, n, b, n, initial, types.float64, gate, out), generate
+
+
+def _ahead(emitter, a, b, initial, least, X, order, out):  # type: ignore[no-untyped-def]
+    """Return signature and code of a product during which the rows of the next step are fetched."""
+
+    def generate(context, builder, signature, arguments):  # type: ignore[no-untyped-def]
+        pairs = zip((X, order), arguments[4:6], strict=True)
+        rows, numbers = (make_array(kind)(context, builder, given) for kind, given in pairs)
+        _, columns = cgutils.unpack_tuple(builder, rows.shape)
+        ahead = Ahead(
+            X=builder.bitcast(rows.data, cgutils.voidptr_t),
+            order=numbers.data,
+            first=arguments[6],
+            last=builder.sub(numbers.nitems, WHOLE(1)),
+            row_bytes=builder.mul(columns, WHOLE(X.dtype.bitwidth // 8)),
+        )
+        plain = WHOLE(native.PLAIN)
+        given = arguments[0], plain, arguments[1], plain, *arguments[2:4], arguments[7]
+        kinds = a, types.intp, b, types.intp, initial, least, out
+        return _product(context, builder, kinds, given, ahead=ahead, emitter=emitter)
+
+    return types.void(a, b, initial, types.float64, X, order, types.intp, out), generate
+
+
+@intrinsic
+def tiles_ahead(typingctx, a, b, initial, least, X, order, start, out):  # type: ignore[no-untyped-def]
+    return _ahead(Product, a, b, initial, least, X, order, out)
+
+
+@intrinsic
+def dots_ahead(typingctx, a, b, initial, least, X, order, start, out):  # type: ignore[no-untyped-def]
+    return _ahead(Dots, a, b, initial, least, X, order, out)
+
+
+@intrinsic
+def transposed_square(typingctx, a, i, j, out, start, step):  # type: ignore[no-untyped-def]
+    def generate(context, builder, signature, arguments):  # type: ignore[no-untyped-def]
+        pairs = zip((a, out), (arguments[0], arguments[3]), strict=True)
+        source, result = (make_array(kind)(context, builder, given) for kind, given in pairs)
+        rows, columns = cgutils.unpack_tuple(builder, source.shape)
+        square = Transpose(builder, source.data.type.pointee, a.dtype.bitwidth // 8)
+        last = builder.sub(rows, WHOLE(1))
+        starts = []
+        for r in range(square.v.lanes):
+            row = builder.add(arguments[1], WHOLE(r))
+            row = builder.select(builder.icmp_signed("<", row, last), row, last)
+            starts.append(builder.add(builder.mul(row, columns), arguments[2]))
+        left = builder.sub(columns, arguments[2])
+        square.emit(source.data, starts, left, result.data, *arguments[4:])
+        return context.get_dummy_value()
+
+    n = types.intp
+    return types.void(a, n, n, out, n, n), generate

@@ -1,0 +1,115 @@
+"""What training needs of a group of ranks; ``message_passing`` and ``threads`` provide it."""
+
+import abc
+import contextlib
+from collections.abc import Iterator
+from typing import Any
+
+import numpy as np
+
+from fastbp.arrays import Array
+
+
+class GroupError(RuntimeError):
+    """Another rank has failed, or the ranks were not given the same."""
+
+
+class Group(abc.ABC):
+    """Ranks that train one network together.
+
+    Attributes
+    ----------
+    rank, size : int
+        The number of this rank, from 0, and the number of ranks.
+    shards : bool
+        Whether each rank passes rows of its own. Otherwise all ranks pass the same rows, and each
+        computes its part of every batch.
+    """
+
+    rank: int
+    size: int
+    shards: bool
+
+    @abc.abstractmethod
+    def sum_call(self, dtype: Any) -> Array:
+        """Return the words (5,) with which compiled code adds up arrays over all ranks.
+
+        They are those of ``fastbp.kernels.ranks.all_reduce``.
+        """
+
+    @abc.abstractmethod
+    def gather(self, value: Any) -> list[Any]:
+        """Return the values that all ranks pass, in the order of ranks."""
+
+    @abc.abstractmethod
+    def broadcast(self, value: Any) -> Any:
+        """Return the value that rank 0 passes."""
+
+    @abc.abstractmethod
+    def abort(self, code: int) -> None:
+        """End all ranks because this one has failed."""
+
+    @abc.abstractmethod
+    def check(self) -> None:
+        """Raise GroupError if a sum over the ranks has failed."""
+
+    def agree(self, **values: Any) -> None:
+        """Check that all ranks pass the same values, by ``==``.
+
+        Raises
+        ------
+        GroupError
+            On every rank, if not; it names the first rank that differs, and both values.
+        """
+        given = self.gather(values)
+        for rank, other in enumerate(given):
+            for name, value in given[0].items():
+                if other[name] != value:
+                    raise GroupError(
+                        f"rank {rank} has {name}={other[name]!r:.200}, rank 0 has {value!r:.200}"
+                    )
+
+    @contextlib.contextmanager
+    def shared_failure(self) -> Iterator[None]:
+        """Raise an error on every rank if the block raises one on a rank.
+
+        Raises
+        ------
+        GroupError
+            It names the first rank that failed, and its error.
+        """
+        error: Exception | None = None
+        try:
+            yield
+        except Exception as caught:
+            if self.size == 1:
+                raise
+            error = caught
+        failures = self.gather(None if error is None else f"{type(error).__name__}: {error}")
+        for rank, message in enumerate(failures):
+            if message is not None:
+                raise GroupError(f"rank {rank}: {message}") from error
+
+
+class Alone(Group):
+    """A group of one rank."""
+
+    rank, size, shards = 0, 1, False
+
+    def sum_call(self, dtype: Any) -> Array:
+        """Return nothing that can be called: one rank adds nothing up."""
+        return np.zeros(5, np.int64)
+
+    def gather(self, value: Any) -> list[Any]:
+        """Return the value."""
+        return [value]
+
+    def abort(self, code: int) -> None:
+        """Do nothing: there are no other ranks."""
+
+    def check(self) -> None:
+        """Do nothing: nothing can fail."""
+
+    def broadcast(self, value: Any) -> Any:
+        """Return the value."""
+        return value

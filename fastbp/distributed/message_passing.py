@@ -1,0 +1,101 @@
+"""Ranks that are processes, started by ``mpiexec`` and connected by MPI (mpi4py)."""
+
+import ctypes
+import importlib
+import os
+import sys
+from typing import Any
+
+import numpy as np
+
+from fastbp.arrays import Array
+from fastbp.distributed.group import Alone, Group
+from fastbp.optional import require
+
+# Variables in which launchers state the number of processes: Hydra (MPICH, Intel MPI) and Slurm's
+# PMI, Open MPI, and MVAPICH.
+LAUNCHERS = ("PMI_SIZE", "OMPI_COMM_WORLD_SIZE", "MV2_COMM_WORLD_SIZE")
+
+
+class MPIGroup(Group):
+    """The processes of an MPI communicator."""
+
+    def __init__(self, MPI: Any, communicator: Any, *, shards: bool) -> None:
+        self._mpi, self._communicator = MPI, communicator
+        self.rank, self.size, self.shards = communicator.rank, communicator.size, shards
+
+    def sum_call(self, dtype: Any) -> Array:
+        """Return the words with which compiled code calls ``MPI_Allreduce``."""
+        MPI = self._mpi
+        function = ctypes.CDLL(MPI.__file__).MPI_Allreduce
+        kind = {"float32": MPI.FLOAT, "float64": MPI.DOUBLE}[np.dtype(dtype).name]
+        words = [
+            ctypes.cast(function, ctypes.c_void_p).value,
+            int(MPI.IN_PLACE),
+            *(each.handle for each in (kind, MPI.SUM, self._communicator)),
+        ]
+        # Handles are signed or unsigned, of 32 or 64 bits.
+        return np.array([int(word or 0) & (1 << 64) - 1 for word in words], np.uint64).view(
+            np.int64
+        )
+
+    def abort(self, code: int) -> None:
+        """End all processes with an exit code."""
+        sys.stdout.flush()
+        sys.stderr.flush()
+        self._communicator.Abort(code)
+
+    def check(self) -> None:
+        """Do nothing: MPI ends all processes if one has failed."""
+
+    def gather(self, value: Any) -> list[Any]:
+        """Return the values of all ranks."""
+        values: list[Any] = self._communicator.allgather(value)
+        return values
+
+    def broadcast(self, value: Any) -> Any:
+        """Return the value of rank 0."""
+        return self._communicator.bcast(value)
+
+
+def ranks_started() -> int:
+    """Return the number of processes that an MPI launcher has started with this one."""
+    return max(int(os.environ.get(name) or 1) for name in LAUNCHERS)
+
+
+def started_group() -> Group:
+    """Return the group of the processes that an MPI launcher has started with this one."""
+    return mpi() if ranks_started() > 1 else Alone()
+
+
+def mpi(communicator: Any = None, *, shards: bool = False) -> Group:
+    """Return the group of all processes that ``mpiexec`` has started.
+
+    Parameters
+    ----------
+    communicator : mpi4py.MPI.Comm, optional
+        Some of the processes; by default all.
+    shards : bool
+        Whether each process passes rows of its own. Otherwise all pass the same rows, and each
+        computes its part of every batch.
+
+    Returns
+    -------
+    Group
+        ``rank`` and ``size`` are its attributes.
+
+    Raises
+    ------
+    ImportError
+        If mpi4py is not installed, or the MPI library that it needs.
+
+    Examples
+    --------
+    ``mpiexec -n 4 python -m mpi4py script.py`` with this line trains on four processes::
+
+        fastbp.train(net, X, y, group=fastbp.distributed.mpi())
+    """
+    require("mpi4py")
+    MPI = importlib.import_module("mpi4py.MPI")
+    chosen = MPI.COMM_WORLD if communicator is None else communicator
+    return MPIGroup(MPI, chosen.Dup(), shards=shards)

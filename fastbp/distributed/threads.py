@@ -1,0 +1,124 @@
+"""Ranks that are threads of one process, to test distributed training without MPI."""
+
+import ctypes
+import functools
+import threading
+from collections.abc import Callable
+from typing import Any
+
+import numpy as np
+
+from fastbp.arrays import Array
+from fastbp.distributed.group import Group, GroupError
+
+TYPES = (ctypes.c_float, ctypes.c_double)
+
+
+class _Meeting:
+    """Where the threads meet: the values of each, and a barrier."""
+
+    def __init__(self, size: int) -> None:
+        self.size, self.values = size, [None] * size
+        self.barrier = threading.Barrier(size)
+        self.errors: list[tuple[int, BaseException]] = []
+        words = [ctypes.c_void_p] * 2 + [ctypes.c_int] + [ctypes.c_int64] * 3
+        # Compiled code calls it without the interpreter lock; ctypes takes the lock.
+        self.function = ctypes.CFUNCTYPE(ctypes.c_int, *words)(self._all_reduce)
+
+    def exchange(self, rank: int, value: Any) -> list[Any]:
+        """Return the values of all ranks."""
+        self.values[rank] = value
+        self.barrier.wait()
+        values = list(self.values)
+        self.barrier.wait()  # all have read them
+        return values
+
+    def _all_reduce(
+        self, in_place: int, place: int, count: int, kind: int, addition: int, rank: int
+    ) -> int:
+        pointer = ctypes.cast(place, ctypes.POINTER(TYPES[kind]))
+        own = np.ctypeslib.as_array(pointer, (count,))
+        try:
+            parts = self.exchange(rank, own)
+            total = functools.reduce(np.add, parts)
+            self.barrier.wait()  # all have read all parts
+        except threading.BrokenBarrierError:
+            return 1
+        own[:] = total
+        return 0
+
+
+class ThreadGroup(Group):
+    """A rank of ``run_in_threads``."""
+
+    def __init__(self, meeting: _Meeting, rank: int, *, shards: bool) -> None:
+        self.meeting, self.rank, self.size, self.shards = meeting, rank, meeting.size, shards
+
+    def sum_call(self, dtype: Any) -> Array:
+        """Return the words with which compiled code adds up arrays over all ranks."""
+        address = ctypes.cast(self.meeting.function, ctypes.c_void_p).value
+        kind = {"float32": 0, "float64": 1}[np.dtype(dtype).name]
+        return np.array([address, 0, kind, 0, self.rank], np.int64)
+
+    def abort(self, code: int) -> None:
+        """End all ranks."""
+        self.meeting.barrier.abort()
+
+    def check(self) -> None:
+        """Raise GroupError if another rank has failed."""
+        if self.meeting.barrier.broken:
+            raise GroupError("another rank has failed")
+
+    def gather(self, value: Any) -> list[Any]:
+        """Return the values of all ranks."""
+        try:
+            return self.meeting.exchange(self.rank, value)
+        except threading.BrokenBarrierError:
+            raise GroupError("another rank has failed") from None
+
+    def broadcast(self, value: Any) -> Any:
+        """Return the value of rank 0."""
+        return self.gather(value if self.rank == 0 else None)[0]
+
+
+def run_in_threads(
+    size: int, function: Callable[[Group], Any], *, shards: bool = False
+) -> list[Any]:
+    """Call ``function(group)`` in a thread for each rank.
+
+    Parameters
+    ----------
+    size : int
+        The number of ranks.
+    function : callable
+    shards : bool
+        As ``Group.shards``.
+
+    Returns
+    -------
+    list
+        The results, in the order of ranks.
+
+    Raises
+    ------
+    Exception
+        That of the first rank that failed; the others end, too.
+    """
+    meeting, results = _Meeting(size), [None] * size
+
+    def work(rank: int) -> None:
+        try:
+            results[rank] = function(ThreadGroup(meeting, rank, shards=shards))
+        except BaseException as error:
+            meeting.errors.append((rank, error))
+            meeting.barrier.abort()
+
+    threads = [threading.Thread(target=work, args=(rank,)) for rank in range(size)]
+    for thread in threads:
+        thread.start()
+    for thread in threads:
+        thread.join()
+    causes = [error for _, error in meeting.errors if not isinstance(error, GroupError)]
+    for error in [*causes, *(error for _, error in meeting.errors)]:
+        raise error
+    return results

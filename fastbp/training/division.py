@@ -1,0 +1,50 @@
+"""The rows that each rank of a group trains on, after a check that the ranks agree."""
+
+import numpy as np
+
+from fastbp.network import Network
+from fastbp.plan.problem import Batches, Data
+from fastbp.plan.ranks import Ranks, of_common_rows, of_own_rows
+from fastbp.training.options import Options
+from fastbp.training.resuming import fingerprint, versions
+
+
+def ranks_of(net: Network, data: Data, batches: Batches, options: Options) -> Ranks:
+    """Return this rank's part in the steps; the network takes the weights of rank 0.
+
+    Raises
+    ------
+    ValueError
+        If a batch has fewer rows than there are ranks, or rows are held out from shards.
+    GroupError
+        If the ranks were given different arguments.
+    """
+    group, rows = options.group, batches.count(data)
+    if group.shards and (options.validation_fraction or options.validation_rows is not None):
+        raise ValueError("with shards, pass validation_data instead of holding rows out")
+    group.agree(
+        versions=versions(),
+        network=net.description(),
+        epochs=options.epochs,
+        **options.description(),
+        weighted=data.weights is not None,
+        shards=group.shards,
+    )
+    if not group.shards:
+        assert isinstance(data.X, np.ndarray)
+        group.agree(data=fingerprint(data.X, data.y, data.weights))
+    net.params[:] = group.broadcast(net.params)
+    call = group.sum_call(net.dtype)
+    counts = group.gather(rows)
+    size = min(options.batch_size, sum(counts) if group.shards else rows)
+    if size < group.size:
+        raise ValueError(f"batch_size is {size}, fewer than the {group.size} ranks")
+    if group.shards:
+        return of_own_rows(group.rank, call, counts, size)
+    return of_common_rows(group.rank, group.size, call, rows, size)
+
+
+def batches_of(ranks: Ranks, batches: Batches, options: Options) -> Batches:
+    """Return the batches of a rank; its rows are shuffled if all rows are."""
+    size = max(1, ranks.epoch.long_rows)
+    return batches._replace(size=size, shuffled=options.shuffle and ranks.epoch.steps > 1)
