@@ -58,14 +58,14 @@ def run_steps(lists: Labels, clock: Labels, rates: Numbers, rate: Numbers) -> in
     the learning rate of the step.
     """
     mode = flush_subnormals()
-    taken = rates.shape[0]
+    taken, long, last = rates.shape[0], clock[LONG], clock[PER_EPOCH] - 1
     for step in range(rates.shape[0]):
         rate[0] = rates[step]
         if clock[STEP] == 0 and walk(lists[2 * AT_EPOCH], lists[2 * AT_EPOCH + 1]):
             taken = step
             break
-        which = AT_STEP if clock[STEP] < clock[LONG] else AT_SHORT
-        if clock[STEP] + 1 == clock[PER_EPOCH]:
+        which = AT_STEP if clock[STEP] < long else AT_SHORT
+        if clock[STEP] == last:
             which = AT_LAST
         if walk(lists[2 * which], lists[2 * which + 1]):
             taken = step
