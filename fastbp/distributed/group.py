@@ -38,6 +38,25 @@ class Group(abc.ABC):
         """
 
     @abc.abstractmethod
+    def share(self, size: int) -> list[Array] | None:
+        """Return memory that all ranks can read and write, or None if they share none.
+
+        Parameters
+        ----------
+        size : int
+            Bytes of this rank's part.
+
+        Returns
+        -------
+        list of uint8 arrays
+            The parts of all ranks; each starts on a cache line and holds zeros.
+        """
+
+    @abc.abstractmethod
+    def release(self) -> None:
+        """Free the memory that ``share`` returned, on all ranks."""
+
+    @abc.abstractmethod
     def gather(self, value: Any) -> list[Any]:
         """Return the values that all ranks pass, in the order of ranks."""
 
@@ -99,6 +118,12 @@ class Alone(Group):
     def sum_call(self, dtype: Any) -> Array:
         """Return nothing that can be called: one rank adds nothing up."""
         return np.zeros(5, np.int64)
+
+    def share(self, size: int) -> None:
+        """Return None: there are no other ranks."""
+
+    def release(self) -> None:
+        """Do nothing: nothing is shared."""
 
     def gather(self, value: Any) -> list[Any]:
         """Return the value."""

@@ -12,6 +12,7 @@ from fastbp.arrays import Array
 from fastbp.distributed.group import Alone, Group
 from fastbp.optional import require
 
+PAGE = 4096  # bytes
 # Variables in which launchers state the number of processes: Hydra (MPICH, Intel MPI) and Slurm's
 # PMI, Open MPI, and MVAPICH.
 LAUNCHERS = ("PMI_SIZE", "OMPI_COMM_WORLD_SIZE", "MV2_COMM_WORLD_SIZE")
@@ -22,6 +23,7 @@ class MPIGroup(Group):
 
     def __init__(self, MPI: Any, communicator: Any, *, shards: bool) -> None:
         self._mpi, self._communicator = MPI, communicator
+        self._windows: list[Any] = []  # keeps their memory
         self.rank, self.size, self.shards = communicator.rank, communicator.size, shards
 
     def sum_call(self, dtype: Any) -> Array:
@@ -38,6 +40,26 @@ class MPIGroup(Group):
         return np.array([int(word or 0) & (1 << 64) - 1 for word in words], np.uint64).view(
             np.int64
         )
+
+    def share(self, size: int) -> list[Array] | None:
+        """Return a window of memory, if all processes are on one machine."""
+        MPI, communicator = self._mpi, self._communicator
+        machine = communicator.Split_type(MPI.COMM_TYPE_SHARED, communicator.rank)
+        if not all(communicator.allgather(machine.size == communicator.size)):
+            machine.Free()
+            return None
+        window = MPI.Win.Allocate_shared(-(-size // PAGE) * PAGE, 1, comm=machine)
+        machine.Free()
+        self._windows.append(window)
+        parts = [np.frombuffer(window.Shared_query(k)[0], np.uint8) for k in range(self.size)]
+        parts[self.rank][:] = 0
+        communicator.Barrier()
+        return parts
+
+    def release(self) -> None:
+        """Free the windows."""
+        while self._windows:
+            self._windows.pop().Free()
 
     def abort(self, code: int) -> None:
         """End all processes with an exit code."""

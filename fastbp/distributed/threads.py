@@ -8,7 +8,7 @@ from typing import Any
 
 import numpy as np
 
-from fastbp.arrays import Array
+from fastbp.arrays import Array, aligned
 from fastbp.distributed.group import Group, GroupError
 
 TYPES = (ctypes.c_float, ctypes.c_double)
@@ -17,8 +17,8 @@ TYPES = (ctypes.c_float, ctypes.c_double)
 class _Meeting:
     """Where the threads meet: the values of each, and a barrier."""
 
-    def __init__(self, size: int) -> None:
-        self.size, self.values = size, [None] * size
+    def __init__(self, size: int, *, shares: bool) -> None:
+        self.size, self.values, self.shares = size, [None] * size, shares
         self.barrier = threading.Barrier(size)
         self.errors: list[tuple[int, BaseException]] = []
         words = [ctypes.c_void_p] * 2 + [ctypes.c_int] + [ctypes.c_int64] * 3
@@ -60,6 +60,15 @@ class ThreadGroup(Group):
         kind = {"float32": 0, "float64": 1}[np.dtype(dtype).name]
         return np.array([address, 0, kind, 0, self.rank], np.int64)
 
+    def share(self, size: int) -> list[Array] | None:
+        """Return memory of all threads, if the group was made with ``shares``."""
+        if not self.meeting.shares:
+            return None
+        return self.gather(aligned(size, np.dtype(np.uint8), 0))
+
+    def release(self) -> None:
+        """Do nothing: arrays free their memory."""
+
     def abort(self, code: int) -> None:
         """End all ranks."""
         self.meeting.barrier.abort()
@@ -82,7 +91,7 @@ class ThreadGroup(Group):
 
 
 def run_in_threads(
-    size: int, function: Callable[[Group], Any], *, shards: bool = False
+    size: int, function: Callable[[Group], Any], *, shards: bool = False, shares: bool = False
 ) -> list[Any]:
     """Call ``function(group)`` in a thread for each rank.
 
@@ -93,6 +102,8 @@ def run_in_threads(
     function : callable
     shards : bool
         As ``Group.shards``.
+    shares : bool
+        Whether ``Group.share`` returns memory, as for processes on one machine.
 
     Returns
     -------
@@ -104,7 +115,7 @@ def run_in_threads(
     Exception
         That of the first rank that failed; the others end, too.
     """
-    meeting, results = _Meeting(size), [None] * size
+    meeting, results = _Meeting(size, shares=shares), [None] * size
 
     def work(rank: int) -> None:
         try:

@@ -73,6 +73,35 @@ def weigh(message: Vector, rows: Number) -> None:
 
 
 @kernel
+def note_weight(weight: Number, found: Numbers) -> None:
+    """``found[3]`` = ``weight``."""
+    found[3] = weight
+
+
+@kernel
+def mean_weight(found: Table, weight: Numbers, own: Numbers) -> None:
+    """``weight[1]`` = 1 / the mean weight of all rows; ``own`` loss and score are multiplied by it.
+
+    ``weight[0]``, the number of rows, becomes their weight, the sum of ``found[:, 3]``.
+    """
+    total = 0.0
+    for worker in range(found.shape[0]):
+        total += found[worker, 3]
+    factor = weight[0] / total if total > 0.0 else 0.0
+    weight[0], weight[1] = total, factor
+    own[0] *= factor
+    own[1] *= factor
+
+
+@kernel
+def scale(part: Vector, factor: Number) -> None:
+    """``part`` *= ``factor``."""
+    number = part.dtype.type(factor)
+    for k in range(part.shape[0]):
+        part[k] *= number
+
+
+@kernel
 def total_weight(sums: Vector, weight: Numbers) -> None:
     """``weight[0]`` = the weight of the rows of all ranks."""
     weight[0] = np.float64(sums[WEIGHT])

@@ -4,23 +4,19 @@ from typing import NamedTuple
 
 import numpy as np
 
-from fastbp.arrays import LINE, Array
+from fastbp.arrays import Array
 from fastbp.compiler.declare import interpreted
 from fastbp.kernels import clock, dense
-from fastbp.kernels.ranks import SUMS
 from fastbp.plan import choice
 from fastbp.plan.epoch import Epoch
 from fastbp.plan.operand import Memory, Operand
 from fastbp.plan.problem import Batches, Data, Layout, Objective, Rule, Sparse
 from fastbp.plan.products import Scratch
-from fastbp.plan.ranks import Ranks
+from fastbp.plan.ranks import FOUND, Ranks, gradient_numbers
 from fastbp.plan.thread_count import suitable_threads
 
 # Number of epochs whose means fit; a call in which more epochs end allocates more memory.
 MEANS = 64
-# Length of a thread's sums of a step: loss, score, squared gradient. Three are used; eight fill a
-# cache line, so that threads do not write to the same one.
-FOUND = 8
 
 
 class Problem(NamedTuple):
@@ -158,10 +154,20 @@ class Shared:
         keeps = any(activation.keeps_slope for activation in layout.all_activations)
         self.slopes = new("slopes", B * layout.outputs if keeps else 0)
         # A row for each thread, each starting on a cache line; ``kernels.ranks`` adds numbers.
-        self.grads_row = -(-(layout.params + SUMS) // LINE) * LINE
-        self.grads = new("grads", problem.threads * self.grads_row)
-        self.gate = new("gate", 16, np.int64)
-        self.found = memory.new("found", (problem.threads, FOUND), np.float64)
+        self.grads_row = gradient_numbers(layout.params)
+        self.rank_grads: list[Operand] = []
+        if ranks is not None and ranks.memory is not None:
+            given = ranks.memory
+            self.gate, self.found = (
+                Operand.of(name, array)
+                for name, array in (("gate", given.gate), ("found", given.found))
+            )
+            self.rank_grads = [Operand.of("grads", each) for each in given.gradients]
+            self.grads = self.rank_grads[ranks.rank]
+        else:
+            self.grads = new("grads", problem.threads * self.grads_row)
+            self.gate = new("gate", 16, np.int64)
+            self.found = memory.new("found", (problem.threads, FOUND), np.float64)
         self.record: Operand | None = None
 
     def select_rows(self) -> None:
@@ -225,20 +231,27 @@ class ThreadBuffers:
         Its loss, score and squared gradient of a step.
     divided : list of bool
         For each layer, whether dW is divided among the threads by the rows of W.
+    worker, workers : int
+        The number of this thread, and of threads, of all processes that share memory.
     """
 
     def __init__(self, problem: Problem, shared: Shared, progress: Progress, rank: int) -> None:
         self.problem, self.shared, self.progress, self.rank = problem, shared, progress, rank
         self.layout = layout = problem.layout
         choices, P = problem.choices, layout.params
+        self.worker, self.workers = rank, problem.threads
+        if problem.ranks is not None and problem.ranks.memory is not None:
+            self.worker += problem.ranks.rank * problem.threads
+            self.workers *= problem.ranks.size
         self.grads = shared.grads.part(rank * shared.grads_row, P, name="grads")
-        self.found = shared.found.part(rank * FOUND, FOUND, name="found")
+        self.found = shared.found.part(self.worker * FOUND, FOUND, name="found")
         self._packed: Operand | None = None
         narrow = 2 * dense.NARROW * max(layout.sizes[1:]) if choices.narrow else 0
         self.narrow = shared.memory.new("narrow", (narrow,), layout.dtype)
         self._transposed: dict[int, Operand] = {}
         self.divided = [
             choice.divides_gradient(layout, layer, problem.threads, sparse=problem.is_sparse)
+            and problem.ranks is None
             and not interpreted()  # NumPy allows no view that extends past its array
             for layer in range(layout.layers)
         ]

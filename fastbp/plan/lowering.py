@@ -78,9 +78,9 @@ def _select_rows(plan: Plan, thread: ThreadBuffers) -> None:
 
 
 def _barrier(plan: Plan, thread: ThreadBuffers) -> None:
-    """Wait for the other threads, if there are any."""
-    if thread.problem.threads > 1:
-        plan.add(threads.barrier, thread.shared.gate, thread.problem.threads)
+    """Wait for the other threads, if there are any; also for those of other processes."""
+    if thread.workers > 1:
+        plan.add(threads.barrier, thread.shared.gate, thread.workers)
 
 
 class StepLowering:
@@ -128,6 +128,7 @@ class StepLowering:
             self.plan.phase = "backward"
             block.backward()
         if self.sums_before_norm:
+            self.note_weight()
             self.barrier()  # all deltas are computed
             self.add_up()
         self.add_up_ranks()
@@ -190,17 +191,17 @@ class StepLowering:
 
         Each piece is (first row of W, number of rows, start in a flat buffer, size there).
         """
-        size, pieces = self.problem.threads, []
+        size, pieces = self.thread.workers, []
         for layer in range(self.layout.layers):
             start, M, N = self.layout.weights_at(layer)
-            first, count = portion(M, self.thread.rank, size)
-            biases = N if self.thread.rank == size - 1 else 0
+            first, count = portion(M, self.thread.worker, size)
+            biases = N if self.thread.worker == size - 1 else 0
             pieces.append((first, count, start + first * N, count * N + biases))
         return pieces
 
     def updated_ranges(self) -> list[tuple[int, int]]:
         """Start and size of each range of the parameters that this thread updates."""
-        if self.problem.threads == 1:
+        if self.thread.workers == 1:
             return [(0, self.layout.params)]
         return [(start, size) for *_, start, size in self.pieces() if size > 0]
 
@@ -216,11 +217,20 @@ class StepLowering:
                 weights = count * self.layout.sizes[layer + 1]
                 start, size = start + weights, size - weights
             if size > 0:
-                for rank in range(1, self.problem.threads):
-                    other = self.shared.grads.part(rank * self.shared.grads_row + start, size)
+                for other in self.other_gradients(start, size):
                     self.plan.add(
                         products.add, other, self.total_gradient(start, size), layer=layer
                     )
+
+    def other_gradients(self, start: int, size: int) -> list[Operand]:
+        """The same piece of the gradients of all other threads, also of other processes."""
+        shared, own = self.shared, self.shared.grads
+        return [
+            grads.part(rank * shared.grads_row + start, size)
+            for grads in shared.rank_grads or [own]
+            for rank in range(self.problem.threads)
+            if rank > 0 or grads is not own
+        ]
 
     def divided_gradient(self, layer: int, first: int, count: int) -> None:
         """Compute rows ``first`` to ``first + count`` of a large dW from the whole batch."""
@@ -245,10 +255,16 @@ class StepLowering:
     # ---------------------------------------------------------------- sums over ranks
 
     def add_up_ranks(self) -> None:
-        """Add up gradient, loss and score over the ranks of a group; the first thread does it."""
+        """Add up gradient, loss and score over the ranks of a group; the first thread does it.
+
+        Ranks that share memory have added up their gradients already, as threads do.
+        """
         if self.ranks is None:
             return
         self.plan.phase = "ranks"
+        if self.ranks.memory is not None:
+            self.weigh_pieces()
+            return
         shared, P, is_weighted = self.shared, self.layout.params, self.shared.weights is not None
         message, sums = shared.grads.part(0, P + ranks.SUMS), shared.grads.part(P, ranks.SUMS)
         self.barrier()  # the threads' gradients are added up
@@ -263,6 +279,27 @@ class StepLowering:
         if is_weighted:
             self.plan.add(ranks.total_weight, sums, self.progress.weight)
 
+    @property
+    def weighs_ranks(self) -> bool:
+        """Whether the rows' weights are added up over ranks that share memory."""
+        shares = self.ranks is not None and self.ranks.memory is not None
+        return shares and self.shared.weights is not None
+
+    def note_weight(self) -> None:
+        """Note the weight of a rank's rows for the other ranks; its first thread does it."""
+        if self.weighs_ranks and self.thread.rank == 0:
+            weight = self.progress.own_weight.part(0)
+            self.plan.add(ranks.note_weight, weight, self.thread.found)
+
+    def weigh_pieces(self) -> None:
+        """Divide the gradient and this thread's sums by the mean weight of the rows."""
+        if not self.weighs_ranks:
+            return
+        weight = self.progress.weight
+        self.plan.add(ranks.mean_weight, self.shared.found, weight, self.thread.found)
+        for start, size in self.updated_ranges():
+            self.plan.add(ranks.scale, self.total_gradient(start, size), weight.part(1))
+
     # ---------------------------------------------------------------- penalties and the update
 
     @property
@@ -274,7 +311,7 @@ class StepLowering:
         """Add the gradients of the L1 and L2 penalties of this thread's parameters (seed 004)."""
         if self.objective.penalties is None:
             return
-        is_last = self.thread.rank == self.problem.threads - 1
+        is_last = self.thread.worker == self.thread.workers - 1
         for layer, (l1, l2, bias_l1, bias_l2) in enumerate(self.objective.penalties.tolist()):
             _, count, start, _ = self.pieces()[layer]
             if (l1 or l2) and count > 0:
@@ -313,7 +350,7 @@ class StepLowering:
         """Update this thread's parameters by the optimizer."""
         if self.rule.powers:
             self.plan.add(optimizers.advance_powers, self.progress.hyper)
-        if self.problem.threads > 1 and not self.sums_before_norm:
+        if self.thread.workers > 1 and not self.sums_before_norm:
             self.add_up()
         if self.rule.kernel is None:
             return

@@ -2,9 +2,11 @@
 
 import numpy as np
 
+from fastbp.arrays import Array
+from fastbp.distributed.group import Group
 from fastbp.network import Network
 from fastbp.plan.problem import Batches, Data
-from fastbp.plan.ranks import Ranks, of_common_rows, of_own_rows
+from fastbp.plan.ranks import MemoryPlan, Ranks, of_common_rows, of_own_rows
 from fastbp.training.options import Options
 from fastbp.training.resuming import fingerprint, versions
 
@@ -34,14 +36,39 @@ def ranks_of(net: Network, data: Data, batches: Batches, options: Options) -> Ra
         assert isinstance(data.X, np.ndarray)
         group.agree(data=fingerprint(data.X, data.y, data.weights))
     net.params[:] = group.broadcast(net.params)
+    threads = options.n_threads or 1
+    group.agree(n_threads=threads)
     call = group.sum_call(net.dtype)
     counts = group.gather(rows)
     size = min(options.batch_size, sum(counts) if group.shards else rows)
     if size < group.size:
         raise ValueError(f"batch_size is {size}, fewer than the {group.size} ranks")
     if group.shards:
-        return of_own_rows(group.rank, call, counts, size)
-    return of_common_rows(group.rank, group.size, call, rows, size)
+        ranks = of_own_rows(group.rank, call, counts, size)
+    else:
+        ranks = of_common_rows(group.rank, group.size, call, rows, size)
+    buffers = options.optimizer.rule(0.0).buffers
+    sizes = MemoryPlan(group.size, threads, net.layout.params, buffers, net.dtype)
+    memory = group.share(sizes.bytes_of(group.rank))
+    return ranks._replace(memory=None if memory is None else sizes.divide(memory))
+
+
+def shared_state(
+    group: Group, ranks: Ranks | None, params: Array, state: tuple[Array, ...]
+) -> tuple[Array, tuple[Array, ...]]:
+    """Return the parameters and the optimizer's state, in memory that the ranks share if they do.
+
+    Each rank then updates a part of both.
+    """
+    if ranks is None or ranks.memory is None:
+        return params, state
+    memory = ranks.memory
+    if group.rank == 0:
+        memory.params[:] = params
+        for shared, given in zip(memory.state, state, strict=True):
+            shared[:] = given
+    group.gather(None)  # all ranks see them now
+    return memory.params, memory.state
 
 
 def batches_of(ranks: Ranks, batches: Batches, options: Options) -> Batches:

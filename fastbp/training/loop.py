@@ -78,7 +78,8 @@ class Fit:
             n_threads=self.checkpoints.threads(options.n_threads or (1 if ranks else None)),
         ).on_ranks(ranks)
         state = options.optimizer.state(net.layout.params, net.dtype)
-        self.steps = Steps(problem, net.params, state, seed=seed)
+        params, state = division.shared_state(self.group, ranks, net.params, state)
+        self.steps = Steps(problem, params, state, seed=seed)
         self.total = self.steps.per_epoch * options.epochs
         self.history = History(net.metric)
         self.best: Best | None = None
@@ -108,6 +109,7 @@ class Fit:
         reporter = _reporter(verbose, self.total, self.steps.per_epoch)
         with self.steps, reporter, signals as interrupted:
             self._loop(time.perf_counter() - before, reporter, interrupted)
+        self.group.release()
         self._record_best()
         stopping = options.early_stopping
         if stopping is not None and stopping.restores and history.best_params is not None:
@@ -167,13 +169,16 @@ class Fit:
         rates : (count,) array
             Learning rates of the steps.
         """
-        steps, options = self.steps, self.options
+        net, steps, options = self.net, self.steps, self.options
         numbers = np.arange(steps.taken, steps.taken + count)
         factors = options.schedule.factors(numbers, steps.per_epoch, self.total)
         rates = options.optimizer.learning_rate * factors
         taken, means = steps.take(rates)
         if taken < count:
             self.group.check()
+        if steps.params is not net.params:
+            self.group.gather(None)  # all ranks have updated their parts
+            net.params[:] = steps.params
         return taken, means, rates
 
     def _diverged(self) -> DivergedError:

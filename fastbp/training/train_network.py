@@ -117,8 +117,8 @@ def train(
         Indices of the rows to hold out for validation, instead of ``validation_fraction``.
     group : fastbp.distributed.Group, optional
         Processes that train together, from ``fastbp.distributed.mpi()``. ``batch_size`` is that of
-        all of them; the first one shows progress, evaluates, calls callbacks and writes
-        checkpoints. Each uses one thread unless ``n_threads`` is given.
+        all of them; the first one shows progress, evaluates, calls callbacks, which cannot change
+        the weights, and writes checkpoints. Each uses one thread unless ``n_threads`` is given.
 
     Returns
     -------

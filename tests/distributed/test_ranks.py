@@ -30,13 +30,18 @@ def assert_same(size: int, rows: int, *, dtype: str = "float64", **options: Any)
     """Compare ranks that all have the same rows with one process."""
     X, y = data(rows, dtype)
     want, history = trained(X, y, dtype=dtype, **options)
-    results = run_in_threads(size, lambda group: trained(X, y, group, dtype=dtype, **options))
     tolerance = 1e-12 if dtype == "float64" else 1e-5
-    for params, found in results:
-        np.testing.assert_array_equal(params, results[0][0])  # the same bits on every rank
-        np.testing.assert_allclose(params, want, rtol=0, atol=tolerance)
-        np.testing.assert_allclose(found.loss, history.loss, rtol=tolerance)
-        np.testing.assert_allclose(found.metric, history.metric, rtol=tolerance)
+
+    def fit(group: Group) -> Any:
+        return trained(X, y, group, dtype=dtype, **options)
+
+    for shares in (False, True):  # sums by a function like MPI_Allreduce, or in shared memory
+        results = run_in_threads(size, fit, shares=shares)
+        for params, found in results:
+            np.testing.assert_array_equal(params, results[0][0])  # the same bits on every rank
+            np.testing.assert_allclose(params, want, rtol=0, atol=tolerance)
+            np.testing.assert_allclose(found.loss, history.loss, rtol=tolerance)
+            np.testing.assert_allclose(found.metric, history.metric, rtol=tolerance)
 
 
 @pytest.mark.parametrize("optimizer", OPTIMIZERS)
@@ -138,8 +143,9 @@ def order_of_shards(counts: list[int], batch_size: int) -> list[Any]:
     ("counts", "batch_size"), [((20, 20), 8), ((31, 7, 22), 12), ((40, 3), 10), ((5, 1), 3)]
 )
 @pytest.mark.parametrize("weighted", [False, True])
+@pytest.mark.parametrize("shares", [False, True])
 def test_shards_equal_steps_over_all_rows(
-    counts: tuple[int, ...], batch_size: int, weighted: bool
+    counts: tuple[int, ...], batch_size: int, weighted: bool, shares: bool
 ) -> None:
     X, y = data(sum(counts))
     weights = np.random.default_rng(1).uniform(0.5, 2.0, len(X)) if weighted else None
@@ -152,7 +158,7 @@ def test_shards_equal_steps_over_all_rows(
             options["sample_weight"] = weights[rows]
         return trained(X[rows], y[rows], group, optimizer=fastbp.SGD(0.3), clip_norm=1.0, **options)
 
-    results = run_in_threads(len(counts), fit, shards=True)
+    results = run_in_threads(len(counts), fit, shards=True, shares=shares)
     # One step after the other in one process, each over the rows that the ranks have in it.
     net = fastbp.Network([6, 8, 3], seed=1, dtype="float64")
     steps = order_of_shards(list(counts), batch_size)
@@ -232,11 +238,11 @@ def test_a_run_is_resumed_on_another_number_of_ranks(other: int, tmp_path: Any) 
         chosen = options | {"epochs": epochs}
         return trained(X, y, group, checkpoints=checkpoints, resume=resume, **chosen)
 
-    run_in_threads(2, lambda group: fit(group, 2, resume=False))
+    run_in_threads(2, lambda group: fit(group, 2, resume=False), shares=True)
     if other == 1:
         results = [fit(None, 5, resume=True)]
     else:
-        results = run_in_threads(other, lambda group: fit(group, 5, resume=True))
+        results = run_in_threads(other, lambda group: fit(group, 5, resume=True), shares=other == 2)
     for params, found in results:
         np.testing.assert_allclose(params, want, rtol=0, atol=1e-12)
         np.testing.assert_allclose(found.loss, history.loss, rtol=1e-12)
