@@ -39,8 +39,13 @@ ROUNDS, ROUND_SECONDS = 15, 0.05
 MESSAGES = tuple(4**k for k in range(1, 11))
 
 
-def steps_of(sizes: tuple[int, ...], batch: int, group: Any = None) -> Steps:
-    """Return steps of a network, of a rank of the group or of one process."""
+def steps_of(
+    sizes: tuple[int, ...], batch: int, group: Any = None, *, shares: bool = True
+) -> Steps:
+    """Return steps of a network, of a rank of the group or of one process.
+
+    Without ``shares``, the ranks add up gradients by ``MPI_Allreduce``, as on several machines.
+    """
     net = fastbp.Network(list(sizes), seed=0)
     rule = as_optimizer("adam")
     problem: Problem = random_problem(net, batch, rule.rule(0.0), objective=net.objective())
@@ -48,7 +53,7 @@ def steps_of(sizes: tuple[int, ...], batch: int, group: Any = None) -> Steps:
         call, n = group.sum_call(net.dtype), len(problem.data.y)
         ranks = of_common_rows(group.rank, group.size, call, n, batch)
         sizes_of = MemoryPlan(group.size, 1, net.layout.params, rule.rule(0.0).buffers, net.dtype)
-        memory = group.share(sizes_of.bytes_of(group.rank))
+        memory = group.share(sizes_of.bytes_of(group.rank)) if shares else None
         ranks = ranks._replace(memory=memory and sizes_of.divide(memory))
         batches = problem.batches._replace(size=ranks.epoch.long_rows)
         problem = problem._replace(batches=batches).on_ranks(ranks)
@@ -86,22 +91,27 @@ def while_others_sleep(communicator: Any, measure: Callable[[], float]) -> float
 
 
 def measure_row(sizes: tuple[int, ...], batch: int, group: Any) -> dict[str, Any]:
-    """Measure steps of one process, of all ranks, and of all ranks without the sum."""
+    """Measure steps of one process, of all ranks in two ways, and of all without the sum."""
     communicator = MPI.COMM_WORLD
-    together, alone = steps_of(sizes, batch, group), steps_of(sizes, batch)
-    part = steps_of(sizes, batch // group.size)
-    counts = [calls_of(each, ROUND_SECONDS) for each in (together, alone, part)]
-    counts = communicator.bcast(counts)
-    seconds: dict[str, list[float]] = {"ranks": [], "one": [], "part": []}
+    ways = {
+        "ranks": steps_of(sizes, batch, group),
+        "message": steps_of(sizes, batch, group, shares=False),
+        "part": steps_of(sizes, batch // group.size),
+    }
+    alone = steps_of(sizes, batch)
+    counts = {name: calls_of(each, ROUND_SECONDS) for name, each in ways.items()}
+    counts = communicator.bcast(counts | {"one": calls_of(alone, ROUND_SECONDS)})
+    seconds: dict[str, list[float]] = {name: [] for name in counts}
     for _ in range(ROUNDS):
-        communicator.Barrier()
-        seconds["ranks"].append(timed(together, counts[0]))
-        seconds["one"].append(while_others_sleep(communicator, lambda: timed(alone, counts[1])))
-        communicator.Barrier()
-        seconds["part"].append(communicator.allreduce(timed(part, counts[2]), MPI.MAX))
+        for name, steps in ways.items():
+            communicator.Barrier()
+            spent = timed(steps, counts[name])
+            seconds[name].append(communicator.allreduce(spent, MPI.MAX))
+        seconds["one"].append(while_others_sleep(communicator, lambda: timed(alone, counts["one"])))
     fastest = {name: 1e6 * min(values) for name, values in seconds.items()}
     params = sum(M * N + N for M, N in itertools.pairwise(sizes))
-    return {"network": "-".join(map(str, sizes)), "batch": batch, "params": params, **fastest}
+    name = "-".join(map(str, sizes))
+    return {"network": name, "batch": batch, "params": params, **fastest}
 
 
 def measure_message(numbers: int) -> float:
@@ -122,12 +132,12 @@ def measure_message(numbers: int) -> float:
 def main() -> None:
     """Measure everything; rank 0 writes the file."""
     native.set_one_thread()
-    group = mpi()
-    rows = [measure_row(*row, group) for row in ROWS]
-    messages = [(numbers, measure_message(numbers)) for numbers in MESSAGES]
+    group, once = mpi(), "--once" in sys.argv
+    rows = [measure_row(*row, group) for row in ROWS[: 1 if once else None]]
+    messages = [(each, measure_message(each)) for each in MESSAGES[: 1 if once else None]]
     if group.rank == 0:
         result = {"ranks": group.size, "rows": rows, "messages": messages}
-        Path(sys.argv[1]).write_text(json.dumps(result, indent=1) + "\n")
+        Path(sys.argv[-1]).write_text(json.dumps(result, indent=1) + "\n")
 
 
 if __name__ == "__main__":

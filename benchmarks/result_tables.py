@@ -31,6 +31,7 @@ from measurements import (
     select,
     step_times,
 )
+from rank_tables import rank_scaling, ranks
 from thread_tables import many, rate, thread_model, threads
 
 # What the notes (seed 003) measured for three rows of three classes: separate / fused.
@@ -337,6 +338,8 @@ TABLES: dict[str, Callable[[Results], str]] = {
     "threads": threads,
     "thread model": thread_model,
     "rate": rate,
+    "ranks": ranks,
+    "rank scaling": rank_scaling,
     "many": many,
     "predict": predict,
     "estimators": estimators,
