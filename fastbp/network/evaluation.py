@@ -77,8 +77,30 @@ def rows_of(X: Array | Sparse, part: slice | Array) -> Array | Sparse:
 
 def total_variance(y: Array, weights: Array | None) -> float:
     """Return the weighted mean of ``y``'s squared distances from its mean; 0 for class indices."""
+    return variance_of_parts([moments(y, weights)])
+
+
+def moments(y: Array, weights: Array | None) -> tuple[float, Array, float]:
+    """Return the weight of some rows, their mean, and the variance of all outputs together.
+
+    The mean and the variance of class indices are 0.
+    """
     if y.ndim == 1:
-        return 0.0
+        return float(len(y)), np.zeros(1), 0.0
     exact = y.astype(np.float64)
     mean = np.average(exact, axis=0, weights=weights)
-    return float(np.average(((exact - mean) ** 2).sum(axis=1), weights=weights))
+    variance = np.average(((exact - mean) ** 2).sum(axis=1), weights=weights)
+    return float(len(y) if weights is None else weights.sum()), mean, float(variance)
+
+
+def variance_of_parts(parts: list[tuple[float, Array, float]]) -> float:
+    """Return the variance of all rows from the ``moments`` of parts of them."""
+    shares = np.array([weight for weight, _, _ in parts])
+    shares /= shares.sum()
+    mean = sum(share * each for share, (_, each, _) in zip(shares, parts, strict=True))
+    return float(
+        sum(
+            share * (variance + ((each - mean) ** 2).sum())
+            for share, (_, each, variance) in zip(shares, parts, strict=True)
+        )
+    )

@@ -66,7 +66,7 @@ def _begin_epoch(plan: Plan, thread: ThreadBuffers) -> None:
             plan.add(random.skip_draws, progress.random, shuffled.size)
     if not problem.has_own_rows:
         _select_rows(plan, thread)
-    if plan.count("epoch"):
+    if problem.batches.shuffled or shared.positions is not None:
         _barrier(plan, thread)
 
 

@@ -40,7 +40,7 @@ def ranks_of(net: Network, data: Data, batches: Batches, options: Options) -> Ra
     group.agree(n_threads=threads)
     call = group.sum_call(net.dtype)
     counts = group.gather(rows)
-    size = min(options.batch_size, sum(counts) if group.shards else rows)
+    size = min(options.rows_of_step, sum(counts) if group.shards else rows)
     if size < group.size:
         raise ValueError(f"batch_size is {size}, fewer than the {group.size} ranks")
     if group.shards:

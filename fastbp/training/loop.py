@@ -10,8 +10,9 @@ import numpy as np
 from fastbp import own
 from fastbp.arrays import Array
 from fastbp.network import Network, evaluation
-from fastbp.network.evaluation import metric_of, total_variance
+from fastbp.network.evaluation import metric_of, moments, variance_of_parts
 from fastbp.plan.buffers import Problem
+from fastbp.plan.choice import Choices, for_training
 from fastbp.plan.problem import Batches, Data, Objective
 from fastbp.plan.steps import CHUNK_SECONDS, Steps
 from fastbp.training import division, resuming
@@ -76,6 +77,7 @@ class Fit:
             data,
             batches,
             n_threads=self.checkpoints.threads(options.n_threads or (1 if ranks else None)),
+            choices=_choices(net, batches.size, options),
         ).on_ranks(ranks)
         state = options.optimizer.state(net.layout.params, net.dtype)
         params, state = division.shared_state(self.group, ranks, net.params, state)
@@ -89,7 +91,10 @@ class Fit:
         targets, weights = data.y, data.weights
         if kept is not None:
             targets, weights = targets[kept], None if weights is None else weights[kept]
-        self.variance = total_variance(targets, weights)
+        parts = [moments(targets, weights)]
+        self.variance = variance_of_parts(
+            self.group.gather(parts[0]) if self.group.shards else parts
+        )
 
     def run(self) -> History:
         """Train to the end, or until training is stopped."""
@@ -265,9 +270,15 @@ class Fit:
 def _batches(data: Data, kept: Array | None, options: Options) -> Batches:
     """Return the batches of an epoch over the rows ``kept``; None: over all rows."""
     n = len(data.y if kept is None else kept)
-    size = min(options.batch_size, n)
+    size = min(options.rows_of_step, n)
     # In a batch of all rows, another order changes only the rounding.
     return Batches(size, shuffled=options.shuffle and size < n, order=kept)
+
+
+def _choices(net: Network, rows: int, options: Options) -> Choices:
+    """Return the kernels of a step, with a block for each batch whose gradient is added up."""
+    block = -(-rows // options.accumulate)
+    return for_training(net.layout, block, sparse=False)
 
 
 def _reporter(verbose: int, total: int, per_epoch: int) -> Any:

@@ -21,6 +21,7 @@ class Options:
     schedule: Schedule
     epochs: int
     batch_size: int
+    accumulate: int  # batches of a step
     validation_data: tuple[Any, Any, Any] | None  # X, y and weights
     validation_fraction: float
     early_stopping: EarlyStopping | None
@@ -40,6 +41,11 @@ class Options:
     group: Group
 
     @property
+    def rows_of_step(self) -> int:
+        """The rows of a step: those of all batches whose gradients are added up."""
+        return self.batch_size * self.accumulate
+
+    @property
     def tracks_best(self) -> bool:
         """Whether the best epoch is determined."""
         return self.early_stopping is not None or self.keep_best
@@ -51,6 +57,7 @@ class Options:
             "optimizer": repr(self.optimizer),
             "schedule": repr(self.schedule),
             "batch_size": self.batch_size,
+            **({"accumulate": self.accumulate} if self.accumulate > 1 else {}),
             "penalties": repr((float(l1), float(l2), np.ravel(dropout).tolist())),
             "label_smoothing": float(self.label_smoothing),
             "clip_norm": self.clip,

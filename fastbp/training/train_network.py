@@ -46,6 +46,7 @@ def train(
     keep_best: bool = False,
     interruption: Interruption | None = None,
     validation_rows: Any = None,
+    accumulate: int = 1,
     group: Group | None = None,
 ) -> History:
     """Train ``net`` in place.
@@ -115,6 +116,9 @@ def train(
         Stops training, as Ctrl-C does, when another thread sets it.
     validation_rows : (k,) array of int, optional
         Indices of the rows to hold out for validation, instead of ``validation_fraction``.
+    accumulate : int
+        Number of batches whose gradients are added up before each update, and with a group before
+        each message. The result is that of batches with so many times the rows, to rounding.
     group : fastbp.distributed.Group, optional
         Processes that train together, from ``fastbp.distributed.mpi()``. ``batch_size`` is that of
         all of them; the first one shows progress, evaluates, calls callbacks, which cannot change
@@ -136,13 +140,12 @@ def train(
     GroupError
         If the ranks of a group were given different arguments, or another rank has failed.
     """
-    if n_threads is not None:
-        n_threads = checks.whole("n_threads", n_threads, 1, MAX_THREADS)
     options = Options(
         optimizer=as_optimizer(optimizer),
         schedule=as_schedule(schedule),
         epochs=checks.whole("epochs", epochs, 1),
         batch_size=checks.whole("batch_size", batch_size, 1),
+        accumulate=checks.whole("accumulate", accumulate, 1),
         validation_data=as_validation_data(validation_data),
         validation_fraction=validation_fraction,
         early_stopping=as_early_stopping(early_stopping),
@@ -152,7 +155,7 @@ def train(
         shuffle=shuffle,
         seed=seed,
         callbacks=as_callbacks(callbacks),
-        n_threads=n_threads,
+        n_threads=_threads(n_threads),
         verbose=verbose,
         checkpoints=checkpoints,
         resume=resume,
@@ -165,6 +168,11 @@ def train(
         objective = net.objective(l1, l2, dropout, label_smoothing)
         data = training_data(net, X, y, sample_weight)
     return Fit(net, data, objective, options).run()
+
+
+def _threads(n_threads: int | None) -> int | None:
+    """Check the number of threads; None stays None."""
+    return None if n_threads is None else checks.whole("n_threads", n_threads, 1, MAX_THREADS)
 
 
 def _clip(clip_norm: float | None) -> float:

@@ -64,8 +64,11 @@ def test_ranks_of_unequal_parts(dtype: str) -> None:
         {"label_smoothing": 0.1},
         {"shuffle": False},
         {"n_threads": 2},
+        {"n_threads": 2, "shuffle": False},
         {"n_threads": 2, "clip_norm": 0.05, "dropout": 0.2},
         {"schedule": "cosine"},
+        {"accumulate": 2},
+        {"accumulate": 3, "n_threads": 2, "dropout": 0.2},
     ],
     ids=str,
 )
@@ -177,6 +180,21 @@ def test_shards_equal_steps_over_all_rows(
         )
     for params, _ in results:
         np.testing.assert_allclose(params, net.params, rtol=0, atol=1e-12)
+
+
+def test_r2_of_shards_is_that_of_all_rows() -> None:
+    random = np.random.default_rng(4)
+    X, y = random.standard_normal((30, 2)), np.sort(random.standard_normal((30, 2)), axis=0)
+
+    def fit(group: Group | None) -> Any:
+        rows = slice(None) if group is None else slice(10 * group.rank, 10 + 20 * group.rank)
+        net = fastbp.Network([2, 4, 2], loss="squared_error", seed=0, dtype="float64")
+        options: dict[str, Any] = {"batch_size": 30, "epochs": 3, "shuffle": False}
+        return fastbp.train(net, X[rows], y[rows], group=group, **options).metric
+
+    want = fit(None)
+    for found in run_in_threads(2, fit, shards=True):
+        np.testing.assert_allclose(found, want, rtol=1e-9)
 
 
 def test_shards_are_shuffled_each_on_its_own() -> None:

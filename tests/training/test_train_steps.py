@@ -181,3 +181,20 @@ def test_every_loss_learns(loss):
     assert history.loss[-1] < history.loss[0]
     assert history.metric[-1] > 0.95
     assert net.evaluate(X, y)[1] > 0.95
+
+
+@pytest.mark.parametrize("accumulate", [2, 3, 7, 100])
+@pytest.mark.parametrize("options", [{}, {"dropout": 0.3, "clip_norm": 0.1}], ids=str)
+def test_accumulated_batches_are_one_larger_batch(accumulate, options):
+    random = np.random.default_rng(accumulate)
+    X, y = random.standard_normal((53, 4)), random.integers(0, 3, 53)
+
+    def trained(**given):
+        net = fastbp.Network([4, 6, 3], seed=0, dtype="float64")
+        history = fastbp.train(net, X, y, epochs=3, seed=1, **given, **options)
+        return net.params, history.loss
+
+    params, loss = trained(batch_size=5, accumulate=accumulate)
+    want, want_loss = trained(batch_size=5 * accumulate)
+    np.testing.assert_allclose(params, want, rtol=0, atol=1e-13)
+    np.testing.assert_allclose(loss, want_loss, rtol=1e-12)
