@@ -1,7 +1,7 @@
 """Training steps on the ranks of ``mpiexec``, and the sum over the ranks alone.
 
 ``mpiexec -n 2 python -m mpi4py benchmarks/on_ranks.py FILE`` writes times to a JSON file;
-``test_ranks.py`` starts it. All ranks measure at the same time, except where one process is
+``test_processes.py`` starts it. All ranks measure at the same time, except where one process is
 measured while the others sleep.
 """
 

@@ -35,7 +35,7 @@ def fitted(messages: list[list[float]], ranks: int) -> tuple[float, float]:
 
 
 def measured(results: Results) -> Iterator[dict[str, Any]]:
-    """Yield what ``test_ranks`` has measured."""
+    """Yield what ``test_processes`` has measured."""
     for one in select(results, "ranks"):
         if len(one["extra_info"].get("rows", ())) > 1:
             yield one["extra_info"]

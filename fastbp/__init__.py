@@ -22,6 +22,7 @@ if TYPE_CHECKING:
     from fastbp.training.checkpoints import Checkpoints
     from fastbp.training.history import History
     from fastbp.training.loop import DivergedError
+    from fastbp.training.pruning import OptunaPruning
     from fastbp.training.stepper import Stepper
     from fastbp.training.stopping import EarlyStopping
     from fastbp.training.train_network import train
@@ -55,6 +56,7 @@ _MODULES = {
     "Checkpoints": "training.checkpoints",
     "History": "training.history",
     "DivergedError": "training.loop",
+    "OptunaPruning": "training.pruning",
     "EarlyStopping": "training.stopping",
     "train": "training.train_network",
     "Stepper": "training.stepper",
@@ -92,6 +94,7 @@ __all__ = [
     "Model",
     "Network",
     "OneCycleSchedule",
+    "OptunaPruning",
     "OwnActivation",
     "OwnLoss",
     "OwnOptimizer",

@@ -24,6 +24,14 @@ class MissingTensorboardError(MissingPackageError):
     """The package tensorboardX, which writes event files, is not installed."""
 
 
+class MissingDaskError(MissingPackageError):
+    """Dask's distributed, which connects workers, is not installed."""
+
+
+class MissingOptunaError(MissingPackageError):
+    """Optuna is not installed."""
+
+
 class MissingMPIError(MissingPackageError):
     """mpi4py, which connects processes, is not installed."""
 
@@ -33,6 +41,8 @@ _PACKAGES: dict[str, tuple[str, str, str, type[MissingPackageError]]] = {
     "polars": ("tables need", "Polars", "tables", MissingPolarsError),
     "onnx": ("ONNX files need", "onnx", "onnx", MissingOnnxError),
     "matplotlib": ("pictures need", "Matplotlib", "plot", MissingMatplotlibError),
+    "distributed": ("--dask needs", "Dask", "dask", MissingDaskError),
+    "optuna": ("pruning needs", "Optuna", "optuna", MissingOptunaError),
     "mpi4py": ("distributed training needs", "mpi4py", "mpi", MissingMPIError),
     "tensorboardX": ("event files need", "tensorboardX", "tensorboard", MissingTensorboardError),
 }

@@ -10,7 +10,7 @@ from fastbp.optimizers import OPTIMIZERS
 from fastbp.runs.data import WrongUseError
 from fastbp.runs.fields import Field, default_of, fields_of
 from fastbp.runs.files import BEST, DESCRIPTION, LAST, MODEL
-from fastbp.runs.settings import RUN, Settings
+from fastbp.runs.settings import RUN, SWEEP, Settings
 from fastbp.version import __version__
 
 Command = Callable[[argparse.Namespace], int]
@@ -79,6 +79,12 @@ def _add_train(commands: Any, name: str) -> None:
         if field.section not in groups:
             groups[field.section] = parser.add_argument_group(field.section)
         add_setting(groups[field.section], Settings, setting, field)
+    groups[SWEEP].add_argument(
+        "--dask",
+        metavar="ADDRESS",
+        default=argparse.SUPPRESS,
+        help="train the runs on the workers of this Dask scheduler, which share the files",
+    )
     for option, meaning in (
         ("--resume", "continue the run in the folder from its last checkpoint"),
         ("--overwrite", "replace a run in the folder"),

@@ -37,8 +37,11 @@ def train(options: argparse.Namespace) -> int:
     if settings.sweep:
         if ranks_started() > 1:
             raise WrongUseError("a sweep cannot be run by mpiexec; use --jobs, or several runs")
-        reason = run_sweep(settings, resume=resume, overwrite=overwrite, say=print_fact)
+        dask = getattr(options, "dask", None)
+        reason = run_sweep(settings, resume=resume, overwrite=overwrite, say=print_fact, dask=dask)
         failure = None if reason in CODES else reason
+    elif getattr(options, "dask", None):
+        raise WrongUseError("--dask trains the runs of a sweep; give --sweep, too")
     else:
         result = train_on_ranks(settings, resume=resume, overwrite=overwrite)
         reason, failure = str(result.history.stopped), result.failure

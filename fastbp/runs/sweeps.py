@@ -14,6 +14,7 @@ from typing import Any
 
 from fastbp.persistence import write_atomically
 from fastbp.plan.processors import processors
+from fastbp.runs import on_dask
 from fastbp.runs.combinations import combinations
 from fastbp.runs.data import Clock, Prepared, WrongUseError, prepare
 from fastbp.runs.files import (
@@ -111,11 +112,17 @@ class Outcome:
         return f"{name} {number(name, self.metric)}, loss {self.loss:.4f}{kept}{failed}"
 
 
-def run_sweep(settings: Settings, *, resume: bool, overwrite: bool, say: Say) -> str:
+def run_sweep(
+    settings: Settings, *, resume: bool, overwrite: bool, say: Say, dask: str | None = None
+) -> str:
     """Train all trials of a sweep, rank them, and write the results of the best.
 
     Each trial uses one thread. The folder of the sweep contains the files of the best trial, as
     for a single run; each trial has its own folder below ``trials``.
+
+    ``dask`` is the address of a Dask scheduler, whose workers train the trials. They read the data
+    and write the folders of the trials, which they must find under the same paths. A trial that
+    fails there is reported and ranked last.
 
     Returns
     -------
@@ -128,7 +135,7 @@ def run_sweep(settings: Settings, *, resume: bool, overwrite: bool, say: Say) ->
     WrongUseError
         If the settings are invalid.
     """
-    clock = Clock()
+    clock, settings = Clock(), on_dask.absolute(settings) if dask else settings
     try:
         chosen = combinations(settings)
         if settings.split_seed is None:  # all runs are ranked on the same rows
@@ -143,7 +150,7 @@ def run_sweep(settings: Settings, *, resume: bool, overwrite: bool, say: Say) ->
         raise WrongUseError("a sweep needs validation rows to rank its runs, but hold_out is 0")
     data = {key: prepare(one, clock) for key, one in {_data_key(one): one for one in each}.items()}
     first = data[_data_key(each[0])]
-    folder = folder_of(settings, first.name)
+    folder = folder_of(settings, first.name).resolve()
     trials = [
         Trial(k, values, one.replace(out=str(folder / TRIALS / f"{k:03d}")))
         for k, (values, one) in enumerate(zip(chosen, each, strict=True), start=1)
@@ -160,12 +167,13 @@ def run_sweep(settings: Settings, *, resume: bool, overwrite: bool, say: Say) ->
         for trial in trials:
             make_folder(trial.folder, trial.settings)
         announce_data(first, say)
-        say("sweep", f"{len(trials)} runs of {', '.join(settings.sweep)}, {jobs} at a time")
+        at_once = f"{jobs} at a time" if dask is None else f"on the workers of {dask}"
+        say("sweep", f"{len(trials)} runs of {', '.join(settings.sweep)}, {at_once}")
         event = stack.enter_context(catch_interrupts(catch_sigterm=True))
         stack.enter_context(Compiling(say, clock))
         sweep = _Sweep(trials, data, resume, event, say)
         with clock.on("training"):
-            outcomes = sweep.train(jobs)
+            outcomes = sweep.train(jobs) if dask is None else sweep.train_on_dask(dask)
         if len(outcomes) < len(trials):
             done = f"{len(outcomes)} of {len(trials)} runs are complete"
             say("stopped early", f"{done}; --resume continues the sweep")
@@ -235,24 +243,63 @@ class _Sweep:
                 raise
         return outcomes
 
+    def train_on_dask(self, address: str) -> dict[int, Outcome]:
+        """Train all trials on the workers of a Dask cluster; return the outcomes.
+
+        A trial that raises an exception is ranked last; if all do, the first one is raised.
+        """
+        outcomes: dict[int, Outcome] = {}
+        errors: dict[int, BaseException] = {}
+        with on_dask.connect(address) as client:
+            for trial, found in on_dask.results(client, train_on_worker, list(self.trials)):
+                if isinstance(found, BaseException):
+                    errors[trial.number] = found
+                    text = f"failed: {type(found).__name__}: {found}"
+                else:
+                    outcomes[trial.number] = found
+                    text = found.text
+                done = len(outcomes) + len(errors)
+                self.say(
+                    f"run {trial.number}",
+                    f"{text}  {trial.text}  ({done} of {len(self.trials)} done)",
+                )
+                if self.event.is_set():
+                    break
+        if errors and not outcomes:
+            raise WrongUseError(f"all runs failed; the first: {next(iter(errors.values()))}")
+        for failed in errors:
+            metrics = dict.fromkeys(next(iter(outcomes.values())).metrics, math.nan)
+            outcomes[failed] = Outcome(metrics, math.inf, 0, 0, 0.0, failed=True)
+        return outcomes
+
     def _train_one(self, trial: Trial) -> Outcome | None:
         """Train one trial; return None if it was interrupted."""
         if self.event.is_set():
             return None
-        settings, data = trial.settings, self.data[_data_key(trial.settings)]
-        with run_description(trial.folder, resolved(settings, data, network(settings, data))):
-            result = fit(
-                settings,
-                data,
-                checkpoints(settings, trial.folder),
-                resume=self.resume,
-                watch=Watch(interruption=self.event),
-            )
-        if result.history.stopped in REASONS.values():
-            return None
-        write_models(result, trial.folder)
-        write_histories(result.history, trial.folder)
-        return _outcome(result)
+        return _train(trial, self.data[_data_key(trial.settings)], self.resume, self.event)
+
+
+def _train(
+    trial: Trial, data: Prepared, resume: bool, event: Interruption | None
+) -> Outcome | None:
+    """Train one trial and write its results; return None if it was interrupted."""
+    settings = trial.settings
+    with run_description(trial.folder, resolved(settings, data, network(settings, data))):
+        saved = checkpoints(settings, trial.folder)
+        result = fit(settings, data, saved, resume=resume, watch=Watch(interruption=event))
+    if result.history.stopped in REASONS.values():
+        return None
+    write_models(result, trial.folder)
+    write_histories(result.history, trial.folder)
+    return _outcome(result)
+
+
+def train_on_worker(trial: Trial) -> Outcome:
+    """Train one trial in a worker of Dask, from its last checkpoint if a worker had begun it."""
+    outcome = _train(trial, on_dask.data_of(trial.settings), resume=True, event=None)
+    if outcome is None:
+        raise RuntimeError("the run was interrupted")
+    return outcome
 
 
 def _outcome(result: Result) -> Outcome:
@@ -296,7 +343,7 @@ def _write_ranking(ranking: Sequence[Trial], outcomes: dict[int, Outcome], folde
         chosen = [_text(trial.chosen[name]) for name in names]
         path = os.path.relpath(trial.folder, folder)
         metrics = [
-            int(value) if name.endswith("rows") else value
+            int(value) if name.endswith("rows") and math.isfinite(value) else value
             for name, value in outcome.metrics.items()
         ]
         writer.writerow([place, *chosen, *metrics, *measured, path])

@@ -24,7 +24,7 @@ pytestmark = [
 RANKS = 2
 
 
-def test_ranks(benchmark: Any, tmp_path: Path) -> None:
+def test_processes(benchmark: Any, tmp_path: Path) -> None:
     """Time steps of one process and of two ranks in turn, and messages of many sizes."""
     script, file = Path(__file__).with_name("on_ranks.py"), tmp_path / "ranks.json"
     benchmark.group = "ranks"
