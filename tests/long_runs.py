@@ -21,6 +21,8 @@ RUNS = {
     "test_extremes.py": "networks trained with extreme numbers, or functions of them",
     "test_soak_faults.py": "folders deleted, clocks set, disks filled, storms of signals",
     "runs/test_kill.py": "runs killed at random moments: every file loads, resumed runs end alike",
+    "distributed/test_mpi.py": "ranks of MPI killed at random moments, resumed on other numbers",
+    "runs/test_sweeps_on_dask.py": "a sweep of 200 runs, during which a worker is killed",
     "test_builds.py::test_no_index_is_out_of_bounds": "the suite with checked indices",
     "test_builds.py::test_the_suite_passes_without_the_compiler": "the suite, not compiled; "
     "without those of its tests that would take more than four minutes each",

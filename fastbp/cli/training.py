@@ -54,6 +54,7 @@ def train(options: argparse.Namespace) -> int:
 def train_on_ranks(settings: Settings, *, resume: bool, overwrite: bool) -> Result:
     """Run the training, together with the other processes that ``mpiexec`` has started."""
     group = started_group()
+    group.patience = 0.0  # this command prints an error once
     say = print_fact if group.rank == 0 else silent
     try:
         return run(settings, resume=resume, overwrite=overwrite, verbose=1, say=say, group=group)

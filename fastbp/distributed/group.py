@@ -3,7 +3,7 @@
 import abc
 import contextlib
 from collections.abc import Iterator
-from typing import Any
+from typing import Any, NoReturn
 
 import numpy as np
 
@@ -29,6 +29,7 @@ class Group(abc.ABC):
     rank: int
     size: int
     shards: bool
+    patience = 5.0  # seconds after which another rank than the first raises an error of all
 
     @abc.abstractmethod
     def sum_call(self, dtype: Any) -> Array:
@@ -72,6 +73,10 @@ class Group(abc.ABC):
     def check(self) -> None:
         """Raise GroupError if a sum over the ranks has failed."""
 
+    def fail(self, message: str, cause: Exception | None) -> NoReturn:
+        """Raise GroupError, as all ranks do."""
+        raise GroupError(message) from cause
+
     def agree(self, **values: Any) -> None:
         """Check that all ranks pass the same values, by ``==``.
 
@@ -84,8 +89,9 @@ class Group(abc.ABC):
         for rank, other in enumerate(given):
             for name, value in given[0].items():
                 if other[name] != value:
-                    raise GroupError(
-                        f"rank {rank} has {name}={other[name]!r:.200}, rank 0 has {value!r:.200}"
+                    self.fail(
+                        f"rank {rank} has {name}={other[name]!r:.200}, rank 0 has {value!r:.200}",
+                        None,
                     )
 
     @contextlib.contextmanager
@@ -107,7 +113,7 @@ class Group(abc.ABC):
         failures = self.gather(None if error is None else f"{type(error).__name__}: {error}")
         for rank, message in enumerate(failures):
             if message is not None:
-                raise GroupError(f"rank {rank}: {message}") from error
+                self.fail(f"rank {rank}: {message}", error)
 
 
 class Alone(Group):

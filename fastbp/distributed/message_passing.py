@@ -4,12 +4,13 @@ import ctypes
 import importlib
 import os
 import sys
-from typing import Any
+import time
+from typing import Any, NoReturn
 
 import numpy as np
 
 from fastbp.arrays import Array
-from fastbp.distributed.group import Alone, Group
+from fastbp.distributed.group import Alone, Group, GroupError
 from fastbp.optional import require
 
 PAGE = 4096  # bytes
@@ -21,9 +22,10 @@ LAUNCHERS = ("PMI_SIZE", "OMPI_COMM_WORLD_SIZE", "MV2_COMM_WORLD_SIZE")
 class MPIGroup(Group):
     """The processes of an MPI communicator."""
 
-    def __init__(self, MPI: Any, communicator: Any, *, shards: bool) -> None:
+    def __init__(self, MPI: Any, communicator: Any, *, shards: bool, shares_memory: bool) -> None:
         self._mpi, self._communicator = MPI, communicator
         self._windows: list[Any] = []  # keeps their memory
+        self._shares_memory = shares_memory
         self.rank, self.size, self.shards = communicator.rank, communicator.size, shards
 
     def sum_call(self, dtype: Any) -> Array:
@@ -44,6 +46,8 @@ class MPIGroup(Group):
     def share(self, size: int) -> list[Array] | None:
         """Return a window of memory, if all processes are on one machine."""
         MPI, communicator = self._mpi, self._communicator
+        if not all(communicator.allgather(self._shares_memory)):
+            return None
         machine = communicator.Split_type(MPI.COMM_TYPE_SHARED, communicator.rank)
         if not all(communicator.allgather(machine.size == communicator.size)):
             machine.Free()
@@ -70,6 +74,16 @@ class MPIGroup(Group):
     def check(self) -> None:
         """Do nothing: MPI ends all processes if one has failed."""
 
+    def fail(self, message: str, cause: Exception | None) -> NoReturn:
+        """Raise GroupError; on other ranks than the first, it is raised later.
+
+        ``python -m mpi4py`` ends all processes at the first exception, so that the message is
+        printed once.
+        """
+        if self.rank > 0:
+            time.sleep(self.patience)
+        raise GroupError(message) from cause
+
     def gather(self, value: Any) -> list[Any]:
         """Return the values of all ranks."""
         values: list[Any] = self._communicator.allgather(value)
@@ -90,7 +104,7 @@ def started_group() -> Group:
     return mpi() if ranks_started() > 1 else Alone()
 
 
-def mpi(communicator: Any = None, *, shards: bool = False) -> Group:
+def mpi(communicator: Any = None, *, shards: bool = False, shares_memory: bool = True) -> Group:
     """Return the group of all processes that ``mpiexec`` has started.
 
     Parameters
@@ -100,6 +114,9 @@ def mpi(communicator: Any = None, *, shards: bool = False) -> Group:
     shards : bool
         Whether each process passes rows of its own. Otherwise all pass the same rows, and each
         computes its part of every batch.
+    shares_memory : bool
+        Whether processes that are all on one machine share gradients and parameters in memory.
+        False: they send messages. Containers may allow too little shared memory for large networks.
 
     Returns
     -------
@@ -120,4 +137,4 @@ def mpi(communicator: Any = None, *, shards: bool = False) -> Group:
     require("mpi4py")
     MPI = importlib.import_module("mpi4py.MPI")
     chosen = MPI.COMM_WORLD if communicator is None else communicator
-    return MPIGroup(MPI, chosen.Dup(), shards=shards)
+    return MPIGroup(MPI, chosen.Dup(), shards=shards, shares_memory=shares_memory)

@@ -33,6 +33,7 @@ def compare(folder: Path) -> None:
         results[optimizer] = trained(group, optimizer=optimizer, clip_norm=0.1)
     results["threads"] = trained(group, n_threads=2)
     half = slice(0, 50) if group.rank == 0 else slice(50, ROWS)
+    results["messages"] = trained(mpi(shares_memory=False))
     if group.size == 2:
         results["shards"] = trained(mpi(shards=True), half)
         results["again"] = trained(mpi(shards=True), half)

@@ -54,16 +54,17 @@ def test_processes_equal_one_process(ranks: int, tmp_path: Path) -> None:
     for optimizer in ("sgd", "adam", "rmsprop"):
         want = trained(None, optimizer=optimizer, clip_norm=0.1)
         np.testing.assert_allclose(results[0][optimizer], want, rtol=0, atol=1e-12)
-    np.testing.assert_allclose(results[0]["threads"], trained(None), rtol=0, atol=1e-12)
+    for name in ("threads", "messages"):
+        np.testing.assert_allclose(results[0][name], trained(None), rtol=0, atol=1e-12)
     if ranks == 2:
         np.testing.assert_array_equal(results[0]["shards"], results[0]["again"])
         assert np.abs(results[0]["shards"] - trained(None)).max() > 1e-6  # another order of rows
 
 
-def test_different_arguments_are_named_once_or_on_each_rank(tmp_path: Path) -> None:
+def test_different_arguments_are_named_once(tmp_path: Path) -> None:
     done = script(3, "differ", tmp_path)
     assert done.returncode != 0
-    assert "GroupError: rank 1 has seed='1', rank 0 has '0'" in done.stderr
+    assert done.stderr.count("GroupError: rank 1 has seed='1', rank 0 has '0'") == 1
 
 
 def test_an_exception_on_one_rank_ends_all(tmp_path: Path) -> None:
