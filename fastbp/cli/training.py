@@ -53,7 +53,10 @@ def train(options: argparse.Namespace) -> int:
 
 def train_on_ranks(settings: Settings, *, resume: bool, overwrite: bool) -> Result:
     """Run the training, together with the other processes that ``mpiexec`` has started."""
-    group = started_group()
+    try:
+        group = started_group()
+    except (ImportError, RuntimeError) as error:
+        raise WrongUseError(f"an MPI launcher has started this process, but {error}") from None
     group.patience = 0.0  # this command prints an error once
     say = print_fact if group.rank == 0 else silent
     try:

@@ -96,7 +96,8 @@ class MPIGroup(Group):
 
 def ranks_started() -> int:
     """Return the number of processes that an MPI launcher has started with this one."""
-    return max(int(os.environ.get(name) or 1) for name in LAUNCHERS)
+    found = [os.environ.get(name, "") for name in LAUNCHERS]
+    return max([1, *(int(count) for count in found if count.isdecimal())])
 
 
 def started_group() -> Group:

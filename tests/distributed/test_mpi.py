@@ -152,6 +152,49 @@ def test_the_command_trains_on_several_processes(tmp_path: Path) -> None:
     np.testing.assert_allclose(model_of(tmp_path / "two"), model_of(tmp_path / "one"), atol=1e-5)
 
 
+def test_a_missing_mpi4py_is_an_error_that_says_how_to_install_it(tmp_path: Path) -> None:
+    (tmp_path / "mpi4py").mkdir()
+    (tmp_path / "mpi4py" / "__init__.py").write_text("raise ModuleNotFoundError(name='mpi4py')")
+    done = subprocess.run(
+        [sys.executable, "-m", "fastbp", "train", "digits"],
+        cwd=tmp_path,
+        env=os.environ | {"PMI_SIZE": "2"},
+        capture_output=True,
+        text=True,
+        check=False,
+    )
+    assert done.returncode == 2, done.stderr
+    assert 'pip install "fastbp[mpi]"' in done.stderr
+    assert "Traceback" not in done.stderr
+
+
+def test_a_command_run_is_resumed_on_other_ranks(tmp_path: Path) -> None:
+    write_table(tmp_path)
+    options = [*OPTIONS, "--schedule", "constant", "--early-stopping", "0"]
+    assert run(2, "fastbp", *options, "--out", "a", cwd=tmp_path).returncode == 0
+    more = ["--epochs", "7", "--out"]
+    done = run(3, "fastbp", *options, *more, "a", "--resume", cwd=tmp_path)
+    assert done.returncode == 0, done.stderr
+    assert run(1, "fastbp", *options, *more, "b", cwd=tmp_path).returncode == 0
+    np.testing.assert_allclose(model_of(tmp_path / "a"), model_of(tmp_path / "b"), atol=1e-5)
+
+
+def test_sigterm_stops_all_ranks_and_leaves_a_checkpoint(tmp_path: Path) -> None:
+    write_table(tmp_path)
+    options = [*OPTIONS, "--epochs", "900000", "--early-stopping", "0", "--checkpoint-epochs", "1"]
+    process = started(2, "fastbp", *options, "--out", "run", cwd=tmp_path)
+    end = time.monotonic() + 100
+    while not list(tmp_path.glob("run/checkpoints/*.safetensors")):
+        assert process.poll() is None, process.communicate()
+        assert time.monotonic() < end
+        time.sleep(0.05)
+    process.send_signal(signal.SIGTERM)
+    out, error = process.communicate(timeout=60)
+    assert process.returncode == 143, error
+    assert "by SIGTERM" in out
+    assert "Traceback" not in error
+
+
 def test_errors_of_the_command_are_printed_once(tmp_path: Path) -> None:
     write_table(tmp_path)
     done = run(2, "fastbp", "train", "missing.csv", cwd=tmp_path)
