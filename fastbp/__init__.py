@@ -25,6 +25,7 @@ if TYPE_CHECKING:
     from fastbp.training.pruning import OptunaPruning
     from fastbp.training.stepper import Stepper
     from fastbp.training.stopping import EarlyStopping
+    from fastbp.training.stream import Stream
     from fastbp.training.train_network import train
     from fastbp.warming import warmup
 
@@ -60,6 +61,7 @@ _MODULES = {
     "EarlyStopping": "training.stopping",
     "train": "training.train_network",
     "Stepper": "training.stepper",
+    "Stream": "training.stream",
     "warmup": "warming",
 }
 _SUBMODULES = (
@@ -101,6 +103,7 @@ __all__ = [
     "RMSprop",
     "StepSchedule",
     "Stepper",
+    "Stream",
     "gradient_check",
     "load",
     "train",

@@ -18,6 +18,7 @@ RUNS = {
     "test_fuzz_files.py": "up to 1,000 files with random damage, read to the end",
     "training/test_parity_with_torch.py": "20 steps of a random network, compared with PyTorch",
     "training/test_soak.py": "100,000 fits; a million steps on one thread; 10,000 on two",
+    "training/test_stream_long.py": "10 GB of Parquet, within 1 GB and 10 % of the time waiting",
     "test_extremes.py": "networks trained with extreme numbers, or functions of them",
     "test_soak_faults.py": "folders deleted, clocks set, disks filled, storms of signals",
     "runs/test_kill.py": "runs killed at random moments: every file loads, resumed runs end alike",

@@ -140,6 +140,18 @@ class Steps:
             self._set_next_batch(progress.counts, row)
             progress.numbers[4:] = powers
 
+    @property
+    def draws(self) -> int:
+        """The number of random numbers drawn so far."""
+        return int(self._progress[0].random.array()[1])
+
+    def begin(self, draws: int, powers: Sequence[float]) -> None:
+        """Begin with the rows in their first order, after ``draws`` random numbers."""
+        self.orders[:] = np.arange(self.orders.shape[1])
+        self.go_to(0, powers)
+        for progress in self._progress:
+            progress.random.array()[1] = draws
+
     def snapshot(self) -> dict[str, Array]:
         """Copy the state of the run: all arrays that steps change."""
         progress = self._progress[0]

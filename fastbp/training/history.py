@@ -45,6 +45,8 @@ class History:
         ``keep_best``.
     best_params : (P,) array or None
         The weights of that epoch.
+    waited : float
+        Seconds for which training waited for the data of a stream.
     """
 
     metric_name: str
@@ -58,6 +60,7 @@ class History:
     stopped: str | None = None
     best_epoch: int | None = None
     best_params: Array | None = field(default=None, repr=False, compare=False)
+    waited: float = field(default=0.0, repr=False, compare=False)
 
     def __len__(self) -> int:
         """Return the number of completed epochs."""

@@ -111,7 +111,7 @@ class Fit:
             catch_sigterm=options.checkpoints is not None, event=options.interruption
         )
         verbose = options.verbose if self.group.rank == 0 else 0
-        reporter = _reporter(verbose, self.total, self.steps.per_epoch)
+        reporter = reporter_of(verbose, self.total, self.steps.per_epoch)
         with self.steps, reporter, signals as interrupted:
             self._loop(time.perf_counter() - before, reporter, interrupted)
         self.group.release()
@@ -281,7 +281,7 @@ def _choices(net: Network, rows: int, options: Options) -> Choices:
     return for_training(net.layout, block, sparse=False)
 
 
-def _reporter(verbose: int, total: int, per_epoch: int) -> Any:
+def reporter_of(verbose: int, total: int, per_epoch: int) -> Any:
     """Return the reporter of progress; with ``verbose=0`` a silent one, without importing Rich."""
     if not verbose:
         return _Silence()

@@ -70,7 +70,7 @@ def choose_rows(
     assert isinstance(data.X, np.ndarray)
     kept = rows = validation = None
     if given is not None:
-        validation = _given_rows(net, data.X, given)
+        validation = given_rows(net, data.X, given)
     elif options.validation_rows is not None:
         kept, rows = split_rows(options.validation_rows, len(data.X))
     elif fraction:
@@ -84,7 +84,7 @@ def choose_rows(
     return data._replace(weights=_scaled("training", data.weights, kept, net)), validation, kept
 
 
-def _given_rows(net: Network, trained_on: Array, given: tuple[Any, Any, Any]) -> ValidationRows:
+def given_rows(net: Network, trained_on: Array, given: tuple[Any, Any, Any]) -> ValidationRows:
     """Check ``validation_data``; it must have the scale of the rows ``trained_on``."""
     data = checked_data(net, *given)
     assert isinstance(data.X, np.ndarray)

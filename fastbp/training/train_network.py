@@ -1,6 +1,6 @@
 """``train``: check the arguments, then run the fit."""
 
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable, Iterator, Sequence
 from typing import Any
 
 from fastbp import checks
@@ -16,12 +16,14 @@ from fastbp.training.loop import Fit
 from fastbp.training.options import Options, as_validation_data
 from fastbp.training.rows import training_data
 from fastbp.training.stopping import Callback, EarlyStopping, as_callbacks, as_early_stopping
+from fastbp.training.stream import Stream
+from fastbp.training.stream_fit import StreamFit, fit_of_stream
 
 
 def train(
     net: Network,
     X: Any,
-    y: Any,
+    y: Any = None,
     *,
     optimizer: Optimizer | str = "adam",
     epochs: int = 10,
@@ -58,7 +60,8 @@ def train(
     X : (n, M) array
         Examples. A C-ordered array of the network's dtype is not copied; it cannot be resized
         during training. Bytes (uint8, also pandas' UInt8) are scaled from [0, 255] to [0, 1];
-        lists of integers are numbers, which are not scaled.
+        lists of integers are numbers, which are not scaled. A ``fastbp.Stream``, or an iterator of
+        chunks (X, y), is read while the network is trained; ``y`` is then left out.
     y : (n,) or (n, K) array
         Class indices, probabilities or values, as the network's loss requires. They are copied,
         except memory maps of values.
@@ -164,10 +167,17 @@ def train(
         validation_rows=validation_rows,
         group=Alone() if group is None else group,
     )
+    return _fit(net, X, y, sample_weight, options).run()
+
+
+def _fit(net: Network, X: Any, y: Any, sample_weight: Any, options: Options) -> Fit | StreamFit:
+    """Check the data; return the training on arrays or on a stream."""
+    if isinstance(X, Stream | Iterator):
+        return fit_of_stream(net, X, y, sample_weight, options)
     with options.group.shared_failure():
-        objective = net.objective(l1, l2, dropout, label_smoothing)
+        objective = net.objective(*options.penalties, options.label_smoothing)
         data = training_data(net, X, y, sample_weight)
-    return Fit(net, data, objective, options).run()
+    return Fit(net, data, objective, options)
 
 
 def _threads(n_threads: int | None) -> int | None:

@@ -1,0 +1,306 @@
+"""Training on a stream: window by window, while the next one is read."""
+
+import time
+from typing import Any
+
+import numpy as np
+
+from fastbp import checks
+from fastbp.arrays import Array
+from fastbp.network import Network, evaluation
+from fastbp.network.evaluation import metric_of, moments, variance_of_parts
+from fastbp.plan.buffers import Problem
+from fastbp.plan.problem import Batches, Data, Objective
+from fastbp.plan.steps import Steps
+from fastbp.training.checkpoints import Snapshot
+from fastbp.training.history import History
+from fastbp.training.interruption import REASONS, catch_interrupts
+from fastbp.training.loop import DivergedError, reporter_of
+from fastbp.training.options import Options
+from fastbp.training.resuming import CURVES, versions
+from fastbp.training.rows import ValidationRows, given_rows, learned_scale
+from fastbp.training.stopping import Best, reason_to_stop
+from fastbp.training.stream import Stream, Window, Windows
+
+POSITION = "position"  # of a checkpoint: epochs, rows of the epoch, steps, draws
+
+
+def fit_of_stream(
+    net: Network, X: Any, y: Any, sample_weight: Any, options: Options
+) -> "StreamFit":
+    """Return the training of a network on a stream or an iterator ``X``.
+
+    Raises
+    ------
+    ValueError
+        If an option needs to know all rows before.
+    """
+    stream = X if isinstance(X, Stream) else Stream(X)
+    if y is not None:
+        raise ValueError("y must be left out if X is a stream, whose chunks hold the targets")
+    _check_options(stream, options, sample_weight)
+    objective = net.objective(*options.penalties, options.label_smoothing)
+    return StreamFit(net, stream, objective, options)
+
+
+def _check_options(stream: Stream, options: Options, sample_weight: Any) -> None:
+    others = {
+        "sample_weight": sample_weight is not None,
+        "validation_fraction (pass validation_data)": bool(options.validation_fraction),
+        "validation_rows (pass validation_data)": options.validation_rows is not None,
+        "a group": options.group.size > 1,
+        "accumulate": options.accumulate > 1,
+        "a schedule": repr(options.schedule) != "ConstantSchedule(warmup_epochs=0.0)",
+    }
+    for name, used in others.items():
+        if used:
+            raise ValueError(f"a stream cannot be trained on with {name}")
+    if options.tracks_best and options.validation_data is None:
+        raise ValueError("early_stopping and keep_best need validation_data")
+    if stream.once and options.epochs > 1:
+        raise ValueError(
+            f"an iterator can be read once, but epochs is {options.epochs}: pass a function that "
+            "returns a new iterator for each epoch"
+        )
+
+
+class StreamFit:
+    """A network, a stream and the options of its training."""
+
+    def __init__(self, net: Network, stream: Stream, objective: Objective, options: Options):
+        self.net, self.stream, self.objective, self.options = net, stream, objective, options
+        self.rule = options.optimizer.rule(options.clip)
+        self.state = options.optimizer.state(net.layout.params, net.dtype)
+        self.history = History(net.metric)
+        self.validation: ValidationRows | None = None
+        self.best: Best | None = None
+        if options.tracks_best:
+            self.best = Best(net.params, getattr(options.early_stopping, "min_delta", 0.0))
+        self.powers = [1.0, 1.0]
+        self.seed = options.seed
+        if self.seed is None:
+            self.seed = int(np.random.default_rng().integers(1 << 63))
+        self.epoch = self.row = self.taken = self.draws = 0
+        self.sums = np.zeros(3)  # loss, score and rows of the epoch
+        self.parts: list[tuple[float, Array, float]] = []
+        self.steps: dict[int, Steps] = {}
+        self.waited = 0.0
+
+    # ---------------------------------------------------------------- the run
+
+    def run(self) -> History:
+        """Train to the end, or until training is stopped."""
+        options, history = self.options, self.history
+        before = self._resume()
+        begin = time.perf_counter() - before
+        if self.epoch >= options.epochs or history.stopped:
+            return history
+        signals = catch_interrupts(
+            catch_sigterm=options.checkpoints is not None, event=options.interruption
+        )
+        reporter = reporter_of(options.verbose, options.epochs, 1)
+        windows = Windows(
+            self.stream, self.net, options.batch_size, options.epochs, (self.epoch, self.row)
+        )
+        self.saved = time.perf_counter(), self.epoch
+        try:
+            with reporter, signals as interrupted:
+                for window in windows:
+                    self._train(window, begin)
+                    if interrupted.is_set() and history.stopped is None:
+                        history.stopped = interrupted.reason
+                    done = self.epoch == options.epochs
+                    self._save_if_due(begin, done=done)
+                    reporter.update(self.epoch, history)
+                    if done or history.stopped is not None:
+                        break
+        finally:
+            windows.close()
+            history.waited = windows.waited
+        if options.verbose:
+            share = windows.waited / max(time.perf_counter() - begin - before, 1e-9)
+            print(f"waited for data: {share:.1%} of the time")
+        if self.best is not None and self.best.epoch:
+            history.best_epoch, history.best_params = self.best.epoch, self.best.params
+            stopping = options.early_stopping
+            if stopping is not None and stopping.restores:
+                self.net.params[:] = self.best.params
+        return history
+
+    def _train(self, window: Window, begin: float) -> None:
+        """Train on a window, and end the epoch with its last one."""
+        steps = self._steps_of(window)
+        rates = np.full(steps.per_epoch, self.options.optimizer.learning_rate)
+        steps.begin(self.draws, self.powers)
+        start = time.perf_counter() - begin
+        with steps:
+            taken, means = steps.take(rates)
+        self.taken += taken
+        if taken < len(rates):
+            raise DivergedError(
+                f"the loss or its gradient is not finite at epoch {self.epoch + 1}, in a step "
+                f"after row {self.row:,}. The network keeps its weights from before that step. "
+                "Try a smaller learning rate, scaled inputs or clip_norm",
+                self.history,
+            )
+        self.draws, self.powers = steps.draws, steps.powers
+        self.sums += window.rows * np.array([*means[0], 1.0])
+        self.parts = [_joined([*self.parts, moments(window.y, None)])]
+        self.row += window.rows
+        if window.ends_epoch:
+            self._end_epoch(start, time.perf_counter() - begin)
+
+    def _steps_of(self, window: Window) -> Steps:
+        """Return the steps over a window; those of full windows are kept."""
+        if window.is_full and window.slot in self.steps:
+            return self.steps[window.slot]
+        net, options = self.net, self.options
+        if not self.taken:
+            net.learned_bytes, net.learned_numbers = learned_scale(net, window.X)
+        size = min(options.batch_size, window.rows)
+        problem = Problem.for_training(
+            net.layout,
+            self.objective,
+            self.rule,
+            Data(window.X, window.y),
+            Batches(size, shuffled=options.shuffle and size < window.rows),
+            n_threads=options.n_threads,
+        )
+        steps = Steps(problem, net.params, self.state, seed=self.seed)
+        if window.is_full:
+            self.steps[window.slot] = steps
+        return steps
+
+    def _end_epoch(self, start: float, end: float) -> None:
+        """Record an epoch, evaluate, and decide whether training ends."""
+        history, options = self.history, self.options
+        loss, score, rows = self.sums
+        history.loss.append(float(loss / rows))
+        variance = variance_of_parts(self.parts)
+        history.metric.append(metric_of(self.net.metric, score / rows, variance))
+        history.learning_rate.append(float(options.optimizer.learning_rate))
+        before = history.seconds[-1] if history.seconds else 0.0
+        history.seconds.append(end)
+        history.samples_per_second.append(rows / max(end - before, 1e-9))
+        self.epoch, self.row, self.sums, self.parts = self.epoch + 1, 0, np.zeros(3), []
+        if options.validation_data is not None:
+            if self.validation is None:
+                kind = np.uint8 if self.net.learned_bytes else self.net.dtype
+                like = np.empty((0, self.net.sizes[0]), kind)
+                self.validation = given_rows(self.net, like, options.validation_data)
+            found = evaluation.evaluate(self.net, *self.validation)
+            history.validation_loss.append(found[0])
+            history.validation_metric.append(found[1])
+        since = 0 if self.best is None else self.best.update(self.net.params, history)
+        results = [callback(self.net, history) for callback in options.callbacks]
+        history.stopped = reason_to_stop(options.early_stopping, since, results)
+
+    # ---------------------------------------------------------------- checkpoints
+
+    def _settings(self) -> dict[str, Any]:
+        return {
+            "stream": True,
+            "network": self.net.description(),
+            **self.options.description(),
+            "window_rows": self.stream.window_rows,
+        }
+
+    def _save_if_due(self, begin: float, *, done: bool) -> None:
+        """Write a checkpoint after a window, if one is due or the run ends."""
+        checkpoints, history, now = self.options.checkpoints, self.history, time.perf_counter()
+        if checkpoints is None:
+            return
+        last = done or history.stopped is not None
+        if not last and not checkpoints.due(now - self.saved[0], self.epoch - self.saved[1]):
+            return
+        tensors = {
+            "params": self.net.params,
+            POSITION: np.array([self.epoch, self.row, self.taken, self.draws], np.int64),
+            "powers": np.array(self.powers),
+            "sums": self.sums,
+            **{f"state.{k}": buffer for k, buffer in enumerate(self.state)},
+            **{f"history.{name}": np.array(getattr(history, name), float) for name in CURVES},
+        }
+        for k, (weight, mean, variance) in enumerate(self.parts):
+            tensors[f"part.{k}"] = np.array([weight, variance, *mean])
+        metadata: dict[str, Any] = {
+            "settings": self._settings(),
+            "seed": self.seed,
+            "seconds": now - begin,
+            "stopped": None if history.stopped in REASONS.values() else history.stopped,
+            "ended": done or history.stopped not in (None, *REASONS.values()),
+            "versions": versions(),
+        }
+        if self.best is not None:
+            tensors["best.params"] = self.best.params
+            metadata["best"] = [self.best.epoch, self.best.loss if self.best.epoch else None]
+        checkpoints.write(Snapshot({k: v.copy() for k, v in tensors.items()}, metadata), self.taken)
+        self.saved = now, self.epoch
+
+    def _resume(self) -> float:
+        """Restore the newest checkpoint if it is to be resumed; return its seconds."""
+        checkpoints, resume = self.options.checkpoints, self.options.resume
+        if checkpoints is None:
+            if resume:
+                raise ValueError("resume=True needs the argument checkpoints")
+            return 0.0
+        saved = checkpoints.newest()
+        if saved is None or not resume:
+            if saved is not None and not (saved.metadata.get("ended") or checkpoints.overwrite):
+                raise ValueError(
+                    f"{checkpoints.folder} contains checkpoints of an unfinished run: resume it "
+                    "(resume=True), remove them, or use another folder"
+                )
+            checkpoints.clear()
+            return 0.0
+        place = checkpoints.folder
+        try:
+            return self._restore(saved)
+        except (KeyError, TypeError, IndexError) as error:
+            raise ValueError(f"the newest checkpoint in {place} is damaged: {error!r}") from None
+        except ValueError as error:
+            raise ValueError(f"cannot resume the run in {place}: {error}") from None
+
+    def _restore(self, saved: Snapshot) -> float:
+        tensors, metadata = saved.tensors, saved.metadata
+        settings = self._settings()
+        for name in {**metadata["settings"], **settings}:
+            old, new = metadata["settings"].get(name), settings.get(name)
+            if old != new:
+                raise ValueError(f"its {name} changed from {old!r} to {new!r}")
+        arrays = {"params": self.net.params}
+        arrays |= {f"state.{k}": buffer for k, buffer in enumerate(self.state)}
+        for name, array in arrays.items():
+            given = tensors[name]
+            if given.shape != array.shape or given.dtype != array.dtype:
+                raise ValueError(f"{name!r} has another shape or type")
+            checks.numbers(name, given, given.dtype)
+        epoch, row, taken, draws = (int(each) for each in tensors[POSITION])
+        if min(epoch, row, taken, draws) < 0:
+            raise ValueError("its position is negative")
+        if self.options.epochs < epoch:
+            raise ValueError(f"epochs={self.options.epochs}, but {epoch} epochs are already done")
+        curves = {name: tensors[f"history.{name}"].tolist() for name in CURVES}
+        seconds = checks.real("seconds", metadata["seconds"], 0.0)
+        for name, array in arrays.items():
+            array[:] = tensors[name]
+        for name, curve in curves.items():
+            setattr(self.history, name, curve)
+        self.epoch, self.row, self.taken, self.draws = epoch, row, taken, draws
+        self.powers, self.sums = tensors["powers"].tolist(), tensors["sums"].copy()
+        parts = [array for name, array in tensors.items() if name.startswith("part.")]
+        self.parts = [(float(part[0]), part[2:], float(part[1])) for part in parts]
+        self.seed = self.options.seed if self.options.seed is not None else metadata["seed"]
+        self.history.stopped = metadata["stopped"]
+        if self.best is not None:
+            self.best.epoch, loss = metadata["best"]
+            self.best.loss = float("inf") if loss is None else float(loss)
+            self.best.params[:] = tensors["best.params"]
+        return seconds
+
+
+def _joined(parts: list[tuple[float, Array, float]]) -> tuple[float, Array, float]:
+    """Return the moments of all rows from those of parts."""
+    weights = np.array([weight for weight, _, _ in parts])
+    mean = sum(weight * each for weight, each, _ in parts) / weights.sum()
+    return float(weights.sum()), np.asarray(mean), variance_of_parts(parts)
