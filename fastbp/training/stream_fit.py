@@ -270,11 +270,16 @@ class StreamFit:
                 raise ValueError(f"its {name} changed from {old!r} to {new!r}")
         arrays = {"params": self.net.params}
         arrays |= {f"state.{k}": buffer for k, buffer in enumerate(self.state)}
-        for name, array in arrays.items():
+        if self.best is not None:
+            arrays["best.params"] = self.best.params
+        others = {POSITION: np.zeros(4, np.int64), "powers": np.zeros(2), "sums": self.sums}
+        for name, array in {**arrays, **others}.items():
             given = tensors[name]
             if given.shape != array.shape or given.dtype != array.dtype:
                 raise ValueError(f"{name!r} has another shape or type")
             checks.numbers(name, given, given.dtype)
+        if not ((tensors["powers"] >= 0).all() and (tensors["powers"] <= 1).all()):
+            raise ValueError("its powers must be from 0 to 1")
         epoch, row, taken, draws = (int(each) for each in tensors[POSITION])
         if min(epoch, row, taken, draws) < 0:
             raise ValueError("its position is negative")
@@ -295,7 +300,6 @@ class StreamFit:
         if self.best is not None:
             self.best.epoch, loss = metadata["best"]
             self.best.loss = float("inf") if loss is None else float(loss)
-            self.best.params[:] = tensors["best.params"]
         return seconds
 
 

@@ -9,6 +9,7 @@ import polars as pl
 import pytest
 
 import fastbp
+from fastbp import persistence
 from fastbp.training.interruption import Interruption
 from fastbp.training.stream import Windows
 
@@ -172,6 +173,36 @@ def test_a_run_is_resumed_on_the_same_row(at: int, tmp_path: Path) -> None:
     again, same = trained(chunks(X, y), checkpoints=folder, resume=True, **options)
     np.testing.assert_array_equal(again, want)
     assert same.loss == whole.loss
+
+
+def test_checkpoints_of_other_runs_are_refused(tmp_path: Path) -> None:
+    X, y = data()
+    folder = fastbp.Checkpoints(tmp_path)
+    options: dict[str, Any] = {"checkpoints": folder, "resume": True}
+    trained(chunks(X, y), **options)
+    with pytest.raises(ValueError, match="its seed changed from '1' to '2'"):
+        trained(chunks(X, y), seed=2, **options)
+    with pytest.raises(ValueError, match="its window_rows changed from 64 to 32"):
+        trained(chunks(X, y), window=32, **options)
+    (path,) = tmp_path.glob("*.safetensors")
+    tensors, metadata = persistence.read_tensors(path, "checkpoint")
+    for name, value in (
+        ("powers", np.array([2.0, 0.5])),
+        ("sums", np.zeros(4)),
+        ("position", np.array([1, -5, 3, 3])),
+        ("params", np.full_like(tensors["params"], np.nan)),
+    ):
+        persistence.write_tensors(path, {**tensors, name: value}, metadata, "checkpoint")
+        net = network()
+        before = net.params.copy()
+        stream = fastbp.Stream(chunks(X, y), window_rows=64)
+        with pytest.raises(ValueError, match="cannot resume the run"):
+            fastbp.train(net, stream, batch_size=16, epochs=3, seed=1, **options)
+        np.testing.assert_array_equal(net.params, before)
+    del tensors["powers"]
+    persistence.write_tensors(path, tensors, metadata, "checkpoint")
+    with pytest.raises(ValueError, match=r"is damaged: KeyError\('powers'\)"):
+        trained(chunks(X, y), **options)
 
 
 def test_what_a_stream_does_not_allow() -> None:
