@@ -181,7 +181,7 @@ class StreamFit:
         history.learning_rate.append(float(options.optimizer.learning_rate))
         before = history.seconds[-1] if history.seconds else 0.0
         history.seconds.append(end)
-        history.samples_per_second.append(rows / max(end - before, 1e-9))
+        history.samples_per_second.append(float(rows) / max(end - before, 1e-9))
         self.epoch, self.row, self.sums, self.parts = self.epoch + 1, 0, np.zeros(3), []
         if options.validation_data is not None:
             if self.validation is None:

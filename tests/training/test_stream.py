@@ -65,6 +65,7 @@ def test_the_chunks_do_not_matter_and_rows_are_shuffled() -> None:
     assert np.abs(one - trained(chunks(X, y), shuffle=False)[0]).max() > 1e-6
     assert history.loss[-1] < history.loss[0]
     assert history.waited >= 0.0
+    assert all(type(each) is float for row in history.rows() for each in list(row.values())[1:])
 
 
 def test_every_epoch_holds_every_row_once() -> None:
