@@ -16,7 +16,8 @@ PACKAGE = Path(fastbp.__file__).parent
 LAYERS = (
     ("arrays", "version"),
     ("checks", "optional", "persistence", "reference"),
-    ("compiler", "data", "distributed", "schedules"),
+    ("compiler", "data", "schedules"),
+    ("distributed",),
     ("kernels",),
     ("choices",),
     ("plan",),

@@ -143,6 +143,6 @@ def existing_path(path: str | PathLike[str]) -> Path:
     return Path(path)
 
 
-def first_line(error: Exception) -> str:
+def first_line(error: BaseException) -> str:
     """Return the first line of an exception's message, or its type."""
     return next(iter(str(error).strip().splitlines()), type(error).__name__)

@@ -1,9 +1,10 @@
 """Readers of CSV, TSV and Parquet files."""
 
+import contextlib
 import os
 import subprocess
 import sys
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from os import PathLike
 from pathlib import Path
 from typing import TYPE_CHECKING
@@ -97,8 +98,24 @@ except BaseException as error:
 """
 
 
-def _check_parquet(path: Path) -> None:
-    """Read a Parquet file in a child process, which a damaged file may end, instead of this one."""
+@contextlib.contextmanager
+def errors_of_parquet(path: Path) -> Iterator[None]:
+    """Raise errors and panics of Polars as UnusableDataError, for files too large to read twice.
+
+    A damaged file can still end the process; ``read_table`` therefore reads in a child first.
+    """
+    _check_ends(path)
+    try:
+        yield
+    except BaseException as error:
+        kinds = {kind.__name__ for kind in type(error).__mro__}
+        if not kinds & {"PolarsError", "PanicException", "OSError"}:
+            raise
+        raise UnusableDataError(f"{path} cannot be read as a table: {first_line(error)}") from None
+
+
+def _check_ends(path: Path) -> None:
+    """Check the bytes with which every Parquet file begins and ends."""
     with path.open("rb") as file:
         start = file.read(4)
         file.seek(-min(4, path.stat().st_size), 2)
@@ -106,6 +123,11 @@ def _check_parquet(path: Path) -> None:
             raise UnusableDataError(
                 f"{path} cannot be read as a table: it is not a Parquet file, or it is truncated"
             )
+
+
+def _check_parquet(path: Path) -> None:
+    """Read a Parquet file in a child process, which a damaged file may end, instead of this one."""
+    _check_ends(path)
     limit = max(MAX_UNPACKED, MAX_RATIO * path.stat().st_size)
     environment = {**os.environ, "PYTHONPATH": os.pathsep.join(filter(None, sys.path))}
     done = subprocess.run(

@@ -7,6 +7,7 @@ from typing import Any
 
 import numpy as np
 
+from fastbp.data.table_files import errors_of_parquet
 from fastbp.distributed.group import Group
 from fastbp.optional import require
 
@@ -48,9 +49,10 @@ def read_shard(path: str | PathLike[str], group: Group) -> Any:
         return rows[first:last]
     if kind == PARQUET:
         polars = require("polars")
-        table = polars.scan_parquet(file)
-        first, last = _range(table.select(polars.len()).collect().item(), group)
-        return table.slice(first, last - first).collect()
+        with errors_of_parquet(file):
+            table = polars.scan_parquet(file, glob=False)
+            first, last = _range(table.select(polars.len()).collect().item(), group)
+            return table.slice(first, last - first).collect()
     if kind in CSV:
         return _read_lines(file, "\t" if kind == ".tsv" else ",", group)
     raise ValueError(f"{file} must be a .npy, .parquet, .csv or .tsv file")

@@ -92,11 +92,7 @@ class RunCheckpoints:
         if saved is not None:
             check_snapshot(saved, f"the newest checkpoint in {checkpoints.folder}")
         if self.replaces and saved is not None:
-            if not (saved.metadata["ended"] or checkpoints.overwrite):
-                raise ValueError(
-                    f"{checkpoints.folder} contains checkpoints of an unfinished run: resume it "
-                    "(resume=True), remove them, or use another folder"
-                )
+            check_may_replace(saved, checkpoints)
             saved = None
         checkpoints.clean()
         return saved
@@ -150,7 +146,7 @@ class RunCheckpoints:
         if self.saved is not None:
             place = "the checkpoints" if self.checkpoints is None else self.checkpoints.folder
             try:
-                _check_settings(self.saved.metadata["settings"], settings, place)
+                check_settings(self.saved.metadata["settings"], settings, place)
                 seconds = self.saved.metadata["seconds"]
                 done = len(self.saved.tensors["history.loss"])
                 if epochs < done:
@@ -207,6 +203,15 @@ class RunCheckpoints:
             # JSON has no infinity, which is the loss before the first epoch.
             metadata["best"] = {"epoch": best.epoch, "loss": best.loss if best.epoch else None}
         return Snapshot(tensors, metadata)
+
+
+def check_may_replace(saved: Snapshot, checkpoints: Checkpoints) -> None:
+    """Raise ValueError if a new run must not replace the checkpoints of an unfinished one."""
+    if not (saved.metadata.get("ended") or checkpoints.overwrite):
+        raise ValueError(
+            f"{checkpoints.folder} contains checkpoints of an unfinished run: resume it "
+            "(resume=True), remove them, or use another folder"
+        )
 
 
 def check_snapshot(snapshot: Snapshot, name: str) -> None:
@@ -276,7 +281,7 @@ _TYPES: dict[str, Any] = {
 }
 
 
-def _check_settings(before: dict[str, Any], now: dict[str, Any], place: Any) -> None:
+def check_settings(before: dict[str, Any], now: dict[str, Any], place: Any) -> None:
     """Check that the settings of a run have not changed."""
     for name in {**before, **now}:
         if before.get(name) != now.get(name):
@@ -285,7 +290,7 @@ def _check_settings(before: dict[str, Any], now: dict[str, Any], place: Any) -> 
             if name == "code":  # the code of user-defined functions, whose names are the same
                 raise ValueError(f"the code of {_changed(before, now)} has changed")
             if isinstance(before.get(name), dict) and isinstance(now.get(name), dict):
-                _check_settings(before[name], now[name], place)
+                check_settings(before[name], now[name], place)
             raise ValueError(f"its {name} changed from {before.get(name)!r} to {now.get(name)!r}")
 
 

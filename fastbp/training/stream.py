@@ -12,6 +12,7 @@ import numpy as np
 
 from fastbp import checks
 from fastbp.arrays import Array, aligned
+from fastbp.data.table_files import errors_of_parquet
 from fastbp.network import Network
 from fastbp.optional import require
 
@@ -42,7 +43,7 @@ class Stream:
     FileNotFoundError
         If the folder does not exist, or holds no such files.
     ValueError, TypeError
-        If an argument is invalid.
+        If an argument is invalid. In training: if a file cannot be read, or a column is missing.
     """
 
     def __init__(
@@ -107,8 +108,10 @@ def _read_tables(files: list[Path], target: list[str]) -> Iterator[Chunk]:
     polars = require("polars")
     columns: list[str] | None = None
     for file in files:
-        table = polars.scan_parquet(file)
-        schema = table.collect_schema()
+        with errors_of_parquet(file):
+            table = polars.scan_parquet(file, glob=False)
+            schema = table.collect_schema()
+            rows = table.select(polars.len()).collect().item()
         for name in target:
             if name not in schema:
                 raise ValueError(f"{file} has no column {name!r}")
@@ -118,9 +121,9 @@ def _read_tables(files: list[Path], target: list[str]) -> Iterator[Chunk]:
                 schema[name].is_numeric() or schema[name] == polars.Boolean
             ):
                 raise ValueError(f"the column {name!r} of {file} is missing, or not of numbers")
-        rows = table.select(polars.len()).collect().item()
         for start in range(0, rows, CHUNK_ROWS):
-            part = table.select([*columns, *target]).slice(start, CHUNK_ROWS).collect()
+            with errors_of_parquet(file):
+                part = table.select([*columns, *target]).slice(start, CHUNK_ROWS).collect()
             y = part.select(target).to_numpy()
             yield part.select(columns).to_numpy(), y[:, 0] if len(target) == 1 else y
 

@@ -11,13 +11,13 @@ from fastbp.network import Network, evaluation
 from fastbp.network.evaluation import metric_of, moments, variance_of_parts
 from fastbp.plan.buffers import Problem
 from fastbp.plan.problem import Batches, Data, Objective
-from fastbp.plan.steps import Steps
+from fastbp.plan.steps import CHUNK_SECONDS, Steps
 from fastbp.training.checkpoints import Snapshot
 from fastbp.training.history import History
-from fastbp.training.interruption import REASONS, catch_interrupts
+from fastbp.training.interruption import REASONS, Interruption, catch_interrupts
 from fastbp.training.loop import DivergedError, reporter_of
 from fastbp.training.options import Options
-from fastbp.training.resuming import CURVES, versions
+from fastbp.training.resuming import CURVES, check_may_replace, check_settings, versions
 from fastbp.training.rows import ValidationRows, given_rows, learned_scale
 from fastbp.training.stopping import Best, reason_to_stop
 from fastbp.training.stream import Stream, Window, Windows
@@ -106,9 +106,7 @@ class StreamFit:
         try:
             with reporter, signals as interrupted:
                 for window in windows:
-                    self._train(window, begin)
-                    if interrupted.is_set() and history.stopped is None:
-                        history.stopped = interrupted.reason
+                    self._train(window, begin, interrupted)
                     done = self.epoch == options.epochs
                     self._save_if_due(begin, done=done)
                     reporter.update(self.epoch, history)
@@ -127,16 +125,34 @@ class StreamFit:
                 self.net.params[:] = self.best.params
         return history
 
-    def _train(self, window: Window, begin: float) -> None:
-        """Train on a window, and end the epoch with its last one."""
-        steps = self._steps_of(window)
-        rates = np.full(steps.per_epoch, self.options.optimizer.learning_rate)
+    def _train(self, window: Window, begin: float, interrupted: Interruption) -> None:
+        """Train on a window, and end the epoch with its last one.
+
+        If training is interrupted within the window, it is as before the window, because a resumed
+        run begins with a whole one.
+        """
+        steps, changed = self._steps_of(window), [self.net.params, *self.state]
+        before = [array.copy() for array in changed]
         steps.begin(self.draws, self.powers)
         start = time.perf_counter() - begin
+        left, chunk, finite = steps.per_epoch, 1, True
         with steps:
-            taken, means = steps.take(rates)
-        self.taken += taken
-        if taken < len(rates):
+            while left and finite and not interrupted.is_set():
+                count = min(chunk, left)
+                called = time.perf_counter()
+                rates = np.full(count, self.options.optimizer.learning_rate)
+                taken, means = steps.take(rates)
+                left, finite = left - taken, taken == count
+                seconds = max(time.perf_counter() - called, 1e-9) / count
+                chunk = max(1, min(8 * chunk, int(CHUNK_SECONDS / seconds)))
+        if interrupted.is_set():
+            self.history.stopped = interrupted.reason
+        if left and finite:
+            for array, values in zip(changed, before, strict=True):
+                array[:] = values
+            return
+        self.taken += steps.per_epoch - left
+        if not finite:
             raise DivergedError(
                 f"the loss or its gradient is not finite at epoch {self.epoch + 1}, in a step "
                 f"after row {self.row:,}. The network keeps its weights from before that step. "
@@ -246,11 +262,8 @@ class StreamFit:
             return 0.0
         saved = checkpoints.newest()
         if saved is None or not resume:
-            if saved is not None and not (saved.metadata.get("ended") or checkpoints.overwrite):
-                raise ValueError(
-                    f"{checkpoints.folder} contains checkpoints of an unfinished run: resume it "
-                    "(resume=True), remove them, or use another folder"
-                )
+            if saved is not None:
+                check_may_replace(saved, checkpoints)
             checkpoints.clear()
             return 0.0
         place = checkpoints.folder
@@ -263,11 +276,7 @@ class StreamFit:
 
     def _restore(self, saved: Snapshot) -> float:
         tensors, metadata = saved.tensors, saved.metadata
-        settings = self._settings()
-        for name in {**metadata["settings"], **settings}:
-            old, new = metadata["settings"].get(name), settings.get(name)
-            if old != new:
-                raise ValueError(f"its {name} changed from {old!r} to {new!r}")
+        check_settings(metadata["settings"], self._settings(), "the checkpoints")
         arrays = {"params": self.net.params}
         arrays |= {f"state.{k}": buffer for k, buffer in enumerate(self.state)}
         if self.best is not None:

@@ -78,9 +78,7 @@ def test_every_epoch_holds_every_row_once() -> None:
         ends.append((window.rows, window.ends_epoch))
     windows.close()
     np.testing.assert_array_equal(np.concatenate(seen), np.concatenate([X, X]))
-    assert ends == 2 * [(48, False)] * 1 + ends[2:]
-    assert {rows % 16 for rows, end in ends if not end} == {0}
-    assert sum(end for _, end in ends) == 2
+    assert ends == 2 * [*4 * [(48, False)], (38, True)]  # 50 rows are three whole batches
 
 
 def test_dropout_differs_between_windows() -> None:
@@ -176,6 +174,31 @@ def test_a_run_is_resumed_on_the_same_row(at: int, tmp_path: Path) -> None:
     assert same.loss == whole.loss
 
 
+def test_an_interrupt_within_a_window_goes_back_to_its_start(tmp_path: Path) -> None:
+    X, y = data(4000)
+    want, whole = trained(chunks(X, y), window=4000, epochs=2)
+    interruption = Interruption()
+    folder = fastbp.Checkpoints(tmp_path)
+
+    def seen(net: Any, history: Any) -> None:
+        threading.Timer(0.0, interruption.set).start()
+
+    # Set after the first epoch: in the only window of the second one, or at its end.
+    options: dict[str, Any] = {"window": 4000, "epochs": 2, "checkpoints": folder}
+    _, first = trained(chunks(X, y), callbacks=seen, interruption=interruption, **options)
+    assert len(first) in (1, 2)
+    params, history = trained(chunks(X, y), resume=True, **options)
+    np.testing.assert_array_equal(params, want)
+    assert history.loss == whole.loss
+    # Set before the first step, the network is unchanged.
+    interruption.set()
+    net, before = network(), network().params.copy()
+    stream = fastbp.Stream(chunks(X, y), window_rows=4000)
+    stopped = fastbp.train(net, stream, interruption=interruption)
+    assert (stopped.stopped, len(stopped)) == ("interrupt", 0)
+    np.testing.assert_array_equal(net.params, before)
+
+
 def test_checkpoints_of_other_runs_are_refused(tmp_path: Path) -> None:
     X, y = data()
     folder = fastbp.Checkpoints(tmp_path)
@@ -249,6 +272,15 @@ def test_errors_of_the_source_end_training(tmp_path: Path) -> None:
     pl.DataFrame({"x": ["a", "b"], "y": [0, 1]}).write_parquet(tmp_path / "t.parquet")
     with pytest.raises(ValueError, match=r"the column 'x' of .* is missing, or not of numbers"):
         fastbp.train(network(), fastbp.Stream(tmp_path, "y"))
+    (tmp_path / "broken").mkdir()
+    table = pl.DataFrame({f"x{k}": column for k, column in enumerate(X.T)} | {"y": y})
+    table.write_parquet(tmp_path / "broken" / "t.parquet")
+    whole = (tmp_path / "broken" / "t.parquet").read_bytes()
+    for content in (whole[:-9], whole[:4] + bytes(60) + whole[64:], b""):
+        (tmp_path / "broken" / "t.parquet").write_bytes(content)
+        stream = fastbp.Stream(tmp_path / "broken", "y")
+        with pytest.raises(ValueError, match="cannot be read as a table"):
+            fastbp.train(network(), stream)
     with pytest.raises(ValueError, match="has no column 'z'"):
         fastbp.train(network(), fastbp.Stream(tmp_path, "z"))
     assert threading.active_count() == threads
