@@ -4,7 +4,7 @@ import csv
 import os
 import signal
 import threading
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Any
 
@@ -41,15 +41,20 @@ def rows(folder: Path) -> list[dict[str, str]]:
         return list(csv.DictReader(file))
 
 
-def train(settings: Settings, address: str, *, resume: bool = False) -> list[tuple[str, str]]:
+def train(
+    settings: Settings,
+    address: str,
+    *,
+    resume: bool = False,
+    on_line: Callable[[str], None] = lambda topic: None,
+) -> list[tuple[str, str]]:
     lines: list[tuple[str, str]] = []
-    reason = run_sweep(
-        settings,
-        resume=resume,
-        overwrite=False,
-        say=lambda *line: lines.append(line),
-        dask=address,
-    )
+
+    def say(topic: str, text: str) -> None:
+        lines.append((topic, text))
+        on_line(topic)
+
+    reason = run_sweep(settings, resume=resume, overwrite=False, say=say, dask=address)
     assert reason == ""
     return lines
 
@@ -100,22 +105,12 @@ def test_two_hundred_runs_with_a_killed_worker(cluster: Any, tmp_path: Path) -> 
     sweep_with_a_killed_worker(cluster, tmp_path, count=200, epochs=100)
 
 
-def test_a_failed_run_is_reported_and_ranked_last(
-    cluster: Any, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    settings = sweep(tmp_path, 3)
-    (tmp_path / "run" / "trials").mkdir(parents=True)
+def test_a_failed_run_is_reported_and_ranked_last(cluster: Any, tmp_path: Path) -> None:
+    def spoil(topic: str) -> None:
+        if topic == "sweep":  # the folders are made and checked; no run has begun
+            (tmp_path / "run" / "trials" / "002" / "model.safetensors").mkdir()
 
-    def spoil() -> None:  # a file where the second run writes its checkpoints
-        folder = tmp_path / "run" / "trials" / "002"
-        while not folder.is_dir():
-            threading.Event().wait(0.001)
-        (folder / "model.safetensors").mkdir()
-
-    thread = threading.Thread(target=spoil)
-    thread.start()
-    lines = train(settings, cluster.scheduler_address)
-    thread.join()
+    lines = train(sweep(tmp_path, 3), cluster.scheduler_address, on_line=spoil)
     assert any(topic == "run 2" and text.startswith("failed: ") for topic, text in lines), lines
     found = rows(tmp_path)
     assert (len(found), found[-1]["lr"]) == (3, "0.002")
