@@ -23,6 +23,10 @@ LN2_HIGH_32, LN2_LOW_32 = 0.693359375, -2.1219444005469057e-4
 LN2_HIGH_64, LN2_LOW_64 = 0.6931471803691238, 1.9082149292705877e-10
 SQRT_HALF_32, SQRT_HALF_64 = 0x3F3504F3, 0x3FE6A09E667F3BCD  # the bits of sqrt(1/2)
 SQRT_HALF, SQRT_TWO_PI = math.sqrt(0.5), math.sqrt(2.0 * math.pi)
+# SELU's scale and alpha, with which outputs tend to mean 0 and variance 1 (Klambauer et al. 2017).
+SELU_SCALE, SELU_ALPHA = 1.0507009873554805, 1.6732632423543772
+# From here on, the factor of Mish is 1 in float64.
+MISH_END = np.float32(20.0)
 
 
 @scalar

@@ -36,7 +36,8 @@ class Network(Structure):
         Widths of the input and of every layer; ``[784, 128, 10]`` has one hidden layer.
     activation : str, OwnActivation or sequence of them
         Activation of the hidden layers, one for all or one for each: ``relu``, ``leaky_relu``,
-        ``elu``, ``sigmoid``, ``tanh``, ``softplus``, ``gelu``, ``silu``, ``identity``.
+        ``elu``, ``selu``, ``sigmoid``, ``tanh``, ``softplus``, ``gelu``, ``silu``, ``mish``,
+        ``identity``.
     loss : str or OwnLoss
         ``softmax_cross_entropy``: class indices or probabilities, one output per class;
         ``sigmoid_cross_entropy``: independent yes-or-no outputs; ``squared_error``,
