@@ -152,13 +152,13 @@ class BlockLowering(ForwardLowering):
         done = self.backward_through_weights(layer, delta_below, formula, epilogue)
         if rate > 0.0:
             state, offset = self.progress.random, self.first_draw(below)
-            dropped = delta_below, a, rate, state, offset
+            dropped = delta_below, a, self.dropout_argument(below), state, offset
             self.plan.add(dropout_backward, *dropped, layer=below)
         slopes = self.layer_rows(self.shared.slopes, below)
         if not done:
             self.activation_backward(activation, delta_below, a, slopes, below)
         if rate > 0.0 and self.thread.divided[layer]:
-            self.plan.add(dropout_scale, a, rate, layer=below)
+            self.plan.add(dropout_scale, a, self.dropout_argument(below), layer=below)
         self.clear_in_first_block(self.db(below))
         self.plan.add(dense.add_bias_gradient, delta_below, self.db(below), layer=below)
 

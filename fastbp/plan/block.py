@@ -127,6 +127,12 @@ class Block:
         """The fraction of a layer's outputs that is dropped."""
         return self.objective.dropout[layer] if self.objective.dropout else 0.0
 
+    def dropout_argument(self, layer: int) -> Operand | float:
+        """The rate of dropout as an argument: a number, or where each step writes its own."""
+        if self.objective.dropout_changes:
+            return self.progress.dropout.part(layer)
+        return self.dropout_rate(layer)
+
     def first_draw(self, layer: int) -> int:
         """Number of the first dropout draw of a layer, for this block's rows."""
         rows, before = self.place

@@ -7,7 +7,7 @@ import numpy as np
 from fastbp.arrays import Array
 from fastbp.compiler.declare import interpreted
 from fastbp.kernels import clock, dense
-from fastbp.plan import choice
+from fastbp.plan import choice, run
 from fastbp.plan.epoch import Epoch
 from fastbp.plan.operand import Memory, Operand
 from fastbp.plan.problem import Batches, Data, Layout, Objective, Rule, Sparse
@@ -188,7 +188,14 @@ class Progress:
     """The state of one thread's run, apart from the parameters and the optimizer's state."""
 
     def __init__(
-        self, memory: Memory, rule: Rule, key: np.uint64, epoch: Epoch, orders: int
+        self,
+        memory: Memory,
+        rule: Rule,
+        key: np.uint64,
+        epoch: Epoch,
+        *,
+        orders: int = 1,
+        layers: int = 0,
     ) -> None:
         def new(name: str, size: int, dtype: object = np.float64) -> Operand:
             return memory.new(name, (size,), dtype)
@@ -197,7 +204,9 @@ class Progress:
         self.random = new("random", 2, np.uint64)
         self.sums = new("sums", 3)
         self.hyper = new("hyper", 6)
-        self.rate = new("rate", 1)
+        # The learning rate of the step, and its factors of dropout and of weight decay.
+        self.rate = new("rate", run.NUMBERS)
+        self.dropout = new("dropout", layers)
         self.totals = new("totals", 4)
         self.weight = new("weight", 2)  # weight of the batch, and the loss's scale divided by it
         self.own_weight = new("weight", 2)  # the same of this rank's rows

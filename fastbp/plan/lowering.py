@@ -6,7 +6,7 @@ updates the parameters. With several threads, each thread has its own plan for i
 batch; the threads synchronise before one reads what another has written.
 """
 
-from fastbp.kernels import batches, clock, products, random, ranks
+from fastbp.kernels import batches, clock, optimizers, products, random, ranks
 from fastbp.plan import run
 from fastbp.plan.backpropagation import BlockLowering
 from fastbp.plan.buffers import ThreadBuffers
@@ -83,6 +83,7 @@ class StepLowering(UpdateLowering):
         """Lower the whole step; the thread's rows of the batch are processed in blocks."""
         first, own_rows = portion(self.B, self.thread.rank, self.problem.threads)
         self.plan.phase = "batch"
+        self.set_dropout()
         self.sum_weights()
         blocks = max(1, -(-own_rows // self.problem.choices.block))
         for k in range(blocks):
@@ -138,6 +139,16 @@ class StepLowering(UpdateLowering):
             factor=self.factor,
             place=self.place,
         )
+
+    def set_dropout(self) -> None:
+        """Compute this step's rates of dropout, if they change."""
+        if self.objective.dropout is None or not self.objective.dropout_changes:
+            return
+        factor = self.progress.rate.part(run.DROPOUT)
+        for layer, rate in enumerate(self.objective.dropout):
+            self.plan.add(
+                optimizers.scale_number, factor, rate, self.progress.dropout.part(layer, 1)
+            )
 
     def sum_weights(self) -> None:
         """Sum the rows' weights over the whole batch; then w_i = scale weight_i / sum.

@@ -26,6 +26,15 @@ class Shape(NamedTuple):
 Tuned = tuple[tuple[Shape, bool], ...]
 
 
+class Part(NamedTuple):
+    """A range of the flat buffers: the parameters of one kind and one layer."""
+
+    kind: str  # "weights" or "biases"
+    start: int
+    size: int
+    fan_in: int  # of a layer's weights and biases; otherwise 1
+
+
 class Layout(NamedTuple):
     """A network's layers and their positions in the flat buffers."""
 
@@ -82,6 +91,15 @@ class Layout(NamedTuple):
     def biases_at(self, layer: int) -> tuple[int, int]:
         """Start and length N of a layer's b in a flat buffer."""
         return self.bias_starts[layer], self.sizes[layer + 1]
+
+    @property
+    def parts(self) -> list[Part]:
+        """The parameters in their order, by kind and layer."""
+        parts = []
+        for layer in range(self.layers):
+            start, M, N = self.weights_at(layer)
+            parts += [Part("weights", start, M * N, M), Part("biases", start + M * N, N, M)]
+        return parts
 
     def check(self, params: Array, *, writes: bool = False) -> None:
         """Raise ValueError if compiled code cannot read (with ``writes``: write) ``params``."""
@@ -156,6 +174,32 @@ class Objective(NamedTuple):
     # weights batches by their number of rows, not by their weight.
     by_rows: bool = False
     max_label_loss: float = math.inf  # upper limit of one label's cross-entropy
+    dropout_changes: bool = False  # whether each step has its own factor of the dropout rates
+
+
+# A factor of the learning rate that stands for the NTK parametrisation (Jacot, Gabriel and Hongler
+# 2018): 1 / sqrt(fan-in). As a factor of the weight decay it is sqrt(fan-in), because a step decays
+# by the product of both.
+NTK = "ntk"
+# The kinds of parameters.
+KINDS = ("weights", "biases")
+ByKind = tuple[tuple[str, float | str], ...]
+
+
+class Factors(NamedTuple):
+    """Factors of the learning rate and the weight decay for kinds of parameters; others have 1."""
+
+    rates: ByKind = ()
+    decays: ByKind = ()
+
+    def of(self, part: Part) -> tuple[float, float]:
+        """Return the factor of the learning rate and that of the weight decay."""
+        rate, decay = dict(self.rates).get(part.kind, 1.0), dict(self.decays).get(part.kind, 1.0)
+        root = math.sqrt(part.fan_in)
+        return (
+            1.0 / root if isinstance(rate, str) else rate,
+            root if isinstance(decay, str) else decay,
+        )
 
 
 class Rule(NamedTuple):
@@ -166,6 +210,8 @@ class Rule(NamedTuple):
     buffers: int  # number of arrays (P,) of the optimizer's state
     clip: float = 0.0  # largest norm of the gradient; 0: no limit
     formula: str = "update params"  # shown in the table of a plan
+    factors: Factors = Factors()
+    decay_changes: bool = False  # whether each step has its own factor of the weight decay
 
     @property
     def powers(self) -> bool:

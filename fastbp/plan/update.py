@@ -3,13 +3,19 @@
 Every thread updates its own part of the parameters, from the gradients of all threads and ranks.
 """
 
+import numpy as np
+
 from fastbp.kernels import optimizers, products, ranks, threads
+from fastbp.plan import run
 from fastbp.plan.block import add_row_address
 from fastbp.plan.buffers import ThreadBuffers
 from fastbp.plan.operand import Operand
 from fastbp.plan.plan import Plan
 from fastbp.plan.products import Products
 from fastbp.plan.ranks import portion
+
+# For each pair of factors, of the rate and of the decay: the rate and the hyperparameters.
+Scaled = dict[tuple[float, float], tuple[Operand, Operand]]
 
 
 def add_barrier(plan: Plan, thread: ThreadBuffers) -> None:
@@ -215,13 +221,52 @@ class UpdateLowering:
             self.add_up()
         if self.rule.kernel is None:
             return
+        scaled = self.scaled_rates()
         for start, size in self.updated_ranges():
             grads = self.total_gradient(start, size)
             if self.rule.clip > 0.0:
                 norm = self.progress.totals.part(3)
                 self.plan.add(optimizers.clip_by_norm, grads, norm, self.rule.clip)
-            params = self.shared.params.part(start, size)
-            state = [buffer.part(start, size) for buffer in self.shared.state]
-            rate, hyper = self.progress.rate.part(0), self.progress.hyper
-            arguments = params, grads, *state, rate, hyper
-            self.plan.add(self.rule.kernel, *arguments, formula=self.rule.formula)
+            for first, count, rate, hyper in self.ranges_by_factor(scaled, start, size):
+                arrays = [self.shared.params, self.shared.grads, *self.shared.state]
+                parts = [array.part(first, count) for array in arrays]
+                self.plan.add(self.rule.kernel, *parts, rate, hyper, formula=self.rule.formula)
+
+    def scaled_rates(self) -> Scaled:
+        """Compute the learning rate and the hyperparameters for each pair of factors."""
+        progress, new = self.progress, self.shared.memory.new
+        changing = self.rule.decay_changes
+        decay: Operand | float = progress.rate.part(run.DECAY) if changing else 1.0
+        scaled: Scaled = {}
+        for factors in dict.fromkeys(map(self.rule.factors.of, self.layout.parts)):
+            rate, hyper = progress.rate.part(run.RATE), progress.hyper
+            if factors[0] != 1.0:
+                place = new("rate", (1,), np.float64)
+                self.plan.add(optimizers.scale_number, rate, factors[0], place)
+                rate = place.part(0)
+            if factors[1] != 1.0 or changing:
+                place = new("hyper", hyper.shape, np.float64)
+                self.plan.add(optimizers.scale_decay, hyper, factors[1], decay, place)
+                hyper = place
+            scaled[factors] = rate, hyper
+        return scaled
+
+    def ranges_by_factor(
+        self, scaled: Scaled, start: int, size: int
+    ) -> list[tuple[int, int, Operand, Operand]]:
+        """Divide a range of parameters by learning rate and hyperparameters.
+
+        Each range is (start, size, rate, hyperparameters).
+        """
+        ranges: list[tuple[int, int, Operand, Operand]] = []
+        for part in self.layout.parts:
+            first = max(start, part.start)
+            count = min(start + size, part.start + part.size) - first
+            if count <= 0:
+                continue
+            numbers = scaled[self.rule.factors.of(part)]
+            if ranges and ranges[-1][2:] == numbers:
+                begin, before = ranges.pop()[:2]
+                first, count = begin, before + count
+            ranges.append((first, count, *numbers))
+        return ranges

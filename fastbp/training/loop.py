@@ -73,7 +73,7 @@ class Fit:
         problem = Problem.for_training(
             net.layout._replace(tuned=self.checkpoints.tuned(net.tuned)),
             objective,
-            options.optimizer.rule(options.clip),
+            options.rule,
             data,
             batches,
             n_threads=self.checkpoints.threads(options.n_threads or (1 if ranks else None)),
@@ -176,15 +176,14 @@ class Fit:
         """
         net, steps, options = self.net, self.steps, self.options
         numbers = np.arange(steps.taken, steps.taken + count)
-        factors = options.schedule.factors(numbers, steps.per_epoch, self.total)
-        rates = options.optimizer.learning_rate * factors
+        rates = options.rates(numbers, steps.per_epoch, self.total)
         taken, means = steps.take(rates)
         if taken < count:
             self.group.check()
         if steps.params is not net.params:
             self.group.gather(None)  # all ranks have updated their parts
             net.params[:] = steps.params
-        return taken, means, rates
+        return taken, means, rates[:, 0]
 
     def _diverged(self) -> DivergedError:
         """Return the error for a step that was not taken."""
