@@ -9,6 +9,7 @@ from fastbp.arrays import Array
 from fastbp.data.columns import Columns
 from fastbp.data.preparation import Preparation
 from fastbp.data.targets import Target
+from fastbp.export import c_encoding
 from fastbp.export import c_templates as templates
 from fastbp.export.c_literals import c_array, c_number, c_string
 from fastbp.network import Network
@@ -163,6 +164,8 @@ class Source:
             else:
                 formula = self._fill(self.formulas[function])
                 yield self._fill(templates.ELEMENTWISE, function=function, formula=formula)
+        if self.net.encoding is not None:
+            yield from c_encoding.function(self.net, self._fill)
         if any(self.values):
             yield self._fill(templates.ONE_HOT)
         yield f"\nint {self.name}_predict({self._arguments()})\n{{"
@@ -172,9 +175,14 @@ class Source:
             yield self._fill(templates.CLASS)
 
     def _buffers(self) -> dict[str, int]:
-        """Return the sizes of the arrays of ``predict``: x if prepared, and a, b for the layers."""
+        """Return the sizes of the arrays of ``predict``.
+
+        They are x if it is prepared, e if it is encoded, and a, b for the layers.
+        """
         prepared = self.net.sizes[:1] if self.columns is not None else ()
-        widths = {"x": prepared, "a": self.net.sizes[1::2], "b": self.net.sizes[2::2]}
+        encoded = self.net.layout.sizes[:1] if self.net.encoding is not None else ()
+        layers = {"a": self.net.sizes[1::2], "b": self.net.sizes[2::2]}
+        widths = {"x": prepared, "e": encoded, **layers}
         return {name: max(sizes) for name, sizes in widths.items() if sizes}
 
     def _predict(self) -> Iterator[str]:
@@ -183,8 +191,11 @@ class Source:
         yield "    size_t k;"
         yield from self._prepare()
         source, offset = "x", 0
+        if self.net.encoding is not None:
+            source = "e"
+            yield f"    {self.name}_encode(x, e);"
         for i, functions in enumerate(self.functions):
-            M, N, out = self.net.sizes[i], self.net.sizes[i + 1], "ab"[i % 2]
+            M, N, out = *self.net.layout.sizes[i : i + 2], "ab"[i % 2]
             params = f"{self.name}_params + {offset}"
             yield f"    {self.name}_layer({source}, {M}, {params}, {N}, {out});"
             for function in functions:

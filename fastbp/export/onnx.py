@@ -13,6 +13,7 @@ import numpy as np
 from fastbp.data.columns import Columns
 from fastbp.data.preparation import Preparation
 from fastbp.data.targets import Target
+from fastbp.export import onnx_encoding
 from fastbp.export.forms import check_forms
 from fastbp.network import Network
 from fastbp.optional import require
@@ -211,7 +212,8 @@ def _target(graph: _Graph, target: Target, outputs: str) -> None:
 
 
 def _network(graph: _Graph, net: Network, x: str) -> str:
-    """Add the layers and the link of the loss."""
+    """Add the encoding, the layers and the link of the loss."""
+    x = onnx_encoding.encode(graph, net, x)
     for i, activation in enumerate(net.layer_activations):
         W = graph.constant(net.weights[i], name=f"weights_{i}")
         b = graph.constant(net.biases[i], name=f"biases_{i}")

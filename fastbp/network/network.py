@@ -53,11 +53,20 @@ class Network(Structure):
         Activation of the last layer for ``squared_error``, ``absolute_error``, ``huber`` and own
         losses: ``sigmoid`` keeps predictions between 0 and 1, ``softplus`` above 0. None is the
         identity.
+    encoding : Encoding, optional
+        Trainable embeddings of numbers and of categories, and scales, between X and the first
+        layer.
+    init : str, optional
+        ``he_normal``, ``lecun_normal`` or ``glorot_uniform`` for all layers.
 
     Attributes
     ----------
     params : (P,) array
-        All parameters: for each layer W, C-ordered (fan-in, fan-out), then b.
+        All parameters: for each layer W, C-ordered (fan-in, fan-out), then b; then those of the
+        encoding.
+    encoding_params : dict of str to array
+        The parameters of the encoding, as views of ``params``: ``numbers``, ``tables.0`` and so
+        on, ``scales``.
     weights, biases : lists of arrays
         Views of ``params``, (fan-in, fan-out) and (fan-out,), new ones at each access. Assigning to
         ``params``, ``weights``, ``biases`` or an element of the lists copies the values into the
@@ -311,6 +320,8 @@ class Network(Structure):
         Seed 000, eq. 13 and 15 to 20. The forward pass is computed again.
         """
         X = self._kernel_inputs(X)
+        if inputs and self.encoding is not None:
+            raise ValueError("inputs=True is not supported by networks with an encoding")
         if X.dtype != self.dtype:
             unit = 1.0 / 255.0 if X.itemsize == 1 else 1.0
             X = (X * unit).astype(self.dtype)

@@ -60,6 +60,17 @@ class BlockLowering(ForwardLowering):
             if layer > 0:
                 self.backward_to_layer_below(layer)
             layer -= 1
+        self.encoding_backward()
+
+    def encoding_backward(self) -> None:
+        """Gradients of the encoding, from those of the first layer's inputs."""
+        if self.encoding is None:
+            return
+        delta = self.encoding_rows("delta of inputs", self.layout.sizes[0])
+        self.backward_through_weights(0, delta, "delta = delta W^T")
+        start = self.layout.dense_params
+        self.clear_in_first_block(self.thread.grads.part(start, self.layout.params - start))
+        self.encoding.backward(delta, self.thread.gradient)
 
     def set_last_delta(self) -> None:
         """Use z^T as the last layer's delta, or a copy where products with z^T are unsafe."""

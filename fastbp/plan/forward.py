@@ -38,6 +38,8 @@ class ForwardLowering(Block):
 
     def forward(self) -> None:
         """z = X W + b, a = f(z), for each hidden layer."""
+        if self.encoding is not None:
+            self.encoding.forward()
         for layer in range(self.last):
             out = self.layer_rows(self.shared.outputs, layer)
             if self.has_narrow_input(layer):

@@ -54,7 +54,7 @@ class GradientPlan:
     ) -> None:
         layout.check(params)
         real = layout.dtype
-        self.X = np.zeros((rows, layout.sizes[0]), real)
+        self.X = np.zeros((rows, layout.columns), real)
         self.y = np.zeros((rows, *targets.shape[1:]), targets.dtype)
         self.weights = np.ones(rows, real) if weighted else None
         data = Data(self.X, self.y, self.weights)

@@ -70,7 +70,17 @@ class UpdateLowering:
         """Start and size of each range of the parameters that this thread updates."""
         if self.thread.workers == 1:
             return [(0, self.layout.params)]
-        return [(start, size) for *_, start, size in self.pieces() if size > 0]
+        return [piece for piece in (*self.layer_ranges(), self.encoding_range()) if piece[1] > 0]
+
+    def layer_ranges(self) -> list[tuple[int, int]]:
+        """Start and size of this thread's piece of each layer."""
+        return [(start, size) for *_, start, size in self.pieces()]
+
+    def encoding_range(self) -> tuple[int, int]:
+        """Start and size of the encoding's parameters, which the last thread updates."""
+        start = self.layout.dense_params
+        is_last = self.thread.worker == self.thread.workers - 1
+        return start, self.layout.params - start if is_last else 0
 
     def total_gradient(self, start: int, size: int) -> Operand:
         """A piece of the gradient of all rows, which is added up in the first thread's buffer."""
@@ -83,11 +93,13 @@ class UpdateLowering:
                 self.divided_gradient(layer, first, count)
                 weights = count * self.layout.sizes[layer + 1]
                 start, size = start + weights, size - weights
-            if size > 0:
-                for other in self.other_gradients(start, size):
-                    self.plan.add(
-                        products.add, other, self.total_gradient(start, size), layer=layer
-                    )
+            self.add_others(start, size, layer)
+        self.add_others(*self.encoding_range(), 0)
+
+    def add_others(self, start: int, size: int, layer: int) -> None:
+        """Add a piece of the gradients of all other threads to the first one's."""
+        for other in self.other_gradients(start, size) if size > 0 else []:
+            self.plan.add(products.add, other, self.total_gradient(start, size), layer=layer)
 
     def other_gradients(self, start: int, size: int) -> list[Operand]:
         """The same piece of the gradients of all other threads, also of other processes."""
@@ -110,6 +122,8 @@ class UpdateLowering:
         if layer > 0:
             start = self.layout.output_starts[layer - 1] * self.B
             columns = self.shared.outputs.part(start + first, self.B, M)
+        elif self.layout.encoding is not None:
+            columns = self.shared.inputs.part(first, self.B, M)
         elif self.problem.in_place:
             columns = self.shared.X.part(first, self.B, M, name="x")
             add_row_address(self.plan, self.thread, columns)

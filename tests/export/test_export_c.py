@@ -12,11 +12,13 @@ pl = pytest.importorskip("polars")
 
 from export_cases import (  # noqa: E402
     DTYPES,
+    ENCODINGS,
     KINDS,
     ODD_NAMES,
     assert_close,
     classes,
     columns,
+    encoded_network,
     model,
     network,
     rows,
@@ -321,3 +323,13 @@ def test_strings_and_numbers():
     assert c_number(1.0) == "0x1p+0"
     assert c_number(-0.0, "f") == "-0x0p+0f"
     assert c_number(0.75) == "0x1.8p-1"
+
+
+@needs_compiler
+@pytest.mark.parametrize("dtype", DTYPES)
+def test_encodings(tmp_path, dtype):
+    for name in ENCODINGS:
+        net, X = encoded_network(name, dtype)
+        library = exported(tmp_path, net, name=name)
+        found = predict_rows(getattr(library, f"{name}_predict"), X, 3, dtype)
+        assert_close(found, net.forward(X), dtype)

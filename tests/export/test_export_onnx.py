@@ -12,11 +12,13 @@ pytest.importorskip("polars")
 
 from export_cases import (  # noqa: E402
     DTYPES,
+    ENCODINGS,
     KINDS,
     ODD_NAMES,
     assert_close,
     classes,
     columns,
+    encoded_network,
     model,
     network,
     rows,
@@ -195,3 +197,10 @@ def test_without_onnx_the_error_names_the_extra(tmp_path, monkeypatch):
     monkeypatch.setitem(sys.modules, "onnx", None)
     with pytest.raises(MissingOnnxError, match=r'pip install "fastbp\[onnx\]"'):
         export_onnx(tmp_path / "n.onnx", network([3, 2]))
+
+
+@pytest.mark.parametrize("dtype", DTYPES)
+@pytest.mark.parametrize("name", ENCODINGS)
+def test_encodings(tmp_path, name, dtype):
+    net, X = encoded_network(name, dtype)
+    assert_close(exported(tmp_path, net, X), net.forward(X), dtype)
