@@ -1,8 +1,9 @@
 """Columns of a table as inputs of a network.
 
-Numbers are standardised; a missing number is replaced by the mean, and columns with missing numbers
-in the training rows get an additional flag column; each category becomes a column; a date becomes
-several numbers (``dates``). Means, scales and categories are fitted once, on the training rows.
+Numbers are standardised, or scaled by their quartiles and clipped; a missing number is replaced by
+the mean or the median, and columns with missing numbers in the training rows get an additional flag
+column; each category becomes a column; a date becomes several numbers (``dates``). Means, scales
+and categories are fitted once, on the training rows.
 """
 
 from collections.abc import Sequence
@@ -27,13 +28,14 @@ from fastbp.data.series import (
     numbers_of,
     texts_of,
 )
-from fastbp.data.statistics import difference
+from fastbp.data.statistics import difference, scaled_robustly
 
 if TYPE_CHECKING:
     import polars as pl
 
 # Arrays are prepared in blocks of this many rows.
 BLOCK_ROWS = 8192
+SCALINGS = ("standard", "robust")
 
 
 @dataclass(frozen=True, eq=False)
@@ -41,13 +43,16 @@ class Columns:
     """The transformation of columns to the network's inputs: numbers, then flags, then categories.
 
     x = (number - mean) / scale, 0 if the number is missing; a flag is 1 if its number is missing;
-    the column of the row's category is 1, and all of them are 0 for an unknown category.
+    the column of the row's category is 1, and all of them are 0 for an unknown category. Robust
+    scaling clips x smoothly to -3 to 3, see ``statistics.scaled_robustly``.
 
     Attributes
     ----------
     numbers : tuple of str
         Names of the n numeric columns.
     means, scales : (n,) float64 arrays
+        For robust scaling, the medians and what ``statistics.robust_moments`` returns as scales;
+        a scale of 0 means that the column is constant.
     flagged : tuple of int
         Indices of the numeric columns that have a flag.
     categories : dict of str to tuple of str
@@ -56,6 +61,7 @@ class Columns:
         The columns of dates. Their parts are among ``numbers``, as in "sold: month".
     origins : dict of str to int
         What is subtracted from columns of large integers; ``means`` are those of the differences.
+    scaling : {"standard", "robust"}
     """
 
     numbers: tuple[str, ...]
@@ -65,6 +71,7 @@ class Columns:
     categories: dict[str, tuple[str, ...]] = field(default_factory=dict)
     dates: dict[str, DateParts] = field(default_factory=dict)
     origins: dict[str, int] = field(default_factory=dict)
+    scaling: str = "standard"
 
     @property
     def raw_means(self) -> Array:
@@ -82,6 +89,11 @@ class Columns:
     def width(self) -> int:
         """Number of the network's inputs."""
         return len(self.numbers) + len(self.flagged) + sum(map(len, self.categories.values()))
+
+    @property
+    def numeric_width(self) -> int:
+        """Number of the leading inputs that are numbers."""
+        return len(self.numbers)
 
     @property
     def names(self) -> list[str]:
@@ -186,11 +198,17 @@ class Columns:
             missing[k] = gaps
             values[gaps] = self.means[k]
         with np.errstate(over="ignore"):
-            scaled: Array = ((values - self.means[k]) / self.scales[k]).astype(dtype)
+            scaled: Array = self._standard(values, k).astype(dtype)
         if not np.isfinite(scaled).all():
             row = int(np.argmin(np.isfinite(scaled)))
             raise self._too_large(row, k, values[row])
         return scaled
+
+    def _standard(self, values: Array, k: int | slice = slice(None)) -> Array:
+        """Scale numbers (n,) of column ``k``, or (n, M) of all columns, in float64."""
+        if self.scaling == "robust":
+            return scaled_robustly(values, self.means[k], self.scales[k])
+        return np.asarray((values - self.means[k]) / self.scales[k])
 
     def _apply_array(self, X: Array, dtype: Any) -> Array:
         if self.categories:
@@ -211,7 +229,7 @@ class Columns:
             gaps = np.isnan(block)
             part = out[start : start + BLOCK_ROWS]
             with np.errstate(over="ignore"):
-                part[:, :n] = np.where(gaps, 0.0, (block - self.means) / self.scales)
+                part[:, :n] = np.where(gaps, 0.0, self._standard(block))
             if not np.isfinite(part).all():
                 row, column = (int(k) for k in np.argwhere(~np.isfinite(part))[0])
                 raise self._too_large(start + row, column, block[row, column])

@@ -5,8 +5,9 @@ from typing import TYPE_CHECKING
 
 import numpy as np
 
+from fastbp import checks
 from fastbp.arrays import Array
-from fastbp.data.columns import BLOCK_ROWS, Columns, check_finite, check_matrix
+from fastbp.data.columns import BLOCK_ROWS, SCALINGS, Columns, check_finite, check_matrix
 from fastbp.data.dates import ELAPSED, DateParts, date_parts, fit_dates, is_date, part_name
 from fastbp.data.errors import UnusableDataError
 from fastbp.data.series import (
@@ -20,7 +21,7 @@ from fastbp.data.series import (
     origin_of,
     texts_of,
 )
-from fastbp.data.statistics import check_spread, is_constant, moments
+from fastbp.data.statistics import check_spread, is_constant, moments, robust_moments
 
 if TYPE_CHECKING:
     import polars as pl
@@ -37,6 +38,7 @@ def fit_columns(
     *,
     categories: Sequence[str] = (),
     names: Sequence[str] = (),
+    scaling: str = "standard",
 ) -> tuple[Columns, list[str]]:
     """Fit the transformation of columns to the ``rows`` of a data set.
 
@@ -50,6 +52,9 @@ def fit_columns(
         Columns that are categorical although they do not hold text.
     names : sequence of str
         Names of the columns of an array; by default x0, x1 and so on.
+    scaling : {"standard", "robust"}
+        Whether numbers are scaled by mean and standard deviation, or by median and quartiles and
+        then clipped smoothly to -3 to 3. Robust scaling accepts all finite numbers.
 
     Returns
     -------
@@ -61,14 +66,18 @@ def fit_columns(
     ------
     UnusableDataError
         If a column has an unusable type, or text is mixed with numbers.
+    ValueError
+        If ``scaling`` is another text.
     TypeError
         If the data are neither a table nor an array.
     """
+    if scaling not in SCALINGS:
+        raise checks.unknown("scaling", scaling, SCALINGS)
     if isinstance(data, np.ndarray):
-        return _fit_array(data, rows, names), []
+        return _fit_array(data, rows, names, scaling), []
     check_frame(data)
     check_columns(data, categories)
-    fit = _TableFit(rows)
+    fit = _TableFit(rows, scaling)
     for column in data.iter_columns():
         fit.add(column, is_category=column.name in categories)
     return fit.columns(), fit.notes
@@ -77,8 +86,8 @@ def fit_columns(
 class _TableFit:
     """The transformation of a table's columns while they are examined one by one."""
 
-    def __init__(self, rows: Array | slice) -> None:
-        self.rows = rows
+    def __init__(self, rows: Array | slice, scaling: str) -> None:
+        self.rows, self.scaling = rows, scaling
         self.numbers: list[str] = []
         self.moments: list[tuple[float, float]] = []
         self.flagged: list[int] = []
@@ -102,6 +111,7 @@ class _TableFit:
             self.texts,
             self.dates,
             self.origins,
+            self.scaling,
         )
 
     def add(self, column: "pl.Series", *, is_category: bool) -> None:
@@ -172,11 +182,12 @@ class _TableFit:
             self._note_constant(name)
         if flag and len(given) < len(values):
             self.flagged.append(len(self.numbers))
-        self.moments.append(moments(name, given))
+        robust = self.scaling == "robust"
+        self.moments.append(robust_moments(given) if robust else moments(name, given))
         self.numbers.append(name)
 
 
-def _fit_array(X: Array, rows: Array | slice, given: Sequence[str]) -> Columns:
+def _fit_array(X: Array, rows: Array | slice, given: Sequence[str], scaling: str) -> Columns:
     """Fit the transformation to the rows of an array."""
     check_matrix(X)
     names = tuple(given) or tuple(f"x{k}" for k in range(X.shape[1]))
@@ -184,6 +195,8 @@ def _fit_array(X: Array, rows: Array | slice, given: Sequence[str]) -> Columns:
         raise UnusableDataError(f"{len(names)} names for {X.shape[1]} columns")
     index = np.arange(len(X))[rows]
     origins = _origins(X[index], names)
+    if scaling == "robust":
+        return _fit_array_robustly(X, index, names, origins)
     plain = Columns(names, np.zeros(0), np.zeros(0), origins=origins)
     total, count = np.zeros(len(names)), np.zeros(len(names))
     blocks = [index[at : at + BLOCK_ROWS] for at in range(0, len(index), BLOCK_ROWS)]
@@ -205,6 +218,24 @@ def _fit_array(X: Array, rows: Array | slice, given: Sequence[str]) -> Columns:
     flagged = tuple(int(k) for k in np.flatnonzero(count < len(index)))
     scales = np.where(is_constant(means, scales), 1.0, scales)
     return Columns(names, means, scales, flagged, origins=origins)
+
+
+def _fit_array_robustly(
+    X: Array, index: Array, names: tuple[str, ...], origins: dict[str, int]
+) -> Columns:
+    """Fit the robust transformation to the rows ``index`` of an array, column by column."""
+    pairs, flagged = [], []
+    for k, name in enumerate(names):
+        origin = {name: origins[name]} if name in origins else {}
+        plain = Columns((name,), np.zeros(0), np.zeros(0), origins=origin)
+        column = plain.less_origins(X[index, k : k + 1])
+        check_finite(column, index, plain.numbers)
+        given = column[~np.isnan(column)]
+        if len(given) < len(column):
+            flagged.append(k)
+        pairs.append(robust_moments(given))
+    medians, scales = np.array(pairs, np.float64).reshape(-1, 2).T
+    return Columns(names, medians, scales, tuple(flagged), origins=origins, scaling="robust")
 
 
 def _origins(X: Array, names: Sequence[str]) -> dict[str, int]:
