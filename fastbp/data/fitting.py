@@ -9,9 +9,12 @@ from fastbp import checks
 from fastbp.arrays import Array
 from fastbp.data.columns import BLOCK_ROWS, SCALINGS, Columns, check_finite, check_matrix
 from fastbp.data.dates import ELAPSED, DateParts, date_parts, fit_dates, is_date, part_name
+from fastbp.data.encodings import ONE_HOT, choose_encoding
 from fastbp.data.errors import UnusableDataError
 from fastbp.data.series import (
     EXACT,
+    MAX_CATEGORIES,
+    MAX_CODES,
     check_columns,
     check_frame,
     is_categories,
@@ -39,6 +42,7 @@ def fit_columns(
     categories: Sequence[str] = (),
     names: Sequence[str] = (),
     scaling: str = "standard",
+    one_hot: int = 8,
 ) -> tuple[Columns, list[str]]:
     """Fit the transformation of columns to the ``rows`` of a data set.
 
@@ -55,6 +59,10 @@ def fit_columns(
     scaling : {"standard", "robust"}
         Whether numbers are scaled by mean and standard deviation, or by median and quartiles and
         then clipped smoothly to -3 to 3. Robust scaling accepts all finite numbers.
+    one_hot : int
+        With robust scaling, two categories become one input, -1 or 1, up to ``one_hot`` categories
+        one input each, and more of them one input that is a code from 0 to k (``Columns``). With
+        standard scaling, all categories become one input each.
 
     Returns
     -------
@@ -67,17 +75,18 @@ def fit_columns(
     UnusableDataError
         If a column has an unusable type, or text is mixed with numbers.
     ValueError
-        If ``scaling`` is another text.
+        If ``scaling`` is another text, or ``one_hot`` is not from 0 to 100.
     TypeError
         If the data are neither a table nor an array.
     """
     if scaling not in SCALINGS:
         raise checks.unknown("scaling", scaling, SCALINGS)
+    one_hot = checks.whole("one_hot", one_hot, 0, MAX_CATEGORIES)
     if isinstance(data, np.ndarray):
         return _fit_array(data, rows, names, scaling), []
     check_frame(data)
     check_columns(data, categories)
-    fit = _TableFit(rows, scaling)
+    fit = _TableFit(rows, scaling, one_hot)
     for column in data.iter_columns():
         fit.add(column, is_category=column.name in categories)
     return fit.columns(), fit.notes
@@ -86,14 +95,15 @@ def fit_columns(
 class _TableFit:
     """The transformation of a table's columns while they are examined one by one."""
 
-    def __init__(self, rows: Array | slice, scaling: str) -> None:
-        self.rows, self.scaling = rows, scaling
+    def __init__(self, rows: Array | slice, scaling: str, one_hot: int) -> None:
+        self.rows, self.scaling, self.one_hot = rows, scaling, one_hot
         self.numbers: list[str] = []
         self.moments: list[tuple[float, float]] = []
         self.flagged: list[int] = []
         self.texts: dict[str, tuple[str, ...]] = {}
         self.dates: dict[str, DateParts] = {}
         self.origins: dict[str, int] = {}
+        self.encodings: dict[str, str] = {}
         self.notes: list[str] = []
 
     def columns(self) -> Columns:
@@ -112,6 +122,7 @@ class _TableFit:
             self.dates,
             self.origins,
             self.scaling,
+            self.encodings,
         )
 
     def add(self, column: "pl.Series", *, is_category: bool) -> None:
@@ -136,7 +147,8 @@ class _TableFit:
 
     def _add_categories(self, column: "pl.Series", *, named: bool) -> None:
         texts = texts_of(column)
-        known, left_out = most_frequent(texts, self.rows)
+        robust = self.scaling == "robust"
+        known, left_out = most_frequent(texts, self.rows, MAX_CODES if robust else MAX_CATEGORIES)
         if known in ((), ("",)):
             self._omit(column.name, "has no values")
             return
@@ -153,6 +165,9 @@ class _TableFit:
             )
             return
         self.texts[column.name] = known
+        encoding = choose_encoding(known, self.one_hot) if robust else ONE_HOT
+        if encoding != ONE_HOT:
+            self.encodings[column.name] = encoding
         if left_out:
             self.notes.append(
                 f"column {column.name!r} has {different:,} categories; only the {len(known)} most "
