@@ -7,8 +7,9 @@ import numpy as np
 
 from fastbp import checks
 from fastbp.arrays import Array
-from fastbp.data.columns import Columns
+from fastbp.data.columns import SCALINGS, Columns
 from fastbp.data.dates import PARTS, DateParts, part_name
+from fastbp.data.encodings import BINARY, EMBEDDED, coded
 from fastbp.data.errors import UnusableDataError
 from fastbp.data.files import MISSING
 from fastbp.data.targets import Target, is_whole
@@ -103,6 +104,8 @@ class Preparation:
             ]
             # Units, durations and further formats of dates came with version 5.
             description["since"] = 5 if self.spellings else 4
+        if columns is not None and (columns.scaling != "standard" or columns.encodings):
+            description["since"] = 7
         return description
 
     @classmethod
@@ -147,6 +150,10 @@ def _described(columns: Columns) -> dict[str, Any]:
         description["dates"] = [[name, list(d.parts), d.low, d.high] for name, d in dates]
     if columns.origins:
         description["origins"] = [list(item) for item in columns.origins.items()]
+    if columns.scaling != "standard":
+        description["scaling"] = columns.scaling
+    if columns.encodings:
+        description["encodings"] = [list(item) for item in columns.encodings.items()]
     return description
 
 
@@ -175,15 +182,35 @@ def _columns(described: Any) -> Columns | None:
         if name not in numbers:
             raise ValueError(f"{name!r:.80} is not a column of numbers")
         origins[name] = checks.whole("origin", origin, -(1 << 63), 1 << 64)
+    scaling = described.get("scaling", "standard")
+    if scaling not in SCALINGS:
+        raise checks.unknown("scaling", scaling, SCALINGS)
     return Columns(
         numbers,
         _floats(described["means"], len(numbers)),
-        _scales(described["scales"], len(numbers)),
+        _scales(described["scales"], len(numbers), or_zero=scaling == "robust"),
         flagged,
         categories,
         dates,
         origins,
+        scaling,
+        _encodings(described.get("encodings", []), categories),
     )
+
+
+def _encodings(described: Any, categories: dict[str, tuple[str, ...]]) -> dict[str, str]:
+    encodings: dict[str, str] = {}
+    for name, encoding in described:
+        if name not in categories or name in encodings:
+            raise ValueError(f"{name!r:.80} is not a column of categories, or occurs twice")
+        if encoding not in (BINARY, EMBEDDED):
+            raise checks.unknown("encoding", encoding, (BINARY, EMBEDDED))
+        count = len(coded(categories[name], encoding))
+        if count == 0 or (encoding == BINARY and count != 2):
+            needed = "two categories" if encoding == BINARY else "a category"
+            raise ValueError(f"the encoding {encoding!r} of {name!r:.80} needs {needed}")
+        encodings[name] = encoding
+    return encodings
 
 
 def _spellings(described: Any) -> dict[str, Spelling]:
@@ -234,8 +261,9 @@ def _floats(values: Any, size: int) -> Array:
     return array
 
 
-def _scales(values: Any, size: int) -> Array:
+def _scales(values: Any, size: int, *, or_zero: bool = False) -> Array:
     array = _floats(values, size)
-    if not (array > 0.0).all():
-        raise ValueError(f"scales must be above 0, not {values!r:.80}")
+    if not ((array >= 0.0) if or_zero else (array > 0.0)).all():
+        limit = "at least" if or_zero else "above"
+        raise ValueError(f"scales must be {limit} 0, not {values!r:.80}")
     return array
