@@ -86,13 +86,7 @@ class Preparation:
         columns, target = self.columns, self.target
         description: dict[str, Any] = {
             "columns": None if columns is None else _described(columns),
-            "target": {
-                "names": list(target.names),
-                "classes": None if target.classes is None else list(target.classes),
-                "whole": target.whole,
-                "means": None if target.means is None else target.means.tolist(),
-                "scales": None if target.scales is None else target.scales.tolist(),
-            },
+            "target": _described_target(target),
             "image_shape": None if self.image_shape is None else list(self.image_shape),
             "missing": list(self.missing),
             "bytes": self.bytes,
@@ -104,7 +98,8 @@ class Preparation:
             ]
             # Units, durations and further formats of dates came with version 5.
             description["since"] = 5 if self.spellings else 4
-        if columns is not None and (columns.scaling != "standard" or columns.encodings):
+        robust = columns is not None and (columns.scaling != "standard" or columns.encodings)
+        if robust or target.low is not None:
             description["since"] = 7
         return description
 
@@ -154,6 +149,19 @@ def _described(columns: Columns) -> dict[str, Any]:
         description["scaling"] = columns.scaling
     if columns.encodings:
         description["encodings"] = [list(item) for item in columns.encodings.items()]
+    return description
+
+
+def _described_target(target: Target) -> dict[str, Any]:
+    description = {
+        "names": list(target.names),
+        "classes": None if target.classes is None else list(target.classes),
+        "whole": target.whole,
+        "means": None if target.means is None else target.means.tolist(),
+        "scales": None if target.scales is None else target.scales.tolist(),
+    }
+    if target.low is not None and target.high is not None:
+        description |= {"low": target.low.tolist(), "high": target.high.tolist()}
     return description
 
 
@@ -227,7 +235,14 @@ def _target(described: Any) -> Target:
     if described["classes"] is None:
         n = len(names)
         means, scales = _floats(described["means"], n), _scales(described["scales"], n)
-        return Target(names, None, False, means, scales)
+        if described.get("low") is None and described.get("high") is None:
+            return Target(names, None, False, means, scales)
+        low, high = (_floats(described[end], n) for end in ("low", "high"))
+        if not (low <= high).all():
+            raise ValueError(
+                f"the range {described['low']!r:.80} to {high.tolist()!r:.80} is empty"
+            )
+        return Target(names, None, False, means, scales, low, high)
     classes, whole = _names(described["classes"]), described["whole"]
     if len(names) != 1:
         raise ValueError(f"classes must be in one column, not in {len(names)}")
