@@ -58,11 +58,17 @@ def scaled_robustly(values: Array, medians: Array, scales: Array) -> Array:
     It is 0 for a scale of 0, and NaN for NaN. The formula is from Holzmüller, Grinsztajn and
     Steinwart, "Better by Default" (2024), section 3.
     """
-    limits = np.where(scales > 0.0, FAR, 0.0)
+    divisors, limits = divisors_and_limits(scales)
     with np.errstate(over="ignore"):
-        x = (values - medians) / np.where(scales > 0.0, scales, 1.0)
+        x = (values - medians) / divisors
     x = np.clip(x, -limits, limits) + 0.0  # 0 instead of -0, of which ``clip`` may return either
     return np.asarray(x / np.sqrt(1.0 + (x / CLIP) ** 2))
+
+
+def divisors_and_limits(scales: Array) -> tuple[Array, Array]:
+    """Return by what deviations from the median are divided, and to what they are then limited."""
+    varies = scales > 0.0
+    return np.where(varies, scales, 1.0), np.where(varies, FAR, 0.0)
 
 
 def difference(values: Array, origin: int) -> Array:
