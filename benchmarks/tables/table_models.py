@@ -33,18 +33,28 @@ class Categories:
         Is fitted on the result.
     gaps_as_texts : bool
         Replace gaps in texts by a text, and keep them as objects.
+    fill_numbers : bool
+        Replace gaps in numbers by the mean of training.
     pass_names : str or None
         Parameter of ``fit`` that takes the names of the columns of texts.
     """
 
-    def __init__(self, model: Any, gaps_as_texts: bool = False, pass_names: str | None = None):
-        self.model, self.gaps_as_texts, self.pass_names = model, gaps_as_texts, pass_names
+    def __init__(
+        self,
+        model: Any,
+        gaps_as_texts: bool = False,
+        fill_numbers: bool = False,
+        pass_names: str | None = None,
+    ):
+        self.model, self.pass_names = model, pass_names
+        self.gaps_as_texts, self.fill_numbers = gaps_as_texts, fill_numbers
 
     def fit(self, X: pd.DataFrame, y: np.ndarray) -> "Categories":
         """Fit the model."""
         self.dtypes = {
             name: pd.CategoricalDtype(sorted(X[name].dropna().unique())) for name in texts(X)
         }
+        self.means = X.select_dtypes("number").mean() if self.fill_numbers else {}
         extra = {self.pass_names: list(self.dtypes)} if self.pass_names else {}
         self.model.fit(self.prepare(X), y, **extra)
         return self
@@ -58,7 +68,7 @@ class Categories:
                 name: pd.Series(pd.Categorical(X[name], dtype=dtype), index=X.index)
                 for name, dtype in self.dtypes.items()
             }
-        return X.assign(**columns)
+        return X.assign(**columns).fillna(dict(self.means))
 
     def predict(self, X: pd.DataFrame) -> np.ndarray:
         """Return the model's values."""
@@ -162,7 +172,10 @@ def catboost(task: str, seed: int, threads: int) -> Any:
 
 
 def real_mlp(variant: str) -> Build:
-    """Return a builder of pytabkit's RealMLP with its tuned defaults: ``TD`` or ``TD_S``."""
+    """Return a builder of pytabkit's RealMLP with its tuned defaults, ``TD`` or ``TD_S``.
+
+    It rejects gaps in numbers.
+    """
 
     def build(task: str, seed: int, threads: int) -> Any:
         import pytabkit
@@ -172,7 +185,7 @@ def real_mlp(variant: str) -> Build:
         name = "Classifier" if task == CLASSES else "Regressor"
         make = getattr(pytabkit, f"RealMLP_{variant}_{name}")
         model = make(device="cpu", random_state=seed, n_threads=threads)
-        return Categories(model, pass_names="cat_col_names")
+        return Categories(model, fill_numbers=True, pass_names="cat_col_names")
 
     return build
 
