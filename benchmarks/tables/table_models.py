@@ -61,13 +61,12 @@ class Categories:
 
     def prepare(self, X: pd.DataFrame) -> pd.DataFrame:
         """Return the columns as the model takes them; texts not seen in training are gaps."""
-        if self.gaps_as_texts:
-            columns = {name: X[name].astype(object).fillna(GAP) for name in self.dtypes}
-        else:
-            columns = {
-                name: pd.Series(pd.Categorical(X[name], dtype=dtype), index=X.index)
-                for name, dtype in self.dtypes.items()
-            }
+        columns = {}
+        for name, dtype in self.dtypes.items():
+            if self.gaps_as_texts:
+                columns[name] = X[name].astype(object).fillna(GAP)
+            else:
+                columns[name] = X[name].where(X[name].isin(dtype.categories)).astype(dtype)
         return X.assign(**columns).fillna(dict(self.means))
 
     def predict(self, X: pd.DataFrame) -> np.ndarray:
@@ -202,11 +201,4 @@ MODELS: dict[str, Build] = {
     "catboost": catboost,
     "realmlp-td-s": real_mlp("TD_S"),
     "realmlp-td": real_mlp("TD"),
-}
-# The package of each model, whose version is stored with its results.
-PACKAGES = {
-    **dict.fromkeys(("fastbp-fast", "fastbp-good", "fastbp-best", "fastbp-mlp"), "fastbp"),
-    **dict.fromkeys(("sklearn-mlp", "hist-gb"), "scikit-learn"),
-    **{name: name for name in ("xgboost", "lightgbm", "catboost")},
-    **dict.fromkeys(("realmlp-td-s", "realmlp-td"), "pytabkit"),
 }
