@@ -110,7 +110,7 @@ def notes(comparison: Comparison, left_out: list[str], failed: list[str]) -> str
         text += f" Failed: {', '.join(failed)}."
     if comparison.loaded:
         count = comparison.scores.size
-        text += f" {comparison.loaded} of {count} times were measured while other programs ran."
+        text += f" {comparison.loaded} of {count} fits were timed while other programs ran."
     return text
 
 

@@ -44,7 +44,7 @@ def test_tables_without_all_models_are_named(rows) -> None:
 def test_times_under_load_are_counted(rows) -> None:
     rows[1]["loaded"] = True
     text = table_report.render(rows, MODELS, 1)["tune error"]
-    assert "1 of 9 times were measured while other programs ran." in text
+    assert "1 of 9 fits were timed while other programs ran." in text
 
 
 def test_what_was_not_measured_is_said() -> None:
