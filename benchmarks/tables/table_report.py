@@ -26,6 +26,7 @@ from table_scores import (  # noqa: E402
     failures,
     friedman,
     geometric_mean,
+    join,
     missing,
     normalised,
     ranks,
@@ -36,6 +37,7 @@ from table_sources import read_halves  # noqa: E402
 Row = dict[str, Any]
 NOT_MEASURED = "Not measured yet."
 METRICS = {"error": "error rate", "log_loss": "log loss", "rmse": "root mean squared error"}
+ALL = "all"  # error rates and root mean squared errors
 ORDER = ("fastbp-best", "fastbp-good", "fastbp-fast", "fastbp-mlp", "sklearn-mlp", "hist-gb")
 ORDER += ("xgboost", "lightgbm", "catboost", "realmlp-td-s", "realmlp-td")
 REFERENCES = ("fastbp-good", "hist-gb")  # the first that was measured is compared with all others
@@ -114,20 +116,30 @@ def notes(comparison: Comparison, left_out: list[str], failed: list[str]) -> str
     return text
 
 
+def comparisons(
+    rows: list[Row], models: list[str], threads: int
+) -> dict[tuple[str, str], Comparison | None]:
+    """Return the comparison of each half of the tables and each metric, and of error with RMSE."""
+    found: dict[tuple[str, str], Comparison | None] = {}
+    for half, tables in read_halves().items():
+        by_metric = {metric: compare(rows, metric, tables, models, threads) for metric in METRICS}
+        found[half, ALL] = join(by_metric["error"], by_metric["rmse"])
+        found |= {(half, metric): each for metric, each in by_metric.items()}
+    return found
+
+
 def render(rows: list[Row], models: list[str], threads: int) -> dict[str, str]:
     """Return the text of each marker in the README: for each half of the tables and each metric."""
-    texts = {}
-    for half, tables in read_halves().items():
-        for metric in METRICS:
-            comparison = compare(rows, metric, tables, models, threads)
-            parts = [NOT_MEASURED]
-            if comparison:
-                parts = [summary(comparison)]
-                left_out = missing(rows, metric, tables, comparison)
-                failed = failures(rows, left_out, models, threads)
-                parts += [notes(comparison, left_out, failed)]
-                parts += [scores_by_table(comparison)]
-            texts[f"{half} {metric}"] = "\n\n".join(parts)
+    texts, halves = {}, read_halves()
+    for (half, metric), comparison in comparisons(rows, models, threads).items():
+        parts = [NOT_MEASURED]
+        if comparison:
+            left_out = missing(rows, metric, halves[half], comparison) if metric != ALL else []
+            failed = failures(rows, left_out, models, threads)
+            parts = [summary(comparison), notes(comparison, left_out, failed)]
+        if comparison and metric != ALL:
+            parts.append(scores_by_table(comparison))
+        texts[f"{half} {metric}"] = "\n\n".join(parts)
     texts["tabular machine"] = machines(rows)
     return texts
 
@@ -159,12 +171,11 @@ def draw(rows: list[Row], models: list[str], threads: int, path: Path) -> None:
     """
     from matplotlib.figure import Figure
 
-    panels = []
-    for half, tables in read_halves().items():
-        for metric, label in METRICS.items():
-            comparison = compare(rows, metric, tables, models, threads)
-            if comparison:
-                panels.append((f"{half}: {label}", comparison))
+    panels = [
+        (f"{half}: {METRICS.get(metric, 'error rate or root mean squared error')}", comparison)
+        for (half, metric), comparison in comparisons(rows, models, threads).items()
+        if comparison
+    ]
     if not panels:
         raise ValueError("no two models have results on the same split")
     figure = Figure(figsize=(9, 2.6 * len(panels)), layout="constrained")

@@ -122,6 +122,25 @@ def compare(
     return Comparison(list(found), splits, values[metric], *times, loaded)
 
 
+def join(one: Comparison | None, other: Comparison | None) -> Comparison | None:
+    """Join comparisons of different tables for the models in both; ranks need no common unit."""
+    if one is None or other is None:
+        return None
+    models = [model for model in one.models if model in other.models]
+    if len(models) < 2:
+        return None
+    arrays = [
+        np.concatenate(
+            [
+                getattr(part, name)[:, [part.models.index(m) for m in models]]
+                for part in (one, other)
+            ]
+        )
+        for name in ("scores", "fit_seconds", "predict_seconds")
+    ]
+    return Comparison(models, one.splits + other.splits, *arrays, one.loaded + other.loaded)
+
+
 def missing(rows: list[Row], metric: str, tables: list[str], comparison: Comparison) -> list[str]:
     """Return the tables of the metric's task that some rows name and no comparison includes."""
     named = {row["table"] for row in rows if row.get("task") == TASKS[metric]}

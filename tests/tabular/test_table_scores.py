@@ -79,3 +79,18 @@ def test_failures_that_were_repeated_with_success_do_not_count(rows) -> None:
     tables = ["banana", "chile"]
     assert table_scores.failures(rows + failed, tables, ["xgboost"], 1) == ["xgboost on chile"]
     assert table_scores.failures(rows + failed, tables, ["xgboost"], 2) == []
+
+
+def test_comparisons_of_two_metrics_are_joined_for_common_models(rows) -> None:
+    rows += [
+        fit("boston", 0, model, rmse=rmse) for model, rmse in (("hist-gb", 3.0), ("xgboost", 4))
+    ]
+    rows += [fit("boston", 0, "sklearn-mlp", rmse=5.0)]
+    models = [*MODELS, "xgboost"]
+    one = table_scores.compare(rows, "error", ["banana", "letter"], models)
+    other = table_scores.compare(rows, "rmse", ["boston"], models)
+    both = table_scores.join(one, other)
+    assert both.models == ["hist-gb", "sklearn-mlp"]
+    assert both.tables == ["banana", "boston", "letter"]
+    np.testing.assert_allclose(both.by_table(both.scores), [[0.15, 0.25], [3.0, 5.0], [0.3, 0.2]])
+    assert table_scores.join(one, None) is None
