@@ -14,6 +14,7 @@ import importlib.metadata
 import json
 import os
 import platform
+import subprocess
 import time
 import warnings
 from collections.abc import Iterator
@@ -86,11 +87,22 @@ def describe_machine(threads: int) -> Row:
         "python": platform.python_version(),
         "threads": threads,
         "versions": versions,
+        "commit": commit(),
         "pools": sorted(pools),
         "openblas_coretype": os.environ.get("OPENBLAS_CORETYPE"),
     }
     machine["machine"] = hashlib.sha256(json.dumps(machine).encode()).hexdigest()[:8]
     return machine
+
+
+def commit() -> str | None:
+    """Return the commit of this file, with "+" if files differ from it, or None without Git."""
+    command = ["git", "-C", str(Path(__file__).parent), "describe", "--always", "--abbrev=40"]
+    command += ["--dirty=+", "--exclude=*"]
+    try:
+        return subprocess.run(command, capture_output=True, text=True, check=True).stdout.strip()
+    except (OSError, subprocess.CalledProcessError):
+        return None
 
 
 def processor() -> str:
