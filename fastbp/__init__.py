@@ -21,6 +21,7 @@ if TYPE_CHECKING:
         OneCycleSchedule,
         StepSchedule,
     )
+    from fastbp.tabular import TabularClassifier, TabularRegressor
     from fastbp.training.checkpoints import Checkpoints
     from fastbp.training.history import History
     from fastbp.training.loop import DivergedError
@@ -38,6 +39,8 @@ if TYPE_CHECKING:
 _MODULES = {
     "MLPClassifier": "estimators",
     "MLPRegressor": "estimators",
+    "TabularClassifier": "tabular",
+    "TabularRegressor": "tabular",
     "Model": "models",
     "Network": "network",
     "gradient_check": "network",
@@ -112,6 +115,8 @@ __all__ = [
     "StepSchedule",
     "Stepper",
     "Stream",
+    "TabularClassifier",
+    "TabularRegressor",
     "gradient_check",
     "load",
     "train",

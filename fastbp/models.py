@@ -1,4 +1,4 @@
-"""Models: a network together with the preparation of its data."""
+"""Models: one or several networks together with the preparation of their data."""
 
 import warnings
 from collections.abc import Iterable
@@ -15,6 +15,7 @@ from fastbp.data.preparation import Preparation
 from fastbp.data.series import check_columns, check_frame, gaps_as_null
 from fastbp.data.text_values import convert_texts
 from fastbp.network import Network
+from fastbp.network.files import load_networks, save_networks
 from fastbp.own import OwnActivation, OwnLoss
 
 
@@ -24,7 +25,7 @@ class UnseenDataWarning(UserWarning):
 
 @dataclass(frozen=True, eq=False)
 class Model:
-    """A network with its data preprocessing.
+    """A network, or several, with its data preprocessing.
 
     It takes tables or raw arrays, and predicts class names or values in the units of the target.
 
@@ -32,10 +33,18 @@ class Model:
     ----------
     net : Network
     preparation : Preparation
+    others : tuple of Network
+        Further networks of the same structure; the outputs of all are averaged.
     """
 
     net: Network
     preparation: Preparation
+    others: tuple[Network, ...] = ()
+
+    @property
+    def nets(self) -> tuple[Network, ...]:
+        """All networks."""
+        return self.net, *self.others
 
     def inputs(self, data: Any) -> Array:
         """Prepare data for the network; return (n, M).
@@ -75,16 +84,21 @@ class Model:
         return self.net.inputs(self.preparation.as_is(data, self.net.dtype))
 
     def outputs(self, data: Any) -> Array:
-        """Return the network's outputs (n, K): probabilities, or values as scaled for training."""
-        return self.net.forward(self.inputs(data))
+        """Return the mean outputs (n, K): probabilities, or values as scaled for training."""
+        X = self.inputs(data)
+        outputs = self.net.forward(X)
+        for net in self.others:
+            outputs += net.forward(X)
+        outputs /= len(self.nets)
+        return outputs
 
     def predict(self, data: Any) -> Array:
         """Predict for data: class names (n,), or values (n, K) in their own units."""
         return self.preparation.target.decode(self.outputs(data))
 
     def save(self, path: str | PathLike[str]) -> None:
-        """Write network and preparation to one safetensors file, as ``Network.save`` does."""
-        self.net.save(path, preparation=self.preparation.description())
+        """Write networks and preparation to one safetensors file, as ``Network.save`` does."""
+        save_networks(self.nets, path, self.preparation.description())
 
     @classmethod
     def load(
@@ -107,7 +121,7 @@ class Model:
             by a newer version.
         """
         try:
-            net, description = Network.load_with_preparation(path, own)
+            (net, *others), description = load_networks(Network, path, own)
         except (RecursionError, OverflowError, MemoryError) as error:
             raise ValueError(
                 f"{path} does not contain the network that it describes: {error}"
@@ -123,4 +137,4 @@ class Model:
             raise ValueError(
                 f"{path} does not contain the model that it describes: {error}"
             ) from None
-        return cls(net, preparation)
+        return cls(net, preparation, tuple(others))

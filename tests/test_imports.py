@@ -26,6 +26,7 @@ LAYERS = (
     ("network",),
     ("models", "training"),
     ("estimators", "export", "plotting", "scratch"),
+    ("tabular",),
     ("runs", "warming"),
     ("cli",),
 )

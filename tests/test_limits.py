@@ -20,6 +20,7 @@ LONG_SIGNATURES = {
     ("fastbp/estimators/classifier.py", "__init__"),
     ("fastbp/estimators/regressor.py", "__init__"),
     ("fastbp/network/network.py", "plan"),
+    ("fastbp/network/structure.py", "__init__"),
     ("fastbp/training/train_network.py", "train"),
 }
 

@@ -29,6 +29,7 @@ from fastbp.data.table_files import read_table
 from fastbp.data.targets import missing_targets
 from fastbp.models import Model
 from fastbp.network import Network
+from fastbp.network.files import load_networks
 from fastbp.optional import MissingOnnxError, require
 from fastbp.persistence import write_atomically
 from fastbp.plotting.runs import confusion_matrix
@@ -289,11 +290,12 @@ def info(options: argparse.Namespace) -> int:
             if hint:
                 print_fact("resume", hint)
             return 0
-        net, described = Network.load_with_preparation(path)
+        (net, *others), described = load_networks(Network, path, ())
         preparation = None if described is None else Preparation.from_description(described)
     metadata = {
         "file": f"{path}, {path.stat().st_size:,} bytes",
         "network": f"{shape_of(net)}, {net.params.size:,} parameters, {net.dtype.name}",
+        **({"networks": f"{1 + len(others)}, whose outputs are averaged"} if others else {}),
         "loss": net.loss,
     }
     for name, fact in metadata.items():
@@ -351,14 +353,14 @@ def export(options: argparse.Namespace) -> int:
             _check_writable(Path(name))
     path = _file_of(options.model)
     with _model_errors_as_wrong_use():
-        net, described = Network.load_with_preparation(path)
+        (net, *others), described = load_networks(Network, path, ())
         preparation = None if described is None else Model.load(path).preparation
     try:
         if options.onnx is not None:
-            export_onnx(options.onnx, net, preparation)
+            export_onnx(options.onnx, net, preparation, others)
             print(f"{'written':<{TOPIC}} {options.onnx}")
         if options.c is not None:
-            export_c(options.c, net, preparation, options.name)
+            export_c(options.c, net, preparation, options.name, others)
             print(f"{'written':<{TOPIC}} {options.c}")
     except (MissingOnnxError, ValueError, TypeError) as error:
         raise WrongUseError(str(error)) from None

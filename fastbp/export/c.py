@@ -1,6 +1,7 @@
 """Write a network and the preparation of its data as one C file."""
 
 import re
+from collections.abc import Sequence
 from os import PathLike
 
 import numpy as np
@@ -17,6 +18,7 @@ def export_c(
     net: Network,
     preparation: Preparation | None = None,
     name: str = "fastbp",
+    others: Sequence[Network] = (),
 ) -> None:
     """Write a network, and the preparation of its data if given, as C99 source.
 
@@ -47,6 +49,8 @@ def export_c(
     preparation : Preparation, optional
     name : str
         The prefix of all names in the file: letters, digits and underscores, a letter first.
+    others : sequence of Network
+        Networks of the same structure; the outputs of all are averaged.
 
     Raises
     ------
@@ -65,8 +69,10 @@ def export_c(
         )
     if preparation is not None:
         preparation.check_network(net.sizes[0], net.sizes[-1])
-    if not np.isfinite(net.params).all():
+    if not all(np.isfinite(each.params).all() for each in (net, *others)):
         raise ValueError("the network has parameters that are not finite, which C cannot express")
     # All lines are made, and all texts checked, before the file is opened.
-    lines = [line.encode("ascii") + b"\n" for line in Source(net, preparation, name).lines()]
+    lines = [
+        line.encode("ascii") + b"\n" for line in Source((net, *others), preparation, name).lines()
+    ]
     write_atomically(path, lambda file: file.writelines(lines))

@@ -9,9 +9,9 @@ Fill = Callable[..., str]
 
 START = """
 /* e = the inputs of the first layer for the inputs x of the network. */
-static void ${p}_encode(const $real *x, $real *e)
+static void ${p}_encode(const $real *x, const $real *params, $real *e)
 {
-    const $real *p = ${p}_params + $start;
+    const $real *p = params + $start;
     size_t i = 0;
     memcpy(e, x, $plain * sizeof *e);
     e += $plain;

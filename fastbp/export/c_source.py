@@ -1,6 +1,6 @@
 """The source of an exported C file, line by line."""
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Generator, Iterator, Sequence
 from string import Template
 
 import numpy as np
@@ -24,8 +24,11 @@ C_TYPES = {"float32": ("float", "f"), "float64": ("double", "")}
 class Source:
     """The C source of a network, and of the preparation of its data if there is one."""
 
-    def __init__(self, net: Network, preparation: Preparation | None, name: str) -> None:
-        self.net, self.name = net, name
+    def __init__(self, nets: Sequence[Network], preparation: Preparation | None, name: str) -> None:
+        net = nets[0]
+        self.nets, self.net, self.name = nets, net, name
+        # Where the code finds the parameters of the network that it computes.
+        self.params = f"{name}_params" if len(nets) == 1 else "params"
         self.columns: Columns | None = None if preparation is None else preparation.columns
         self.target: Target | None = None if preparation is None else preparation.target
         self.real, self.suffix = C_TYPES[net.dtype.name]
@@ -156,9 +159,10 @@ class Source:
         if target is not None and target.low is not None and target.high is not None:
             yield from self._doubles("output_low", target.low)
             yield from self._doubles("output_high", target.high)
-        params = (c_number(value, self.suffix) for value in self.net.params.tolist())
+        every = np.concatenate([net.params for net in self.nets])
+        params = (c_number(value, self.suffix) for value in every.tolist())
         declaration = f"static const {self.real} {self.name}_params"
-        yield from c_array(declaration, params, self.net.params.size)
+        yield from c_array(declaration, params, every.size)
 
     def _doubles(self, name: str, values: Array) -> Iterator[str]:
         numbers = map(c_number, values.tolist())
@@ -198,12 +202,14 @@ class Source:
     def _buffers(self) -> dict[str, int]:
         """Return the sizes of the arrays of ``predict``.
 
-        They are x if it is prepared, e if it is encoded, and a, b for the layers.
+        They are x if it is prepared, e if it is encoded, a, b for the layers, and the mean of the
+        outputs of several networks.
         """
         prepared = self.net.sizes[:1] if self.columns is not None else ()
         encoded = self.net.layout.sizes[:1] if self.net.encoding is not None else ()
         layers = {"a": self.net.sizes[1::2], "b": self.net.sizes[2::2]}
-        widths = {"x": prepared, "e": encoded, **layers}
+        means = self.net.sizes[-1:] if len(self.nets) > 1 else ()
+        widths = {"x": prepared, "e": encoded, **layers, "mean": means}
         return {name: max(sizes) for name, sizes in widths.items() if sizes}
 
     def _predict(self) -> Iterator[str]:
@@ -211,25 +217,43 @@ class Source:
         yield f"    {self.real} {buffers};"
         yield "    size_t k;"
         yield from self._prepare()
-        source, offset = "x", 0
-        if self.net.encoding is not None:
-            source = "e"
-            yield f"    {self.name}_encode(x, e);"
-        for i, functions in enumerate(self.functions):
-            M, N, out = *self.net.layout.sizes[i : i + 2], "ab"[i % 2]
-            params = f"{self.name}_params + {offset}"
-            yield f"    {self.name}_layer({source}, {M}, {params}, {N}, {out});"
-            for function in functions:
-                if function != "identity":
-                    yield f"    {self.name}_{function}({out}, {N});"
-            source, offset = out, offset + M * N + N
-        output = f"{source}[k]"
+        output = yield from self._network() if len(self.nets) == 1 else self._networks()
         if self._is_scaled():
             output += f" * {self.name}_output_scales[k] + {self.name}_output_means[k]"
         yield self._fill("    for (k = 0; k < ${P}_OUTPUTS; k++)")
         yield f"        outputs[k] = {output};"
         if self.target is not None and self.target.low is not None:
             yield self._fill(templates.CLIP)
+
+    def _networks(self) -> Generator[str, None, str]:
+        """Yield the statements that compute the mean of the outputs; return its expression."""
+        count, size = len(self.nets), self.net.params.size
+        yield "    size_t m;"
+        yield self._fill("    for (k = 0; k < ${P}_OUTPUTS; k++)")
+        yield "        mean[k] = 0;"
+        yield f"    for (m = 0; m < {count}; m++) {{"
+        yield f"        const {self.real} *params = {self.name}_params + m * {size};"
+        output = yield from self._network()
+        yield self._fill("    for (k = 0; k < ${P}_OUTPUTS; k++)")
+        yield f"        mean[k] += {output};"
+        yield "    }"
+        return f"mean[k] / {count}"
+
+    def _network(self) -> Generator[str, None, str]:
+        """Yield the statements that compute the outputs; return the expression of one."""
+        source, offset = "x", 0
+        if self.net.encoding is not None:
+            source = "e"
+            yield f"    {self.name}_encode(x, {self.params}, e);"
+        for i, functions in enumerate(self.functions):
+            M, N, out = *self.net.layout.sizes[i : i + 2], "ab"[i % 2]
+            params = f"{self.params} + {offset}"
+            yield f"    {self.name}_layer({source}, {M}, {params}, {N}, {out});"
+            for function in functions:
+                if function != "identity":
+                    yield f"    {self.name}_{function}({out}, {N});"
+            source, offset = out, offset + M * N + N
+        return f"{source}[k]"
 
     def _prepare(self) -> Iterator[str]:
         """Yield the statements that compute x from the columns, or check x."""

@@ -5,6 +5,7 @@ implements for float64.
 """
 
 import json
+from collections.abc import Sequence
 from os import PathLike
 from typing import Any
 
@@ -31,7 +32,10 @@ MAX_BYTES = (1 << 31) - (1 << 24)
 
 
 def export_onnx(
-    path: str | PathLike[str], net: Network, preparation: Preparation | None = None
+    path: str | PathLike[str],
+    net: Network,
+    preparation: Preparation | None = None,
+    others: Sequence[Network] = (),
 ) -> None:
     """Write a network, and the preparation of its data if given, to an ONNX file.
 
@@ -63,6 +67,8 @@ def export_onnx(
         The file, written atomically. The same network gives a byte-identical file.
     net : Network
     preparation : Preparation, optional
+    others : sequence of Network
+        Networks of the same structure; the outputs of all are averaged.
 
     Raises
     ------
@@ -76,12 +82,13 @@ def export_onnx(
     """
     check_forms("onnx", "ONNX", *net.layer_activations, net.loss_row)
     graph = _Graph(net.dtype)
-    if net.params.nbytes > MAX_BYTES:
+    nbytes = net.params.nbytes * (1 + len(others))
+    if nbytes > MAX_BYTES:
         raise ValueError(
-            f"the parameters have {net.params.nbytes:,} bytes; an ONNX file can hold {MAX_BYTES:,}"
+            f"the parameters have {nbytes:,} bytes; an ONNX file can hold {MAX_BYTES:,}"
         )
     if preparation is None:
-        _network(graph, net, graph.input("X", net.dtype, net.sizes[0]))
+        _networks(graph, (net, *others), graph.input("X", net.dtype, net.sizes[0]))
         graph.output("outputs", net.dtype, net.sizes[-1])
     else:
         preparation.check_network(net.sizes[0], net.sizes[-1])
@@ -90,7 +97,7 @@ def export_onnx(
             x = graph.input("X", net.dtype, net.sizes[0])
         else:
             x = _columns(graph, columns)
-        _target(graph, preparation.target, _network(graph, net, x))
+        _target(graph, preparation.target, _networks(graph, (net, *others), x))
     description = {"version": __version__, **net.description()}
     if preparation is not None:
         description["preparation"] = preparation.description()
@@ -250,11 +257,19 @@ def _target(graph: _Graph, target: Target, outputs: str) -> None:
 # ---------------------------------------------------------------------- the network
 
 
-def _network(graph: _Graph, net: Network, x: str) -> str:
+def _networks(graph: _Graph, nets: Sequence[Network], x: str) -> str:
+    """Add networks; return the mean of their outputs."""
+    total = _network(graph, nets[0], x)
+    for k, net in enumerate(nets[1:], start=1):
+        total = graph("Add", total, _network(graph, net, x, f"{k}_"))
+    return graph("Div", total, graph.constant(float(len(nets)))) if len(nets) > 1 else total
+
+
+def _network(graph: _Graph, net: Network, x: str, prefix: str = "") -> str:
     """Add the encoding, the layers and the link of the loss."""
     x = onnx_encoding.encode(graph, net, x)
     for i, activation in enumerate(net.layer_activations):
-        W = graph.constant(net.weights[i], name=f"weights_{i}")
-        b = graph.constant(net.biases[i], name=f"biases_{i}")
+        W = graph.constant(net.weights[i], name=f"{prefix}weights_{i}")
+        b = graph.constant(net.biases[i], name=f"{prefix}biases_{i}")
         x = activation.onnx(graph, graph("Gemm", x, W, b))
     return str(net.loss_row.onnx(graph, x))

@@ -1,6 +1,7 @@
 """Initial parameters of networks."""
 
 from collections.abc import Callable, Iterable
+from typing import Any
 
 import numpy as np
 
@@ -8,6 +9,8 @@ from fastbp.arrays import Array
 from fastbp.checks import choose
 from fastbp.choices.encodings import Encoding
 from fastbp.plan.problem import Layout
+from fastbp.reference.activations import ACTIVATIONS
+from fastbp.reference.encodings import encoded
 
 
 def he_normal(shape: tuple[int, ...], random: np.random.Generator) -> Array:
@@ -73,3 +76,35 @@ def draw_encoding(
             array[:, 2 * F :] = random.uniform(-bound, bound, array[:, 2 * F :].shape)
         else:
             array[:] = random.normal(0.0, 1.0, array.shape)
+
+
+# Rows from which the first scales of outputs are estimated, and rows whose mixture gives a bias.
+SAMPLE, MIXED = 2000, 5
+
+
+def initialise_from_data(net: Any, X: Array, random: np.random.Generator) -> None:
+    """Scale the weights of each layer to outputs of standard deviation 1 on ``X``; set the biases.
+
+    A bias is minus a random mixture of its output for 5 rows, so that the kinks of activations
+    lie among the data. These are the initialisations "std" and "he+5" of Holzmueller, Grinsztajn
+    and Steinwart (2024).
+
+    Parameters
+    ----------
+    net : Network
+        With hidden layers of one built-in activation each.
+    X : (n, M) array
+    random : numpy.random.Generator
+    """
+    chosen = np.sort(random.permutation(len(X))[:SAMPLE])
+    a = encoded(net.encoding, net.encoding_params, X[chosen].astype(np.float64))
+    for W, b, activation in zip(net.weights, net.biases, net.layer_activations, strict=True):
+        z = a @ W.astype(np.float64)
+        deviations = z.std(axis=0)
+        deviations[deviations == 0.0] = 1.0
+        W /= deviations
+        z /= deviations
+        mixtures = random.exponential(size=(MIXED, z.shape[1]))
+        mixed = z[random.integers(0, len(z), mixtures.shape), np.arange(z.shape[1])]
+        b[:] = -(mixed * mixtures).sum(axis=0) / mixtures.sum(axis=0)
+        a = ACTIVATIONS[activation.name][0](z + b)

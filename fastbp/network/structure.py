@@ -7,14 +7,14 @@ from typing import Any, Self
 
 import numpy as np
 
-from fastbp import checks, persistence
+from fastbp import checks
 from fastbp.arrays import Array, aligned
 from fastbp.choices.activations import ACTIVATIONS, Activation
 from fastbp.choices.encodings import Encoding
 from fastbp.choices.losses import Loss
-from fastbp.network import arguments, initialisation
+from fastbp.network import arguments, files, initialisation
 from fastbp.network.views import Views
-from fastbp.own import OwnActivation, OwnLoss, resolve_names
+from fastbp.own import OwnActivation, OwnLoss
 from fastbp.plan.problem import Layout, Tuned
 
 # Attributes that are set once; another value would not fit the parameters.
@@ -265,18 +265,7 @@ class Structure:
         ValueError
             If a parameter is not finite. Nothing is then written.
         """
-        self.layout.check(self.params)
-        checks.numbers("params", self.params, self.dtype)
-        description, version = self.description(), 1
-        if preparation is not None:
-            description["preparation"], version = preparation, preparation.get("since", 2)
-        if self.learned_bytes or self.learned_numbers:
-            description["learned_bytes"], version = self.learned_bytes, max(version, 3)
-        if self.encoding is not None:
-            version = max(version, 7)
-        if self.tuned:
-            description["tuned"], version = arguments.tuned_as_lists(self.tuned), max(version, 6)
-        persistence.write_tensors(path, self.state_dict(), description, version=version)
+        files.save_networks([self], path, preparation)
 
     def state_dict(self) -> dict[str, Array]:
         """Return copies of the parameters under the names of ``torch.nn.Sequential``.
@@ -366,24 +355,10 @@ class Structure:
         cls, path: str | PathLike[str], own: Iterable[OwnActivation | OwnLoss] = ()
     ) -> tuple[Self, dict[str, Any] | None]:
         """Read a network, and the preparation that was saved with it, or None."""
-        tensors, description = persistence.read_tensors(path)
-        preparation = description.pop("preparation", None)
-        learned_bytes = description.pop("learned_bytes", None)
-        tuned = description.pop("tuned", [])
-        resolve_names(description, own, path)
-        try:
-            found = sum(array.size for array in tensors.values())
-            if "encoding" in description:
-                description["encoding"] = Encoding(**description["encoding"])
-            arguments.check_size(description.get("sizes"), description.get("encoding"), found)
-            net = cls(**description)
-            net.load_state_dict(tensors)
-            if not np.isfinite(net.params).all():
-                raise ValueError("its parameters are not all finite")
-            net.learned_bytes, net.learned_numbers = learned_bytes is True, learned_bytes is False
-            net.set_tuned(arguments.tuned_from_lists(tuned))
-        except (KeyError, MemoryError, OverflowError, TypeError, ValueError) as error:
+        (net, *others), preparation = files.load_networks(cls, path, own)
+        if others:
             raise ValueError(
-                f"{path} does not contain the network that it describes: {error}"
-            ) from None
+                f"{path} contains {1 + len(others)} networks whose outputs are averaged; read it "
+                "with fastbp.Model.load"
+            )
         return net, preparation

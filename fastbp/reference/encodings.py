@@ -1,5 +1,7 @@
 """Encodings of a network's inputs, in NumPy."""
 
+from typing import Any
+
 import numpy as np
 
 from fastbp.arrays import Array
@@ -43,3 +45,18 @@ def look_up_backward(codes: Array, table: Array, delta: Array) -> Array:
     known = (codes >= 0) & (codes < len(table))
     np.add.at(gradient, np.where(known, codes, 0).astype(np.int64), delta)
     return gradient
+
+
+def encoded(encoding: Any, params: dict[str, Array], x: Array) -> Array:
+    """Return the inputs of the first layer for ``x`` (B, M); ``params`` are those of a network."""
+    if encoding is None:
+        return x
+    plain = encoding.plain(x.shape[1])
+    parts = [x[:, :plain]]
+    if encoding.numbers:
+        numbers = x[:, : encoding.numbers]
+        parts.append(embed_numbers(numbers, params["numbers"], encoding.frequencies))
+    for k in range(len(encoding.tables)):
+        parts.append(look_up(x[:, plain + k], params[f"tables.{k}"]))
+    out = np.concatenate(parts, axis=1)
+    return np.asarray(out * params["scales"].ravel() if encoding.scaling else out)

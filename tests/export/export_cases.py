@@ -152,3 +152,13 @@ def encoded_network(name, dtype):
         :, 6 - len(ENCODINGS[name].tables) :
     ]
     return net, X.astype(dtype)
+
+
+def averaged(count, target, dtype):
+    """Make a model of several networks with encodings, on prepared columns."""
+    fitted = columns(NUMBERS, {})
+    loss = "squared_error" if target.classes is None else "softmax_cross_entropy"
+    encoding = Encoding(numbers=2, frequencies=3, scaling=True)
+    sizes = [fitted.width, 4, target.outputs]
+    nets = [Network(sizes, "mish", loss, dtype, seed=k, encoding=encoding) for k in range(count)]
+    return Model(nets[0], Preparation(fitted, target), tuple(nets[1:]))

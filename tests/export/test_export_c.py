@@ -15,6 +15,7 @@ from export_cases import (  # noqa: E402
     KINDS,
     ODD_NAMES,
     assert_close,
+    averaged,
     classes,
     columns,
     encoded_network,
@@ -302,3 +303,16 @@ def test_encodings(tmp_path, dtype):
         library = exported(tmp_path, net, name=name)
         found = predict_rows(getattr(library, f"{name}_predict"), X, 3, dtype)
         assert_close(found, net.forward(X), dtype)
+
+
+@needs_compiler
+@pytest.mark.parametrize("dtype", DTYPES)
+def test_the_outputs_of_networks_are_averaged(tmp_path, dtype):
+    for name, target in (("classes", classes(3)), ("values", values(2))):
+        whole = averaged(3, target, dtype)
+        numbers, texts, data = table(whole.preparation.columns, 9)
+        export_c(tmp_path / f"{name}.c", whole.net, whole.preparation, name, whole.others)
+        predict = getattr(compiled(tmp_path / f"{name}.c"), f"{name}_predict")
+        found = predict_table(predict, numbers, texts, target.outputs)
+        want = whole.predict(data) if target.classes is None else whole.outputs(data)
+        assert_close(found, want, dtype)

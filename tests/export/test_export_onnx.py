@@ -16,6 +16,7 @@ from export_cases import (  # noqa: E402
     KINDS,
     ODD_NAMES,
     assert_close,
+    averaged,
     classes,
     columns,
     encoded_network,
@@ -194,3 +195,16 @@ def test_without_onnx_the_error_names_the_extra(tmp_path, monkeypatch):
 def test_encodings(tmp_path, name, dtype):
     net, X = encoded_network(name, dtype)
     assert_close(exported(tmp_path, net, X), net.forward(X), dtype)
+
+
+@pytest.mark.parametrize("dtype", DTYPES)
+def test_the_outputs_of_networks_are_averaged(tmp_path, dtype):
+    for target in (classes(3), values(2)):
+        whole = averaged(3, target, dtype)
+        numbers, _, data = table(whole.preparation.columns, 9)
+        path = tmp_path / "nets.onnx"
+        export_onnx(path, whole.net, whole.preparation, whole.others)
+        name = "values" if target.classes is None else "probabilities"
+        found = run(path, X=numbers)[name]
+        want = whole.predict(data) if target.classes is None else whole.outputs(data)
+        assert_close(found, want, dtype)

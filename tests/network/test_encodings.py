@@ -42,24 +42,11 @@ def network(encoding: fastbp.Encoding, **more: Any) -> fastbp.Network:
     return net
 
 
-def encoded(encoding: fastbp.Encoding, params: dict[str, Array], X: Array) -> Array:
-    """The inputs of the first layer, in NumPy."""
-    plain = X.shape[1] - len(encoding.tables)
-    parts = [X[:, :plain]]
-    if encoding.numbers:
-        numbers = X[:, : encoding.numbers]
-        parts.append(twins.embed_numbers(numbers, params["numbers"], encoding.frequencies))
-    for k in range(len(encoding.tables)):
-        parts.append(twins.look_up(X[:, plain + k], params[f"tables.{k}"]))
-    out = np.concatenate(parts, axis=1)
-    return out * params["scales"].ravel() if encoding.scaling else out
-
-
 @pytest.mark.parametrize("encoding", ENCODINGS.values(), ids=ENCODINGS)
 @pytest.mark.parametrize("n", [1, ROWS])
 def test_outputs(encoding: fastbp.Encoding, n: int) -> None:
     net, X = network(encoding), rows(n)
-    a = encoded(encoding, net.encoding_params, X)
+    a = twins.encoded(encoding, net.encoding_params, X)
     assert a.shape[1] == len(net.weights[0]) == encoding.encoded(M)
     for W, b in zip(net.weights, net.biases, strict=True):
         z = a @ W + b
@@ -78,7 +65,7 @@ def test_gradients_are_those_of_finite_differences(encoding: fastbp.Encoding) ->
 @pytest.mark.parametrize("shuffle", [True, False])
 @pytest.mark.parametrize("dropout", [0.0, 0.2])
 def test_steps_follow_the_gradients(n_threads: int, shuffle: bool, dropout: float) -> None:
-    """Descent by hand; the order of rows is that of a plain network, which does not depend on it."""
+    """Descent by hand; with dropout, which is not repeated by hand, one thread."""
     X, y = rows(), np.random.default_rng(2).integers(0, 3, ROWS)
     net, twin = network(FULL), network(FULL)
     how: dict[str, Any] = {

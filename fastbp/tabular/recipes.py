@@ -1,0 +1,67 @@
+"""Recipes: the network and the training of tabular models, and the presets.
+
+The method is that of RealMLP (D. Holzmueller, L. Grinsztajn, I. Steinwart, "Better by Default:
+Strong Pre-Tuned MLPs and Boosted Trees on Tabular Data", 2024), with fewer epochs and networks,
+several of which are averaged. ``benchmarks/tables`` measures the presets on tables that were not
+used to choose them.
+"""
+
+from dataclasses import dataclass
+
+
+@dataclass(frozen=True)
+class Recipe:
+    """How a tabular model is trained.
+
+    Attributes
+    ----------
+    hidden : tuple of int
+        Widths of the hidden layers.
+    epochs, batch_size : int
+    members : int
+        Networks whose outputs are averaged.
+    folds : int
+        Each member holds out another one of so many folds of the rows.
+    classes_rate, values_rate : float
+        Learning rates of classifiers and regressors, in the NTK parametrisation.
+    dropout : float
+        Falls to 0 in the second half of training, as the weight decay does.
+    weight_decay : float
+    label_smoothing : float
+    numbers : bool
+        Whether numbers are embedded.
+    """
+
+    hidden: tuple[int, ...]
+    epochs: int
+    members: int
+    folds: int = 5
+    batch_size: int = 256
+    classes_rate: float = 0.04
+    values_rate: float = 0.2
+    dropout: float = 0.15
+    weight_decay: float = 0.02
+    label_smoothing: float = 0.1
+    numbers: bool = True
+
+
+# Factors of the learning rate and the weight decay by kind of parameter; "ntk" is 1 / sqrt(fan-in),
+# for the weight decay its inverse.
+RATE_FACTORS: dict[str, float | str] = {
+    "weights": "ntk",
+    "biases": 0.1,
+    "scales": 6.0,
+    "numbers": 0.1,
+}
+DECAY_FACTORS: dict[str, float | str] = {"weights": "ntk", "biases": 0.0}
+BETA2 = 0.95
+# The standard deviation of the first frequencies of embedded numbers, and the sizes.
+SIGMA, FREQUENCIES, WIDTH = 0.1, 16, 4
+# The width of the embeddings of categories; fewer categories than this are one-hot.
+CATEGORY_WIDTH = ONE_HOT = 8
+
+PRESETS = {
+    "fast": Recipe((128, 128), 60, 1),
+    "good": Recipe((256, 256, 256), 128, 1),
+    "best": Recipe((256, 256, 256), 256, 5),
+}

@@ -1,0 +1,79 @@
+"""Tables of any package as what the preparation of columns takes."""
+
+from collections.abc import Sequence
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+from sklearn.utils.validation import check_array
+
+from fastbp.arrays import Array
+from fastbp.data.files import MISSING
+from fastbp.data.frames import from_pandas, is_pandas
+from fastbp.data.series import gaps_as_null
+from fastbp.data.text_values import Spelling, convert_texts
+from fastbp.optional import require
+
+if TYPE_CHECKING:
+    import polars as pl
+
+
+def is_polars(data: Any) -> bool:
+    """Whether ``data`` is a Polars DataFrame; Polars is not imported."""
+    kind = type(data)
+    return kind.__name__ == "DataFrame" and kind.__module__.split(".")[0] == "polars"
+
+
+def as_table(X: Any, estimator: str) -> "pl.DataFrame | Array":
+    """Return a table as a Polars frame, or an array of numbers as (n, M), NaN where one is missing.
+
+    Arrays and lists that hold texts become frames with the columns x0, x1 and so on.
+
+    Raises
+    ------
+    ValueError, TypeError
+        If ``X`` is sparse, complex, empty, not two-dimensional, or holds something other than
+        numbers, texts, booleans, dates and gaps.
+    """
+    if is_pandas(X) or is_polars(X):
+        frame = from_pandas(X) if is_pandas(X) else X
+        if frame.width == 0 or frame.height == 0:
+            found = f"a minimum of 1 is required by {estimator}"
+            what = "feature(s)" if frame.width == 0 else "sample(s)"
+            raise ValueError(f"Found array with 0 {what} (shape={X.shape}) while {found}.")
+        return frame
+    array = check_array(X, dtype=None, ensure_all_finite="allow-nan", estimator=estimator)
+    if array.dtype.kind in "fiub":
+        return np.asarray(array)
+    if array.dtype.kind == "c":
+        raise ValueError(f"Complex data not supported\n{array!r:.80}")
+    return _of_objects(array)
+
+
+def _of_objects(array: Array) -> "pl.DataFrame | Array":
+    """Return an array of objects as numbers, or as a frame if some columns are no numbers."""
+    columns = [_column(array[:, k].tolist()) for k in range(array.shape[1])]
+    if all(column and isinstance(column[0], float) for column in columns):
+        return np.array(columns, np.float64).T
+    require("polars")
+    import polars as pl
+
+    return pl.DataFrame({f"x{k}": column for k, column in enumerate(columns)}, nan_to_null=True)
+
+
+def _column(values: list[Any]) -> list[Any]:
+    """Return the values of a column as numbers with NaN, or as texts with None."""
+    gaps = [value is None or value != value for value in values]
+    given = [value for value, gap in zip(values, gaps, strict=True) if not gap]
+    for value in given:
+        if not isinstance(value, str | bytes | bool | int | float | np.number | np.bool_):
+            raise TypeError(f"argument must be a string or a number, not {value!r:.80}")
+    if not any(isinstance(value, str | bytes) for value in given):
+        return [np.nan if gap else float(v) for v, gap in zip(values, gaps, strict=True)]
+    return [None if gap else str(v) for v, gap in zip(values, gaps, strict=True)]
+
+
+def with_numbers(
+    frame: "pl.DataFrame", categories: Sequence[str]
+) -> tuple["pl.DataFrame", dict[str, Spelling], list[str]]:
+    """Convert columns of text that hold numbers or dates, as in files; ``categories`` stay."""
+    return convert_texts(gaps_as_null(frame, MISSING), categories)
