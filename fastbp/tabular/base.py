@@ -25,7 +25,7 @@ from fastbp.plan.processors import MAX_THREADS, own_processors
 from fastbp.tabular import recipes
 from fastbp.tabular.recipes import PRESETS, Recipe
 from fastbp.tabular.tables import as_table, is_polars, with_numbers
-from fastbp.tabular.training import Member, Rows, fit_members, splits_of
+from fastbp.tabular.training import How, Member, Rows, fit_members, splits_of
 
 # Rows that are predicted at a time.
 BLOCK_ROWS = 64
@@ -131,7 +131,7 @@ class TabularEstimator(BaseEstimator):  # type: ignore[misc]
         splits = splits_of(y, recipe, np.random.default_rng(seed))
         if limit is not None:
             limit = max(limit - (time.monotonic() - start), 1e-3)
-        members = fit_members(rows, recipe, splits, seed, threads, limit)
+        members = fit_members(rows, recipe, splits, seed, How(threads, limit))
         nets = [member.net for member in members]
         preparation = Preparation(columns, target, spellings=self._spellings)
         self.model_ = Model(nets[0], preparation, tuple(nets[1:]))
@@ -143,7 +143,7 @@ class TabularEstimator(BaseEstimator):  # type: ignore[misc]
     def _set_results(self, members: list[Member]) -> None:
         """Set the attributes that describe the training."""
         self.histories_ = [member.history for member in members]
-        self.best_epochs_ = [member.epoch or len(member.history) for member in members]
+        self.best_epochs_ = [member.epoch for member in members]
         self.n_members_ = len(members)
 
     def _fit_columns(self, table: Any) -> tuple[Columns, Array]:

@@ -1,10 +1,10 @@
 """Training of the networks of a tabular model, on prepared rows."""
 
 import time
-from collections.abc import Sequence
+from collections.abc import Callable, Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass, replace
-from typing import Any
+from typing import Any, NamedTuple
 
 import numpy as np
 
@@ -16,6 +16,7 @@ from fastbp.optimizers import AdamW
 from fastbp.tabular import recipes
 from fastbp.tabular.recipes import Recipe
 from fastbp.training.history import History
+from fastbp.training.interruption import Interruption
 from fastbp.training.train_network import train
 
 # Fewer rows than this are all trained on; the weights of the last epoch are then kept.
@@ -83,13 +84,50 @@ class Best:
         return time.monotonic() > self.deadline
 
 
-@dataclass(frozen=True)
+@dataclass(frozen=True, eq=False)
 class Member:
-    """A trained network, the best epoch (0: the last) and the history of its training."""
+    """A trained network.
+
+    Attributes
+    ----------
+    net : Network
+    epoch : int
+        The epoch whose weights it has.
+    history : History
+    """
 
     net: Network
     epoch: int
     history: History
+
+    @property
+    def is_complete(self) -> bool:
+        """Whether training was not interrupted."""
+        return self.history.stopped in (None, "callback")
+
+
+class How(NamedTuple):
+    """How members are trained.
+
+    Attributes
+    ----------
+    n_threads : int
+        For all of them together.
+    time_limit : float or None
+        Seconds for all.
+    interruption : Interruption or None
+        Stops training when it is set.
+    done : mapping of int to Member
+        Members that are trained already.
+    report : callable or None
+        Called as ``report(k, member)`` when a member is trained.
+    """
+
+    n_threads: int = 1
+    time_limit: float | None = None
+    interruption: Interruption | None = None
+    done: Mapping[int, Member] = {}
+    report: Callable[[int, Member], None] | None = None
 
 
 def new_network(rows: Rows, recipe: Recipe, kept: Array, random: np.random.Generator) -> Network:
@@ -112,7 +150,7 @@ def fit_member(
     recipe: Recipe,
     split: tuple[Array, Array],
     seed: int,
-    n_threads: int,
+    how: How,
     deadline: float = np.inf,
 ) -> Member:
     """Train one network; ``split`` are the rows to train on and those to validate on."""
@@ -140,13 +178,14 @@ def fit_member(
         label_smoothing=recipe.label_smoothing if rows.is_classes else 0.0,
         callbacks=[best],
         seed=seed,
-        n_threads=n_threads,
+        n_threads=how.n_threads,
+        interruption=how.interruption,
     )
     if best.params is not None:
         net.params[:] = best.params
     if rows.is_classes and len(held) >= MIN_CALIBRATION_ROWS:
         calibrate(net, *rows.part(held))
-    return Member(net, best.epoch, history)
+    return Member(net, best.epoch or len(history), history)
 
 
 def calibrate(net: Network, X: Array, y: Array, weights: Array | None) -> float:
@@ -168,32 +207,28 @@ def calibrate(net: Network, X: Array, y: Array, weights: Array | None) -> float:
 
 
 def fit_members(
-    rows: Rows,
-    recipe: Recipe,
-    splits: Sequence[tuple[Array, Array]],
-    seed: int,
-    n_threads: int,
-    time_limit: float | None,
+    rows: Rows, recipe: Recipe, splits: Sequence[tuple[Array, Array]], seed: int, how: How
 ) -> list[Member]:
-    """Train a network for each split, side by side on ``n_threads`` threads."""
-    start = time.monotonic()
-    deadline, splits = np.inf, list(splits)
-    at_once = max(1, min(n_threads, len(splits)))
-    threads = n_threads // at_once
-    if time_limit is not None:
-        deadline = start + PLANNED_SHARE * time_limit
-        trial = fit_member(
-            rows, replace(recipe, epochs=TRIAL_EPOCHS), splits[0], seed, threads, deadline
-        )
-        seconds = trial.history.seconds
-        recipe, count = within(recipe, seconds[-1] - seconds[0], deadline, len(splits), at_once)
-        splits = splits[:count]
+    """Train a network for each split, side by side; with a limit of time, perhaps fewer."""
+    deadline, count = np.inf, len(splits)
+    at_once = max(1, min(how.n_threads, count))
+    each = how._replace(n_threads=how.n_threads // at_once)
+    if how.time_limit is not None:
+        deadline = time.monotonic() + PLANNED_SHARE * how.time_limit
+        short = replace(recipe, epochs=TRIAL_EPOCHS)
+        seconds = fit_member(rows, short, splits[0], seed, each, deadline).history.seconds
+        recipe, count = within(recipe, seconds[-1] - seconds[0], deadline, count, at_once)
+
+    def member(k: int) -> Member:
+        if k in how.done:
+            return how.done[k]
+        trained = fit_member(rows, recipe, splits[k], seed + k, each, deadline)
+        if how.report is not None:
+            how.report(k, trained)
+        return trained
+
     with ThreadPoolExecutor(at_once, "fastbp-members") as pool:
-        tasks = [
-            pool.submit(fit_member, rows, recipe, split, seed + k, threads, deadline)
-            for k, split in enumerate(splits)
-        ]
-        return [task.result() for task in tasks]
+        return list(pool.map(member, range(count)))
 
 
 def within(
