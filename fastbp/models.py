@@ -85,11 +85,15 @@ class Model:
 
     def outputs(self, data: Any) -> Array:
         """Return the mean outputs (n, K): probabilities, or values as scaled for training."""
-        X = self.inputs(data)
+        return self.outputs_of(self.inputs(data))
+
+    def outputs_of(self, X: Array) -> Array:
+        """Return the mean outputs (n, K) for prepared data (n, M)."""
         outputs = self.net.forward(X)
         for net in self.others:
             outputs += net.forward(X)
-        outputs /= len(self.nets)
+        if self.others:
+            outputs /= len(self.nets)
         return outputs
 
     def predict(self, data: Any) -> Array:

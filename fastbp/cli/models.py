@@ -37,7 +37,7 @@ from fastbp.runs.data import WrongUseError, errors_as_usage_error
 from fastbp.runs.description import read_description
 from fastbp.runs.files import DESCRIPTION, MODEL, number, shape_of
 from fastbp.runs.fit import CHECKPOINTS
-from fastbp.runs.scores import class_scores, scores
+from fastbp.runs.scores import class_scores, mean_loss, scores
 from fastbp.training.checkpoints import Checkpoints, Snapshot, paths
 from fastbp.training.resuming import check_snapshot
 
@@ -141,8 +141,8 @@ def evaluate(options: argparse.Namespace) -> int:
             examples = examples.rows(~gaps)
         y = target.encode(examples.y)
         X = model.inputs(examples.X)
-        outputs = model.net.forward(X)
-        loss, _ = model.net.evaluate(X, y)
+        outputs = model.outputs_of(X)
+        loss = mean_loss(outputs, y) if model.others else model.net.evaluate(X, y)[0]
     measured = {"loss": loss, **scores(model, outputs, y)}
     classes: list[dict[str, Any]] = []
     if target.classes is not None:

@@ -175,9 +175,9 @@ def held(folder: Path) -> Iterator[None]:
 def write_models(result: Result, folder: Path) -> list[Path]:
     """Write the networks: the one to use, the last one, and the best on the validation rows."""
     preparation = result.model.preparation
-    networks = {MODEL: result.model.net, LAST: result.last, BEST: result.best}
-    written = []
-    for name, net in networks.items():
+    result.model.save(folder / MODEL)
+    written = [folder / MODEL]
+    for name, net in {LAST: result.last, BEST: result.best}.items():
         if net is None:
             (folder / name).unlink(missing_ok=True)  # of an earlier run
             continue
@@ -229,7 +229,7 @@ def _pictures(
     beside: dict[str, Any] = {}
     caption = "Loss and metric of each epoch"
     if len(data.validation_rows):
-        outputs = outputs_of(net, data.X, data.validation_rows)
+        outputs = outputs_of(result.model, data.X, data.validation_rows)
         truth = data.y[data.validation_rows]
         if target.classes is not None and target.outputs <= DRAWN_CLASSES:
             matrix = plotting.confusion_matrix(truth, outputs.argmax(axis=1), target.outputs)

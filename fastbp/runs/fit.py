@@ -48,8 +48,8 @@ class Result:
     model : Model
         Network and preparation to use: with the last weights, or with the best under early
         stopping.
-    last : Network
-        Network with the weights of the last epoch.
+    last : Network or None
+        Network with the weights of the last epoch; None for the networks of a preset.
     best : Network or None
         Network with the weights of the lowest loss on the validation rows.
     history : History
@@ -60,7 +60,7 @@ class Result:
     """
 
     model: Model
-    last: Network
+    last: Network | None
     best: Network | None
     history: History
     metrics: dict[str, float] = field(default_factory=dict)
@@ -225,12 +225,13 @@ def _with_params(net: Network, params: Array) -> Network:
     return copy
 
 
-def outputs_of(net: Network, X: Array, rows: Array) -> Array:
+def outputs_of(model: Model, X: Array, rows: Array) -> Array:
     """Return the outputs (rows, K) for some rows of prepared data."""
     blocks = [
-        net.forward(X[rows[start : start + BLOCK_ROWS]])
+        model.outputs_of(X[rows[start : start + BLOCK_ROWS]])
         for start in range(0, len(rows), BLOCK_ROWS)
     ]
+    net = model.net
     return np.concatenate(blocks) if blocks else np.empty((0, net.sizes[-1]), net.dtype)
 
 
@@ -238,13 +239,13 @@ def evaluate(model: Model, data: Prepared) -> dict[str, float]:
     """Return the scores on the validation rows and on the test rows."""
     metrics: dict[str, float] = {}
     if len(data.validation_rows):
-        outputs = outputs_of(model.net, data.X, data.validation_rows)
+        outputs = outputs_of(model, data.X, data.validation_rows)
         metrics |= {
             f"validation {name}": score
             for name, score in scores(model, outputs, data.y[data.validation_rows]).items()
         }
     if data.test is not None:
         X, y = data.test
-        outputs = outputs_of(model.net, X, np.arange(len(X)))
+        outputs = outputs_of(model, X, np.arange(len(X)))
         metrics |= {f"test {name}": score for name, score in scores(model, outputs, y).items()}
     return metrics

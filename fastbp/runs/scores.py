@@ -34,6 +34,18 @@ def scores(model: Model, outputs: Array, y: Array) -> dict[str, float]:
     }
 
 
+def mean_loss(outputs: Array, y: Array) -> float:
+    """Return the cross-entropy of probabilities, or half the squared error of scaled values.
+
+    The mean over the rows, of outputs (n, K) that are averages over networks.
+    """
+    if y.ndim == 1:
+        chosen = np.take_along_axis(outputs, y[:, None], axis=1)
+        smallest = np.finfo(outputs.dtype).tiny
+        return float(-np.log(np.maximum(chosen, smallest), dtype=np.float64).mean())
+    return float(0.5 * ((outputs - y.reshape(outputs.shape)) ** 2).sum(axis=1).mean())
+
+
 def class_scores(probabilities: Array, y: Array) -> tuple[dict[str, float], list[dict[str, Any]]]:
     """Return further scores of a classifier.
 
