@@ -21,7 +21,7 @@ if TYPE_CHECKING:
         OneCycleSchedule,
         StepSchedule,
     )
-    from fastbp.tabular import TabularClassifier, TabularRegressor
+    from fastbp.tabular.estimators import TabularClassifier, TabularRegressor
     from fastbp.training.checkpoints import Checkpoints
     from fastbp.training.history import History
     from fastbp.training.loop import DivergedError
@@ -39,8 +39,8 @@ if TYPE_CHECKING:
 _MODULES = {
     "MLPClassifier": "estimators",
     "MLPRegressor": "estimators",
-    "TabularClassifier": "tabular",
-    "TabularRegressor": "tabular",
+    "TabularClassifier": "tabular.estimators",
+    "TabularRegressor": "tabular.estimators",
     "Model": "models",
     "Network": "network",
     "gradient_check": "network",

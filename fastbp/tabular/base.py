@@ -12,7 +12,6 @@ from sklearn.utils.validation import check_consistent_length, check_is_fitted, v
 
 from fastbp import checks
 from fastbp.arrays import Array
-from fastbp.choices.encodings import Encoding
 from fastbp.data.columns import Columns
 from fastbp.data.fitting import fit_columns
 from fastbp.data.preparation import Preparation
@@ -25,7 +24,7 @@ from fastbp.plan.processors import MAX_THREADS, own_processors
 from fastbp.tabular import recipes
 from fastbp.tabular.recipes import PRESETS, Recipe
 from fastbp.tabular.tables import as_table, is_polars, with_numbers
-from fastbp.tabular.training import How, Member, Rows, fit_members, splits_of
+from fastbp.tabular.training import How, Member, Rows, encoding_of, fit_members, splits_of
 
 # Rows that are predicted at a time.
 BLOCK_ROWS = 64
@@ -127,7 +126,7 @@ class TabularEstimator(BaseEstimator):  # type: ignore[misc]
         recipe, threads, limit = self._recipe(), self._threads(), self._limit()
         seed = self._seed()
         columns, inputs = self._fit_columns(table)
-        rows = Rows(inputs, y, weights, target.outputs, _encoding(columns, recipe))
+        rows = Rows(inputs, y, weights, target.outputs, encoding_of(columns, recipe))
         splits = splits_of(y, recipe, np.random.default_rng(seed))
         if limit is not None:
             limit = max(limit - (time.monotonic() - start), 1e-3)
@@ -254,15 +253,3 @@ class TabularEstimator(BaseEstimator):  # type: ignore[misc]
     def _set_target(self, target: Target) -> None:
         """Set the attributes that describe the target."""
         raise NotImplementedError
-
-
-def _encoding(columns: Columns, recipe: Recipe) -> Encoding:
-    """Return the encoding of the prepared columns."""
-    return Encoding(
-        numbers=columns.numeric_width if recipe.numbers else 0,
-        frequencies=recipes.FREQUENCIES,
-        width=recipes.WIDTH,
-        sigma=recipes.SIGMA,
-        tables=tuple((size, recipes.CATEGORY_WIDTH) for size in columns.embedded),
-        scaling=True,
-    )

@@ -10,6 +10,7 @@ import numpy as np
 
 from fastbp.arrays import Array
 from fastbp.choices.encodings import Encoding
+from fastbp.data.columns import Columns
 from fastbp.network import Network
 from fastbp.network.initialisation import initialise_from_data
 from fastbp.optimizers import AdamW
@@ -58,6 +59,18 @@ class Rows:
         """Return X, y and weights of some rows."""
         weights = None if self.weights is None else self.weights[rows]
         return self.X[rows], self.y[rows], weights
+
+
+def encoding_of(columns: Columns, recipe: Recipe) -> Encoding:
+    """Return the encoding of prepared columns."""
+    return Encoding(
+        numbers=columns.numeric_width if recipe.numbers else 0,
+        frequencies=recipes.FREQUENCIES,
+        width=recipes.WIDTH,
+        sigma=recipes.SIGMA,
+        tables=tuple((size, recipes.CATEGORY_WIDTH) for size in columns.embedded),
+        scaling=True,
+    )
 
 
 class Best:
