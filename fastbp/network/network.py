@@ -15,6 +15,7 @@ from fastbp.network.evaluation import row_count
 from fastbp.network.gradients import BatchGradients
 from fastbp.network.planning import step_plan
 from fastbp.network.structure import Structure
+from fastbp.network.summary import summary
 from fastbp.plan.choice import FEW_ROWS
 from fastbp.plan.describe import StepPlan
 from fastbp.plan.inference import Inference, LossOfOutputs
@@ -198,6 +199,32 @@ class Network(Structure):
         check_decidable(z, largest=largest)
         predicted = z.argmax(axis=1) if largest else z > 0
         return predicted.astype(np.int64)
+
+    def predict_proba(self, X: Any) -> Array:
+        """Compute the probabilities of the classes for ``X`` (n, M).
+
+        Returns
+        -------
+        (n, K) array
+            Of each class, or with ``sigmoid_cross_entropy`` of each output being 1. A single
+            output gives (n, 2): the probabilities of 0 and of 1, as in scikit-learn.
+
+        Raises
+        ------
+        ValueError, TypeError
+            As ``forward`` does, or if the loss has no probabilities.
+        """
+        if self.loss_row.output != "probabilities":
+            raise ValueError(
+                "predict_proba needs the loss softmax_cross_entropy or sigmoid_cross_entropy; the "
+                f"loss of this network is {self.loss}"
+            )
+        found = self.forward(X)
+        return np.hstack([1 - found, found]) if found.shape[1] == 1 else found
+
+    def summary(self) -> str:
+        """Return a table of the layers, to be printed: activations, shapes of W, parameters."""
+        return summary(self)
 
     def evaluate(self, X: Any, y: Any, sample_weight: Any = None) -> tuple[float, float]:
         """Compute the mean loss and the metric on ``X`` (n, M) and ``y``.
