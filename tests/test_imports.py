@@ -17,7 +17,7 @@ LAYERS = (
     ("arrays", "version"),
     ("checks", "optional", "persistence", "reference"),
     ("compiler", "data", "schedules"),
-    ("distributed",),
+    ("distributed", "plotting"),
     ("kernels",),
     ("choices",),
     ("plan",),
@@ -25,7 +25,7 @@ LAYERS = (
     ("own",),
     ("network",),
     ("models", "training"),
-    ("estimators", "export", "plotting", "scratch"),
+    ("estimators", "export", "scratch"),
     ("runs", "warming"),
     ("cli",),
 )
