@@ -65,6 +65,7 @@ _MODULES = {
     "warmup": "warming",
 }
 _SUBMODULES = (
+    "callbacks",
     "datasets",
     "distributed",
     "estimators",

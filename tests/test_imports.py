@@ -25,7 +25,7 @@ LAYERS = (
     ("own",),
     ("network",),
     ("models", "training"),
-    ("estimators", "export", "scratch"),
+    ("callbacks", "estimators", "export", "scratch"),
     ("runs", "warming"),
     ("cli",),
 )

@@ -10,7 +10,7 @@ import numpy as np
 from fastbp import checks
 from fastbp.arrays import Array
 from fastbp.network import evaluation
-from fastbp.network.decisions import check_decidable
+from fastbp.network.decisions import check_decidable, check_probabilities
 from fastbp.network.evaluation import row_count
 from fastbp.network.gradients import BatchGradients
 from fastbp.network.planning import step_plan
@@ -214,11 +214,7 @@ class Network(Structure):
         ValueError, TypeError
             As ``forward`` does, or if the loss has no probabilities.
         """
-        if self.loss_row.output != "probabilities":
-            raise ValueError(
-                "predict_proba needs the loss softmax_cross_entropy or sigmoid_cross_entropy; the "
-                f"loss of this network is {self.loss}"
-            )
+        check_probabilities(self.loss_row)
         found = self.forward(X)
         return np.hstack([1 - found, found]) if found.shape[1] == 1 else found
 

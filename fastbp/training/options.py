@@ -8,6 +8,7 @@ import numpy as np
 from fastbp.distributed.group import Group
 from fastbp.optimizers import Optimizer
 from fastbp.schedules import Schedule
+from fastbp.training.callbacks import descriptions
 from fastbp.training.checkpoints import Checkpoints
 from fastbp.training.interruption import Interruption
 from fastbp.training.stopping import Callback, EarlyStopping
@@ -53,6 +54,7 @@ class Options:
     def description(self) -> dict[str, Any]:
         """Return the options that must be the same for a run to be resumed."""
         l1, l2, dropout = self.penalties
+        described = descriptions(self.callbacks, self.epochs)
         return {
             "optimizer": repr(self.optimizer),
             "schedule": repr(self.schedule),
@@ -65,6 +67,7 @@ class Options:
             "early_stopping": repr(self.early_stopping),
             "keep_best": bool(self.keep_best),
             "seed": repr(self.seed),
+            **({"callbacks": described} if described else {}),
         }
 
 
