@@ -23,6 +23,7 @@ if TYPE_CHECKING:
     from fastbp.training.history import History
     from fastbp.training.loop import DivergedError
     from fastbp.training.pruning import OptunaPruning
+    from fastbp.training.rate_search import LearningRateTest, find_learning_rate
     from fastbp.training.stepper import Stepper
     from fastbp.training.stopping import EarlyStopping
     from fastbp.training.stream import Stream
@@ -59,6 +60,8 @@ _MODULES = {
     "DivergedError": "training.loop",
     "OptunaPruning": "training.pruning",
     "EarlyStopping": "training.stopping",
+    "LearningRateTest": "training.rate_search",
+    "find_learning_rate": "training.rate_search",
     "train": "training.train_network",
     "Stepper": "training.stepper",
     "Stream": "training.stream",
@@ -92,6 +95,7 @@ __all__ = [
     "EarlyStopping",
     "ExponentialSchedule",
     "History",
+    "LearningRateTest",
     "MLPClassifier",
     "MLPRegressor",
     "Model",
@@ -105,6 +109,7 @@ __all__ = [
     "StepSchedule",
     "Stepper",
     "Stream",
+    "find_learning_rate",
     "gradient_check",
     "load",
     "train",

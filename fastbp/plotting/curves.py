@@ -7,7 +7,7 @@ from typing import Any, Protocol
 import numpy as np
 
 from fastbp.arrays import Array
-from fastbp.plotting.figures import Target, format_of, new_figure, write_figure
+from fastbp.plotting.figures import Target, axis_limits, format_of, new_figure, write_figure
 
 METRIC_LABELS = {"accuracy": "accuracy", "r2": "R²"}
 # Losses that span more than this factor are drawn on a logarithmic axis.
@@ -43,6 +43,28 @@ def history_figure(history: Curves, path: Target | None = None) -> Any:
     for place, name in zip(grid, names, strict=True):
         panels[name] = figure.add_subplot(place, sharex=panels.get("loss"))
     draw_panels(panels, history, "training", best_epoch(history))
+    if path is not None:
+        write_figure(figure, path)
+    return figure
+
+
+def rates_figure(
+    rates: Array, losses: Array, smoothed: Array, suggestion: float | None, path: Target | None
+) -> Any:
+    """Return a figure of losses (n,) by learning rate; write it if a path is given."""
+    if path is not None:
+        format_of(path)
+    figure = new_figure(6.4, 4.0)
+    axes = figure.add_subplot()
+    axes.plot(rates, losses, color="tab:gray", linewidth=0.8, label="loss of a batch")
+    axes.plot(rates, smoothed, color="tab:blue", label="smoothed")
+    axes.set(xscale="log", xlabel="learning rate", ylabel="loss")
+    axes.grid(alpha=0.3)
+    if len(smoothed):  # the last losses of a training that diverges would hide the others
+        axes.set_ylim(axis_limits(np.append(losses[losses <= smoothed.max()], smoothed)))
+    if suggestion is not None:
+        axes.axvline(suggestion, color="black", linestyle=":", label=f"suggestion {suggestion:.3g}")
+    axes.legend(loc="best")
     if path is not None:
         write_figure(figure, path)
     return figure
