@@ -112,7 +112,8 @@ class History:
         -------
         matplotlib.figure.Figure
             The best epoch is ``best_epoch`` or, if that is None, the one with the lowest
-            validation loss; without validation data none is marked.
+            validation loss; without validation data none is marked. A notebook shows the figure
+            after ``%matplotlib inline``.
 
         Raises
         ------

@@ -106,7 +106,7 @@ def train(
         Number of threads used for each step. By default it depends on the amount of computation per
         step.
     verbose : int
-        1 shows progress on the terminal.
+        1 shows progress: a bar on a terminal or, with ipywidgets, in a notebook; else lines.
     checkpoints : Checkpoints, optional
         Where and how often the state of the run is saved. It is also saved at the end, and when
         training is stopped by Ctrl-C or by SIGTERM, which is caught in this case.
