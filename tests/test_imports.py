@@ -113,6 +113,7 @@ def test_modules_without_kernels_load_no_compiler_and_no_blas(code):
 
 def test_public_import_paths_keep_working():
     paths = [
+        "fastbp.callbacks.ModelCheckpoint",
         "fastbp.datasets.spiral_data",
         "fastbp.estimators.MLPClassifier",
         "fastbp.functional.softmax",

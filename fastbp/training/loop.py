@@ -100,7 +100,8 @@ class Fit:
         self.variance = variance_of_parts(
             self.group.gather(parts[0]) if self.group.shards else parts
         )
-        self.callbacks.begin(self._run_of_callbacks())
+        with self.group.shared_failure():
+            self.callbacks.begin(self._run_of_callbacks())
 
     def run(self) -> History:
         """Train to the end, or until training is stopped."""

@@ -9,7 +9,7 @@ from callback_cases import XV, YV, Recorder, Scripted, X, Y, make, network, trai
 
 import fastbp
 from fastbp import callbacks as cb
-from fastbp.distributed import run_in_threads
+from fastbp.distributed import GroupError, run_in_threads
 
 
 @pytest.mark.parametrize(
@@ -116,6 +116,14 @@ def test_a_group_trains_as_one_process_does(kind: str, tmp_path: Path) -> None:
     for found, found_rates in run_in_threads(2, fit):
         np.testing.assert_allclose(found, params, rtol=0, atol=1e-12)
         assert found_rates == rates
+
+
+def test_every_rank_of_a_group_raises_the_error_of_one() -> None:
+    def fit(group: Any) -> None:
+        train(network(), cb.ReduceOnPlateau(), validation_data=None, group=group)
+
+    with pytest.raises(GroupError, match="rank 0: ValueError: ReduceOnPlateau monitors"):
+        run_in_threads(2, fit)
 
 
 def test_estimators_refuse_callbacks_of_train() -> None:
