@@ -24,6 +24,7 @@ include_patterns = [
     "CHANGELOG.md",
     ".github/CONTRIBUTING.md",
     "benchmarks/README.md",
+    "benchmarks/tables/README.md",
     "docs/**",
     "fastbp/*/README.md",
     "tests/README.md",

@@ -1,13 +1,14 @@
 """Optimizers: their checked hyperparameters, the kernel of the update, and their state."""
 
-from dataclasses import dataclass
+from collections.abc import Mapping
+from dataclasses import dataclass, field
 from typing import Any, ClassVar
 
 from fastbp import checks
 from fastbp.arrays import Array, aligned
 from fastbp.checks import choose
 from fastbp.kernels import optimizers as kernels
-from fastbp.plan.problem import Rule
+from fastbp.plan.problem import KINDS, NTK, Factors, Rule
 from fastbp.schedules import (
     ConstantSchedule,
     CosineSchedule,
@@ -42,6 +43,20 @@ def _check_decay(name: str, value: float) -> None:
     checks.real(name, value, 0.0, 1.0, open_ends="high")
 
 
+def _check_factors(name: str, factors: Any) -> None:
+    """Check the factors of the kinds of parameters."""
+    if factors is None:
+        return
+    if not isinstance(factors, Mapping):
+        raise TypeError(f"{name} must be a mapping such as {{'biases': 0.1}}, not {factors!r}")
+    for kind, factor in factors.items():
+        choose(f"a kind in {name}", kind, dict.fromkeys(KINDS))
+        if factor != NTK:
+            checks.real(f"{name}[{kind!r}]", factor, 0.0)
+        elif kind != "weights":
+            raise ValueError(f"{name}[{kind!r}] is {factor!r}, which only weights can have")
+
+
 @dataclass(frozen=True)
 class Optimizer:
     """Base class of the optimizers.
@@ -50,12 +65,21 @@ class Optimizer:
     ----------
     learning_rate : float
         Above 0. A schedule multiplies it by a factor at each step.
+    rate_factors : mapping of str to float or "ntk", optional
+        Factors of the learning rate for kinds of parameters: ``weights``, ``biases``, and those of
+        ``fastbp.Encoding``. ``"ntk"`` is 1 / sqrt(fan-in) of the layer.
+    decay_factors : mapping of str to float or "ntk", optional
+        Factors of the weight decay of ``AdamW``, which is multiplied by the learning rate.
+        ``"ntk"`` is sqrt(fan-in), with which the product does not depend on the fan-in.
     """
 
     learning_rate: float = 1e-3
+    rate_factors: Mapping[str, float | str] | None = field(default=None, kw_only=True)
+    decay_factors: Mapping[str, float | str] | None = field(default=None, kw_only=True)
 
     kernel: ClassVar[Any]
     buffers: ClassVar[int] = 0
+    decays: ClassVar[bool] = False  # whether it has a weight decay
     # The default of ``fastbp train``, chosen on validation digits with 0 to 3 hidden layers.
     command_rate: ClassVar[float] = 5e-3
     # For each hyperparameter, the estimators' parameter that sets it.
@@ -63,6 +87,12 @@ class Optimizer:
 
     def __post_init__(self) -> None:
         checks.real("learning_rate", self.learning_rate, 0.0, LARGEST_RATE, open_ends="low")
+        for name in ("rate_factors", "decay_factors"):
+            _check_factors(name, getattr(self, name))
+        if self.decay_factors and not self.decays:
+            raise ValueError(
+                f"{type(self).__name__} has no weight decay for decay_factors; use AdamW"
+            )
 
     def hyper(self) -> tuple[float, ...]:
         """Return the hyperparameters in the order of the kernel's docstring."""
@@ -71,7 +101,9 @@ class Optimizer:
     def rule(self, clip: float) -> Rule:
         """Return the update rule for a plan, with the gradient's norm limited to ``clip``."""
         formula = f"update params by {type(self).__name__}"
-        return Rule(self.kernel, self.hyper(), self.buffers, clip, formula)
+        given = self.rate_factors or {}, self.decay_factors or {}
+        factors = Factors(*(tuple(sorted(each.items())) for each in given))
+        return Rule(self.kernel, self.hyper(), self.buffers, clip, formula, factors)
 
     def state(self, size: int, dtype: Any) -> tuple[Array, ...]:
         """Allocate the state of ``size`` parameters."""
@@ -180,6 +212,8 @@ class AdamW(Adam):
     """
 
     weight_decay: float = 1e-2
+
+    decays: ClassVar[bool] = True
 
     def __post_init__(self) -> None:
         super().__post_init__()

@@ -1,5 +1,6 @@
 """Learning-rate schedules: the factor of the learning rate at each step."""
 
+from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Any
 
@@ -129,6 +130,33 @@ class OneCycleSchedule(Schedule):
         return np.where(progress < self.rise, up, down)
 
 
+class FlatCosineSchedule(Schedule):
+    """Constant for half of the run, then a fall to 0 along half a cosine."""
+
+    def shape(self, epoch: Array, progress: Array) -> Array:
+        """Return 1, then (1 + cos(pi (2 progress - 1))) / 2."""
+        return _cosine(1.0, 0.0, np.maximum(2.0 * progress - 1.0, 0.0))
+
+
+@dataclass(frozen=True)
+class CosineLogSchedule(Schedule):
+    """Cosines from 0 to 1 and back to 0, each about twice as long as the one before.
+
+    With ``cycles=4`` this is ``coslog4`` of Holzmueller, Grinsztajn and Steinwart (2024).
+    """
+
+    cycles: int = 4
+
+    def __post_init__(self) -> None:
+        super().__post_init__()
+        checks.whole("cycles", self.cycles, 1, 50)
+
+    def shape(self, epoch: Array, progress: Array) -> Array:
+        """Return (1 - cos(2 pi log2(1 + (2^cycles - 1) progress))) / 2."""
+        turns = np.log2(1.0 + (2.0**self.cycles - 1.0) * progress)
+        return np.asarray(0.5 * (1.0 - np.cos(2.0 * np.pi * turns)))
+
+
 def _cosine(first: float, last: float, progress: Array) -> Array:
     return np.asarray(last + (first - last) * 0.5 * (1.0 + np.cos(np.pi * progress)))
 
@@ -139,7 +167,59 @@ SCHEDULES: dict[str, type[Schedule]] = {
     "exponential": ExponentialSchedule,
     "cosine": CosineSchedule,
     "one_cycle": OneCycleSchedule,
+    "flat_cos": FlatCosineSchedule,
+    "coslog4": CosineLogSchedule,
 }
+
+
+@dataclass(frozen=True)
+class Schedules:
+    """The schedules of the learning rate, of dropout and of weight decay; None: constant."""
+
+    rate: Schedule
+    dropout: Schedule | None = None
+    decay: Schedule | None = None
+
+    def description(self) -> str:
+        """Return what must be the same for a run to be resumed."""
+        return repr(self.rate) if self == Schedules(self.rate) else repr(self)
+
+    def numbers(self, rate: float, steps: Array, per_epoch: int, total: int) -> Array:
+        """Compute the learning rate, and the factors of dropout and decay, of each step.
+
+        Parameters
+        ----------
+        rate : float
+            The learning rate that the schedule multiplies.
+        steps, per_epoch, total
+            As ``Schedule.factors`` takes them.
+
+        Returns
+        -------
+        (n, 3) array of float64
+        """
+        numbers = np.ones((len(steps), 3))
+        for k, schedule in enumerate((self.rate, self.dropout, self.decay)):
+            if schedule is not None:
+                numbers[:, k] = schedule.factors(steps, per_epoch, total)
+        numbers[:, 0] *= rate
+        return numbers
+
+
+def as_schedules(given: Any) -> Schedules:
+    """Return the schedules of a run: from a mapping of their names, or one of the learning rate.
+
+    Raises
+    ------
+    ValueError, TypeError
+        If a name is unknown, or a value is not a schedule.
+    """
+    if not isinstance(given, Mapping):
+        return Schedules(as_schedule(given))
+    for name in given:
+        choose("a key of schedule", name, dict.fromkeys(("rate", "dropout", "decay")))
+    others = {name: as_schedule(given[name]) for name in ("dropout", "decay") if name in given}
+    return Schedules(as_schedule(given.get("rate")), **others)
 
 
 def as_schedule(schedule: Any) -> Schedule:

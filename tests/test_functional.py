@@ -6,6 +6,11 @@ from scipy import special
 
 from fastbp import functional as F
 
+
+def special_elu(z, alpha):
+    return np.where(z > 0, z, alpha * np.expm1(np.minimum(z, 0)))
+
+
 FORMULAS = {
     "identity": lambda z: z,
     "relu": lambda z: np.maximum(z, 0),
@@ -16,6 +21,8 @@ FORMULAS = {
     "softplus": lambda z: np.logaddexp(0, z),
     "gelu": lambda z: z * special.ndtr(z),
     "silu": lambda z: z * special.expit(z),
+    "selu": lambda z: 1.0507009873554805 * special_elu(z, 1.6732632423543772),
+    "mish": lambda z: z * np.tanh(np.logaddexp(0, z)),
 }
 LOSSES = {
     "sigmoid_cross_entropy": lambda z, t: np.logaddexp(0, z) - t * z,

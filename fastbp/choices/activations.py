@@ -64,6 +64,13 @@ _TABLE = (
         onnx=onnx_nodes.elu,
     ),
     Activation(
+        "selu",
+        forward=activations.bias_selu,
+        backward=activations.selu_backward,
+        c="1.0507009873554805$f * (z > 0 ? z : 1.6732632423543772$f * expm1$f(z))",
+        onnx=onnx_nodes.selu,
+    ),
+    Activation(
         "sigmoid",
         forward=activations.bias_sigmoid,
         backward=activations.sigmoid_backward,
@@ -104,6 +111,15 @@ _TABLE = (
         keeps_slope=True,
         c="z / (1 + exp$f(-z))",
         onnx=onnx_nodes.silu,
+    ),
+    Activation(
+        "mish",
+        forward=activations.bias_mish,
+        backward=activations.multiply_slopes,
+        uses_he_init=True,
+        keeps_slope=True,
+        c="z * tanh$f((z > 0 ? z : 0) + log1p$f(exp$f(-fabs$f(z))))",
+        onnx=onnx_nodes.mish,
     ),
 )
 ACTIVATIONS: dict[str, Activation] = {row.name: row for row in _TABLE}

@@ -9,6 +9,7 @@ from typing import Any
 import numpy as np
 
 from fastbp.arrays import Array
+from fastbp.kernels.scalar import MISH_END, SELU_ALPHA, SELU_SCALE
 
 Graph = Any
 
@@ -60,6 +61,22 @@ def elu(graph: Graph, z: str) -> Any:
     one, zero = graph.constant(1.0), graph.constant(0.0)
     below = graph("Sub", graph("Exp", graph("Min", z, zero)), one)
     return graph("Add", graph("Relu", z), below)
+
+
+def selu(graph: Graph, z: str) -> Any:
+    """Add scale z above 0, else scale alpha (e^z - 1)."""
+    alpha, scale = graph.constant(SELU_ALPHA), graph.constant(SELU_SCALE)
+    zero, one = graph.constant(0.0), graph.constant(1.0)
+    below = graph("Sub", graph("Exp", graph("Min", z, zero)), one)
+    return graph("Mul", graph("Add", graph("Relu", z), graph("Mul", below, alpha)), scale)
+
+
+def mish(graph: Graph, z: str) -> Any:
+    """Add z n / (n + 2), with n = e^z (e^z + 2)."""
+    two = graph.constant(2.0)
+    e = graph("Exp", graph("Min", z, graph.constant(float(MISH_END))))
+    n = graph("Mul", e, graph("Add", e, two))
+    return graph("Mul", z, graph("Div", n, graph("Add", n, two)))
 
 
 def softplus(graph: Graph, z: str) -> Any:

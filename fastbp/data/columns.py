@@ -1,8 +1,9 @@
 """Columns of a table as inputs of a network.
 
-Numbers are standardised; a missing number is replaced by the mean, and columns with missing numbers
-in the training rows get an additional flag column; each category becomes a column; a date becomes
-several numbers (``dates``). Means, scales and categories are fitted once, on the training rows.
+Numbers are standardised, or scaled by their quartiles and clipped; a missing number is replaced by
+the mean or the median, and columns with missing numbers in the training rows get an additional flag
+column; each category becomes a column, or all of them one (``encodings``); a date becomes several
+numbers (``dates``). Means, scales and categories are fitted once, on the training rows.
 """
 
 from collections.abc import Sequence
@@ -19,6 +20,7 @@ from fastbp.data.dates import (
     date_parts,
     part_name,
 )
+from fastbp.data.encodings import EMBEDDED, ONE_HOT, coded, encode, input_names
 from fastbp.data.errors import UnusableDataError, counted, rounded
 from fastbp.data.series import (
     check_columns,
@@ -27,13 +29,14 @@ from fastbp.data.series import (
     numbers_of,
     texts_of,
 )
-from fastbp.data.statistics import difference
+from fastbp.data.statistics import difference, scaled_robustly
 
 if TYPE_CHECKING:
     import polars as pl
 
 # Arrays are prepared in blocks of this many rows.
 BLOCK_ROWS = 8192
+SCALINGS = ("standard", "robust")
 
 
 @dataclass(frozen=True, eq=False)
@@ -41,13 +44,17 @@ class Columns:
     """The transformation of columns to the network's inputs: numbers, then flags, then categories.
 
     x = (number - mean) / scale, 0 if the number is missing; a flag is 1 if its number is missing;
-    the column of the row's category is 1, and all of them are 0 for an unknown category.
+    the column of the row's category is 1, and all of them are 0 for an unknown category. Robust
+    scaling clips x smoothly to -3 to 3, see ``statistics.scaled_robustly``. Columns with the
+    encoding "embedded" come last, as codes: 1 to k for its categories, 0 if missing or unknown.
 
     Attributes
     ----------
     numbers : tuple of str
         Names of the n numeric columns.
     means, scales : (n,) float64 arrays
+        For robust scaling, the medians and what ``statistics.robust_moments`` returns as scales;
+        a scale of 0 means that the column is constant.
     flagged : tuple of int
         Indices of the numeric columns that have a flag.
     categories : dict of str to tuple of str
@@ -56,6 +63,9 @@ class Columns:
         The columns of dates. Their parts are among ``numbers``, as in "sold: month".
     origins : dict of str to int
         What is subtracted from columns of large integers; ``means`` are those of the differences.
+    scaling : {"standard", "robust"}
+    encodings : dict of str to {"binary", "embedded"}
+        The encodings of categorical columns other than "one_hot", see ``data.encodings``.
     """
 
     numbers: tuple[str, ...]
@@ -65,6 +75,8 @@ class Columns:
     categories: dict[str, tuple[str, ...]] = field(default_factory=dict)
     dates: dict[str, DateParts] = field(default_factory=dict)
     origins: dict[str, int] = field(default_factory=dict)
+    scaling: str = "standard"
+    encodings: dict[str, str] = field(default_factory=dict)
 
     @property
     def raw_means(self) -> Array:
@@ -78,17 +90,51 @@ class Columns:
         numbers = [name for name in self.numbers if name not in parts]
         return [*numbers, *self.dates, *self.categories]
 
+    def encoding(self, name: str) -> str:
+        """Return the encoding of a categorical column."""
+        return self.encodings.get(name, ONE_HOT)
+
+    def coded(self, name: str) -> tuple[str, ...]:
+        """Return the categories of a column that are encoded by other values than 0, in order."""
+        return coded(self.categories[name], self.encoding(name))
+
+    @property
+    def category_order(self) -> list[str]:
+        """Names of the categorical columns in the order of their inputs: codes come last."""
+        return sorted(self.categories, key=lambda name: self.encoding(name) == EMBEDDED)
+
+    @property
+    def embedded(self) -> tuple[int, ...]:
+        """Numbers of codes, k + 1, of the trailing inputs that are codes."""
+        codes = [name for name in self.category_order if self.encoding(name) == EMBEDDED]
+        return tuple(len(self.coded(name)) + 1 for name in codes)
+
+    @property
+    def numeric_width(self) -> int:
+        """Number of the leading inputs that are numbers."""
+        return len(self.numbers)
+
     @property
     def width(self) -> int:
         """Number of the network's inputs."""
-        return len(self.numbers) + len(self.flagged) + sum(map(len, self.categories.values()))
+        return len(self.numbers) + len(self.flagged) + sum(self.category_widths.values())
+
+    @property
+    def category_widths(self) -> dict[str, int]:
+        """Numbers of inputs of the categorical columns, in the order of their inputs."""
+        return {
+            name: len(self.categories[name]) if self.encoding(name) == ONE_HOT else 1
+            for name in self.category_order
+        }
 
     @property
     def names(self) -> list[str]:
         """Names of the network's inputs."""
         flags = [f"{self.numbers[k]} is missing" for k in self.flagged]
         texts = [
-            f"{name} = {value}" for name, values in self.categories.items() for value in values
+            text
+            for name in self.category_order
+            for text in input_names(name, self.categories[name], self.encoding(name))
         ]
         return [*self.numbers, *flags, *texts]
 
@@ -137,11 +183,12 @@ class Columns:
             )
             for k, name in enumerate(self.numbers)
         ]
-        codes = []
+        codes = {}
         for name, known in self.categories.items():
             texts = texts_of(data[name])
-            codes.append(codes_of(texts, known))
-            remarks += _remarks_on_categories(name, texts, codes[-1] < 0)
+            codes[name] = codes_of(texts, self.coded(name))
+            remarks += _remarks_on_categories(name, texts, codes[name] < 0, known)
+        widths = self.category_widths
         # In blocks of rows that stay in the cache: whole columns would be read from memory twice.
         out = np.zeros((data.height, self.width), dtype)
         for start in range(0, data.height, BLOCK_ROWS):
@@ -151,10 +198,9 @@ class Columns:
                 part[:, k] = column[rows]
             self._set_flags(part, {k: missing[k][rows] for k in self.flagged if k in missing})
             at = len(self.numbers) + len(self.flagged)
-            for places, known in zip(codes, self.categories.values(), strict=True):
-                there = np.flatnonzero(places[rows] >= 0)
-                part[there, at + places[rows][there]] = 1.0
-                at += len(known)
+            for name, width in widths.items():
+                encode(codes[name][rows], self.encoding(name), part[:, at : at + width])
+                at += width
         return out, remarks
 
     def _date_parts(self, data: "pl.DataFrame") -> dict[str, Array]:
@@ -186,11 +232,17 @@ class Columns:
             missing[k] = gaps
             values[gaps] = self.means[k]
         with np.errstate(over="ignore"):
-            scaled: Array = ((values - self.means[k]) / self.scales[k]).astype(dtype)
+            scaled: Array = self._standard(values, k).astype(dtype)
         if not np.isfinite(scaled).all():
             row = int(np.argmin(np.isfinite(scaled)))
             raise self._too_large(row, k, values[row])
         return scaled
+
+    def _standard(self, values: Array, k: int | slice = slice(None)) -> Array:
+        """Scale numbers (n,) of column ``k``, or (n, M) of all columns, in float64."""
+        if self.scaling == "robust":
+            return scaled_robustly(values, self.means[k], self.scales[k])
+        return np.asarray((values - self.means[k]) / self.scales[k])
 
     def _apply_array(self, X: Array, dtype: Any) -> Array:
         if self.categories:
@@ -211,7 +263,7 @@ class Columns:
             gaps = np.isnan(block)
             part = out[start : start + BLOCK_ROWS]
             with np.errstate(over="ignore"):
-                part[:, :n] = np.where(gaps, 0.0, (block - self.means) / self.scales)
+                part[:, :n] = np.where(gaps, 0.0, self._standard(block))
             if not np.isfinite(part).all():
                 row, column = (int(k) for k in np.argwhere(~np.isfinite(part))[0])
                 raise self._too_large(start + row, column, block[row, column])
@@ -239,10 +291,13 @@ class Columns:
                 out[:, place] = missing[k]
 
 
-def _remarks_on_categories(name: str, texts: "pl.Series", unseen: Array) -> list[str]:
+def _remarks_on_categories(
+    name: str, texts: "pl.Series", unseen: Array, known: Sequence[str]
+) -> list[str]:
     """Return how many rows have an unknown category, and how many a missing one.
 
-    ``unseen`` is a mask (n,) of the rows whose category is not an input.
+    ``unseen`` is a mask (n,) of the rows whose category is not an input. A missing category is
+    ``known`` if training rows had it.
     """
     gaps = unseen & (texts == "").to_numpy()
     unknown = unseen & ~gaps
@@ -252,7 +307,7 @@ def _remarks_on_categories(name: str, texts: "pl.Series", unseen: Array) -> list
             f"column {name!r}: {counted(int(unknown.sum()), 'row')} with a category that is "
             f"not an input of the model, such as {texts[int(unknown.argmax())]!r}"
         )
-    if gaps.any():
+    if gaps.any() and "" not in known:
         remarks.append(
             f"column {name!r}: {counted(int(gaps.sum()), 'row')} without a value; training had "
             "none without"

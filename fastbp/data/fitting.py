@@ -5,12 +5,16 @@ from typing import TYPE_CHECKING
 
 import numpy as np
 
+from fastbp import checks
 from fastbp.arrays import Array
-from fastbp.data.columns import BLOCK_ROWS, Columns, check_finite, check_matrix
+from fastbp.data.columns import BLOCK_ROWS, SCALINGS, Columns, check_finite, check_matrix
 from fastbp.data.dates import ELAPSED, DateParts, date_parts, fit_dates, is_date, part_name
+from fastbp.data.encodings import ONE_HOT, choose_encoding
 from fastbp.data.errors import UnusableDataError
 from fastbp.data.series import (
     EXACT,
+    MAX_CATEGORIES,
+    MAX_CODES,
     check_columns,
     check_frame,
     is_categories,
@@ -20,7 +24,7 @@ from fastbp.data.series import (
     origin_of,
     texts_of,
 )
-from fastbp.data.statistics import check_spread, is_constant, moments
+from fastbp.data.statistics import check_spread, is_constant, moments, robust_moments
 
 if TYPE_CHECKING:
     import polars as pl
@@ -37,6 +41,8 @@ def fit_columns(
     *,
     categories: Sequence[str] = (),
     names: Sequence[str] = (),
+    scaling: str = "standard",
+    one_hot: int = 8,
 ) -> tuple[Columns, list[str]]:
     """Fit the transformation of columns to the ``rows`` of a data set.
 
@@ -50,6 +56,13 @@ def fit_columns(
         Columns that are categorical although they do not hold text.
     names : sequence of str
         Names of the columns of an array; by default x0, x1 and so on.
+    scaling : {"standard", "robust"}
+        Whether numbers are scaled by mean and standard deviation, or by median and quartiles and
+        then clipped smoothly to -3 to 3. Robust scaling accepts all finite numbers.
+    one_hot : int
+        With robust scaling, two categories become one input, -1 or 1, up to ``one_hot`` categories
+        one input each, and more of them one input that is a code from 0 to k (``Columns``). With
+        standard scaling, all categories become one input each.
 
     Returns
     -------
@@ -61,14 +74,19 @@ def fit_columns(
     ------
     UnusableDataError
         If a column has an unusable type, or text is mixed with numbers.
+    ValueError
+        If ``scaling`` is another text, or ``one_hot`` is not from 0 to 100.
     TypeError
         If the data are neither a table nor an array.
     """
+    if scaling not in SCALINGS:
+        raise checks.unknown("scaling", scaling, SCALINGS)
+    one_hot = checks.whole("one_hot", one_hot, 0, MAX_CATEGORIES)
     if isinstance(data, np.ndarray):
-        return _fit_array(data, rows, names), []
+        return _fit_array(data, rows, names, scaling), []
     check_frame(data)
     check_columns(data, categories)
-    fit = _TableFit(rows)
+    fit = _TableFit(rows, scaling, one_hot)
     for column in data.iter_columns():
         fit.add(column, is_category=column.name in categories)
     return fit.columns(), fit.notes
@@ -77,14 +95,15 @@ def fit_columns(
 class _TableFit:
     """The transformation of a table's columns while they are examined one by one."""
 
-    def __init__(self, rows: Array | slice) -> None:
-        self.rows = rows
+    def __init__(self, rows: Array | slice, scaling: str, one_hot: int) -> None:
+        self.rows, self.scaling, self.one_hot = rows, scaling, one_hot
         self.numbers: list[str] = []
         self.moments: list[tuple[float, float]] = []
         self.flagged: list[int] = []
         self.texts: dict[str, tuple[str, ...]] = {}
         self.dates: dict[str, DateParts] = {}
         self.origins: dict[str, int] = {}
+        self.encodings: dict[str, str] = {}
         self.notes: list[str] = []
 
     def columns(self) -> Columns:
@@ -102,6 +121,8 @@ class _TableFit:
             self.texts,
             self.dates,
             self.origins,
+            self.scaling,
+            self.encodings,
         )
 
     def add(self, column: "pl.Series", *, is_category: bool) -> None:
@@ -126,7 +147,8 @@ class _TableFit:
 
     def _add_categories(self, column: "pl.Series", *, named: bool) -> None:
         texts = texts_of(column)
-        known, left_out = most_frequent(texts, self.rows)
+        robust = self.scaling == "robust"
+        known, left_out = most_frequent(texts, self.rows, MAX_CODES if robust else MAX_CATEGORIES)
         if known in ((), ("",)):
             self._omit(column.name, "has no values")
             return
@@ -143,6 +165,9 @@ class _TableFit:
             )
             return
         self.texts[column.name] = known
+        encoding = choose_encoding(known, self.one_hot) if robust else ONE_HOT
+        if encoding != ONE_HOT:
+            self.encodings[column.name] = encoding
         if left_out:
             self.notes.append(
                 f"column {column.name!r} has {different:,} categories; only the {len(known)} most "
@@ -172,11 +197,12 @@ class _TableFit:
             self._note_constant(name)
         if flag and len(given) < len(values):
             self.flagged.append(len(self.numbers))
-        self.moments.append(moments(name, given))
+        robust = self.scaling == "robust"
+        self.moments.append(robust_moments(given) if robust else moments(name, given))
         self.numbers.append(name)
 
 
-def _fit_array(X: Array, rows: Array | slice, given: Sequence[str]) -> Columns:
+def _fit_array(X: Array, rows: Array | slice, given: Sequence[str], scaling: str) -> Columns:
     """Fit the transformation to the rows of an array."""
     check_matrix(X)
     names = tuple(given) or tuple(f"x{k}" for k in range(X.shape[1]))
@@ -184,6 +210,8 @@ def _fit_array(X: Array, rows: Array | slice, given: Sequence[str]) -> Columns:
         raise UnusableDataError(f"{len(names)} names for {X.shape[1]} columns")
     index = np.arange(len(X))[rows]
     origins = _origins(X[index], names)
+    if scaling == "robust":
+        return _fit_array_robustly(X, index, names, origins)
     plain = Columns(names, np.zeros(0), np.zeros(0), origins=origins)
     total, count = np.zeros(len(names)), np.zeros(len(names))
     blocks = [index[at : at + BLOCK_ROWS] for at in range(0, len(index), BLOCK_ROWS)]
@@ -205,6 +233,24 @@ def _fit_array(X: Array, rows: Array | slice, given: Sequence[str]) -> Columns:
     flagged = tuple(int(k) for k in np.flatnonzero(count < len(index)))
     scales = np.where(is_constant(means, scales), 1.0, scales)
     return Columns(names, means, scales, flagged, origins=origins)
+
+
+def _fit_array_robustly(
+    X: Array, index: Array, names: tuple[str, ...], origins: dict[str, int]
+) -> Columns:
+    """Fit the robust transformation to the rows ``index`` of an array, column by column."""
+    pairs, flagged = [], []
+    for k, name in enumerate(names):
+        origin = {name: origins[name]} if name in origins else {}
+        plain = Columns((name,), np.zeros(0), np.zeros(0), origins=origin)
+        column = plain.less_origins(X[index, k : k + 1])
+        check_finite(column, index, plain.numbers)
+        given = column[~np.isnan(column)]
+        if len(given) < len(column):
+            flagged.append(k)
+        pairs.append(robust_moments(given))
+    medians, scales = np.array(pairs, np.float64).reshape(-1, 2).T
+    return Columns(names, medians, scales, tuple(flagged), origins=origins, scaling="robust")
 
 
 def _origins(X: Array, names: Sequence[str]) -> dict[str, int]:

@@ -7,8 +7,9 @@ import numpy as np
 
 from fastbp import checks
 from fastbp.arrays import Array
-from fastbp.data.columns import Columns
+from fastbp.data.columns import SCALINGS, Columns
 from fastbp.data.dates import PARTS, DateParts, part_name
+from fastbp.data.encodings import BINARY, EMBEDDED, coded
 from fastbp.data.errors import UnusableDataError
 from fastbp.data.files import MISSING
 from fastbp.data.targets import Target, is_whole
@@ -85,13 +86,7 @@ class Preparation:
         columns, target = self.columns, self.target
         description: dict[str, Any] = {
             "columns": None if columns is None else _described(columns),
-            "target": {
-                "names": list(target.names),
-                "classes": None if target.classes is None else list(target.classes),
-                "whole": target.whole,
-                "means": None if target.means is None else target.means.tolist(),
-                "scales": None if target.scales is None else target.scales.tolist(),
-            },
+            "target": _described_target(target),
             "image_shape": None if self.image_shape is None else list(self.image_shape),
             "missing": list(self.missing),
             "bytes": self.bytes,
@@ -103,6 +98,9 @@ class Preparation:
             ]
             # Units, durations and further formats of dates came with version 5.
             description["since"] = 5 if self.spellings else 4
+        robust = columns is not None and (columns.scaling != "standard" or columns.encodings)
+        if robust or target.low is not None:
+            description["since"] = 7
         return description
 
     @classmethod
@@ -147,6 +145,23 @@ def _described(columns: Columns) -> dict[str, Any]:
         description["dates"] = [[name, list(d.parts), d.low, d.high] for name, d in dates]
     if columns.origins:
         description["origins"] = [list(item) for item in columns.origins.items()]
+    if columns.scaling != "standard":
+        description["scaling"] = columns.scaling
+    if columns.encodings:
+        description["encodings"] = [list(item) for item in columns.encodings.items()]
+    return description
+
+
+def _described_target(target: Target) -> dict[str, Any]:
+    description = {
+        "names": list(target.names),
+        "classes": None if target.classes is None else list(target.classes),
+        "whole": target.whole,
+        "means": None if target.means is None else target.means.tolist(),
+        "scales": None if target.scales is None else target.scales.tolist(),
+    }
+    if target.low is not None and target.high is not None:
+        description |= {"low": target.low.tolist(), "high": target.high.tolist()}
     return description
 
 
@@ -175,15 +190,35 @@ def _columns(described: Any) -> Columns | None:
         if name not in numbers:
             raise ValueError(f"{name!r:.80} is not a column of numbers")
         origins[name] = checks.whole("origin", origin, -(1 << 63), 1 << 64)
+    scaling = described.get("scaling", "standard")
+    if scaling not in SCALINGS:
+        raise checks.unknown("scaling", scaling, SCALINGS)
     return Columns(
         numbers,
         _floats(described["means"], len(numbers)),
-        _scales(described["scales"], len(numbers)),
+        _scales(described["scales"], len(numbers), or_zero=scaling == "robust"),
         flagged,
         categories,
         dates,
         origins,
+        scaling,
+        _encodings(described.get("encodings", []), categories),
     )
+
+
+def _encodings(described: Any, categories: dict[str, tuple[str, ...]]) -> dict[str, str]:
+    encodings: dict[str, str] = {}
+    for name, encoding in described:
+        if name not in categories or name in encodings:
+            raise ValueError(f"{name!r:.80} is not a column of categories, or occurs twice")
+        if encoding not in (BINARY, EMBEDDED):
+            raise checks.unknown("encoding", encoding, (BINARY, EMBEDDED))
+        count = len(coded(categories[name], encoding))
+        if count == 0 or (encoding == BINARY and count != 2):
+            needed = "two categories" if encoding == BINARY else "a category"
+            raise ValueError(f"the encoding {encoding!r} of {name!r:.80} needs {needed}")
+        encodings[name] = encoding
+    return encodings
 
 
 def _spellings(described: Any) -> dict[str, Spelling]:
@@ -200,7 +235,14 @@ def _target(described: Any) -> Target:
     if described["classes"] is None:
         n = len(names)
         means, scales = _floats(described["means"], n), _scales(described["scales"], n)
-        return Target(names, None, False, means, scales)
+        if described.get("low") is None and described.get("high") is None:
+            return Target(names, None, False, means, scales)
+        low, high = (_floats(described[end], n) for end in ("low", "high"))
+        if not (low <= high).all():
+            raise ValueError(
+                f"the range {described['low']!r:.80} to {high.tolist()!r:.80} is empty"
+            )
+        return Target(names, None, False, means, scales, low, high)
     classes, whole = _names(described["classes"]), described["whole"]
     if len(names) != 1:
         raise ValueError(f"classes must be in one column, not in {len(names)}")
@@ -234,8 +276,9 @@ def _floats(values: Any, size: int) -> Array:
     return array
 
 
-def _scales(values: Any, size: int) -> Array:
+def _scales(values: Any, size: int, *, or_zero: bool = False) -> Array:
     array = _floats(values, size)
-    if not (array > 0.0).all():
-        raise ValueError(f"scales must be above 0, not {values!r:.80}")
+    if not ((array >= 0.0) if or_zero else (array > 0.0)).all():
+        limit = "at least" if or_zero else "above"
+        raise ValueError(f"scales must be {limit} 0, not {values!r:.80}")
     return array

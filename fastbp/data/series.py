@@ -16,6 +16,8 @@ if TYPE_CHECKING:
 
 # Maximum number of a column's categories that become inputs; rarer categories are encoded as all 0.
 MAX_CATEGORIES = 100
+# The same for a column whose categories are codes of one input.
+MAX_CODES = 500
 # Integers of at most this size are exact in float64.
 EXACT = 1 << 53
 # Types of Polars that NumPy does not know.
@@ -231,8 +233,10 @@ def _is_numbers(column: "pl.Series") -> bool:
     return False
 
 
-def most_frequent(texts: "pl.Series", rows: Array | slice) -> tuple[tuple[str, ...], int]:
-    """Return the most frequent categories, and the number of the others."""
+def most_frequent(
+    texts: "pl.Series", rows: Array | slice, limit: int = MAX_CATEGORIES
+) -> tuple[tuple[str, ...], int]:
+    """Return the most frequent categories, at most ``limit``, and the number of the others."""
     import polars as pl
 
     training = texts.gather(np.arange(len(texts))[rows]).alias("text")
@@ -240,7 +244,7 @@ def most_frequent(texts: "pl.Series", rows: Array | slice) -> tuple[tuple[str, .
         [pl.col("count"), pl.col("text")], descending=[True, False]
     )
     names = counts["text"].to_list()
-    return tuple(sorted(names[:MAX_CATEGORIES])), max(0, len(names) - MAX_CATEGORIES)
+    return tuple(sorted(names[:limit])), max(0, len(names) - limit)
 
 
 def codes_of(texts: "pl.Series", known: Sequence[str]) -> Array:

@@ -39,6 +39,8 @@ class Target:
         Whether the classes are integers.
     means, scales : (K,) float64 arrays, or None
         A value is scale * output + mean; None for classes.
+    low, high : (K,) float64 arrays, or None
+        Predicted values are clipped to this range; None: they are not clipped.
     """
 
     names: tuple[str, ...]
@@ -46,6 +48,8 @@ class Target:
     whole: bool = False
     means: Array | None = None
     scales: Array | None = None
+    low: Array | None = None
+    high: Array | None = None
 
     @property
     def outputs(self) -> int:
@@ -85,10 +89,17 @@ class Target:
             raise UnusableDataError(f"row {row + 1}, column {self.names[0]!r}: {fault} ({names})")
         return known
 
-    def decode(self, outputs: Array) -> Array:
-        """Convert outputs (n, K) of the network to class names (n,) or values (n, K)."""
+    def decode(self, outputs: Array, *, clipped: bool = True) -> Array:
+        """Convert outputs (n, K) of the network to class names (n,) or values (n, K).
+
+        Pass ``clipped=False`` to convert encoded targets, which may lie outside the range to which
+        predictions are clipped.
+        """
         if self.classes is None:
-            return np.asarray(outputs * self.scales + self.means)
+            values = np.asarray(outputs * self.scales + self.means)
+            if self.low is None or not clipped:
+                return values
+            return np.asarray(np.clip(values, self.low, self.high))
         names = np.array(self.classes, np.int64 if self.whole else np.str_)
         return np.asarray(names[outputs.argmax(axis=1)])
 
@@ -136,7 +147,13 @@ def infer_task(values: Any) -> tuple[str, str]:
 
 
 def fit_target(
-    values: Any, names: Sequence[str], task: str, rows: Array | slice = slice(None), *, scaled: bool
+    values: Any,
+    names: Sequence[str],
+    task: str,
+    rows: Array | slice = slice(None),
+    *,
+    scaled: bool,
+    clipped: bool = False,
 ) -> Target:
     """Fit the encoding: the classes of all values, or mean and deviation of training rows.
 
@@ -151,6 +168,8 @@ def fit_target(
         The training rows.
     scaled : bool
         Whether values are standardised.
+    clipped : bool
+        Whether predicted values are clipped to the range of the training rows.
 
     Raises
     ------
@@ -175,7 +194,10 @@ def fit_target(
         moments(name, table[rows, k]) if scaled else (0.0, 1.0) for k, name in enumerate(names)
     ]
     means, scales = np.array(pairs, np.float64).T
-    return Target(tuple(names), None, False, means, scales)
+    if not clipped or len(table[rows]) == 0:
+        return Target(tuple(names), None, False, means, scales)
+    low, high = table[rows].min(axis=0), table[rows].max(axis=0)
+    return Target(tuple(names), None, False, means, scales, low, high)
 
 
 def missing_targets(values: Any, names: Sequence[str], task: str) -> Array:

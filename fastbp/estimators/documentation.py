@@ -8,7 +8,8 @@ hidden_layer_sizes : int or array-like of int, default=(100,)
 activation : str or sequence of str, default='relu'
     Activation of the hidden layers, one name for all or one for each: one of scikit-learn's
     (``identity``, ``logistic``, ``tanh``, ``relu``) or ``leaky_relu``, ``elu``, ``softplus``,
-    ``gelu``, ``silu``.
+    ``gelu``, ``silu``, ``selu``,
+    ``mish``.
 solver : str or Optimizer, default='adam'
     One of scikit-learn's (``lbfgs``, ``sgd``, ``adam``), or ``adamw``, ``rmsprop``, ``adagrad``; or
     an optimizer such as ``fastbp.AdamW(1e-3, weight_decay=0.1)``, which has its own

@@ -7,8 +7,11 @@ import numpy as np
 
 from fastbp.arrays import Array
 from fastbp.data.columns import Columns
+from fastbp.data.encodings import ENCODINGS
 from fastbp.data.preparation import Preparation
+from fastbp.data.statistics import CLIP, FAR
 from fastbp.data.targets import Target
+from fastbp.export import c_encoding
 from fastbp.export import c_templates as templates
 from fastbp.export.c_literals import c_array, c_number, c_string
 from fastbp.network import Network
@@ -27,8 +30,10 @@ class Source:
         self.target: Target | None = None if preparation is None else preparation.target
         self.real, self.suffix = C_TYPES[net.dtype.name]
         self.result = self.real if preparation is None else "double"
-        # The values of each column of categories, in the order of its inputs.
-        self.values = [] if self.columns is None else list(self.columns.categories.values())
+        # The values of each column of categories, in the order of its inputs or codes.
+        self.values: list[tuple[str, ...]] = []
+        if self.columns is not None:
+            self.values = [self.columns.coded(name) for name in self.columns.categories]
         if self.target is None:
             self.has_classes = net.loss == "softmax_cross_entropy"
         else:
@@ -141,9 +146,16 @@ class Source:
             declaration = f"static const char *const {self.name}_values"
             yield from c_array(declaration, map(c_string, texts), len(texts), per_line=1)
             yield from self._indices("starts", np.cumsum([0, *map(len, self.values)]).tolist())
+        if columns is not None and columns.encodings:
+            encodings = [ENCODINGS.index(columns.encoding(name)) for name in columns.categories]
+            yield from self._indices("encodings", encodings)
+            yield from self._indices("places", self._places(columns))
         if target is not None and target.means is not None and target.scales is not None:
             yield from self._doubles("output_means", target.means)
             yield from self._doubles("output_scales", target.scales)
+        if target is not None and target.low is not None and target.high is not None:
+            yield from self._doubles("output_low", target.low)
+            yield from self._doubles("output_high", target.high)
         params = (c_number(value, self.suffix) for value in self.net.params.tolist())
         declaration = f"static const {self.real} {self.name}_params"
         yield from c_array(declaration, params, self.net.params.size)
@@ -155,6 +167,15 @@ class Source:
     def _indices(self, name: str, values: Sequence[int]) -> Iterator[str]:
         return c_array(f"static const size_t {self.name}_{name}", map(str, values), len(values))
 
+    @staticmethod
+    def _places(columns: Columns) -> list[int]:
+        """Return the index of the first input of each column of categories."""
+        places, at = {}, len(columns.numbers) + len(columns.flagged)
+        for name, width in columns.category_widths.items():
+            places[name] = at
+            at += width
+        return [places[name] for name in columns.categories]
+
     def _functions(self) -> Iterator[str]:
         yield self._fill(templates.LAYER)
         for function in sorted({name for names in self.functions for name in names} - {"identity"}):
@@ -163,8 +184,11 @@ class Source:
             else:
                 formula = self._fill(self.formulas[function])
                 yield self._fill(templates.ELEMENTWISE, function=function, formula=formula)
+        if self.net.encoding is not None:
+            yield from c_encoding.function(self.net, self._fill)
         if any(self.values):
-            yield self._fill(templates.ONE_HOT)
+            is_mixed = self.columns is not None and self.columns.encodings
+            yield self._fill(templates.CODE if is_mixed else templates.ONE_HOT)
         yield f"\nint {self.name}_predict({self._arguments()})\n{{"
         yield from self._predict()
         yield "    return 0;\n}"
@@ -172,9 +196,14 @@ class Source:
             yield self._fill(templates.CLASS)
 
     def _buffers(self) -> dict[str, int]:
-        """Return the sizes of the arrays of ``predict``: x if prepared, and a, b for the layers."""
+        """Return the sizes of the arrays of ``predict``.
+
+        They are x if it is prepared, e if it is encoded, and a, b for the layers.
+        """
         prepared = self.net.sizes[:1] if self.columns is not None else ()
-        widths = {"x": prepared, "a": self.net.sizes[1::2], "b": self.net.sizes[2::2]}
+        encoded = self.net.layout.sizes[:1] if self.net.encoding is not None else ()
+        layers = {"a": self.net.sizes[1::2], "b": self.net.sizes[2::2]}
+        widths = {"x": prepared, "e": encoded, **layers}
         return {name: max(sizes) for name, sizes in widths.items() if sizes}
 
     def _predict(self) -> Iterator[str]:
@@ -183,8 +212,11 @@ class Source:
         yield "    size_t k;"
         yield from self._prepare()
         source, offset = "x", 0
+        if self.net.encoding is not None:
+            source = "e"
+            yield f"    {self.name}_encode(x, e);"
         for i, functions in enumerate(self.functions):
-            M, N, out = self.net.sizes[i], self.net.sizes[i + 1], "ab"[i % 2]
+            M, N, out = *self.net.layout.sizes[i : i + 2], "ab"[i % 2]
             params = f"{self.name}_params + {offset}"
             yield f"    {self.name}_layer({source}, {M}, {params}, {N}, {out});"
             for function in functions:
@@ -196,6 +228,8 @@ class Source:
             output += f" * {self.name}_output_scales[k] + {self.name}_output_means[k]"
         yield self._fill("    for (k = 0; k < ${P}_OUTPUTS; k++)")
         yield f"        outputs[k] = {output};"
+        if self.target is not None and self.target.low is not None:
+            yield self._fill(templates.CLIP)
 
     def _prepare(self) -> Iterator[str]:
         """Yield the statements that compute x from the columns, or check x."""
@@ -203,13 +237,17 @@ class Source:
         if columns is None:
             yield self._fill(templates.CHECK_X)
             return
-        if columns.numbers:
+        if columns.numbers and columns.scaling == "robust":
+            yield self._fill(templates.SCALE_ROBUSTLY, far=FAR, clip=CLIP)
+        elif columns.numbers:
             yield self._fill(templates.SCALE_NUMBERS)
         else:
             yield "    (void)numbers;"
         if columns.flagged:
             yield self._fill(templates.FLAG_MISSING, flags=len(columns.flagged))
-        if any(self.values):
+        if columns.encodings:
+            yield self._fill(templates.ENCODE_MIXED)
+        elif any(self.values):
             offset = len(columns.numbers) + len(columns.flagged)
             yield self._fill(templates.ENCODE_CATEGORIES, offset=offset)
         else:

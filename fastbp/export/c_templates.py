@@ -90,7 +90,7 @@ static void ${p}_softmax($real *a, size_t n)
         a[k] /= total;
 }"""
 
-ONE_HOT = r"""
+BLANK = r"""
 /* The number of bytes of the blank at the start of a text; 0 if it does not start with one. */
 static size_t ${p}_blank(const char *text)
 {
@@ -107,10 +107,10 @@ static size_t ${p}_blank(const char *text)
         return 3;
     return 0;
 }
+"""
 
-/* out (n) = 1 where the text without surrounding blanks equals the category, else 0. */
-static void ${p}_one_hot(const char *text, const char *const *categories, size_t n, $real *out)
-{
+# Set ``text`` and ``size`` to the text without surrounding blanks.
+TRIM = """\
     const char *next, *end;
     size_t k, size;
     text = text ? text : "";
@@ -122,9 +122,37 @@ static void ${p}_one_hot(const char *text, const char *const *categories, size_t
         end = size ? end : next;
     }
     size = (size_t)(end - text);
+"""
+
+ONE_HOT = (
+    BLANK
+    + """
+/* out (n) = 1 where the text without surrounding blanks equals the category, else 0. */
+static void ${p}_one_hot(const char *text, const char *const *categories, size_t n, $real *out)
+{
+"""
+    + TRIM
+    + """\
     for (k = 0; k < n; k++)
         out[k] = strlen(categories[k]) == size && memcmp(categories[k], text, size) == 0 ? 1 : 0;
 }"""
+)
+
+CODE = (
+    BLANK
+    + """
+/* 1 + the index of the text without surrounding blanks in the categories (n); 0 if not found. */
+static size_t ${p}_code(const char *text, const char *const *categories, size_t n)
+{
+"""
+    + TRIM
+    + """\
+    for (k = 0; k < n; k++)
+        if (strlen(categories[k]) == size && memcmp(categories[k], text, size) == 0)
+            return k + 1;
+    return 0;
+}"""
+)
 
 CLASS = """
 int ${p}_class(const $result *outputs)
@@ -147,6 +175,17 @@ SCALE_NUMBERS = """\
             return (int)k + 1;
     }"""
 
+SCALE_ROBUSTLY = """\
+    for (k = 0; k < ${P}_NUMBERS; k++) {
+        double z = 0;
+        if (isinf(numbers[k]))
+            return (int)k + 1;
+        if (!isnan(numbers[k]) && ${p}_scales[k] > 0)
+            z = (numbers[k] - ${p}_means[k]) / ${p}_scales[k];
+        z = z > $far ? $far : z < -$far ? -$far : z;
+        x[k] = ($real)(z / sqrt(1 + (z / $clip) * (z / $clip)));
+    }"""
+
 FLAG_MISSING = """\
     for (k = 0; k < $flags; k++)
         x[${P}_NUMBERS + k] = ($real)(isnan(numbers[${p}_flagged[k]]) ? 1 : 0);"""
@@ -155,3 +194,27 @@ ENCODE_CATEGORIES = """\
     for (k = 0; k < ${P}_CATEGORIES; k++)
         ${p}_one_hot(categories[k], ${p}_values + ${p}_starts[k],
             ${p}_starts[k + 1] - ${p}_starts[k], x + $offset + ${p}_starts[k]);"""
+
+# Encodings are 0, 1 and 2, in the order of ``data.encodings.ENCODINGS``.
+ENCODE_MIXED = """\
+    for (k = 0; k < ${P}_CATEGORIES; k++) {
+        const size_t n = ${p}_starts[k + 1] - ${p}_starts[k];
+        const size_t code = ${p}_code(categories[k], ${p}_values + ${p}_starts[k], n);
+        $real *const out = x + ${p}_places[k];
+        size_t j;
+        if (${p}_encodings[k] == 0)
+            for (j = 0; j < n; j++)
+                out[j] = ($real)(code == j + 1 ? 1 : 0);
+        else if (${p}_encodings[k] == 1)
+            *out = ($real)(code == 0 ? 0 : code == 1 ? -1 : 1);
+        else
+            *out = ($real)code;
+    }"""
+
+CLIP = """\
+    for (k = 0; k < ${P}_OUTPUTS; k++) {
+        if (outputs[k] < ${p}_output_low[k])
+            outputs[k] = ${p}_output_low[k];
+        if (outputs[k] > ${p}_output_high[k])
+            outputs[k] = ${p}_output_high[k];
+    }"""

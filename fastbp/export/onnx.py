@@ -10,9 +10,13 @@ from typing import Any
 
 import numpy as np
 
+from fastbp.arrays import Array
 from fastbp.data.columns import Columns
+from fastbp.data.encodings import BINARY, ONE_HOT
 from fastbp.data.preparation import Preparation
+from fastbp.data.statistics import CLIP, divisors_and_limits
 from fastbp.data.targets import Target
+from fastbp.export import onnx_encoding
 from fastbp.export.forms import check_forms
 from fastbp.network import Network
 from fastbp.optional import require
@@ -172,19 +176,52 @@ def _columns(graph: _Graph, columns: Columns) -> str:
         X = graph.input("X", np.float64, len(columns.numbers))
         missing = graph("IsNaN", X)
         centred = graph("Sub", X, graph.constant(columns.raw_means, np.float64))
-        standard = graph("Div", centred, graph.constant(columns.scales, np.float64))
-        filled = graph("Where", missing, graph.constant(0.0, np.float64), standard)
+        if columns.scaling == "robust":
+            scaled = _scaled_robustly(graph, centred, columns.scales)
+        else:
+            scaled = graph("Div", centred, graph.constant(columns.scales, np.float64))
+        filled = graph("Where", missing, graph.constant(0.0, np.float64), scaled)
         parts.append(graph.cast(filled, graph.dtype))
         if columns.flagged:
             flagged = graph.constant(columns.flagged, np.int64)
             parts.append(graph.cast(graph("Gather", missing, flagged, axis=1), graph.dtype))
     if columns.categories:
         texts = graph.input("categories", str, len(columns.categories))
-        for k, values in enumerate(columns.categories.values()):
-            if values:
-                column = graph("Gather", texts, graph.constant(k, np.int64), axis=1)
+        places = {name: k for k, name in enumerate(columns.categories)}
+        for name in columns.category_order:
+            values, encoding = columns.coded(name), columns.encoding(name)
+            if encoding != ONE_HOT:
+                column = graph("Gather", texts, graph.constant([places[name]], np.int64), axis=1)
+                parts.append(_coded(graph, column, values, encoding))
+            elif values:
+                column = graph("Gather", texts, graph.constant(places[name], np.int64), axis=1)
                 parts.append(_one_hot(graph, column, values))
     return parts[0] if len(parts) == 1 else graph("Concat", *parts, axis=1)
+
+
+def _scaled_robustly(graph: _Graph, centred: str, scales: Array) -> str:
+    """Add the operations of ``statistics.scaled_robustly`` after the subtraction."""
+    divisors, limits = divisors_and_limits(scales)
+    ratio = graph("Div", centred, graph.constant(divisors, np.float64))
+    below = graph("Min", ratio, graph.constant(limits, np.float64))
+    x = graph("Max", below, graph.constant(-limits, np.float64))
+    part = graph("Div", x, graph.constant(CLIP, np.float64))
+    square = graph("Add", graph("Mul", part, part), graph.constant(1.0, np.float64))
+    return graph("Div", x, graph("Sqrt", square))
+
+
+def _coded(graph: _Graph, texts: str, values: tuple[str, ...], encoding: str) -> str:
+    """Add the signs or codes (N, 1) of texts (N, 1); those of other texts are 0."""
+    codes = [-1.0, 1.0] if encoding == BINARY else [float(k + 1) for k in range(len(values))]
+    coded = graph(
+        "LabelEncoder",
+        texts,
+        domain="ai.onnx.ml",
+        keys_strings=values,
+        values_floats=codes,
+        default_float=0.0,
+    )
+    return graph.cast(coded, graph.dtype) if graph.is_float64 else coded
 
 
 def _one_hot(graph: _Graph, texts: str, values: tuple[str, ...]) -> str:
@@ -198,7 +235,10 @@ def _target(graph: _Graph, target: Target, outputs: str) -> None:
     if target.classes is None:
         is_float64 = graph.cast(outputs, np.float64)
         scaled = graph("Mul", is_float64, graph.constant(target.scales, np.float64))
-        graph("Add", scaled, graph.constant(target.means, np.float64))
+        values = graph("Add", scaled, graph.constant(target.means, np.float64))
+        if target.low is not None:
+            values = graph("Max", values, graph.constant(target.low, np.float64))
+            graph("Min", values, graph.constant(target.high, np.float64))
         graph.output("values", np.float64, target.outputs)
         return
     graph.output("probabilities", graph.dtype, target.outputs)
@@ -211,7 +251,8 @@ def _target(graph: _Graph, target: Target, outputs: str) -> None:
 
 
 def _network(graph: _Graph, net: Network, x: str) -> str:
-    """Add the layers and the link of the loss."""
+    """Add the encoding, the layers and the link of the loss."""
+    x = onnx_encoding.encode(graph, net, x)
     for i, activation in enumerate(net.layer_activations):
         W = graph.constant(net.weights[i], name=f"weights_{i}")
         b = graph.constant(net.biases[i], name=f"biases_{i}")

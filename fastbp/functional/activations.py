@@ -29,7 +29,8 @@ def activate(z: Any, activation: str, *, out: Array | None = None) -> Array:
     z : array of any shape
     activation : str
         ``identity``, ``relu``, ``leaky_relu``, ``elu``, ``sigmoid``, ``tanh``, ``softplus``,
-        ``gelu``, ``silu``.
+        ``gelu``, ``silu``, ``selu``,
+        ``mish``.
     out : array like z, optional
 
     Returns

@@ -15,8 +15,12 @@ from fastbp.kernels.memory import flat
 from fastbp.kernels.scalar import (
     HALF,
     HUNDRED,
+    MISH_END,
     ONE,
+    SELU_ALPHA,
+    SELU_SCALE,
     SQRT_TWO_PI,
+    TWO,
     ZERO,
     exp,
     expm1,
@@ -142,6 +146,30 @@ def elu_backward(delta: Vector, a: Vector) -> None:
         delta[k] *= ONE if a[k] > ZERO else a[k] + ONE
 
 
+# ---- SELU: scale z above 0, else scale alpha (e^z - 1) (Klambauer et al. 2017)
+
+
+@kernel
+def bias_selu(z: Matrix, b: Vector) -> None:
+    """Scale t or scale alpha (e^t - 1), t = z + b."""
+    scale = z.dtype.type(SELU_SCALE)
+    below = z.dtype.type(SELU_SCALE * SELU_ALPHA)
+    B, N = z.shape
+    for i in range(B):
+        for j in range(N):
+            t = z[i, j] + b[j]
+            z[i, j] = scale * t if t > ZERO else below * expm1(t)
+
+
+@kernel
+def selu_backward(delta: Vector, a: Vector) -> None:
+    """f' = scale or a + scale alpha."""
+    scale = delta.dtype.type(SELU_SCALE)
+    below = delta.dtype.type(SELU_SCALE * SELU_ALPHA)
+    for k in range(delta.shape[0]):
+        delta[k] *= scale if a[k] > ZERO else a[k] + below
+
+
 # ---- Sigmoid: 1 / (1 + e^-z) (seed 002)
 
 
@@ -227,6 +255,28 @@ def bias_silu(z: Matrix, b: Vector, slopes: Matrix) -> None:
             s = sigmoid(t)
             slopes[i, j] = s * (ONE + t * (ONE - s))
             z[i, j] = t * s
+
+
+# ---- Mish: z tanh(softplus(z)) (Misra 2020)
+
+
+@kernel
+def bias_mish(z: Matrix, b: Vector, slopes: Matrix) -> None:
+    """t w, t = z + b; ``slopes`` (B, N) receives f' = w + 4 t e (e + 1) / (n + 2)^2.
+
+    With e = e^t and n = e (e + 2), w = tanh(softplus(t)) = n / (n + 2).
+    """
+    B, N = z.shape
+    for i in range(B):
+        for j in range(N):
+            t = z[i, j] + b[j]
+            u = t if t < MISH_END else MISH_END
+            e = exp(u)
+            n = e * (e + TWO)
+            scale = ONE / (n + TWO)
+            w = n * scale
+            slopes[i, j] = w + u * (TWO * e * scale) * (TWO * (e + ONE) * scale)
+            z[i, j] = t * w
 
 
 @kernel

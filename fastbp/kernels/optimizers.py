@@ -107,6 +107,20 @@ def clip_by_norm(grads: Vector, norm: Number, limit: Number) -> None:
 
 
 @kernel
+def scale_number(number: Number, factor: Number, out: Numbers) -> None:
+    """``out`` (1,) = ``number`` times ``factor``."""
+    out[0] = number * factor
+
+
+@kernel
+def scale_decay(hyper: Numbers, factor: Number, step_factor: Number, out: Numbers) -> None:
+    """``out`` = ``hyper``, Adam's hyperparameters (6,), with the decay times both factors."""
+    for k in range(out.shape[0]):
+        out[k] = hyper[k]
+    out[3] = hyper[3] * factor * step_factor
+
+
+@kernel
 def sgd(params: Vector, grads: Vector, rate: Number, hyper: Numbers) -> None:
     """params -= rate grads; no hyperparameters."""
     params, grads = flat(params), flat(grads)

@@ -23,6 +23,11 @@ LN2_HIGH_32, LN2_LOW_32 = 0.693359375, -2.1219444005469057e-4
 LN2_HIGH_64, LN2_LOW_64 = 0.6931471803691238, 1.9082149292705877e-10
 SQRT_HALF_32, SQRT_HALF_64 = 0x3F3504F3, 0x3FE6A09E667F3BCD  # the bits of sqrt(1/2)
 SQRT_HALF, SQRT_TWO_PI = math.sqrt(0.5), math.sqrt(2.0 * math.pi)
+# SELU's scale and alpha, with which outputs tend to mean 0 and variance 1 (Klambauer et al. 2017).
+SELU_SCALE, SELU_ALPHA = 1.0507009873554805, 1.6732632423543772
+TURN, PER_TURN = 2.0 * math.pi, 0.5 / math.pi  # radians of a turn, turns of a radian
+# From here on, the factor of Mish is 1 in float64.
+MISH_END = np.float32(20.0)
 
 
 @scalar
@@ -194,6 +199,62 @@ def softplus(z: Any) -> Any:
 def normal_cdf(z: Any) -> Any:
     """Distribution function of the standard normal, by the error function."""
     return 0.5 * math.erfc(-z * SQRT_HALF)
+
+
+@scalar
+def eighth_turn_32(r: Any) -> tuple[Any, Any]:
+    """Cosine and sine of 2 pi r, |r| <= 1/8, in float32 by their Taylor series."""
+    a = r * np.float32(TURN)
+    s = a * a
+    p = np.float32(-1 / 5040)
+    p = p * s + np.float32(1 / 120)
+    p = p * s + np.float32(-1 / 6)
+    q = np.float32(1 / 40320)
+    q = q * s + np.float32(-1 / 720)
+    q = q * s + np.float32(1 / 24)
+    q = q * s + np.float32(-1 / 2)
+    return q * s + np.float32(1), p * s * a + a
+
+
+@scalar
+def eighth_turn_64(r: Any) -> tuple[Any, Any]:
+    """Cosine and sine of 2 pi r, |r| <= 1/8, in float64 by their Taylor series."""
+    a = r * TURN
+    s = a * a
+    p = -1 / 1307674368000
+    p = p * s + 1 / 6227020800
+    p = p * s + -1 / 39916800
+    p = p * s + 1 / 362880
+    p = p * s + -1 / 5040
+    p = p * s + 1 / 120
+    p = p * s + -1 / 6
+    q = 1 / 20922789888000
+    q = q * s + -1 / 87178291200
+    q = q * s + 1 / 479001600
+    q = q * s + -1 / 3628800
+    q = q * s + 1 / 40320
+    q = q * s + -1 / 720
+    q = q * s + 1 / 24
+    q = q * s + -1 / 2
+    return q * s + 1.0, p * s * a + a
+
+
+eighth_turn = by_precision(eighth_turn_32, eighth_turn_64)
+
+
+@scalar
+def cosine_and_sine(t: Any) -> tuple[Any, Any]:
+    """Cosine and sine of t turns, 2 pi t; NaN at infinity and NaN.
+
+    t is reduced to an eighth of a turn around the nearest quarter, of which there are four.
+    """
+    n = np.rint(t * np.float32(4))
+    cosine, sine = eighth_turn(t - n * np.float32(0.25))
+    quarter = n - np.float32(4) * np.floor(n * np.float32(0.25))  # 0, 1, 2 or 3
+    odd = (quarter == ONE) | (quarter == np.float32(3))
+    x, y = (sine if odd else cosine), (cosine if odd else sine)
+    negative = (quarter == ONE) | (quarter == TWO)
+    return (-x if negative else x), (-y if quarter >= TWO else y)
 
 
 @scalar

@@ -10,6 +10,7 @@ from fastbp import checks
 from fastbp.arrays import Array
 from fastbp.checks import choose
 from fastbp.choices.activations import ACTIVATIONS, Activation
+from fastbp.choices.encodings import Encoding
 from fastbp.choices.losses import LOSSES, OUTPUT_ACTIVATION_LOSSES, Loss
 from fastbp.own import OwnActivation, OwnLoss
 from fastbp.plan.problem import Shape, Tuned
@@ -27,9 +28,22 @@ def layer_sizes(sizes: Any) -> tuple[int, ...]:
     return checked
 
 
-def check_size(sizes: Any, found: int) -> None:
-    """Check that a file has the parameters of layers before memory is allocated for them."""
+def checked_encoding(encoding: Any, columns: int) -> Encoding | None:
+    """Return the encoding of X with this number of columns, checked."""
+    if encoding is None:
+        return None
+    if not isinstance(encoding, Encoding):
+        raise TypeError(f"encoding must be a fastbp.Encoding or None, not {encoding!r:.80}")
+    encoding.check(columns)
+    return encoding
+
+
+def check_size(sizes: Any, encoding: Encoding | None, found: int) -> None:
+    """Check that a file has the parameters of a network before memory is allocated for them."""
     layers = layer_sizes(sizes)
+    if encoding is not None:
+        found -= sum(block.size for block in encoding.blocks(layers[0]))
+        layers = (encoding.encoded(layers[0]), *layers[1:])
     needed = sum((M + 1) * N for M, N in itertools.pairwise(layers))
     if needed != found:
         raise ValueError(

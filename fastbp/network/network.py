@@ -15,7 +15,7 @@ from fastbp.network.evaluation import row_count
 from fastbp.network.gradients import BatchGradients
 from fastbp.network.planning import step_plan
 from fastbp.network.structure import Structure
-from fastbp.network.summary import summary
+from fastbp.network.summary import table_of_layers
 from fastbp.plan.choice import FEW_ROWS
 from fastbp.plan.describe import StepPlan
 from fastbp.plan.inference import Inference, LossOfOutputs
@@ -37,7 +37,8 @@ class Network(Structure):
         Widths of the input and of every layer; ``[784, 128, 10]`` has one hidden layer.
     activation : str, OwnActivation or sequence of them
         Activation of the hidden layers, one for all or one for each: ``relu``, ``leaky_relu``,
-        ``elu``, ``sigmoid``, ``tanh``, ``softplus``, ``gelu``, ``silu``, ``identity``.
+        ``elu``, ``selu``, ``sigmoid``, ``tanh``, ``softplus``, ``gelu``, ``silu``, ``mish``,
+        ``identity``.
     loss : str or OwnLoss
         ``softmax_cross_entropy``: class indices or probabilities, one output per class;
         ``sigmoid_cross_entropy``: independent yes-or-no outputs; ``squared_error``,
@@ -53,11 +54,20 @@ class Network(Structure):
         Activation of the last layer for ``squared_error``, ``absolute_error``, ``huber`` and own
         losses: ``sigmoid`` keeps predictions between 0 and 1, ``softplus`` above 0. None is the
         identity.
+    encoding : Encoding, optional
+        Trainable embeddings of numbers and of categories, and scales, between X and the first
+        layer.
+    init : str, optional
+        ``he_normal``, ``lecun_normal`` or ``glorot_uniform`` for all layers.
 
     Attributes
     ----------
     params : (P,) array
-        All parameters: for each layer W, C-ordered (fan-in, fan-out), then b.
+        All parameters: for each layer W, C-ordered (fan-in, fan-out), then b; then those of the
+        encoding.
+    encoding_params : dict of str to array
+        The parameters of the encoding, as views of ``params``: ``numbers``, ``tables.0`` and so
+        on, ``scales``.
     weights, biases : lists of arrays
         Views of ``params``, (fan-in, fan-out) and (fan-out,), new ones at each access. Assigning to
         ``params``, ``weights``, ``biases`` or an element of the lists copies the values into the
@@ -206,8 +216,7 @@ class Network(Structure):
         Returns
         -------
         (n, K) array
-            Of each class, or with ``sigmoid_cross_entropy`` of each output being 1. A single
-            output gives (n, 2): the probabilities of 0 and of 1, as in scikit-learn.
+            Of each class, or of each sigmoid being 1; one sigmoid gives (n, 2), for 0 and for 1.
 
         Raises
         ------
@@ -218,9 +227,7 @@ class Network(Structure):
         found = self.forward(X)
         return np.hstack([1 - found, found]) if found.shape[1] == 1 else found
 
-    def summary(self) -> str:
-        """Return a table of the layers, to be printed: activations, shapes of W, parameters."""
-        return summary(self)
+    summary = table_of_layers
 
     def evaluate(self, X: Any, y: Any, sample_weight: Any = None) -> tuple[float, float]:
         """Compute the mean loss and the metric on ``X`` (n, M) and ``y``.
@@ -333,6 +340,8 @@ class Network(Structure):
         Seed 000, eq. 13 and 15 to 20. The forward pass is computed again.
         """
         X = self._kernel_inputs(X)
+        if inputs and self.encoding is not None:
+            raise ValueError("inputs=True is not supported by networks with an encoding")
         if X.dtype != self.dtype:
             unit = 1.0 / 255.0 if X.itemsize == 1 else 1.0
             X = (X * unit).astype(self.dtype)
@@ -385,12 +394,7 @@ class Network(Structure):
         ValueError, TypeError
             If an argument is not as described.
         """
-        penalties = {
-            "l1": l1,
-            "l2": l2,
-            "dropout": dropout,
-            "label_smoothing": label_smoothing,
-        }
+        penalties = {"l1": l1, "l2": l2, "dropout": dropout, "label_smoothing": label_smoothing}
         return step_plan(
             self, batch_size, optimizer, penalties, clip_norm, sample_weight, n_threads
         )

@@ -1,6 +1,7 @@
 """The structure of a network: layer sizes, activations, and one flat buffer of parameters."""
 
 from collections.abc import Iterable, Mapping, Sequence
+from dataclasses import asdict
 from os import PathLike
 from typing import Any, Self
 
@@ -9,14 +10,24 @@ import numpy as np
 from fastbp import checks, persistence
 from fastbp.arrays import Array, aligned
 from fastbp.choices.activations import ACTIVATIONS, Activation
+from fastbp.choices.encodings import Encoding
 from fastbp.choices.losses import Loss
-from fastbp.network import arguments
+from fastbp.network import arguments, initialisation
 from fastbp.network.views import Views
 from fastbp.own import OwnActivation, OwnLoss, resolve_names
 from fastbp.plan.problem import Layout, Tuned
 
 # Attributes that are set once; another value would not fit the parameters.
-FIXED = ("sizes", "activations", "out_activation", "loss", "loss_row", "dtype", "layout")
+FIXED = (
+    "sizes",
+    "encoding",
+    "activations",
+    "out_activation",
+    "loss",
+    "loss_row",
+    "dtype",
+    "layout",
+)
 
 
 class Structure:
@@ -32,6 +43,8 @@ class Structure:
         *,
         huber_delta: float = 1.0,
         out_activation: str | OwnActivation | None = None,
+        encoding: Encoding | None = None,
+        init: str | None = None,
     ) -> None:
         self.sizes = arguments.layer_sizes(sizes)
         rows = arguments.hidden_activations(activation, len(self.sizes) - 2)
@@ -50,24 +63,17 @@ class Structure:
 
         # Whether ``train`` has seen uint8, which kernels scale to 0 to 1, or other numbers.
         self.learned_bytes = self.learned_numbers = False
-        self.layout = Layout.of(self.sizes, tuple(rows), last, self.dtype)
+        self.encoding = arguments.checked_encoding(encoding, self.sizes[0])
+        self.layout = Layout.of(self.sizes, tuple(rows), last, self.dtype, self.encoding)
         self._compile_own()
         self._params = aligned(self.layout.params, self.dtype, 0.0)
-        self._draw_weights(checks.generator(seed))
+        random = checks.generator(seed)
+        initialisation.draw_weights(self.layout, self.weights, init, random)
+        initialisation.draw_encoding(self.encoding, self.encoding_params, random)
         self._prepare()
 
     def _prepare(self) -> None:
         """Create the attributes of a subclass that are not saved or pickled."""
-
-    def _draw_weights(self, random: np.random.Generator) -> None:
-        """Draw the initial weights: He's method if the activation rectifies, else Glorot's."""
-        rows = [*self.layout.activations, self.layout.out_activation]
-        for W, row in zip(self.weights, rows, strict=True):
-            if row is not None and row.uses_he_init:
-                W[:] = random.normal(0.0, np.sqrt(2.0 / W.shape[0]), W.shape)
-            else:
-                bound = np.sqrt(6.0 / sum(W.shape))
-                W[:] = random.uniform(-bound, bound, W.shape)
 
     def _compile_own(self) -> None:
         """Compile the user's own functions; raise ValueError if one cannot be used."""
@@ -122,6 +128,13 @@ class Structure:
         self.biases[:] = values
 
     @property
+    def encoding_params(self) -> dict[str, Array]:
+        """The parameters of the encoding by name, as views of ``params``."""
+        head = "encoding."
+        views = self._named(self._params).items()
+        return {name.removeprefix(head): view for name, view in views if name.startswith(head)}
+
+    @property
     def huber_delta(self) -> float:
         """Residual at which ``huber`` changes from quadratic to linear; above 0 in ``dtype``."""
         return self._huber_delta
@@ -138,7 +151,7 @@ class Structure:
 
     def __setstate__(self, state: dict[str, Any]) -> None:
         self.learned_numbers = False  # older pickles do not state it
-        self.__dict__.update(state)
+        self.__dict__.update({"encoding": None} | state)
         self._params = aligned(len(state["_params"]), self.dtype)
         self._params[:] = state["_params"]
         self._prepare()
@@ -147,9 +160,10 @@ class Structure:
         kinds = set(self.activations)
         activation = kinds.pop() if len(kinds) == 1 else list(self.activations)
         out = f", out_activation={self.out_activation!r}" if self.out_activation else ""
+        encoding = f", encoding={self.encoding!r}" if self.encoding else ""
         return (
             f"{type(self).__name__}({list(self.sizes)}, activation={activation!r}, "
-            f"loss={self.loss!r}, dtype={self.dtype.name!r}{out})"
+            f"loss={self.loss!r}, dtype={self.dtype.name!r}{out}{encoding})"
         )
 
     @property
@@ -193,6 +207,7 @@ class Structure:
             self.dtype if dtype is None else dtype,
             huber_delta=self.huber_delta,
             out_activation=self.out_activation if last is None else last.own or last.name,
+            encoding=self.encoding,
         )
         twin.params[:] = self.params
         if twin.dtype == self.dtype:
@@ -213,6 +228,8 @@ class Structure:
             network was trained on bytes and X contains other numbers above 1, or the reverse.
         """
         array: Array = checks.examples("X", X, self.sizes[0], self.dtype)
+        if self.encoding is not None and array.dtype == np.uint8:
+            array = array.astype(self.dtype)  # numbers and codes, not pixels
         learned = self.learned_bytes, self.learned_numbers
         return arguments.on_learned_scale(array, *learned, self.dtype)
 
@@ -255,6 +272,8 @@ class Structure:
             description["preparation"], version = preparation, preparation.get("since", 2)
         if self.learned_bytes or self.learned_numbers:
             description["learned_bytes"], version = self.learned_bytes, max(version, 3)
+        if self.encoding is not None:
+            version = max(version, 7)
         if self.tuned:
             description["tuned"], version = arguments.tuned_as_lists(self.tuned), max(version, 6)
         persistence.write_tensors(path, self.state_dict(), description, version=version)
@@ -265,11 +284,20 @@ class Structure:
         ``0.weight`` is (fan-out, fan-in), ``0.bias`` (fan-out,); the next layer is 2, because an
         activation counts as a layer. For PyTorch: ``{name: torch.from_numpy(array)}``.
         """
-        tensors = {}
-        for i, (W, b) in enumerate(zip(self.weights, self.biases, strict=True)):
-            tensors[f"{2 * i}.weight"] = np.array(W.T, order="C")
-            tensors[f"{2 * i}.bias"] = b.copy()
-        return tensors
+        return {name: view.copy(order="C") for name, view in self._named(self._params).items()}
+
+    def _named(self, params: Array) -> dict[str, Array]:
+        """Return views of ``params`` under the names of ``state_dict``."""
+        views, tables = {}, 0
+        names = {"weights": "{}.weight", "biases": "{}.bias", "tables": "encoding.tables.{}"}
+        for k, part in enumerate(self.layout.parts):
+            view = params[part.start : part.start + part.size].reshape(part.shape)
+            number = k // 2 * 2
+            if part.kind == "tables":
+                number, tables = tables, tables + 1
+            name = names.get(part.kind, f"encoding.{part.kind}").format(number)
+            views[name] = view.T if part.kind == "weights" else view
+        return views
 
     def load_state_dict(self, tensors: Mapping[str, Any]) -> None:
         """Set the parameters from PyTorch's names: ``net.load_state_dict(model.state_dict())``.
@@ -284,26 +312,21 @@ class Structure:
         ValueError, TypeError
             If a name or a shape does not match this network. The network is then left unchanged.
         """
-        remaining = dict(tensors)
         params = np.empty_like(self.params)
-        starts = self.layout.weight_starts, self.layout.bias_starts
-        for i, (W, b) in enumerate(zip(self.weights, self.biases, strict=True)):
-            for name, shape, begin in (
-                (f"{2 * i}.weight", W.shape[::-1], starts[0][i]),
-                (f"{2 * i}.bias", b.shape, starts[1][i]),
-            ):
-                if name not in remaining:
-                    names = ", ".join(tensors) or "none"
-                    raise ValueError(f"{name!r} is missing; the given names are: {names}")
-                array = np.asarray(remaining.pop(name))
-                if array.shape != shape or array.dtype.kind not in "fiu":
-                    raise ValueError(
-                        f"{name!r} must hold numbers in the shape {shape}; it has the shape "
-                        f"{array.shape} and the dtype {array.dtype}"
-                    )
-                params[begin : begin + array.size] = array.T.reshape(-1)
-        if remaining:
-            raise ValueError(f"{min(remaining)!r} is not a parameter of {self!r}")
+        views = self._named(params)
+        for name, view in views.items():
+            if name not in tensors:
+                names = ", ".join(tensors) or "none"
+                raise ValueError(f"{name!r} is missing; the given names are: {names}")
+            array = np.asarray(tensors[name])
+            if array.shape != view.shape or array.dtype.kind not in "fiu":
+                raise ValueError(
+                    f"{name!r} must hold numbers in the shape {view.shape}; it has the shape "
+                    f"{array.shape} and the dtype {array.dtype}"
+                )
+            view[...] = array
+        if unknown := [name for name in tensors if name not in views]:
+            raise ValueError(f"{min(unknown)!r} is not a parameter of {self!r}")
         self.params[:] = params
 
     def description(self) -> dict[str, Any]:
@@ -315,6 +338,7 @@ class Structure:
             "dtype": self.dtype.name,
             "huber_delta": self.huber_delta,
             "out_activation": self.out_activation,
+            **({"encoding": asdict(self.encoding)} if self.encoding else {}),
         }
 
     @classmethod
@@ -349,7 +373,9 @@ class Structure:
         resolve_names(description, own, path)
         try:
             found = sum(array.size for array in tensors.values())
-            arguments.check_size(description.get("sizes"), found)
+            if "encoding" in description:
+                description["encoding"] = Encoding(**description["encoding"])
+            arguments.check_size(description.get("sizes"), description.get("encoding"), found)
             net = cls(**description)
             net.load_state_dict(tensors)
             if not np.isfinite(net.params).all():

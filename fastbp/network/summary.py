@@ -5,9 +5,12 @@ from typing import Any
 HEADS = ("layer", "kind", "activation", "shape of W", "parameters")
 
 
-def summary(net: Any) -> str:
-    """Return a table with a line for each layer, and a line with the totals."""
+def table_of_layers(net: Any) -> str:
+    """Return a table of the layers, to be printed: activations, shapes of W, parameters."""
     table = [HEADS]
+    if net.encoding is not None:
+        size = sum(array.size for array in net.encoding_params.values())
+        table.append(("", "encoding", "", "", f"{size:,}"))
     for layer, (W, b) in enumerate(zip(net.weights, net.biases, strict=True)):
         name = net.activations[layer] if layer < len(net.activations) else _of_outputs(net)
         shape = f"({W.shape[0]}, {W.shape[1]})"

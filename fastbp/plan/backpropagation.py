@@ -60,6 +60,17 @@ class BlockLowering(ForwardLowering):
             if layer > 0:
                 self.backward_to_layer_below(layer)
             layer -= 1
+        self.encoding_backward()
+
+    def encoding_backward(self) -> None:
+        """Gradients of the encoding, from those of the first layer's inputs."""
+        if self.encoding is None:
+            return
+        delta = self.encoding_rows("delta of inputs", self.layout.sizes[0])
+        self.backward_through_weights(0, delta, "delta = delta W^T")
+        start = self.layout.dense_params
+        self.clear_in_first_block(self.thread.grads.part(start, self.layout.params - start))
+        self.encoding.backward(delta, self.thread.gradient)
 
     def set_last_delta(self) -> None:
         """Use z^T as the last layer's delta, or a copy where products with z^T are unsafe."""
@@ -152,13 +163,13 @@ class BlockLowering(ForwardLowering):
         done = self.backward_through_weights(layer, delta_below, formula, epilogue)
         if rate > 0.0:
             state, offset = self.progress.random, self.first_draw(below)
-            dropped = delta_below, a, rate, state, offset
+            dropped = delta_below, a, self.dropout_argument(below), state, offset
             self.plan.add(dropout_backward, *dropped, layer=below)
         slopes = self.layer_rows(self.shared.slopes, below)
         if not done:
             self.activation_backward(activation, delta_below, a, slopes, below)
         if rate > 0.0 and self.thread.divided[layer]:
-            self.plan.add(dropout_scale, a, rate, layer=below)
+            self.plan.add(dropout_scale, a, self.dropout_argument(below), layer=below)
         self.clear_in_first_block(self.db(below))
         self.plan.add(dense.add_bias_gradient, delta_below, self.db(below), layer=below)
 

@@ -3,6 +3,7 @@
 from fastbp.kernels import batches, dense
 from fastbp.plan import choice
 from fastbp.plan.buffers import ThreadBuffers
+from fastbp.plan.encoding import EncodingBuffers, EncodingLowering
 from fastbp.plan.operand import DescriptionOf, Operand, Transposed
 from fastbp.plan.plan import Plan
 from fastbp.plan.problem import Shape
@@ -13,7 +14,7 @@ def add_row_address(plan: Plan, thread: ThreadBuffers, x: Operand) -> None:
     """At the start of each step, set ``x``, a view of rows of X, to the rows of the batch."""
     problem, progress = thread.problem, thread.progress
     if problem.batch_size < progress.examples:
-        row_bytes = problem.layout.sizes[0] * x.itemsize
+        row_bytes = problem.layout.columns * x.itemsize
         plan.add(batches.set_row_address, DescriptionOf(x), x.address, progress.row, row_bytes)
 
 
@@ -56,7 +57,7 @@ class Block:
         self.problem, self.shared, self.progress = thread.problem, thread.shared, thread.progress
         self.layout, self.objective = self.problem.layout, self.problem.objective
         self.last = self.layout.layers - 1  # the last layer
-        shared, (M, *_, K) = self.shared, self.layout.sizes
+        shared, M, K = self.shared, self.layout.columns, self.layout.sizes[-1]
         self.W, self.b, self.dW, self.db = shared.W, shared.b, thread.dW, thread.db
         self.W_transposed = thread.W_transposed
         rows_of = shared.X if self.problem.in_place else shared.x
@@ -68,6 +69,16 @@ class Block:
         self.z = shared.z.part(first * K, K, count, name="z")
         self.last_delta: Operand | Transposed = self.z.T  # the loss overwrites z with it
         self.row_weights = shared.row_weights.part(first, count)
+        self.encoding: EncodingLowering | None = None
+        if self.layout.encoding is not None:
+            buffers = EncodingBuffers.of(self.layout, self.x, self.encoding_rows)
+            part = shared.part, self.x, buffers
+            self.encoding = EncodingLowering(plan, self.layout, *part)
+
+    def encoding_rows(self, name: str, columns: int) -> Operand:
+        """The block's rows of a buffer of the encoding."""
+        buffer = self.shared.encoded[name]
+        return buffer.part(self.first * columns, self.count, columns)
 
     # ---------------------------------------------------------------- operands
 
@@ -85,7 +96,9 @@ class Block:
 
     def input_of(self, layer: int) -> Operand:
         """The outputs of the layer below ``layer``, which are its input."""
-        return self.x if layer == 0 else self.layer_rows(self.shared.outputs, layer - 1)
+        if layer > 0:
+            return self.layer_rows(self.shared.outputs, layer - 1)
+        return self.x if self.encoding is None else self.encoding.buffers.inputs
 
     def columns_of(self, buffer: Operand) -> Operand:
         """The last layer's part of a buffer, features first: (K, count)."""
@@ -118,6 +131,8 @@ class Block:
         problem, tiles = self.problem, self.problem.choices.tiles
         if problem.in_place or problem.is_sparse or not tiles or self.last == 0:
             return False
+        if self.encoding is not None:
+            return False
         X, W = self.shared.X, self.W(0)
         shape = Shape(self.count, W.shape[1], W.shape[0], False, False)
         fetches = choice.fetches_ahead(X.shape[1] * X.itemsize, X.shape[0])
@@ -126,6 +141,12 @@ class Block:
     def dropout_rate(self, layer: int) -> float:
         """The fraction of a layer's outputs that is dropped."""
         return self.objective.dropout[layer] if self.objective.dropout else 0.0
+
+    def dropout_argument(self, layer: int) -> Operand | float:
+        """The rate of dropout as an argument: a number, or where each step writes its own."""
+        if self.objective.dropout_changes:
+            return self.progress.dropout.part(layer)
+        return self.dropout_rate(layer)
 
     def first_draw(self, layer: int) -> int:
         """Number of the first dropout draw of a layer, for this block's rows."""

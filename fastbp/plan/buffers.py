@@ -7,10 +7,11 @@ import numpy as np
 from fastbp.arrays import Array
 from fastbp.compiler.declare import interpreted
 from fastbp.kernels import clock, dense
-from fastbp.plan import choice
+from fastbp.plan import choice, run
+from fastbp.plan.encoding import EncodingBuffers
 from fastbp.plan.epoch import Epoch
 from fastbp.plan.operand import Memory, Operand
-from fastbp.plan.problem import Batches, Data, Layout, Objective, Rule, Sparse
+from fastbp.plan.problem import Batches, Data, Layout, Objective, Part, Rule, Sparse
 from fastbp.plan.products import Scratch
 from fastbp.plan.ranks import FOUND, Ranks, gradient_numbers
 from fastbp.plan.thread_count import suitable_threads
@@ -142,7 +143,10 @@ class Shared:
         self.targets = Operand.of("targets", data.y)
         self.weights = None if data.weights is None else Operand.of("weights", data.weights)
         gathers = not (problem.in_place or problem.is_sparse)
-        self.x = new("x", B * layout.sizes[0] if gathers else 0)
+        self.x = new("x", B * layout.columns if gathers else 0)
+        self.encoded: dict[str, Operand] = {}
+        if layout.encoding is not None:
+            self.encode(B)
         self.y = new("y", B, data.y.dtype) if data.y.ndim == 1 else new("y", K * B)
         self.row_weights = new("row weights", B)
         self.scratch = new("scratch", problem.objective.loss.scratch_per_row(K) * B)
@@ -170,6 +174,16 @@ class Shared:
             self.found = memory.new("found", (problem.threads, FOUND), np.float64)
         self.record: Operand | None = None
 
+    def encode(self, B: int) -> None:
+        """Allocate the memory of the encoding for ``B`` rows."""
+
+        def new(name: str, columns: int) -> Operand:
+            self.encoded[name] = self.memory.new(name, (B * columns,), self.layout.dtype)
+            return self.encoded[name]
+
+        self.inputs = EncodingBuffers.of(self.layout, self.x, new).inputs
+        new("delta of inputs", self.layout.sizes[0])
+
     def select_rows(self) -> None:
         """Select a rank's rows from those of all, as the start of an epoch does."""
         if self.positions is not None:
@@ -178,6 +192,10 @@ class Shared:
     def W(self, layer: int) -> Operand:
         """W (M, N) of a layer."""
         return self.params.part(*self.layout.weights_at(layer), name="W")
+
+    def part(self, part: Part) -> Operand:
+        """A part of the parameters."""
+        return self.params.part(part.start, *part.shape, name=part.kind)
 
     def b(self, layer: int) -> Operand:
         """The biases (N,) of a layer."""
@@ -188,7 +206,14 @@ class Progress:
     """The state of one thread's run, apart from the parameters and the optimizer's state."""
 
     def __init__(
-        self, memory: Memory, rule: Rule, key: np.uint64, epoch: Epoch, orders: int
+        self,
+        memory: Memory,
+        rule: Rule,
+        key: np.uint64,
+        epoch: Epoch,
+        *,
+        orders: int = 1,
+        layers: int = 0,
     ) -> None:
         def new(name: str, size: int, dtype: object = np.float64) -> Operand:
             return memory.new(name, (size,), dtype)
@@ -197,7 +222,9 @@ class Progress:
         self.random = new("random", 2, np.uint64)
         self.sums = new("sums", 3)
         self.hyper = new("hyper", 6)
-        self.rate = new("rate", 1)
+        # The learning rate of the step, and its factors of dropout and of weight decay.
+        self.rate = new("rate", run.NUMBERS)
+        self.dropout = new("dropout", layers)
         self.totals = new("totals", 4)
         self.weight = new("weight", 2)  # weight of the batch, and the loss's scale divided by it
         self.own_weight = new("weight", 2)  # the same of this rank's rows
@@ -275,6 +302,10 @@ class ThreadBuffers:
     def db(self, layer: int) -> Operand:
         """db (N,) of a layer, from this thread's rows."""
         return self.grads.part(*self.layout.biases_at(layer), name="db")
+
+    def gradient(self, part: Part) -> Operand:
+        """The gradient of a part of the parameters, from this thread's rows."""
+        return self.grads.part(part.start, *part.shape, name=f"d{part.kind}")
 
     def W_transposed(self, layer: int) -> Operand:
         """The memory for W^T (N, M) of a layer."""

@@ -38,6 +38,8 @@ class ForwardLowering(Block):
 
     def forward(self) -> None:
         """z = X W + b, a = f(z), for each hidden layer."""
+        if self.encoding is not None:
+            self.encoding.forward()
         for layer in range(self.last):
             out = self.layer_rows(self.shared.outputs, layer)
             if self.has_narrow_input(layer):
@@ -132,8 +134,8 @@ class ForwardLowering(Block):
 
     def drop(self, layer: int, out: Operand) -> None:
         """Drop some of a layer's outputs (Srivastava et al. 2014)."""
-        rate = self.dropout_rate(layer)
-        if rate > 0.0:
+        if self.dropout_rate(layer) > 0.0:
+            rate = self.dropout_argument(layer)
             state, offset = self.progress.random, self.first_draw(layer)
             self.plan.add(dropout, out, rate, state, offset, layer=layer)
 

@@ -54,7 +54,7 @@ class GradientPlan:
     ) -> None:
         layout.check(params)
         real = layout.dtype
-        self.X = np.zeros((rows, layout.sizes[0]), real)
+        self.X = np.zeros((rows, layout.columns), real)
         self.y = np.zeros((rows, *targets.shape[1:]), targets.dtype)
         self.weights = np.ones(rows, real) if weighted else None
         data = Data(self.X, self.y, self.weights)
@@ -70,7 +70,7 @@ class GradientPlan:
             choices=choices._replace(block=rows),
         )
         shared = Shared(problem, params, (), np.arange(rows))
-        progress = Progress(shared.memory, NO_UPDATE, np.uint64(0), problem.epoch, 1)
+        progress = Progress(shared.memory, NO_UPDATE, np.uint64(0), problem.epoch)
         buffers = ThreadBuffers(problem, shared, progress, 0)
         plan, dX = lower_gradient(buffers, inputs=inputs)
         self._run = list_runner(plan, "gradient")

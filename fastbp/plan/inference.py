@@ -12,9 +12,10 @@ from fastbp.compiler import native
 from fastbp.compiler.declare import interpreted
 from fastbp.kernels import batches, dense, products, sparse
 from fastbp.plan import choice, compile_helper
+from fastbp.plan.encoding import EncodingBuffers, EncodingLowering
 from fastbp.plan.operand import Operand
 from fastbp.plan.plan import Plan, list_runner
-from fastbp.plan.problem import Layout, Objective, Sparse
+from fastbp.plan.problem import Layout, Objective, Part, Sparse
 from fastbp.plan.products import Epilogue, Products
 
 
@@ -68,6 +69,8 @@ class InferenceLowering:
             if self.source is not None:
                 plan.add(batches.as_numbers, self.source, below)
             plan.add(batches.not_finite, below)
+        if layout.encoding is not None and isinstance(below, Operand):
+            below = self.encode(below)
         narrow = isinstance(below, Operand) and choice.has_narrow_layers(layout)
         for layer in range(layout.layers):
             start, M, N = layout.weights_at(layer)
@@ -101,6 +104,16 @@ class InferenceLowering:
         if self.link is not None:
             plan.add(self.link, self.out, layer=top)
         return plan
+
+    def encode(self, x: Operand) -> Operand:
+        """Compute the inputs of the first layer; return them."""
+        buffers = EncodingBuffers.of(self.layout, x, self.new)
+        EncodingLowering(self.plan, self.layout, self.part, x, buffers).forward()
+        return buffers.inputs
+
+    def part(self, part: Part) -> Operand:
+        """A part of the parameters."""
+        return self.params.part(part.start, *part.shape, name=part.kind)
 
     def scratch(self, rows: int, columns: int) -> Operand:
         """Allocate memory for a packed matrix."""
@@ -199,7 +212,7 @@ class _Rows:
     """A plan for up to ``capacity`` rows of one dtype."""
 
     def __init__(self, layout: Layout, params: Array, capacity: int, dtype: Any, link: Any) -> None:
-        M, K, real = layout.sizes[0], layout.sizes[-1], layout.dtype
+        M, K, real = layout.columns, layout.sizes[-1], layout.dtype
         layout.check(params)
         self.capacity = self.count = capacity
         small = capacity * (M + K) * real.itemsize <= COPIED_BYTES

@@ -7,7 +7,9 @@ from typing import Any, NamedTuple
 import numpy as np
 
 from fastbp.arrays import Array
+from fastbp.choices import encodings
 from fastbp.choices.activations import Activation
+from fastbp.choices.encodings import Encoding
 from fastbp.choices.losses import Loss
 from fastbp.kernels import optimizers
 
@@ -26,10 +28,24 @@ class Shape(NamedTuple):
 Tuned = tuple[tuple[Shape, bool], ...]
 
 
+class Part(NamedTuple):
+    """A range of the flat buffers: the parameters of one kind and one layer."""
+
+    kind: str  # one of ``KINDS``
+    start: int
+    shape: tuple[int, ...]
+    fan_in: int = 1  # of a layer's weights and biases
+
+    @property
+    def size(self) -> int:
+        """The number of parameters."""
+        return math.prod(self.shape)
+
+
 class Layout(NamedTuple):
     """A network's layers and their positions in the flat buffers."""
 
-    sizes: tuple[int, ...]  # (L + 1,) width of the input and of every layer
+    sizes: tuple[int, ...]  # (L + 1,) width of the first layer's input and of every layer
     activations: tuple[Activation, ...]  # (L - 1,) of the hidden layers
     out_activation: Activation | None  # of the last layer, before the loss
     dtype: Any
@@ -37,6 +53,8 @@ class Layout(NamedTuple):
     bias_starts: tuple[int, ...]  # (L,) start of b in params and grads
     output_starts: tuple[int, ...]  # (L,) sum of the widths of the layers below
     tuned: Tuned = ()  # the kernels of products of a step, as ``fastbp.tune`` chose them
+    encoding: Encoding | None = None  # what is computed from X before the first layer
+    encoded_columns: int = 0  # the columns of X of an encoding
 
     @classmethod
     def of(
@@ -45,8 +63,15 @@ class Layout(NamedTuple):
         activations: tuple[Activation, ...],
         out_activation: Activation | None,
         dtype: Any,
+        encoding: Encoding | None = None,
     ) -> "Layout":
-        """Lay out the parameters: W, then b, of each layer."""
+        """Lay out the parameters: W, then b, of each layer, then those of the encoding.
+
+        ``sizes`` begins with the number of columns of X.
+        """
+        columns = sizes[0]
+        if encoding is not None:
+            sizes = (encoding.encoded(columns), *sizes[1:])
         weight_starts, bias_starts, output_starts = [], [], []
         start = outputs = 0
         for M, N in itertools.pairwise(sizes):
@@ -63,7 +88,14 @@ class Layout(NamedTuple):
             tuple(weight_starts),
             tuple(bias_starts),
             tuple(output_starts),
+            encoding=encoding,
+            encoded_columns=columns,
         )
+
+    @property
+    def columns(self) -> int:
+        """The number of columns of X."""
+        return self.sizes[0] if self.encoding is None else self.encoded_columns
 
     @property
     def layers(self) -> int:
@@ -71,9 +103,15 @@ class Layout(NamedTuple):
         return len(self.sizes) - 1
 
     @property
+    def dense_params(self) -> int:
+        """The number of parameters of the layers, which come first."""
+        return self.bias_starts[-1] + self.sizes[-1]
+
+    @property
     def params(self) -> int:
         """The number of parameters."""
-        return self.bias_starts[-1] + self.sizes[-1]
+        blocks = [] if self.encoding is None else self.encoding.blocks(self.columns)
+        return self.dense_params + sum(block.size for block in blocks)
 
     def weights_at(self, layer: int) -> tuple[int, int, int]:
         """Start, rows M and columns N of a layer's W in a flat buffer."""
@@ -82,6 +120,23 @@ class Layout(NamedTuple):
     def biases_at(self, layer: int) -> tuple[int, int]:
         """Start and length N of a layer's b in a flat buffer."""
         return self.bias_starts[layer], self.sizes[layer + 1]
+
+    @property
+    def parts(self) -> list[Part]:
+        """The parameters in their order, by kind and layer."""
+        parts = []
+        for layer in range(self.layers):
+            start, M, N = self.weights_at(layer)
+            parts += [Part("weights", start, (M, N), M), Part("biases", start + M * N, (N,), M)]
+        start = self.dense_params
+        for block in [] if self.encoding is None else self.encoding.blocks(self.columns):
+            parts.append(Part(block.kind, start, (block.rows, block.columns)))
+            start += block.size
+        return parts
+
+    def parts_of(self, kind: str) -> list[Part]:
+        """The parameters of one kind."""
+        return [part for part in self.parts if part.kind == kind]
 
     def check(self, params: Array, *, writes: bool = False) -> None:
         """Raise ValueError if compiled code cannot read (with ``writes``: write) ``params``."""
@@ -156,6 +211,32 @@ class Objective(NamedTuple):
     # weights batches by their number of rows, not by their weight.
     by_rows: bool = False
     max_label_loss: float = math.inf  # upper limit of one label's cross-entropy
+    dropout_changes: bool = False  # whether each step has its own factor of the dropout rates
+
+
+# A factor of the learning rate that stands for the NTK parametrisation (Jacot, Gabriel and Hongler
+# 2018): 1 / sqrt(fan-in). As a factor of the weight decay it is sqrt(fan-in), because a step decays
+# by the product of both.
+NTK = "ntk"
+# The kinds of parameters.
+KINDS = ("weights", "biases", *encodings.KINDS)
+ByKind = tuple[tuple[str, float | str], ...]
+
+
+class Factors(NamedTuple):
+    """Factors of the learning rate and the weight decay for kinds of parameters; others have 1."""
+
+    rates: ByKind = ()
+    decays: ByKind = ()
+
+    def of(self, part: Part) -> tuple[float, float]:
+        """Return the factor of the learning rate and that of the weight decay."""
+        rate, decay = dict(self.rates).get(part.kind, 1.0), dict(self.decays).get(part.kind, 1.0)
+        root = math.sqrt(part.fan_in)
+        return (
+            1.0 / root if isinstance(rate, str) else rate,
+            root if isinstance(decay, str) else decay,
+        )
 
 
 class Rule(NamedTuple):
@@ -166,6 +247,8 @@ class Rule(NamedTuple):
     buffers: int  # number of arrays (P,) of the optimizer's state
     clip: float = 0.0  # largest norm of the gradient; 0: no limit
     formula: str = "update params"  # shown in the table of a plan
+    factors: Factors = Factors()
+    decay_changes: bool = False  # whether each step has its own factor of the weight decay
 
     @property
     def powers(self) -> bool:

@@ -1,10 +1,13 @@
 """The compiled loop that runs a plan: it calls operations until one of them stops the run."""
 
-from fastbp.compiler.declare import Labels, Numbers, Whole, instruction, loop, part
+from fastbp.compiler.declare import Labels, Numbers, Table, Whole, instruction, loop, part
 from fastbp.kernels.clock import LONG, PER_EPOCH, STEP
 
 # 64-bit words of an operation: the address of its entry, then of at most eight arguments.
 WORDS = 9
+# Numbers that change at every step: the learning rate, and the factors of dropout and of decay.
+NUMBERS = 3
+RATE, DROPOUT, DECAY = range(NUMBERS)
 # Names of the lists of operations: the start of an epoch, a long step, a short one, and the last
 # step of an epoch.
 LISTS = ("epoch", "step", "short", "last")
@@ -51,16 +54,17 @@ def run_once(first: Whole, count: Whole) -> bool:
 
 
 @loop
-def run_steps(lists: Labels, clock: Labels, rates: Numbers, rate: Numbers) -> int:
-    """Take a step for each of the learning ``rates``; return the number of steps taken.
+def run_steps(lists: Labels, clock: Labels, rates: Table, rate: Numbers) -> int:
+    """Take a step for each row of ``rates`` (steps, NUMBERS); return the number of steps taken.
 
-    ``lists`` holds the address and the length of each list of operations; ``rate`` (1,) receives
-    the learning rate of the step.
+    ``lists`` holds the address and the length of each list of operations; ``rate`` (NUMBERS,)
+    receives the row of the step.
     """
     mode = flush_subnormals()
     taken, long, last = rates.shape[0], clock[LONG], clock[PER_EPOCH] - 1
     for step in range(rates.shape[0]):
-        rate[0] = rates[step]
+        for k in range(rate.shape[0]):
+            rate[k] = rates[step, k]
         if clock[STEP] == 0 and walk(lists[2 * AT_EPOCH], lists[2 * AT_EPOCH + 1]):
             taken = step
             break

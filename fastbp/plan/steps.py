@@ -80,7 +80,8 @@ class Steps:
             self._shared.record = Operand.of("record", record)
         memory = self._shared.memory
         self._progress = [
-            Progress(memory, rule, key, epoch, given.orders) for _ in range(self.threads)
+            Progress(memory, rule, key, epoch, orders=given.orders, layers=layout.layers)
+            for _ in range(self.threads)
         ]
         self._threads = [
             _Thread(ThreadBuffers(self.problem, self._shared, progress, rank))
@@ -234,7 +235,12 @@ class Steps:
         return counts
 
     def take(self, rates: Array) -> tuple[int, Array]:
-        """Take a step for each of the learning ``rates`` (steps,), a float64 array.
+        """Take a step for each of the learning ``rates``.
+
+        Parameters
+        ----------
+        rates : (steps,) or (steps, run.NUMBERS) array of float64
+            The learning rate of each step, and its factors of dropout and of weight decay.
 
         Returns
         -------
@@ -244,7 +250,9 @@ class Steps:
             Mean loss and score of each.
         """
         self.layout.check(self.params, writes=self._writes)
-        rates = np.ascontiguousarray(rates, np.float64)
+        numbers = np.ones((len(rates), run.NUMBERS))
+        numbers[:, : 1 if rates.ndim == 1 else None] = rates.reshape(len(rates), -1)
+        rates = numbers
         if self.threads == 1:
             return self._take(0, rates)
         if self._pool is None:
@@ -291,12 +299,12 @@ class _Thread:
         starts = self.plan.starts
         lists = Operand.new("lists", (2 * len(run.LISTS),), np.int64)
         lists.array()[:] = [word for name in run.LISTS for word in starts[name]]
-        self._rates = Operand.new("rates", (0,), np.float64)
+        self._rates = Operand.new("rates", (0, run.NUMBERS), np.float64)
         clock, rate = self.progress.clock, self.progress.rate
         self._run = self.plan.caller(run.run_steps, lists, clock, self._rates, rate)
 
     def take(self, rates: Array) -> tuple[int, Array]:
-        """Take a step for each learning rate; return the steps taken and the epochs' means."""
+        """Take a step for each row of ``rates``; return the steps taken and the epochs' means."""
         counts = self.progress.counts
         ends = (int(counts[clock.STEP]) + len(rates)) // int(counts[clock.PER_EPOCH])
         if ends > len(self.means):
@@ -323,7 +331,7 @@ class _Thread:
         """The steps of ``run_steps``, in Python."""
         counts, rate_place = self.progress.counts, self.progress.rate.array()
         for step, rate in enumerate(rates):
-            rate_place[0] = rate
+            rate_place[:] = rate
             if counts[clock.STEP] == 0 and self.plan.interpret("epoch"):
                 return step
             which = "step" if counts[clock.STEP] < counts[clock.LONG] else "short"

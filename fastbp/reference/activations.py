@@ -8,6 +8,9 @@ import numpy as np
 from fastbp.arrays import Array
 from fastbp.reference.scalar import normal_cdf, sigmoid, softplus
 
+# The scale and alpha of SELU (Klambauer et al. 2017).
+SELU_SCALE, SELU_ALPHA = 1.0507009873554805, 1.6732632423543772
+
 
 def relu(z: Array) -> Array:
     """Return max(0, z)  (seed 000, eq. 6; seed 001)."""
@@ -37,11 +40,19 @@ ACTIVATIONS: dict[str, tuple[Callable[[Array], Array], Callable[[Array], Array]]
         lambda z: np.where(z > 0, z, np.expm1(np.minimum(z, 0))),
         lambda z: np.exp(np.minimum(z, 0)),
     ),
+    "selu": (
+        lambda z: SELU_SCALE * np.where(z > 0, z, SELU_ALPHA * np.expm1(np.minimum(z, 0))),
+        lambda z: SELU_SCALE * np.where(z > 0, 1, SELU_ALPHA * np.exp(np.minimum(z, 0))),
+    ),
     "sigmoid": (sigmoid, lambda z: (s := sigmoid(z)) * (1 - s)),
     "tanh": (np.tanh, lambda z: 1 - np.tanh(z) ** 2),
     "softplus": (softplus, sigmoid),
     "gelu": (lambda z: z * normal_cdf(z), lambda z: normal_cdf(z) + z * _normal_density(z)),
     "silu": (lambda z: z * sigmoid(z), lambda z: (s := sigmoid(z)) * (1 + z * (1 - s))),
+    "mish": (
+        lambda z: z * np.tanh(softplus(z)),
+        lambda z: (t := np.tanh(softplus(z))) + z * (1 - t * t) * sigmoid(z),
+    ),
 }
 
 

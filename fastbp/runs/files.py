@@ -236,7 +236,8 @@ def _pictures(
             beside = {"matrix": matrix, "class_names": target.classes}
             caption += "; confusion matrix of the validation rows"
         elif target.classes is None:
-            true = target.decode(truth.astype(np.float64).reshape(len(truth), -1))
+            rows = truth.astype(np.float64).reshape(len(truth), -1)
+            true = target.decode(rows, clipped=False)
             beside = {"predictions": (true, target.decode(outputs))}
             caption += "; predicted against true values of the validation rows"
     pictures = {

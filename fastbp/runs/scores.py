@@ -23,7 +23,7 @@ def scores(model: Model, outputs: Array, y: Array) -> dict[str, float]:
         accuracy = float((outputs.argmax(axis=1) == y).mean())
         return {"accuracy": accuracy, "rows": float(len(y))}
     predicted = target.decode(outputs)
-    true = target.decode(np.asarray(y, np.float64).reshape(len(y), -1))
+    true = target.decode(np.asarray(y, np.float64).reshape(len(y), -1), clipped=False)
     errors = predicted - true
     variation = float(((true - true.mean(axis=0)) ** 2).sum())
     return {

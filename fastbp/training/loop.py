@@ -78,7 +78,7 @@ class Fit:
         problem = Problem.for_training(
             net.layout._replace(tuned=self.checkpoints.tuned(net.tuned)),
             objective,
-            options.optimizer.rule(options.clip),
+            options.rule,
             data,
             batches,
             n_threads=self.checkpoints.threads(options.n_threads or (1 if ranks else None)),
@@ -184,15 +184,14 @@ class Fit:
         """
         net, steps, options = self.net, self.steps, self.options
         numbers = np.arange(steps.taken, steps.taken + count)
-        factors = options.schedule.factors(numbers, steps.per_epoch, self.total)
-        rates = self.callbacks.rate * factors
+        rates = options.rates(self.callbacks.rate, numbers, steps.per_epoch, self.total)
         taken, means = steps.take(rates)
         if taken < count:
             self.group.check()
         if steps.params is not net.params:
             self.group.gather(None)  # all ranks have updated their parts
             net.params[:] = steps.params
-        return taken, means, rates
+        return taken, means, rates[:, 0]
 
     def _end_diverged(self) -> None:
         """Raise the error for a step that was not taken, unless a callback ends the run."""

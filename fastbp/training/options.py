@@ -5,9 +5,12 @@ from typing import Any
 
 import numpy as np
 
+from fastbp.arrays import Array
 from fastbp.distributed.group import Group
+from fastbp.network import Network
 from fastbp.optimizers import Optimizer
-from fastbp.schedules import Schedule
+from fastbp.plan.problem import Objective, Rule
+from fastbp.schedules import Schedules
 from fastbp.training.callbacks import descriptions
 from fastbp.training.checkpoints import Checkpoints
 from fastbp.training.interruption import Interruption
@@ -19,7 +22,7 @@ class Options:
     """The arguments of ``train`` other than the network and the data."""
 
     optimizer: Optimizer
-    schedule: Schedule
+    schedule: Schedules
     epochs: int
     batch_size: int
     accumulate: int  # batches of a step
@@ -51,13 +54,40 @@ class Options:
         """Whether the best epoch is determined."""
         return self.early_stopping is not None or self.keep_best
 
+    @property
+    def rule(self) -> Rule:
+        """The update of the parameters.
+
+        Raises
+        ------
+        ValueError
+            If there is a schedule of the weight decay, and the optimizer has none.
+        """
+        rule = self.optimizer.rule(self.clip)
+        if self.schedule.decay is not None and not self.optimizer.decays:
+            name = type(self.optimizer).__name__
+            raise ValueError(f"{name} has no weight decay for the schedule 'decay'; use AdamW")
+        return rule._replace(decay_changes=self.schedule.decay is not None)
+
+    def objective(self, net: Network) -> Objective:
+        """Return the loss of a network with the penalties."""
+        objective = net.objective(*self.penalties, self.label_smoothing)
+        return objective._replace(dropout_changes=self.schedule.dropout is not None)
+
+    def rates(self, rate: float, numbers: Array, per_epoch: int, total: int) -> Array:
+        """Compute the learning rate and other factors of steps, (n, 3).
+
+        ``rate`` is that of the optimizer, or what callbacks have made of it.
+        """
+        return self.schedule.numbers(rate, numbers, per_epoch, total)
+
     def description(self) -> dict[str, Any]:
         """Return the options that must be the same for a run to be resumed."""
         l1, l2, dropout = self.penalties
         described = descriptions(self.callbacks, self.epochs)
         return {
             "optimizer": repr(self.optimizer),
-            "schedule": repr(self.schedule),
+            "schedule": self.schedule.description(),
             "batch_size": self.batch_size,
             **({"accumulate": self.accumulate} if self.accumulate > 1 else {}),
             "penalties": repr((float(l1), float(l2), np.ravel(dropout).tolist())),

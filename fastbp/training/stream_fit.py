@@ -40,7 +40,7 @@ def fit_of_stream(
     if y is not None:
         raise ValueError("y must be left out if X is a stream, whose chunks hold the targets")
     _check_options(stream, options, sample_weight)
-    objective = net.objective(*options.penalties, options.label_smoothing)
+    objective = options.objective(net)
     return StreamFit(net, stream, objective, options)
 
 
@@ -51,7 +51,7 @@ def _check_options(stream: Stream, options: Options, sample_weight: Any) -> None
         "validation_rows (pass validation_data)": options.validation_rows is not None,
         "a group": options.group.size > 1,
         "accumulate": options.accumulate > 1,
-        "a schedule": repr(options.schedule) != "ConstantSchedule(warmup_epochs=0.0)",
+        "a schedule": options.schedule.description() != "ConstantSchedule(warmup_epochs=0.0)",
     }
     for name, used in others.items():
         if used:

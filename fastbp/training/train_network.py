@@ -1,6 +1,6 @@
 """``train``: check the arguments, then run the fit."""
 
-from collections.abc import Iterable, Iterator, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from typing import Any
 
 from fastbp import checks
@@ -8,7 +8,7 @@ from fastbp.distributed.group import Alone, Group
 from fastbp.network import Network
 from fastbp.optimizers import Optimizer, as_optimizer
 from fastbp.plan.processors import MAX_THREADS
-from fastbp.schedules import Schedule, as_schedule
+from fastbp.schedules import Schedule, as_schedules
 from fastbp.training.checkpoints import Checkpoints
 from fastbp.training.history import History
 from fastbp.training.interruption import Interruption
@@ -31,7 +31,7 @@ def train(
     validation_data: tuple[Any, ...] | None = None,
     validation_fraction: float = 0.0,
     sample_weight: Any = None,
-    schedule: Schedule | str | None = None,
+    schedule: Schedule | str | Mapping[str, Schedule | str] | None = None,
     early_stopping: EarlyStopping | int | bool | None = None,
     l2: float = 0.0,
     l1: float = 0.0,
@@ -79,9 +79,10 @@ def train(
         classes, the same fraction of each.
     sample_weight : (n,) array, optional
         Weights of the rows in the mean loss of a batch.
-    schedule : Schedule or str, optional
+    schedule : Schedule, str or mapping, optional
         ``fastbp.CosineSchedule()``, or a name: ``constant``, ``step``, ``exponential``,
-        ``cosine``, ``one_cycle``.
+        ``cosine``, ``one_cycle``, ``flat_cos``, ``coslog4``. A mapping has one for ``rate``,
+        ``dropout`` or ``decay``, the weight decay of the optimizer.
     early_stopping : EarlyStopping, int or bool, optional
         Stop when the validation loss has not decreased for this many epochs, and restore the best
         weights. True: ``EarlyStopping()``, 10 epochs.
@@ -147,7 +148,7 @@ def train(
     """
     options = Options(
         optimizer=as_optimizer(optimizer),
-        schedule=as_schedule(schedule),
+        schedule=as_schedules(schedule),
         epochs=checks.whole("epochs", epochs, 1),
         batch_size=checks.whole("batch_size", batch_size, 1),
         accumulate=checks.whole("accumulate", accumulate, 1),
@@ -177,7 +178,7 @@ def _fit(net: Network, X: Any, y: Any, sample_weight: Any, options: Options) -> 
     if isinstance(X, Stream | Iterator):
         return fit_of_stream(net, X, y, sample_weight, options)
     with options.group.shared_failure():
-        objective = net.objective(*options.penalties, options.label_smoothing)
+        objective = options.objective(net)
         data = training_data(net, X, y, sample_weight)
     return Fit(net, data, objective, options)
 

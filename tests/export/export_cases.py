@@ -10,6 +10,7 @@ import polars as pl
 
 from fastbp import Network, reference
 from fastbp.choices.activations import ACTIVATIONS
+from fastbp.choices.encodings import Encoding
 from fastbp.choices.losses import LOSSES, OUTPUT_ACTIVATION_LOSSES
 from fastbp.data.columns import Columns
 from fastbp.data.preparation import Preparation
@@ -128,3 +129,26 @@ def table(columns, n=40):
         for name, part in zip(names, parts, strict=True)
     }
     return numbers, texts, pl.DataFrame(frame)
+
+
+# Of 6 columns: numbers that are embedded, others, and codes of categories.
+ENCODINGS = {
+    "all": Encoding(numbers=2, frequencies=5, width=3, tables=((4, 3), (6, 2)), scaling=True),
+    "numbers": Encoding(numbers=6, frequencies=2, width=4, sigma=1.0),
+    "tables": Encoding(tables=((3, 1),) * 6),
+    "scales": Encoding(scaling=True),
+    "nothing": Encoding(),
+}
+
+
+def encoded_network(name, dtype):
+    """Make a network with an encoding, and rows with codes in and out of the range."""
+    net = network([6, 4, 3], "tanh", dtype=dtype, encoding=ENCODINGS[name])
+    random = np.random.default_rng(6)
+    if "scales" in net.encoding_params:
+        net.encoding_params["scales"][:] = random.normal(size=net.layout.sizes[0])
+    X = random.normal(size=(30, 6))
+    X[:, 6 - len(ENCODINGS[name].tables) :] = random.integers(-1, 8, (30, 6))[
+        :, 6 - len(ENCODINGS[name].tables) :
+    ]
+    return net, X.astype(dtype)

@@ -3,7 +3,6 @@
 import ctypes
 import re
 import shutil
-import subprocess
 
 import numpy as np
 import pytest
@@ -12,17 +11,28 @@ pl = pytest.importorskip("polars")
 
 from export_cases import (  # noqa: E402
     DTYPES,
+    ENCODINGS,
     KINDS,
     ODD_NAMES,
     assert_close,
     classes,
     columns,
+    encoded_network,
     model,
     network,
     rows,
     table,
     twin,
     values,
+)
+from exported_files import (  # noqa: E402
+    COMPILER,
+    STRICT,
+    compiled,
+    exported,
+    pointer,
+    predict_rows,
+    predict_table,
 )
 
 from fastbp.choices.activations import ACTIVATIONS  # noqa: E402
@@ -31,46 +41,7 @@ from fastbp.data.columns import Columns  # noqa: E402
 from fastbp.export.c import export_c  # noqa: E402
 from fastbp.export.c_literals import c_number, c_string  # noqa: E402
 
-COMPILER = shutil.which("cc")
 needs_compiler = pytest.mark.skipif(COMPILER is None, reason="there is no C compiler")
-STRICT = ("-std=c99", "-Wall", "-Wextra", "-Werror", "-pedantic")
-
-
-def compiled(*sources, options=STRICT, compiler=COMPILER):
-    """Make a shared library of C files."""
-    library = sources[0].with_suffix(".so")
-    command = [compiler, *options, "-O1", "-shared", "-fPIC", "-o", library, *sources, "-lm"]
-    done = subprocess.run(command, capture_output=True, text=True, check=False)
-    assert done.returncode == 0, done.stderr
-    return ctypes.CDLL(str(library))
-
-
-def exported(folder, net, preparation=None, name="fastbp"):
-    export_c(folder / f"{name}.c", net, preparation, name)
-    return compiled(folder / f"{name}.c")
-
-
-def pointer(array):
-    return array.ctypes.data_as(ctypes.c_void_p)
-
-
-def predict_rows(function, X, K, dtype):
-    """Call ``predict`` with every row of an array."""
-    out = np.full((len(X), K), np.nan, dtype)
-    for x, outputs in zip(np.ascontiguousarray(X), out, strict=True):
-        assert function(pointer(x), pointer(outputs)) == 0
-    return out
-
-
-def predict_table(function, numbers, texts, K):
-    """Call ``predict`` for every row of a table; None stands for NULL."""
-    out = np.full((max(len(numbers), len(texts)), K), np.nan)
-    for i, outputs in enumerate(out):
-        given = [text if text is None else text.encode() for text in texts[i]] if len(texts) else []
-        array = (ctypes.c_char_p * len(given))(*given)
-        x = pointer(np.ascontiguousarray(numbers[i])) if len(numbers) else None
-        assert function(x, array if given else None, pointer(outputs)) == 0
-    return out
 
 
 def texts_of(library, name, count):
@@ -321,3 +292,13 @@ def test_strings_and_numbers():
     assert c_number(1.0) == "0x1p+0"
     assert c_number(-0.0, "f") == "-0x0p+0f"
     assert c_number(0.75) == "0x1.8p-1"
+
+
+@needs_compiler
+@pytest.mark.parametrize("dtype", DTYPES)
+def test_encodings(tmp_path, dtype):
+    for name in ENCODINGS:
+        net, X = encoded_network(name, dtype)
+        library = exported(tmp_path, net, name=name)
+        found = predict_rows(getattr(library, f"{name}_predict"), X, 3, dtype)
+        assert_close(found, net.forward(X), dtype)

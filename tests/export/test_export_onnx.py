@@ -7,16 +7,18 @@ import numpy as np
 import pytest
 
 onnx = pytest.importorskip("onnx")
-onnxruntime = pytest.importorskip("onnxruntime")
+pytest.importorskip("onnxruntime")
 pytest.importorskip("polars")
 
 from export_cases import (  # noqa: E402
     DTYPES,
+    ENCODINGS,
     KINDS,
     ODD_NAMES,
     assert_close,
     classes,
     columns,
+    encoded_network,
     model,
     network,
     rows,
@@ -24,6 +26,7 @@ from export_cases import (  # noqa: E402
     twin,
     values,
 )
+from exported_files import run  # noqa: E402
 
 import fastbp  # noqa: E402
 from fastbp.choices.activations import ACTIVATIONS  # noqa: E402
@@ -32,17 +35,6 @@ from fastbp.export import onnx as module  # noqa: E402
 from fastbp.export.onnx import export_onnx  # noqa: E402
 from fastbp.optional import MissingOnnxError  # noqa: E402
 from fastbp.persistence import FORMAT  # noqa: E402
-
-
-def run(path, **inputs):
-    """Run a model in onnxruntime; return a dictionary of its outputs by name."""
-    onnx.checker.check_model(str(path), full_check=True)
-    options = onnxruntime.SessionOptions()
-    options.intra_op_num_threads = 1
-    session = onnxruntime.InferenceSession(path, options, providers=["CPUExecutionProvider"])
-    assert {entry.name for entry in session.get_inputs()} == set(inputs)
-    names = [entry.name for entry in session.get_outputs()]
-    return dict(zip(names, session.run(names, inputs), strict=True))
 
 
 def exported(tmp_path, net, X):
@@ -195,3 +187,10 @@ def test_without_onnx_the_error_names_the_extra(tmp_path, monkeypatch):
     monkeypatch.setitem(sys.modules, "onnx", None)
     with pytest.raises(MissingOnnxError, match=r'pip install "fastbp\[onnx\]"'):
         export_onnx(tmp_path / "n.onnx", network([3, 2]))
+
+
+@pytest.mark.parametrize("dtype", DTYPES)
+@pytest.mark.parametrize("name", ENCODINGS)
+def test_encodings(tmp_path, name, dtype):
+    net, X = encoded_network(name, dtype)
+    assert_close(exported(tmp_path, net, X), net.forward(X), dtype)

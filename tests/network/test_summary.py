@@ -38,6 +38,16 @@ def test_a_summary_of_any_network_is_aligned(sizes, loss):
     assert last == f"loss: {loss}"
 
 
+def test_the_summary_counts_the_parameters_of_an_encoding():
+    encoding = fastbp.Encoding(numbers=2, width=4, tables=((5, 3),), scaling=True)
+    net = fastbp.Network([3, 4, 2], encoding=encoding)
+    lines = net.summary().splitlines()
+    assert lines[2].split()[0] == "encoding"
+    counts = [int(line.split()[-1].replace(",", "")) for line in lines[2:5]]
+    assert sum(counts) == net.params.size
+    assert f"({len(net.weights[0])}, 4)" in lines[3]
+
+
 def test_the_summary_names_the_activation_of_the_outputs():
     names = {"softmax_cross_entropy": "softmax", "sigmoid_cross_entropy": "sigmoid"}
     names |= {"poisson": "exp", "huber": "identity"}

@@ -59,7 +59,9 @@ def test_gradients_of_a_network(dtype, activation, loss, batch):
         np.testing.assert_allclose(pack(*by_jacobian), gradient, atol=1e-14)
 
 
-@pytest.mark.parametrize("activation", [["sigmoid", "tanh"], ["softplus", "elu"], ["gelu", "silu"]])
+@pytest.mark.parametrize(
+    "activation", [["sigmoid", "tanh"], ["softplus", "elu"], ["gelu", "silu"], ["selu", "mish"]]
+)
 @pytest.mark.parametrize("loss", ["softmax_cross_entropy", *LOSSES])
 def test_gradients_with_dropout_are_those_of_finite_differences(activation, loss):
     net, (X, y) = network(np.float64, activation, loss), examples(4, np.float64, loss)

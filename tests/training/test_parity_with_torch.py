@@ -21,6 +21,8 @@ ACTIVATIONS = {
     "softplus": torch.nn.Softplus,
     "gelu": torch.nn.GELU,
     "silu": torch.nn.SiLU,
+    "selu": torch.nn.SELU,
+    "mish": torch.nn.Mish,
 }
 # The loss of each row: summed over the outputs.
 LOSSES = {

@@ -1,0 +1,150 @@
+"""Encodings of a network's inputs: embeddings of numbers and of categories, and scales.
+
+``x`` (B, M) is a batch, ``out`` (B, E) the inputs of the first layer, ``delta`` (B, E) the gradient
+of the loss with respect to them. ``choices.encodings`` has the formulas and the order of columns.
+"""
+
+import numpy as np
+
+from fastbp.compiler.declare import Matrix, Vector, Whole, kernel
+from fastbp.kernels.memory import flat, vector
+from fastbp.kernels.scalar import PER_TURN, TURN, ZERO, cosine_and_sine
+
+
+@kernel
+def copy_columns(x: Matrix, columns: Whole, out: Matrix) -> None:
+    """Copy the first columns of ``x`` to those of ``out``."""
+    for i in range(x.shape[0]):
+        for j in range(columns):
+            out[i, j] = x[i, j]
+
+
+@kernel
+def embed_numbers(
+    x: Matrix,
+    p: Matrix,
+    frequencies: Whole,
+    first: Whole,
+    waves: Vector,
+    columns: Vector,
+    out: Matrix,
+) -> None:
+    """``out`` from column ``first`` on = V cos(2 pi w x + phase) + c of the first columns of ``x``.
+
+    ``p`` (n, 2 F + width F + width) has a row of w, phases, V and c for each of the n columns.
+    ``waves`` (2 n F B) receives all cosines, then all sines, one column after the other, so that
+    loops over B rows vectorise. ``columns`` ((width + 2) B) is memory.
+    """
+    B, n, F = x.shape[0], p.shape[0], frequencies
+    width = (p.shape[1] - 2 * F) // (F + 1)
+    per_turn = x.dtype.type(PER_TURN)
+    column = vector(columns, 0, B)
+    for k in range(n):
+        for i in range(B):
+            column[i] = x[i, k]
+        for f in range(F):
+            w, phase = p[k, f], p[k, F + f] * per_turn
+            cosines = vector(waves, (k * F + f) * B, B)
+            sines = vector(waves, (n * F + k * F + f) * B, B)
+            for i in range(B):
+                cosines[i], sines[i] = cosine_and_sine(w * column[i] + phase)
+        for e in range(width):
+            c = p[k, 2 * F + width * F + e]
+            for i in range(B):
+                column[i] = c
+            for f in range(F):
+                v, cosines = p[k, 2 * F + e * F + f], vector(waves, (k * F + f) * B, B)
+                for i in range(B):
+                    column[i] += v * cosines[i]
+            for i in range(B):
+                out[i, first + k * width + e] = column[i]
+
+
+@kernel
+def embed_numbers_backward(
+    x: Matrix,
+    p: Matrix,
+    frequencies: Whole,
+    first: Whole,
+    waves: Vector,
+    columns: Vector,
+    delta: Matrix,
+    dp: Matrix,
+) -> None:
+    """``dp`` += the gradient of ``p``, from the ``waves`` of ``embed_numbers``."""
+    B, n, F = x.shape[0], p.shape[0], frequencies
+    width = (p.shape[1] - 2 * F) // (F + 1)
+    turn = x.dtype.type(TURN)
+    zero = turn * ZERO
+    column, slopes = vector(columns, width * B, B), vector(columns, (width + 1) * B, B)
+    for k in range(n):
+        for i in range(B):
+            column[i] = x[i, k] * turn
+        for e in range(width):
+            total, d = zero, vector(columns, e * B, B)
+            for i in range(B):
+                d[i] = delta[i, first + k * width + e]
+                total += d[i]
+            dp[k, 2 * F + width * F + e] += total
+        for f in range(F):
+            cosines = vector(waves, (k * F + f) * B, B)
+            sines = vector(waves, (n * F + k * F + f) * B, B)
+            for i in range(B):
+                slopes[i] = zero
+            for e in range(width):
+                total, d, v = zero, vector(columns, e * B, B), p[k, 2 * F + e * F + f]
+                for i in range(B):
+                    total += d[i] * cosines[i]
+                    slopes[i] += v * d[i]
+                dp[k, 2 * F + e * F + f] += total
+            dw = dphase = zero
+            for i in range(B):
+                slope = slopes[i] * sines[i]
+                dw += slope * column[i]
+                dphase += slope
+            dp[k, f] -= dw
+            dp[k, F + f] -= dphase
+
+
+@kernel
+def look_up(x: Matrix, column: Whole, table: Matrix, first: Whole, out: Matrix) -> None:
+    """``out`` from column ``first`` on = the rows of ``table`` that a column of codes selects.
+
+    A number outside the rows, or NaN, selects row 0; a fraction is rounded down.
+    """
+    rows, width = table.shape
+    for i in range(x.shape[0]):
+        code = x[i, column]
+        row = np.int64(code) if code >= ZERO and code < np.float64(rows) else 0
+        for j in range(width):
+            out[i, first + j] = table[row, j]
+
+
+@kernel
+def look_up_backward(x: Matrix, column: Whole, delta: Matrix, first: Whole, dtable: Matrix) -> None:
+    """``dtable`` += the gradient of the rows that occur; the others are not touched."""
+    rows, width = dtable.shape
+    for i in range(x.shape[0]):
+        code = x[i, column]
+        row = np.int64(code) if code >= ZERO and code < np.float64(rows) else 0
+        for j in range(width):
+            dtable[row, j] += delta[i, first + j]
+
+
+@kernel
+def scale_columns(x: Matrix, scales: Vector, out: Matrix) -> None:
+    """``out`` = ``x`` with each column times its scale."""
+    scales = flat(scales)
+    for i in range(x.shape[0]):
+        for j in range(x.shape[1]):
+            out[i, j] = x[i, j] * scales[j]
+
+
+@kernel
+def scale_columns_backward(delta: Matrix, x: Matrix, scales: Vector, dscales: Vector) -> None:
+    """``dscales`` += the gradient of the scales; ``delta`` becomes that of ``x``."""
+    scales, dscales = flat(scales), flat(dscales)
+    for i in range(x.shape[0]):
+        for j in range(x.shape[1]):
+            dscales[j] += delta[i, j] * x[i, j]
+            delta[i, j] *= scales[j]

@@ -1,0 +1,75 @@
+"""Initial parameters of networks."""
+
+from collections.abc import Callable, Iterable
+
+import numpy as np
+
+from fastbp.arrays import Array
+from fastbp.checks import choose
+from fastbp.choices.encodings import Encoding
+from fastbp.plan.problem import Layout
+
+
+def he_normal(shape: tuple[int, ...], random: np.random.Generator) -> Array:
+    """Draw weights of variance 2 / fan-in (He et al. 2015; seed 004)."""
+    return random.normal(0.0, np.sqrt(2.0 / shape[0]), shape)
+
+
+def lecun_normal(shape: tuple[int, ...], random: np.random.Generator) -> Array:
+    """Draw weights of variance 1 / fan-in (LeCun et al. 1998), as the NTK parametrisation does."""
+    return random.normal(0.0, np.sqrt(1.0 / shape[0]), shape)
+
+
+def glorot_uniform(shape: tuple[int, ...], random: np.random.Generator) -> Array:
+    """Draw weights within sqrt(6 / (fan-in + fan-out)) (Glorot and Bengio 2010)."""
+    bound = np.sqrt(6.0 / sum(shape))
+    return random.uniform(-bound, bound, shape)
+
+
+INITIALISERS: dict[str, Callable[[tuple[int, ...], np.random.Generator], Array]] = {
+    "he_normal": he_normal,
+    "lecun_normal": lecun_normal,
+    "glorot_uniform": glorot_uniform,
+}
+
+
+def draw_weights(
+    layout: Layout, weights: Iterable[Array], init: str | None, random: np.random.Generator
+) -> None:
+    """Draw the initial weights: by ``init``, or by He's or Glorot's method.
+
+    He's is the default of layers whose activation rectifies.
+
+    Raises
+    ------
+    ValueError, TypeError
+        If ``init`` is not the name of an initialiser.
+    """
+    rows = [*layout.activations, layout.out_activation]
+    for W, row in zip(weights, rows, strict=True):
+        he = row is not None and row.uses_he_init
+        name = ("he_normal" if he else "glorot_uniform") if init is None else init
+        W[:] = choose("init", name, INITIALISERS)(W.shape, random)
+
+
+def draw_encoding(
+    encoding: Encoding | None, params: dict[str, Array], random: np.random.Generator
+) -> None:
+    """Draw the initial parameters of an encoding.
+
+    w is normal with standard deviation ``sigma``, phases uniform over a turn, V and c uniform
+    within 1 / sqrt(frequencies), the rows of tables standard normal; scales are 1.
+    """
+    if encoding is None:
+        return
+    for name, array in params.items():
+        if name == "scales":
+            array[:] = 1.0
+        elif name == "numbers":
+            n, F = len(array), encoding.frequencies
+            array[:, :F] = random.normal(0.0, encoding.sigma, (n, F))
+            array[:, F : 2 * F] = random.uniform(-np.pi, np.pi, (n, F))
+            bound = 1.0 / np.sqrt(F)
+            array[:, 2 * F :] = random.uniform(-bound, bound, array[:, 2 * F :].shape)
+        else:
+            array[:] = random.normal(0.0, 1.0, array.shape)
