@@ -26,6 +26,7 @@ if TYPE_CHECKING:
     from fastbp.training.history import History
     from fastbp.training.loop import DivergedError
     from fastbp.training.pruning import OptunaPruning
+    from fastbp.training.rate_search import LearningRateTest, find_learning_rate
     from fastbp.training.stepper import Stepper
     from fastbp.training.stopping import EarlyStopping
     from fastbp.training.stream import Stream
@@ -67,12 +68,15 @@ _MODULES = {
     "DivergedError": "training.loop",
     "OptunaPruning": "training.pruning",
     "EarlyStopping": "training.stopping",
+    "LearningRateTest": "training.rate_search",
+    "find_learning_rate": "training.rate_search",
     "train": "training.train_network",
     "Stepper": "training.stepper",
     "Stream": "training.stream",
     "warmup": "warming",
 }
 _SUBMODULES = (
+    "callbacks",
     "datasets",
     "distributed",
     "estimators",
@@ -102,6 +106,7 @@ __all__ = [
     "ExponentialSchedule",
     "FlatCosineSchedule",
     "History",
+    "LearningRateTest",
     "MLPClassifier",
     "MLPRegressor",
     "Model",
@@ -117,6 +122,7 @@ __all__ = [
     "Stream",
     "TabularClassifier",
     "TabularRegressor",
+    "find_learning_rate",
     "gradient_check",
     "load",
     "train",

@@ -17,7 +17,7 @@ LAYERS = (
     ("arrays", "version"),
     ("checks", "optional", "persistence", "reference"),
     ("compiler", "data", "schedules"),
-    ("distributed",),
+    ("distributed", "plotting"),
     ("kernels",),
     ("choices",),
     ("plan",),
@@ -25,7 +25,7 @@ LAYERS = (
     ("own",),
     ("network",),
     ("models", "training"),
-    ("estimators", "export", "plotting", "scratch"),
+    ("callbacks", "estimators", "export", "scratch"),
     ("tabular",),
     ("runs", "warming"),
     ("cli",),
@@ -114,6 +114,7 @@ def test_modules_without_kernels_load_no_compiler_and_no_blas(code):
 
 def test_public_import_paths_keep_working():
     paths = [
+        "fastbp.callbacks.ModelCheckpoint",
         "fastbp.datasets.spiral_data",
         "fastbp.estimators.MLPClassifier",
         "fastbp.functional.softmax",

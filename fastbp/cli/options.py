@@ -122,7 +122,8 @@ def value_of(settings: type, name: str) -> Callable[[str], Any]:
 
     def value(text: str) -> Any:
         try:
-            parsed = _parsed(text, field.parse)
+            word = field.check.word
+            parsed = text if text == word else _parsed(text, field.parse, word)
             if field.several and parsed == 0:
                 return parsed  # no hidden layer; the list is checked when it is complete
             checked = field.check.function(name, parsed)
@@ -133,14 +134,15 @@ def value_of(settings: type, name: str) -> Callable[[str], Any]:
     return value
 
 
-def _parsed(text: str, kind: type) -> Any:
-    """Convert text to a number, if a number is expected."""
+def _parsed(text: str, kind: type, word: str) -> Any:
+    """Convert text to a number, if a number is expected; errors name a ``word`` in its place."""
     if kind is int and not text.strip().lstrip("+-").isdecimal():
         raise ValueError(f"{text!r} is not a whole number")
     try:
         return kind(text)
     except ValueError:
-        raise ValueError(f"{text!r} is not a number") from None
+        other = f" or {word!r}" if word else ""
+        raise ValueError(f"{text!r} is not a number{other}") from None
 
 
 def _add_evaluate(commands: Any, name: str) -> None:

@@ -16,6 +16,7 @@ from fastbp.kernels import optimizers
 from fastbp.network import Network
 from fastbp.optimizers import OPTIMIZERS, SGD, Adam, Optimizer
 from fastbp.schedules import SCHEDULES, Schedule, as_schedule
+from fastbp.training.callbacks import RunCallback
 from fastbp.training.stopping import as_callbacks
 
 # scikit-learn's names of activations that differ from fastbp's, with fastbp's names.
@@ -126,4 +127,11 @@ class PerceptronParameters(BaseEstimator):  # type: ignore[misc]
         return isinstance(self.learning_rate, str) and self.learning_rate == "plateau"
 
     def _callbacks(self) -> list[Callable[[Any], object]]:
-        return [] if self.callbacks is None else as_callbacks(self.callbacks)
+        given: list[Any] = [] if self.callbacks is None else as_callbacks(self.callbacks)
+        for each in given:
+            if isinstance(each, RunCallback):
+                raise TypeError(
+                    f"callbacks contains a {type(each).__name__}, which is for fastbp.train; those "
+                    "of an estimator are functions of the estimator"
+                )
+        return given

@@ -5,6 +5,7 @@ import math
 import numpy as np
 
 from fastbp.arrays import Array
+from fastbp.choices.losses import LOSSES, Loss
 
 # Python adds up to so many numbers in less time than NumPy.
 FEW = 32
@@ -43,3 +44,13 @@ def undecided_row(z: Array, *, largest: bool) -> int | None:
         return None
     undecided = ~np.isfinite(z.max(axis=1)) if largest else np.isnan(z).any(axis=1)
     return int(undecided.argmax()) if undecided.any() else None
+
+
+def check_probabilities(loss: Loss) -> None:
+    """Raise ValueError if a network with this loss does not predict probabilities."""
+    if loss.output != "probabilities":
+        names = [name for name, row in LOSSES.items() if row.output == "probabilities"]
+        raise ValueError(
+            f"predict_proba needs the loss {' or '.join(names)}; the loss of this network is "
+            f"{loss.name}"
+        )

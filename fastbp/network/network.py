@@ -10,11 +10,12 @@ import numpy as np
 from fastbp import checks
 from fastbp.arrays import Array
 from fastbp.network import evaluation
-from fastbp.network.decisions import check_decidable
+from fastbp.network.decisions import check_decidable, check_probabilities
 from fastbp.network.evaluation import row_count
 from fastbp.network.gradients import BatchGradients
 from fastbp.network.planning import step_plan
 from fastbp.network.structure import Structure
+from fastbp.network.summary import table_of_layers
 from fastbp.plan.choice import FEW_ROWS
 from fastbp.plan.describe import StepPlan
 from fastbp.plan.inference import Inference, LossOfOutputs
@@ -209,6 +210,25 @@ class Network(Structure):
         predicted = z.argmax(axis=1) if largest else z > 0
         return predicted.astype(np.int64)
 
+    def predict_proba(self, X: Any) -> Array:
+        """Compute the probabilities of the classes for ``X`` (n, M).
+
+        Returns
+        -------
+        (n, K) array
+            Of each class, or of each sigmoid being 1; one sigmoid gives (n, 2), for 0 and for 1.
+
+        Raises
+        ------
+        ValueError, TypeError
+            As ``forward`` does, or if the loss has no probabilities.
+        """
+        check_probabilities(self.loss_row)
+        found = self.forward(X)
+        return np.hstack([1 - found, found]) if found.shape[1] == 1 else found
+
+    summary = table_of_layers
+
     def evaluate(self, X: Any, y: Any, sample_weight: Any = None) -> tuple[float, float]:
         """Compute the mean loss and the metric on ``X`` (n, M) and ``y``.
 
@@ -374,12 +394,7 @@ class Network(Structure):
         ValueError, TypeError
             If an argument is not as described.
         """
-        penalties = {
-            "l1": l1,
-            "l2": l2,
-            "dropout": dropout,
-            "label_smoothing": label_smoothing,
-        }
+        penalties = {"l1": l1, "l2": l2, "dropout": dropout, "label_smoothing": label_smoothing}
         return step_plan(
             self, batch_size, optimizer, penalties, clip_norm, sample_weight, n_threads
         )

@@ -9,6 +9,7 @@ import numpy as np
 from fastbp import checks
 from fastbp.arrays import Array
 from fastbp.optional import MissingMatplotlibError
+from fastbp.plotting.curves import Curves, draw_panels
 from fastbp.plotting.figures import (
     FORMATS,
     Target,
@@ -25,7 +26,6 @@ from fastbp.plotting.panels import (
     draw_predictions,
     score,
 )
-from fastbp.training.history import History
 
 __all__ = [
     "FORMATS",
@@ -36,14 +36,11 @@ __all__ = [
     "training_picture",
 ]
 
-METRIC_LABELS = {"accuracy": "accuracy", "r2": "R²"}
 # The edges of the axes as fractions of the figure, by the number of columns.
 MARGINS = {
     1: {"left": 0.12, "right": 0.97, "bottom": 0.1, "top": 0.92},
     2: {"left": 0.07, "right": 0.99, "bottom": 0.1, "top": 0.88},
 }
-# Losses that span more than this factor are drawn on a logarithmic axis.
-WIDE_SPAN = 50.0
 # The maximum number of outputs that are drawn: alone, and beside learning curves.
 OUTPUTS_ALONE, OUTPUTS_BESIDE = 9, 4
 
@@ -77,7 +74,7 @@ def confusion_matrix(y_true: Any, y_pred: Any, classes: int) -> Array:
 
 def training_picture(
     path: Target,
-    history: History,
+    history: Curves,
     matrix: Array | None = None,
     class_names: Sequence[str] | None = None,
     *,
@@ -134,9 +131,8 @@ def training_picture(
     grid = figure.add_gridspec(2, columns, **MARGINS[columns], hspace=0.08, wspace=0.12)
     loss_axes = figure.add_subplot(grid[0, 0])
     metric_axes = figure.add_subplot(grid[1, 0], sharex=loss_axes)
-    _draw_curves(loss_axes, history.loss, history.validation_loss, training_label)
-    _draw_curves(metric_axes, history.metric, history.validation_metric, training_label)
-    _finish_curves(loss_axes, metric_axes, history)
+    panels = {"loss": loss_axes, "metric": metric_axes}
+    draw_panels(panels, history, training_label, history.best_epoch)
     if matrix is not None:
         draw_matrix(figure.add_subplot(grid[:, 1]), matrix, names)
     if pairs is not None:
@@ -225,66 +221,3 @@ def _draw_outputs(
 def _with_count(title: str, shown: int, K: int) -> str:
     """Return ``title`` with a line that says how many of K outputs are drawn, if not all are."""
     return title if shown == K else f"{title}\nthe first {shown} of {K} outputs".lstrip()
-
-
-def _draw_curves(
-    axes: Any, training: Sequence[float], validation: Sequence[float], training_label: str
-) -> None:
-    """Draw the training and the validation curve, which differ in markers and in colour."""
-    epochs = np.arange(1, len(training) + 1)
-    # About eight markers on each curve, at different epochs.
-    every = max(1, len(epochs) // 8)
-    axes.plot(
-        epochs,
-        training,
-        color="tab:gray",
-        linestyle="--",
-        marker="o",
-        markerfacecolor="white",
-        markevery=(0, every),
-        label=training_label,
-    )
-    if validation:
-        axes.plot(
-            epochs,
-            validation,
-            color="tab:blue",
-            marker="s",
-            markersize=5,
-            markevery=(every // 2, every),
-            label="validation",
-        )
-    axes.grid(alpha=0.3)
-
-
-def _finish_curves(loss_axes: Any, metric_axes: Any, history: History) -> None:
-    """Set the labels and the limits of the axes of loss and metric."""
-    loss_axes.set_ylabel("loss")
-    metric_axes.set_ylabel(METRIC_LABELS.get(history.metric_name, history.metric_name))
-    metric_axes.set_xlabel("epoch")
-    loss_axes.tick_params(labelbottom=False)
-    epochs = max(len(history), 1)
-    margin = max(0.03 * epochs, 0.25)
-    metric_axes.set_xlim(1 - margin, epochs + margin)
-    if epochs == 1:
-        metric_axes.set_xticks([1])
-    else:
-        metric_axes.xaxis.get_major_locator().set_params(integer=True)
-    if not len(history):
-        for axes in (loss_axes, metric_axes):
-            axes.set_yticks([])
-            axes.text(0.5, 0.5, "no epoch completed", ha="center", transform=axes.transAxes)
-        return
-
-    losses = np.array(history.loss + history.validation_loss)
-    if losses.min() > 0.0 and np.isfinite(losses).all():
-        if losses.max() > WIDE_SPAN * losses.min():
-            loss_axes.set_yscale("log")
-        else:
-            loss_axes.set_ylim(0.0, 1.08 * losses.max())
-    low, high = metric_axes.get_ylim()
-    metric_axes.set_ylim(low, min(high, 1.0 + 0.04 * (1.0 - low)))
-    if history.best_epoch is not None:
-        for axes in (loss_axes, metric_axes):
-            axes.axvline(history.best_epoch, color="black", linestyle=":", label="best epoch")
-    loss_axes.legend(loc="best")  # where it covers the curves least

@@ -56,7 +56,8 @@ def _parse(name: str, text: str) -> Any:
     try:
         if name == "hidden":
             return [int(width) for width in text.split("x")]
-        return _type_of(name)(text)
+        is_word = text == fields_of(Settings)[name].check.word
+        return text if is_word else _type_of(name)(text)
     except ValueError:
         raise ValueError(f"sweep: {text!r} is not a value of {name!r}") from None
 

@@ -19,6 +19,7 @@ class Check(NamedTuple):
 
     accepts: str
     function: Callable[[str, Any], Any]
+    word: str = ""  # text that is accepted in place of a number
 
 
 class Field(NamedTuple):
@@ -156,15 +157,23 @@ def whole(low: int, high: int = 10**9) -> Check:
     return Check(accepts, lambda name, value: checks.whole(name, _number(name, value), low, high))
 
 
-def real(low: float, high: float = float("inf"), open_ends: str = "") -> Check:
-    """Accept a finite number from ``low`` to ``high``, excluding the ends in ``open_ends``."""
+def real(low: float, high: float = float("inf"), open_ends: str = "", *, word: str = "") -> Check:
+    """Accept a finite number from ``low`` to ``high``, or a ``word`` in its place.
+
+    The ends in ``open_ends`` are excluded.
+    """
     accepts = f"float, {'above' if open_ends in ('low', 'both') else 'at least'} {low:g}"
     if high != float("inf"):
         accepts += f", {'below' if open_ends in ('high', 'both') else 'at most'} {high:g}"
-    return Check(
-        accepts,
-        lambda name, value: checks.real(name, _number(name, value), low, high, open_ends=open_ends),
-    )
+
+    def function(name: str, value: Any) -> Any:
+        if word and isinstance(value, str):
+            if value != word:
+                raise ValueError(f"{name} must be a number or {word!r}, not {value!r}")
+            return value
+        return checks.real(name, _number(name, value), low, high, open_ends=open_ends)
+
+    return Check(f"{accepts}, or {word}" if word else accepts, function, word)
 
 
 def widths() -> Check:

@@ -84,6 +84,8 @@ def optimizer(settings: Settings) -> Optimizer:
         name: value for name in OPTIMIZER_SETTINGS if (value := getattr(settings, name)) is not None
     }
     rate = settings.lr or LEARNING_RATES[settings.optimizer]
+    if isinstance(rate, str):  # ``with_learning_rate`` replaces it
+        raise ValueError(f"lr must be a number here, not {rate!r}")
     return OPTIMIZERS[settings.optimizer](rate, **more)
 
 

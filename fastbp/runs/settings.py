@@ -201,10 +201,10 @@ class Settings:
         section=TRAINING,
         swept=True,
     )
-    lr: float | None = setting(
+    lr: float | str | None = setting(
         None,
-        real(0.0, LARGEST_RATE, "low"),
-        f"initial learning rate (default: {_RATES})",
+        real(0.0, LARGEST_RATE, "low", word="auto"),
+        f"initial learning rate, or auto: found by a range test (default: {_RATES})",
         section=TRAINING,
         parse=float,
         metavar="RATE",

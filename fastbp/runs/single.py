@@ -3,6 +3,7 @@
 import contextlib
 import statistics
 import time
+from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
@@ -40,6 +41,7 @@ from fastbp.runs.fit import (
     resolved,
     smoothing,
 )
+from fastbp.runs.rates import with_learning_rate
 from fastbp.runs.settings import Settings
 from fastbp.training.history import History, printed_name
 from fastbp.training.interruption import Interruption
@@ -100,19 +102,21 @@ def run(
     GroupError
         If a rank of a group cannot read its data, or the first cannot write. Raised on all.
     """
-    clock, group = Clock(), group or Alone()
+    clock, group, earlier = Clock(), group or Alone(), Earlier()
     with group.shared_failure():
         with_events = _check_event_files(settings)
         data = prepare(settings, clock)
         net = network(settings, data)
         folder = folder_of(settings, data.name)
     callbacks: list[Callback] = [_HistoryWriter(folder)]
+    notes: list[tuple[str, str]] = []
     with contextlib.ExitStack() as stack:
-        earlier = Earlier()
         with group.shared_failure():
             if group.rank == 0:
                 opened = locked_run_folder(folder, settings, resume=resume, overwrite=overwrite)
                 stack.enter_context(opened)
+                stack.enter_context(Compiling(say, clock))
+                settings, notes = with_learning_rate(settings, data, folder, clock, resume=resume)
                 earlier = earlier_part(settings, data, net, folder) if resume else earlier
                 settings = earlier.settings(settings, folder)
                 complete = resolved(settings, data, net)
@@ -121,12 +125,12 @@ def run(
         saved = checkpoints(settings, folder, overwrite=overwrite)
         if group.rank > 0:
             return fit(settings, data, saved, resume=resume, group=group)
-        announce(settings, data, net, earlier, group, say)
+        announce(settings, data, net, notes, group, say)
+        earlier.announce(settings, say)
         if with_events:
             events = EventFiles(folder / "tensorboard")
             stack.callback(events.close)
             callbacks.append(events)
-        stack.enter_context(Compiling(say, clock))
         if settings.picture != "none":
             # Imported now to use the time in which, in a first run, the helper process imports
             # Numba.
@@ -189,14 +193,20 @@ def finish(
 
 
 def announce(
-    settings: Settings, data: Prepared, net: Network, earlier: Earlier, group: Group, say: Say
+    settings: Settings,
+    data: Prepared,
+    net: Network,
+    notes: Sequence[tuple[str, str]],
+    group: Group,
+    say: Say,
 ) -> None:
-    """Print what is known before training."""
+    """Print what is known before training, and the topics and texts ``notes``."""
     announce_data(data, say)
     announce_network(settings, data, net, say)
     if group.size > 1:
         say("ranks", f"{group.size} processes train together, each on a part of every batch")
-    earlier.announce(settings, say)
+    for topic, text in notes:
+        say(topic, text)
 
 
 def announce_data(data: Prepared, say: Say) -> None:

@@ -28,6 +28,7 @@ from fastbp.runs.files import (
     write_models,
 )
 from fastbp.runs.fit import Result, Watch, checkpoints, fit, network, resolved
+from fastbp.runs.rates import with_learning_rate
 from fastbp.runs.settings import Settings
 from fastbp.runs.single import Compiling, announce_data, announce_network, finish
 from fastbp.training.interruption import REASONS, Interruption, catch_interrupts
@@ -184,11 +185,12 @@ def run_sweep(
         best = ranking[0]
         say("best run", best.text)
         prepared = data[_data_key(best.settings)]
-        announce_network(best.settings, prepared, network(best.settings, prepared), say)
-        # The trial has ended, so this only reads its last checkpoint.
-        saved = checkpoints(best.settings, best.folder)
-        result = fit(best.settings, prepared, saved, resume=True, clock=clock)
-        finish(result, best.settings, prepared, folder, say, clock, resumed=resumed)
+        # The trial has ended, so this only reads its description and its last checkpoint.
+        with_rate, _ = with_learning_rate(best.settings, prepared, best.folder, clock, resume=True)
+        announce_network(with_rate, prepared, network(with_rate, prepared), say)
+        saved = checkpoints(with_rate, best.folder)
+        result = fit(with_rate, prepared, saved, resume=True, clock=clock)
+        finish(result, with_rate, prepared, folder, say, clock, resumed=resumed)
         say("", str(folder / RANKING))
     return "" if result.failure is None else result.failure
 
@@ -283,7 +285,7 @@ def _train(
     trial: Trial, data: Prepared, resume: bool, event: Interruption | None
 ) -> Outcome | None:
     """Train one trial and write its results; return None if it was interrupted."""
-    settings = trial.settings
+    settings, _ = with_learning_rate(trial.settings, data, trial.folder, Clock(), resume=resume)
     with run_description(trial.folder, resolved(settings, data, network(settings, data))):
         saved = checkpoints(settings, trial.folder)
         result = fit(settings, data, saved, resume=resume, watch=Watch(interruption=event))

@@ -8,7 +8,7 @@ from collections.abc import Iterator
 from dataclasses import dataclass, field, fields
 from os import PathLike
 from pathlib import Path
-from typing import Any
+from typing import IO, Any
 
 from fastbp.arrays import Array
 from fastbp.persistence import write_atomically
@@ -98,6 +98,33 @@ class History:
         columns = self.columns()
         for values in zip(*columns.values(), strict=True):
             yield dict(zip(columns, values, strict=True))
+
+    def plot(self, path: str | PathLike[str] | IO[bytes] | None = None) -> Any:
+        """Draw loss, metric and learning rate by epoch, with a line at the best epoch.
+
+        Parameters
+        ----------
+        path : path or binary file, optional
+            Where the figure is also written. The suffix of a path is ``.png``, ``.svg`` or
+            ``.pdf``; an open file receives SVG.
+
+        Returns
+        -------
+        matplotlib.figure.Figure
+            The best epoch is ``best_epoch`` or, if that is None, the one with the lowest
+            validation loss; without validation data none is marked. A notebook shows the figure
+            after ``%matplotlib inline``.
+
+        Raises
+        ------
+        MissingMatplotlibError
+            If Matplotlib is not installed.
+        ValueError
+            If the suffix is unknown.
+        """
+        from fastbp.plotting.curves import history_figure
+
+        return history_figure(self, path)
 
     def save(self, path: str | PathLike[str]) -> None:
         """Write a CSV file, or JSON lines if the path ends in ``.jsonl``, atomically."""

@@ -3,6 +3,7 @@
 import contextlib
 import time
 import warnings
+from functools import partial
 from typing import Any
 
 import numpy as np
@@ -16,6 +17,7 @@ from fastbp.plan.choice import Choices, for_training
 from fastbp.plan.problem import Batches, Data, Objective
 from fastbp.plan.steps import CHUNK_SECONDS, Steps
 from fastbp.training import division, resuming
+from fastbp.training.callbacks import Callbacks, Run
 from fastbp.training.history import History
 from fastbp.training.interruption import catch_interrupts
 from fastbp.training.options import Options
@@ -56,7 +58,10 @@ class Fit:
 
     def __init__(self, net: Network, data: Data, objective: Objective, options: Options) -> None:
         self.net, self.options, self.group = net, options, options.group
-        self.checkpoints = resuming.RunCheckpoints(options.checkpoints, options.resume, self.group)
+        self.callbacks = Callbacks(options.callbacks, options.optimizer.learning_rate)
+        self.checkpoints = resuming.RunCheckpoints(
+            options.checkpoints, options.resume, self.group, self.callbacks
+        )
         seed = self.group.broadcast(self.checkpoints.seed(options.seed))
         data, self.validation, kept = choose_rows(net, data, options, seed)
         self.data = data
@@ -95,6 +100,8 @@ class Fit:
         self.variance = variance_of_parts(
             self.group.gather(parts[0]) if self.group.shards else parts
         )
+        with self.group.shared_failure():
+            self.callbacks.begin(self._run_of_callbacks())
 
     def run(self) -> History:
         """Train to the end, or until training is stopped."""
@@ -119,6 +126,7 @@ class Fit:
         stopping = options.early_stopping
         if stopping is not None and stopping.restores and history.best_params is not None:
             net.params[:] = history.best_params
+        self._end_callbacks()
         if best is not None and not best.epoch and history.validation_loss:
             warnings.warn(
                 f"no validation loss was finite (the last is {history.validation_loss[-1]}); the "
@@ -138,8 +146,8 @@ class Fit:
             now = time.perf_counter()
             self._record_epochs(means, rates[:taken], start - begin, now - begin)
             if taken < count:
-                self._record_best()
-                raise self._diverged()
+                self._end_diverged()
+                break
             if len(means):
                 self._evaluate(begin)
                 self._decide_to_stop()
@@ -176,7 +184,7 @@ class Fit:
         """
         net, steps, options = self.net, self.steps, self.options
         numbers = np.arange(steps.taken, steps.taken + count)
-        rates = options.rates(numbers, steps.per_epoch, self.total)
+        rates = options.rates(self.callbacks.rate, numbers, steps.per_epoch, self.total)
         taken, means = steps.take(rates)
         if taken < count:
             self.group.check()
@@ -185,17 +193,21 @@ class Fit:
             net.params[:] = steps.params
         return taken, means, rates[:, 0]
 
-    def _diverged(self) -> DivergedError:
-        """Return the error for a step that was not taken."""
-        rate = self.options.optimizer.learning_rate
+    def _end_diverged(self) -> None:
+        """Raise the error for a step that was not taken, unless a callback ends the run."""
+        self._record_best()
+        rate = self.callbacks.rate
         epoch, step = divmod(self.steps.taken, self.steps.per_epoch)
-        return DivergedError(
+        error = DivergedError(
             f"the loss or its gradient is not finite at epoch {epoch + 1}, step {step + 1} of "
             f"{self.steps.per_epoch}, with learning rate {rate:.15g}. The network keeps its "
             "weights from before that step. Try a smaller learning rate, scaled inputs or "
             "clip_norm",
             self.history,
         )
+        if not self.group.broadcast(self.callbacks.stop(error)):
+            raise error
+        self.history.stopped = "callback"
 
     def _record_epochs(self, means: Array, rates: Array, start: float, end: float) -> None:
         """Add the epochs that ended in a call from ``start`` to ``end`` (seconds)."""
@@ -228,21 +240,26 @@ class Fit:
         """Set ``history.stopped`` if early stopping or a callback ends training."""
         options, history = self.options, self.history
         since_best = 0 if self.best is None else self.best.update(self.net.params, history)
-        results = self._call_callbacks() if options.callbacks and self.group.rank == 0 else []
+        results = self.callbacks(self.net, history) if self.group.rank == 0 else []
         reason = reason_to_stop(options.early_stopping, since_best, results)
-        history.stopped = self.group.broadcast(reason) or history.stopped
+        reason, self.callbacks.rate = self.group.broadcast((reason, self.callbacks.rate))
+        history.stopped = reason or history.stopped
 
-    def _call_callbacks(self) -> list[object]:
-        """Call the callbacks; the loop needs the history that they are given."""
-        history = self.history
-        lengths = history.lengths()
-        results = [callback(self.net, history) for callback in self.options.callbacks]
-        if history.lengths() != lengths:
-            raise ValueError(
-                f"a callback changed the columns of the history: their lengths were {lengths} and "
-                f"are {history.lengths()}"
-            )
-        return results
+    def _run_of_callbacks(self) -> Run:
+        """Return what callbacks may know of the run."""
+        options, validation = self.options, self.validation
+        evaluate = None
+        if validation is not None:
+            evaluate = partial(evaluation.evaluate, self.net, *validation)
+        stopping = options.early_stopping
+        restores = stopping is not None and stopping.restores
+        return Run(self.net, self.history, options.epochs, evaluate, restores, options.verbose)
+
+    def _end_callbacks(self) -> None:
+        """End the callbacks on the first rank, and give the weights that they set to all."""
+        sets_weights = self.group.rank == 0 and self.callbacks.end(self._run_of_callbacks())
+        if (params := self.group.broadcast(self.net.params if sets_weights else None)) is not None:
+            self.net.params[:] = params
 
     def _record_best(self) -> None:
         """Set the best epoch of the history, and its weights."""

@@ -11,6 +11,7 @@ from fastbp.network import Network
 from fastbp.optimizers import Optimizer
 from fastbp.plan.problem import Objective, Rule
 from fastbp.schedules import Schedules
+from fastbp.training.callbacks import descriptions
 from fastbp.training.checkpoints import Checkpoints
 from fastbp.training.interruption import Interruption
 from fastbp.training.stopping import Callback, EarlyStopping
@@ -73,13 +74,17 @@ class Options:
         objective = net.objective(*self.penalties, self.label_smoothing)
         return objective._replace(dropout_changes=self.schedule.dropout is not None)
 
-    def rates(self, numbers: Array, per_epoch: int, total: int) -> Array:
-        """Compute the learning rate and other factors of steps, (n, 3)."""
-        return self.schedule.numbers(self.optimizer.learning_rate, numbers, per_epoch, total)
+    def rates(self, rate: float, numbers: Array, per_epoch: int, total: int) -> Array:
+        """Compute the learning rate and other factors of steps, (n, 3).
+
+        ``rate`` is that of the optimizer, or what callbacks have made of it.
+        """
+        return self.schedule.numbers(rate, numbers, per_epoch, total)
 
     def description(self) -> dict[str, Any]:
         """Return the options that must be the same for a run to be resumed."""
         l1, l2, dropout = self.penalties
+        described = descriptions(self.callbacks, self.epochs)
         return {
             "optimizer": repr(self.optimizer),
             "schedule": self.schedule.description(),
@@ -92,6 +97,7 @@ class Options:
             "early_stopping": repr(self.early_stopping),
             "keep_best": bool(self.keep_best),
             "seed": repr(self.seed),
+            **({"callbacks": described} if described else {}),
         }
 
 

@@ -1,8 +1,12 @@
-"""Progress of training: a bar on a terminal, a line every few seconds in a log."""
+"""Progress of training: a bar on a terminal, a line every few seconds in a log.
+
+In a notebook, Rich draws the bar with ipywidgets; without that package there are lines.
+"""
 
 import contextlib
 import sys
 import time
+from importlib.util import find_spec
 from types import TracebackType
 
 from rich.console import Console
@@ -53,7 +57,8 @@ class Reporter:
         columns.append(TextColumn("{task.fields[summary]}", table_column=whole))
         self.bar = Progress(TextColumn("epoch"), *columns, console=self.console)
         self.task = self.bar.add_task("", total=total // per_epoch, summary="")
-        self.lines = not self.console.is_terminal
+        widgets = self.console.is_jupyter and find_spec("ipywidgets") is not None
+        self.lines = not (self.console.is_terminal or widgets)
         self.last_line = time.monotonic()
 
     def __enter__(self) -> "Reporter":
@@ -68,6 +73,8 @@ class Reporter:
         trace: TracebackType | None,
     ) -> None:
         if not self.lines:
+            if self.console.is_jupyter:  # where ``stop`` does not show the last state
+                self.bar.refresh()
             self.bar.stop()
 
     def update(self, steps: int, history: History) -> None:

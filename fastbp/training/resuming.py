@@ -18,6 +18,7 @@ from fastbp.network.arguments import tuned_as_lists, tuned_from_lists
 from fastbp.plan.problem import Tuned
 from fastbp.plan.processors import MAX_THREADS
 from fastbp.plan.steps import Steps
+from fastbp.training.callbacks import Callbacks
 from fastbp.training.checkpoints import Checkpoints, Snapshot
 from fastbp.training.history import History
 from fastbp.training.interruption import REASONS
@@ -69,6 +70,8 @@ class RunCheckpoints:
         Whether to continue from the newest checkpoint, if there is one.
     group : Group
         Its first rank reads and writes; all are restored.
+    callbacks : Callbacks
+        Their states belong to the checkpoints.
 
     Raises
     ------
@@ -76,10 +79,13 @@ class RunCheckpoints:
         If there are checkpoints of an unfinished run and ``resume`` is False.
     """
 
-    def __init__(self, checkpoints: Checkpoints | None, resume: bool, group: Group) -> None:
+    def __init__(
+        self, checkpoints: Checkpoints | None, resume: bool, group: Group, callbacks: Callbacks
+    ) -> None:
         if checkpoints is None and resume:
             raise ValueError("resume=True needs the argument checkpoints")
         self.checkpoints = checkpoints if group.rank == 0 else None
+        self.callbacks = callbacks
         self.replaces = not resume
         self.drawn_seed: int | None = None
         self.settings: dict[str, Any] = {}
@@ -151,7 +157,9 @@ class RunCheckpoints:
                 done = len(self.saved.tensors["history.loss"])
                 if epochs < done:
                     raise ValueError(f"epochs={epochs}, but {done} epochs are already done")
+                self.callbacks.restore(self.saved.tensors, done)
                 _restore(self.saved, run, history, best)
+                self.callbacks.set_rate(history)
             except ValueError as error:
                 raise ValueError(f"cannot resume the run in {place}: {error}") from None
         if self.checkpoints is not None and self.replaces:
@@ -184,7 +192,7 @@ class RunCheckpoints:
         self, run: Steps, history: History, best: Best | None, seconds: float, ended: bool
     ) -> Snapshot:
         """Return the complete state of a run."""
-        tensors = run.snapshot()
+        tensors = run.snapshot() | self.callbacks.tensors()
         for name in CURVES:
             tensors[f"history.{name}"] = np.array(getattr(history, name), np.float64)
         metadata: dict[str, Any] = {

@@ -12,6 +12,7 @@ from fastbp.network.evaluation import metric_of, moments, variance_of_parts
 from fastbp.plan.buffers import Problem
 from fastbp.plan.problem import Batches, Data, Objective
 from fastbp.plan.steps import CHUNK_SECONDS, Steps
+from fastbp.training.callbacks import Callbacks, Run
 from fastbp.training.checkpoints import Snapshot
 from fastbp.training.history import History
 from fastbp.training.interruption import REASONS, Interruption, catch_interrupts
@@ -76,6 +77,7 @@ class StreamFit:
         self.best: Best | None = None
         if options.tracks_best:
             self.best = Best(net.params, getattr(options.early_stopping, "min_delta", 0.0))
+        self.callbacks = Callbacks(options.callbacks, options.optimizer.learning_rate)
         self.powers = [1.0, 1.0]
         self.seed = options.seed
         if self.seed is None:
@@ -85,6 +87,7 @@ class StreamFit:
         self.parts: list[tuple[float, Array, float]] = []
         self.steps: dict[int, Steps] = {}
         self.waited = 0.0
+        self.callbacks.begin(self._run_of_callbacks())
 
     # ---------------------------------------------------------------- the run
 
@@ -92,9 +95,20 @@ class StreamFit:
         """Train to the end, or until training is stopped."""
         options, history = self.options, self.history
         before = self._resume()
+        if self.epoch < options.epochs and history.stopped is None:
+            self._train_windows(before)
+        if self.best is not None and self.best.epoch:
+            history.best_epoch, history.best_params = self.best.epoch, self.best.params
+            stopping = options.early_stopping
+            if stopping is not None and stopping.restores:
+                self.net.params[:] = self.best.params
+        self.callbacks.end(self._run_of_callbacks())
+        return history
+
+    def _train_windows(self, before: float) -> None:
+        """Train on all windows that are left, after ``before`` seconds of training."""
+        options, history = self.options, self.history
         begin = time.perf_counter() - before
-        if self.epoch >= options.epochs or history.stopped:
-            return history
         signals = catch_interrupts(
             catch_sigterm=options.checkpoints is not None, event=options.interruption
         )
@@ -106,7 +120,8 @@ class StreamFit:
         try:
             with reporter, signals as interrupted:
                 for window in windows:
-                    self._train(window, begin, interrupted)
+                    if not self._train(window, begin, interrupted):
+                        break
                     done = self.epoch == options.epochs
                     self._save_if_due(begin, done=done)
                     reporter.update(self.epoch, history)
@@ -118,15 +133,11 @@ class StreamFit:
         if options.verbose:
             share = windows.waited / max(time.perf_counter() - begin - before, 1e-9)
             print(f"waited for data: {share:.1%} of the time")
-        if self.best is not None and self.best.epoch:
-            history.best_epoch, history.best_params = self.best.epoch, self.best.params
-            stopping = options.early_stopping
-            if stopping is not None and stopping.restores:
-                self.net.params[:] = self.best.params
-        return history
 
-    def _train(self, window: Window, begin: float, interrupted: Interruption) -> None:
+    def _train(self, window: Window, begin: float, interrupted: Interruption) -> bool:
         """Train on a window, and end the epoch with its last one.
+
+        Return False if the loss is not finite and a callback ends the run.
 
         If training is interrupted within the window, it is as before the window, because a resumed
         run begins with a whole one.
@@ -140,7 +151,7 @@ class StreamFit:
             while left and finite and not interrupted.is_set():
                 count = min(chunk, left)
                 called = time.perf_counter()
-                rates = np.full(count, self.options.optimizer.learning_rate)
+                rates = np.full(count, self.callbacks.rate)
                 taken, means = steps.take(rates)
                 left, finite = left - taken, taken == count
                 seconds = max(time.perf_counter() - called, 1e-9) / count
@@ -150,29 +161,33 @@ class StreamFit:
         if left and finite:
             for array, values in zip(changed, before, strict=True):
                 array[:] = values
-            return
+            return True
         self.taken += steps.per_epoch - left
         if not finite:
-            raise DivergedError(
+            error = DivergedError(
                 f"the loss or its gradient is not finite at epoch {self.epoch + 1}, in a step "
                 f"after row {self.row:,}. The network keeps its weights from before that step. "
                 "Try a smaller learning rate, scaled inputs or clip_norm",
                 self.history,
             )
+            if not self.callbacks.stop(error):
+                raise error
+            self.history.stopped = "callback"
+            return False
         self.draws, self.powers = steps.draws, steps.powers
         self.sums += window.rows * np.array([*means[0], 1.0])
         self.parts = [_joined([*self.parts, moments(window.y, None)])]
         self.row += window.rows
         if window.ends_epoch:
             self._end_epoch(start, time.perf_counter() - begin)
+        return True
 
     def _steps_of(self, window: Window) -> Steps:
         """Return the steps over a window; those of full windows are kept."""
         if window.is_full and window.slot in self.steps:
             return self.steps[window.slot]
         net, options = self.net, self.options
-        if not self.taken:
-            net.learned_bytes, net.learned_numbers = learned_scale(net, window.X)
+        net.learned_bytes, net.learned_numbers = learned_scale(net, window.X)
         size = min(options.batch_size, window.rows)
         problem = Problem.for_training(
             net.layout,
@@ -194,22 +209,35 @@ class StreamFit:
         history.loss.append(float(loss / rows))
         variance = variance_of_parts(self.parts)
         history.metric.append(metric_of(self.net.metric, score / rows, variance))
-        history.learning_rate.append(float(options.optimizer.learning_rate))
+        history.learning_rate.append(float(self.callbacks.rate))
         before = history.seconds[-1] if history.seconds else 0.0
         history.seconds.append(end)
         history.samples_per_second.append(float(rows) / max(end - before, 1e-9))
         self.epoch, self.row, self.sums, self.parts = self.epoch + 1, 0, np.zeros(3), []
         if options.validation_data is not None:
-            if self.validation is None:
-                kind = np.uint8 if self.net.learned_bytes else self.net.dtype
-                like = np.empty((0, self.net.sizes[0]), kind)
-                self.validation = given_rows(self.net, like, options.validation_data)
-            found = evaluation.evaluate(self.net, *self.validation)
+            found = self._evaluate()
             history.validation_loss.append(found[0])
             history.validation_metric.append(found[1])
         since = 0 if self.best is None else self.best.update(self.net.params, history)
-        results = [callback(self.net, history) for callback in options.callbacks]
+        results = self.callbacks(self.net, history)
         history.stopped = reason_to_stop(options.early_stopping, since, results)
+
+    def _evaluate(self) -> tuple[float, float]:
+        """Return the loss and the metric of the network on the validation rows."""
+        if self.validation is None:
+            assert self.options.validation_data is not None
+            kind = np.uint8 if self.net.learned_bytes else self.net.dtype
+            like = np.empty((0, self.net.sizes[0]), kind)
+            self.validation = given_rows(self.net, like, self.options.validation_data)
+        return evaluation.evaluate(self.net, *self.validation)
+
+    def _run_of_callbacks(self) -> Run:
+        """Return what callbacks may know of the run."""
+        options = self.options
+        stopping = options.early_stopping
+        restores = stopping is not None and stopping.restores
+        evaluate = None if options.validation_data is None else self._evaluate
+        return Run(self.net, self.history, options.epochs, evaluate, restores, options.verbose)
 
     # ---------------------------------------------------------------- checkpoints
 
@@ -236,6 +264,7 @@ class StreamFit:
             "sums": self.sums,
             **{f"state.{k}": buffer for k, buffer in enumerate(self.state)},
             **{f"history.{name}": np.array(getattr(history, name), float) for name in CURVES},
+            **self.callbacks.tensors(),
         }
         for k, (weight, mean, variance) in enumerate(self.parts):
             tensors[f"part.{k}"] = np.array([weight, variance, *mean])
@@ -296,6 +325,7 @@ class StreamFit:
             raise ValueError(f"epochs={self.options.epochs}, but {epoch} epochs are already done")
         curves = {name: tensors[f"history.{name}"].tolist() for name in CURVES}
         seconds = checks.real("seconds", metadata["seconds"], 0.0)
+        self.callbacks.restore(tensors, epoch)
         for name, array in arrays.items():
             array[:] = tensors[name]
         for name, curve in curves.items():
@@ -306,6 +336,7 @@ class StreamFit:
         self.parts = [(float(part[0]), part[2:], float(part[1])) for part in parts]
         self.seed = self.options.seed if self.options.seed is not None else metadata["seed"]
         self.history.stopped = metadata["stopped"]
+        self.callbacks.set_rate(self.history)
         if self.best is not None:
             self.best.epoch, loss = metadata["best"]
             self.best.loss = float("inf") if loss is None else float(loss)

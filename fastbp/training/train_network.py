@@ -101,12 +101,13 @@ def train(
         bit-identical for the same seed, data and number of threads.
     callbacks : callable or iterable of callables
         Each is called as ``callback(net, history)`` after each epoch; returning True stops
-        training.
+        training. ``fastbp.callbacks`` has callbacks that save the network, reduce the learning
+        rate, average the weights and more.
     n_threads : int, optional
         Number of threads used for each step. By default it depends on the amount of computation per
         step.
     verbose : int
-        1 shows progress on the terminal.
+        1 shows progress: a bar on a terminal or, with ipywidgets, in a notebook; else lines.
     checkpoints : Checkpoints, optional
         Where and how often the state of the run is saved. It is also saved at the end, and when
         training is stopped by Ctrl-C or by SIGTERM, which is caught in this case.
@@ -141,6 +142,7 @@ def train(
         unfinished run and ``resume`` is False. Nothing has changed then.
     DivergedError
         If the loss or its gradient is no longer finite. The network keeps its last finite weights.
+        ``fastbp.callbacks.StopOnNaN`` ends training instead.
     GroupError
         If the ranks of a group were given different arguments, or another rank has failed.
     """
