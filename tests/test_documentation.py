@@ -10,7 +10,8 @@ from pathlib import Path
 import numba
 import pytest
 
-from fastbp.runs.settings import Settings, markdown_table
+from fastbp.runs.fields import markdown_table
+from fastbp.runs.settings import Settings
 
 ROOT = Path(__file__).parents[1]
 PAGES = {

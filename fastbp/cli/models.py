@@ -312,13 +312,14 @@ def info(options: argparse.Namespace) -> int:
     if columns is None:
         print_fact("takes", f"{net.sizes[0]:,} numbers without preparation")
         return 0
+    robust = columns.scaling == "robust"
+    centre, width = ("median", "scale") if robust else ("mean", "deviation")
     rows = zip(columns.numbers, columns.raw_means, columns.scales, strict=True)
     for k, (name, mean, scale) in enumerate(rows):
         gaps = ", may be missing" if k in columns.flagged else ""
         topic = "takes" if k == 0 else ""
-        print_fact(
-            topic, f"{name}: a number, mean {rounded(mean)}, deviation {rounded(scale)}{gaps}"
-        )
+        spread = f"{centre} {rounded(mean)}, {width} {rounded(scale)}"
+        print_fact(topic, f"{name}: a number, {spread}{gaps}")
     for k, (name, known) in enumerate(columns.categories.items()):
         topic = "takes" if k == 0 and not columns.numbers else ""
         shown = ", ".join(value or "(missing)" for value in known[:8])

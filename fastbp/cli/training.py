@@ -21,8 +21,9 @@ from fastbp.runs.data import WrongUseError, errors_as_usage_error
 from fastbp.runs.description import read_description
 from fastbp.runs.fields import fields_of
 from fastbp.runs.fit import Result
+from fastbp.runs.results import silent
 from fastbp.runs.settings import Settings
-from fastbp.runs.single import run, silent
+from fastbp.runs.single import run
 from fastbp.runs.sweeps import run_sweep
 from fastbp.warming import warmup
 

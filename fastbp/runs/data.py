@@ -23,7 +23,9 @@ from fastbp.data.splitting import split
 from fastbp.data.targets import MAX_CLASSES, fit_target, infer_task, missing_targets
 from fastbp.data.text_values import Spelling
 from fastbp.optional import MissingPolarsError
-from fastbp.runs.settings import Settings
+from fastbp.runs.defaults import PRESET
+from fastbp.runs.settings import PLAIN_SETTINGS, Settings
+from fastbp.tabular.recipes import ONE_HOT, PLAIN
 
 # Numbers are rather values than classes if their different values exceed this fraction of the rows.
 MANY_CLASSES = 0.25
@@ -82,6 +84,8 @@ class Prepared:
         Test rows, prepared in the same way.
     notes : list of str
         Messages for the user.
+    preset : str
+        The preset whose networks are trained, or ``plain``.
     """
 
     name: str
@@ -94,6 +98,7 @@ class Prepared:
     examples: Examples
     test: tuple[Array, Array] | None
     notes: list[str]
+    preset: str = PLAIN
 
 
 @contextlib.contextmanager
@@ -183,6 +188,7 @@ def _task(settings: Settings, examples: Examples, notes: list[str]) -> str:
 def _prepare(settings: Settings, examples: Examples) -> Prepared:
     """Fit and apply the preparation."""
     notes = list(examples.notes)
+    preset = _preset(settings, examples)
     task = _task(settings, examples, notes)
     # Rows are omitted only after the checks, so that row numbers in errors are those of the file.
     X, rows = examples.X, np.arange(len(examples))
@@ -203,7 +209,8 @@ def _prepare(settings: Settings, examples: Examples) -> Prepared:
     if settings.loss == "poisson":
         _check_counts(y, names)
     if task == "regression" and settings.loss != "poisson":
-        target = fit_target(examples.y, names, task, training_rows, scaled=True)
+        clipped = preset != PLAIN
+        target = fit_target(examples.y, names, task, training_rows, scaled=True, clipped=clipped)
         y = target.encode(examples.y)
     columns = None
     if isinstance(examples.X, np.ndarray) and (settings.as_is or examples.scaled):
@@ -212,7 +219,12 @@ def _prepare(settings: Settings, examples: Examples) -> Prepared:
         known = () if isinstance(X, np.ndarray) else X.columns
         categories = [name for name in settings.categories if name in known]
         columns, more = fit_columns(
-            X, rows[training_rows], categories=categories, names=examples.feature_names
+            X,
+            rows[training_rows],
+            categories=categories,
+            names=examples.feature_names,
+            scaling="standard" if preset == PLAIN else "robust",
+            one_hot=ONE_HOT,
         )
         notes += more
         inputs = columns.apply(X, settings.dtype)
@@ -237,7 +249,31 @@ def _prepare(settings: Settings, examples: Examples) -> Prepared:
         examples,
         None,
         notes,
+        preset,
     )
+
+
+def _preset(settings: Settings, examples: Examples) -> str:
+    """Return the preset that is set; by default that of tables, if no other setting is given."""
+    default = Settings(data=settings.data)
+    given = [n for n in PLAIN_SETTINGS if getattr(settings, n) != getattr(default, n)]
+    table = is_table(settings.data) or settings.data in DATASETS
+    table = table and examples.image_shape is None and not (settings.as_is or examples.scaled)
+    if settings.preset is None:
+        preset = PRESET if table and not given else PLAIN
+    else:
+        preset = settings.preset
+    if preset == PLAIN:
+        if settings.time_limit is not None:
+            raise UnusableDataError("time_limit is for presets; it cannot be used with a plain run")
+        return PLAIN
+    if given:
+        raise UnusableDataError(
+            f"{given[0]} is a setting of plain networks, which preset {preset} chooses itself"
+        )
+    if not table:
+        raise UnusableDataError(f"preset {preset} needs a table; {settings.data} is none")
+    return preset
 
 
 def _gaps(settings: Settings, examples: Examples, task: str) -> Array:

@@ -10,7 +10,8 @@ from fastbp.checks import unknown
 from fastbp.data.files import is_file, is_table
 from fastbp.persistence import write_atomically
 from fastbp.runs.fields import fields_of
-from fastbp.runs.settings import Settings
+from fastbp.runs.settings import PLAIN_SETTINGS, Settings
+from fastbp.tabular.recipes import PLAIN
 
 LARGEST = 1 << 20  # bytes of a description
 
@@ -29,6 +30,8 @@ def write_description(
         for name, value in dataclasses.asdict(settings).items()
         if value is not None and value != {}
     }
+    if settings.preset not in (None, PLAIN):
+        content = {name: content[name] for name in content if name not in PLAIN_SETTINGS}
     for name in ("data", "test", "test_target"):
         value = content.get(name)
         if isinstance(value, str) and is_file(value):

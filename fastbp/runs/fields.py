@@ -206,3 +206,23 @@ def _number(name: str, value: Any) -> Any:
     if isinstance(value, bool | np.bool_ | str | bytes):
         raise TypeError(f"{name} must be a number, not {value!r}")
     return value
+
+
+def parameter_list(cls: type) -> str:
+    """Return the parameters of a settings class, as its docstring lists them."""
+    lines = []
+    for name, field in fields_of(cls).items():
+        lines += [f"{name} : {field.check.accepts}", f"    {field.meaning}"]
+    return "\n    ".join(lines)
+
+
+def markdown_table(cls: type) -> str:
+    """Return a Markdown table of all settings; defaults stated in a meaning are not repeated."""
+    lines = ["| setting | accepts | default | swept | meaning |", "| --- | --- | --- | --- | --- |"]
+    for name, field in fields_of(cls).items():
+        swept = "yes" if field.swept else ""
+        default = "" if "default" in field.meaning else default_of(cls, name)
+        lines.append(
+            f"| `{name}` | {field.check.accepts} | {default} | {swept} | {field.meaning} |"
+        )
+    return "\n".join(lines) + "\n"

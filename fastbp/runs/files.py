@@ -20,7 +20,7 @@ from fastbp.plotting import models as plotting_models
 from fastbp.plotting import runs as plotting
 from fastbp.plotting.figures import FORMATS
 from fastbp.runs.data import Prepared, WrongUseError
-from fastbp.runs.description import write_description
+from fastbp.runs.description import read_description, write_description
 from fastbp.runs.fit import (
     CHECKPOINTS,
     Result,
@@ -31,6 +31,7 @@ from fastbp.runs.fit import (
 )
 from fastbp.runs.report import write_report_page
 from fastbp.runs.settings import Settings
+from fastbp.tabular.recipes import PLAIN, PRESETS
 from fastbp.training.checkpoints import Checkpoints, DamagedCheckpointWarning
 from fastbp.training.history import History
 from fastbp.training.resuming import versions
@@ -105,6 +106,11 @@ def refuse_earlier_run(path: Path) -> None:
             f"{path} contains an unfinished run: --resume continues it, --overwrite discards it, "
             "--out names another folder"
         )
+    if _lacks_members(path):
+        raise WrongUseError(
+            f"{path} contains an unfinished run: --resume continues it, --overwrite discards it, "
+            "--out names another folder"
+        )
     if (path / MODEL).is_file():
         early = newest is not None and newest.metadata.get("stopped") == "early stopping"
         if early:
@@ -116,6 +122,16 @@ def refuse_earlier_run(path: Path) -> None:
             f"{path} contains a finished run: --overwrite replaces it, --out names another folder, "
             "--resume with more --epochs continues it"
         )
+
+
+def _lacks_members(path: Path) -> bool:
+    """Whether the folder has some of the networks of a preset, but not all."""
+    count = len(list((path / CHECKPOINTS).glob("member-*.safetensors")))
+    try:
+        preset = read_description(path / DESCRIPTION).get("preset", PLAIN)
+    except (OSError, ValueError):
+        return False
+    return preset in PRESETS and 0 < count < PRESETS[preset].members
 
 
 @contextlib.contextmanager

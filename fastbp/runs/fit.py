@@ -13,8 +13,7 @@ from fastbp.models import Model
 from fastbp.network import Network
 from fastbp.optimizers import OPTIMIZERS, Optimizer
 from fastbp.runs.data import Clock, Prepared, WrongUseError
-from fastbp.runs.scores import scores
-from fastbp.runs.settings import (
+from fastbp.runs.defaults import (
     LABEL_SMOOTHING,
     LARGE_BATCH,
     LEARNING_RATES,
@@ -24,8 +23,9 @@ from fastbp.runs.settings import (
     PATIENCE,
     PENALTY,
     SMALL_BATCH,
-    Settings,
 )
+from fastbp.runs.scores import scores
+from fastbp.runs.settings import Settings
 from fastbp.schedules import SCHEDULES
 from fastbp.training.checkpoints import Checkpoints
 from fastbp.training.history import History
@@ -137,6 +137,7 @@ def checkpoints(settings: Settings, folder: Path, *, overwrite: bool = False) ->
 def resolved(settings: Settings, data: Prepared, net: Network) -> Settings:
     """Return the settings with defaults that depend on the data replaced by their values."""
     return settings.replace(
+        preset=data.preset,
         task="regression" if data.preparation.target.classes is None else "classification",
         loss=net.loss,
         lr=optimizer(settings).learning_rate,

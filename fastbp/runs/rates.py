@@ -5,10 +5,11 @@ from pathlib import Path
 import numpy as np
 
 from fastbp.runs.data import Clock, Prepared, WrongUseError
+from fastbp.runs.defaults import LEARNING_RATES
 from fastbp.runs.description import read_description
 from fastbp.runs.files import DESCRIPTION
 from fastbp.runs.fit import batch_size, network, optimizer, penalty, smoothing
-from fastbp.runs.settings import LEARNING_RATES, Settings
+from fastbp.runs.settings import Settings
 from fastbp.training.rate_search import find_learning_rate
 
 STEPS = 200

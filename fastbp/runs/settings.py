@@ -16,11 +16,24 @@ from fastbp.data.targets import TASKS
 from fastbp.network import DTYPES
 from fastbp.optimizers import LARGEST_RATE, OPTIMIZERS
 from fastbp.plan.processors import MAX_THREADS
+from fastbp.runs.defaults import (
+    LABEL_SMOOTHING,
+    LARGE_BATCH,
+    LEARNING_RATES,
+    MANY_ROWS,
+    MAX_PENALTY,
+    OPTIMIZER_SETTINGS,
+    PATIENCE,
+    PENALTY,
+    PRESET,
+    SMALL_BATCH,
+    optimizers_with,
+)
 from fastbp.runs.fields import (
     character,
-    default_of,
     fields_of,
     one_of,
+    parameter_list,
     real,
     setting,
     sweep_table,
@@ -31,28 +44,11 @@ from fastbp.runs.fields import (
     widths,
 )
 from fastbp.schedules import SCHEDULES
+from fastbp.tabular.recipes import PLAIN, PRESETS
 
-LEARNING_RATES = {name: kind.command_rate for name, kind in OPTIMIZERS.items()}
-# Defaults chosen with ``benchmarks/defaults.py``. The L2 penalty is PENALTY
-# divided by the number of training rows, at most MAX_PENALTY.
-LABEL_SMOOTHING, PATIENCE, PENALTY, MAX_PENALTY = 0.05, 20, 2.0, 0.1
-# The default batch size is SMALL_BATCH below MANY_ROWS training rows, else LARGE_BATCH.
-SMALL_BATCH, LARGE_BATCH, MANY_ROWS = 32, 128, 20_000
 PICTURES = ("png", "svg", "none")
 DATA, NETWORK, TRAINING, RUN, SWEEP = "data", "network", "training", "the run", "several runs"
 _RATES = ", ".join(f"{rate:g} for {name}" for name, rate in LEARNING_RATES.items())
-# Settings that only some optimizers have, and what an error suggests for the others.
-OPTIMIZER_SETTINGS = {"momentum": "", "weight_decay": "; l2 works with every optimizer"}
-
-
-def optimizers_with(name: str) -> str:
-    """Return the names of the optimizers that have the hyperparameter ``name``."""
-    names = [
-        key
-        for key, optimizer in OPTIMIZERS.items()
-        if name in {field.name for field in dataclasses.fields(optimizer)}
-    ]
-    return " or ".join(names)
 
 
 @dataclass(frozen=True)
@@ -150,6 +146,22 @@ class Settings:
         "use arrays as stored, without copying (memory-mapped) and without standardising them",
         section=DATA,
         parse=bool,
+    )
+    preset: str | None = setting(
+        None,
+        one_of((PLAIN, *PRESETS)),
+        f"how a table is learned: {', '.join(PRESETS)} train the networks of TabularClassifier and "
+        f"TabularRegressor, {PLAIN} one network with the settings below (default: {PRESET} for "
+        f"tables if none of those settings is given, else {PLAIN})",
+        section=NETWORK,
+    )
+    time_limit: float | None = setting(
+        None,
+        real(0.0, open_ends="low"),
+        "seconds that the training of a preset may take",
+        section=NETWORK,
+        parse=float,
+        metavar="S",
     )
     hidden: tuple[int, ...] = setting(
         (256,),
@@ -376,25 +388,13 @@ class Settings:
         return dataclasses.replace(self, **changes)
 
 
-def parameter_list(cls: type) -> str:
-    """Return the parameters of a settings class, as its docstring lists them."""
-    lines = []
-    for name, field in fields_of(cls).items():
-        lines += [f"{name} : {field.check.accepts}", f"    {field.meaning}"]
-    return "\n    ".join(lines)
-
-
-def markdown_table(cls: type) -> str:
-    """Return a Markdown table of all settings; defaults stated in a meaning are not repeated."""
-    lines = ["| setting | accepts | default | swept | meaning |", "| --- | --- | --- | --- | --- |"]
-    for name, field in fields_of(cls).items():
-        swept = "yes" if field.swept else ""
-        default = "" if "default" in field.meaning else default_of(cls, name)
-        lines.append(
-            f"| `{name}` | {field.check.accepts} | {default} | {swept} | {field.meaning} |"
-        )
-    return "\n".join(lines) + "\n"
-
+# The settings of a plain network, which presets choose themselves.
+PLAIN_SETTINGS = tuple(
+    name
+    for name, field in fields_of(Settings).items()
+    if field.section in (NETWORK, TRAINING, SWEEP) or name in ("tensorboard", "checkpoint_epochs")
+    if name not in ("preset", "time_limit", "seed", "split_seed", "threads", "jobs")
+)
 
 if Settings.__doc__:  # python -OO removes docstrings
     Settings.__doc__ = Settings.__doc__.replace("{parameters}", parameter_list(Settings))

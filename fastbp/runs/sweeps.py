@@ -29,8 +29,8 @@ from fastbp.runs.files import (
 )
 from fastbp.runs.fit import Result, Watch, checkpoints, fit, network, resolved
 from fastbp.runs.rates import with_learning_rate
+from fastbp.runs.results import Compiling, announce_data, announce_network, finish
 from fastbp.runs.settings import Settings
-from fastbp.runs.single import Compiling, announce_data, announce_network, finish
 from fastbp.training.interruption import REASONS, Interruption, catch_interrupts
 
 TRIALS, RANKING = "trials", "sweep.csv"

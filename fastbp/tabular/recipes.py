@@ -45,6 +45,9 @@ class Recipe:
     numbers: bool = True
 
 
+# Activation and loss of regressors and of classifiers.
+ACTIVATIONS = "mish", "selu"
+LOSSES = "squared_error", "softmax_cross_entropy"
 # Factors of the learning rate and the weight decay by kind of parameter; "ntk" is 1 / sqrt(fan-in),
 # for the weight decay its inverse.
 RATE_FACTORS: dict[str, float | str] = {
@@ -61,7 +64,9 @@ SIGMA, FREQUENCIES, WIDTH = 0.1, 16, 4
 CATEGORY_WIDTH = ONE_HOT = 8
 
 PRESETS = {
-    "fast": Recipe((128, 128), 60, 1),
-    "good": Recipe((256, 256, 256), 128, 1),
-    "best": Recipe((256, 256, 256), 256, 5),
+    "fast": Recipe((64, 64), 64, 1),
+    "good": Recipe((128, 128, 128), 256, 4),
+    "best": Recipe((256, 256, 256), 256, 8, folds=8),
 }
+# The name, beside those of presets, of a network whose settings are given one by one.
+PLAIN = "plain"

@@ -148,8 +148,8 @@ def new_network(rows: Rows, recipe: Recipe, kept: Array, random: np.random.Gener
     is_classes = rows.is_classes
     net = Network(
         [rows.X.shape[1], *recipe.hidden, rows.outputs],
-        "selu" if is_classes else "mish",
-        "softmax_cross_entropy" if is_classes else "squared_error",
+        recipes.ACTIVATIONS[is_classes],
+        recipes.LOSSES[is_classes],
         seed=random,
         encoding=rows.encoding,
         init="lecun_normal",

@@ -18,7 +18,7 @@ import fastbp
 from fastbp import datasets
 from fastbp.cli import main, training
 from fastbp.optimizers import OPTIMIZERS
-from fastbp.runs.settings import LEARNING_RATES
+from fastbp.runs.defaults import LEARNING_RATES
 
 COLUMNS = [
     "epoch",

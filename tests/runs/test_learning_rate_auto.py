@@ -10,7 +10,8 @@ import pytest
 from fastbp import runs
 from fastbp.cli.command import main
 from fastbp.runs import rates
-from fastbp.runs.settings import LEARNING_RATES, Settings
+from fastbp.runs.defaults import LEARNING_RATES
+from fastbp.runs.settings import Settings
 from fastbp.training.interruption import Interruption
 
 SETTINGS = Settings(data="iris", hidden=(8,), epochs=30, lr="auto", picture="none")

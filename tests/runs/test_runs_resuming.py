@@ -17,7 +17,7 @@ from slow import some
 from fastbp.cli.command import main
 from fastbp.plan import operation
 from fastbp.runs.data import Clock
-from fastbp.runs.single import Compiling, silent
+from fastbp.runs.results import Compiling, silent
 from fastbp.training.checkpoints import paths
 
 

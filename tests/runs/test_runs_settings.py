@@ -14,8 +14,8 @@ from fastbp.cli.options import Parser, add_setting
 from fastbp.runs.combinations import swept_types
 from fastbp.runs.data import WrongUseError
 from fastbp.runs.description import read_description, write_description
-from fastbp.runs.fields import fields_of, setting, whole
-from fastbp.runs.settings import Settings, markdown_table, parameter_list
+from fastbp.runs.fields import fields_of, markdown_table, parameter_list, setting, whole
+from fastbp.runs.settings import Settings
 
 WHOLE = [
     "epochs",
