@@ -218,6 +218,8 @@ def _is_numbers(column: "pl.Series") -> bool:
     import polars as pl
 
     bare = texts_of(column)
+    if not bare.str.contains(r"[0-9]|(?i:inf|nan)").any():
+        return False
     given = bare != ""
     numbers = bare.cast(pl.Float64, strict=False).is_not_null()
     wrong = given & ~numbers

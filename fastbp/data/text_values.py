@@ -118,6 +118,8 @@ def convert_texts(
             if dates is not None:
                 bare[column.name], known[column.name] = texts_of(column), dates
                 notes.append(_note(column.name, bare[column.name], dates))
+    # Numbers and dates have digits; most texts are set aside by this quick look.
+    bare = {n: b for n, b in bare.items() if n in known or b.str.contains(r"[0-9]").any()}
     usual = decimal or usual_decimal(bare.values(), ".")
     converted = []
     for name, values in bare.items():

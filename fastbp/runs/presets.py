@@ -131,6 +131,8 @@ class PresetFit:
             self.rows, self.recipe, self.splits[0][0], np.random.default_rng(settings.seed)
         )
         self._saying = threading.Lock()
+        self._unsaid: dict[int, str] = {}
+        self._next = 0  # the first network whose line is not printed
 
     def announce(self, shape: str) -> None:
         """Print the networks and the training."""
@@ -152,6 +154,7 @@ class PresetFit:
         done = dict(self._done()) if resume else {}
         for k in range(len(self.splits) if not resume else 0):
             (self.folder / MEMBER.format(k)).unlink(missing_ok=True)
+        self._unsaid = dict.fromkeys(done, "is trained")
         if done:
             self.say("resumed", f"{len(done)} of {len(self.splits)} networks are trained")
         how = How(
@@ -192,8 +195,15 @@ class PresetFit:
             name = printed_name(history.metric_name)
             score = number(name, history.validation_metric[member.epoch - 1])
             text = f"{name} {score} on its validation rows after epoch {member.epoch}"
-            with self._saying:
-                self.say(f"network {k + 1}", f"{text}, {history.seconds[-1]:.1f} s")
+            self._say_in_order(k, f"{text}, {history.seconds[-1]:.1f} s")
+
+    def _say_in_order(self, k: int, text: str) -> None:
+        """Print the line about network ``k`` after those about the networks before."""
+        with self._saying:
+            self._unsaid[k] = text
+            while self._next in self._unsaid:
+                self.say(f"network {self._next + 1}", self._unsaid[self._next])
+                self._next += 1
 
     def _done(self) -> Iterator[tuple[int, Member]]:
         """Yield the numbers of the networks that are trained, and the networks.

@@ -94,10 +94,10 @@ def test_divergence_fails_and_keeps_finite_weights(tmp_path: Path) -> None:
 def test_full_disk_is_reported_in_one_line(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
 ) -> None:
-    def save(net: fastbp.Network, path: Path, **more: object) -> None:
+    def save(nets: object, path: Path, preparation: object) -> None:
         raise OSError(28, "No space left on device", str(path))
 
-    monkeypatch.setattr(fastbp.Network, "save", save)
+    monkeypatch.setattr("fastbp.models.save_networks", save)
     assert main(["train", "--epochs", "1", "--out", str(tmp_path)]) == 1
     assert "No space left on device" in capsys.readouterr().err.splitlines()[-1]
 

@@ -29,10 +29,11 @@ WHOLE = [
 ]
 WHOLE += ["samples", "jobs"]
 REAL = ["hold_out", "lr", "momentum", "weight_decay", "l1", "l2", "dropout", "label_smoothing"]
-REAL += ["clip_norm", "checkpoint_seconds"]
+REAL += ["clip_norm", "checkpoint_seconds", "time_limit"]
 TEXT = ["data", "weight", "test", "test_target", "out", "encoding", "separator"]
 TEXTS = ["target", "ignore", "categories", "missing"]
 CHOSEN = ["task", "decimal", "activation", "loss", "dtype", "optimizer", "schedule", "picture"]
+CHOSEN += ["preset"]
 SWITCHES = ["as_is", "tensorboard"]
 
 # For each kind of setting: values in a TOML file that are refused.
