@@ -79,7 +79,7 @@ def draw_encoding(
 
 
 # Rows from which the first scales of outputs are estimated, and rows whose mixture gives a bias.
-SAMPLE, MIXED = 2000, 5
+SAMPLE, MIXED = 1000, 5
 
 
 def initialise_from_data(net: Any, X: Array, random: np.random.Generator) -> None:

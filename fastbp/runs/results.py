@@ -160,7 +160,8 @@ def print_scores(result: Result, settings: Settings, say: Say) -> None:
             rows = result.metrics[f"{name.split()[0]} rows"]
             more = f", {value * rows:,.0f} of {rows:,.0f} correct" if "accuracy" in name else ""
             say(name, number(name, value) + more)
-    print_overfitting(history, int(result.metrics.get("validation rows", 0)), say)
+    if result.last is not None:  # not for presets, which have none of the settings it names
+        print_overfitting(history, int(result.metrics.get("validation rows", 0)), say)
 
 
 def print_speed(history: History, seconds: float, say: Say, *, resumed: bool) -> None:

@@ -26,9 +26,8 @@ class TabularClassifier(ClassifierMixin, TabularEstimator):  # type: ignore[misc
     Parameters
     ----------
     preset : {"fast", "good", "best"}
-        How much time is spent. ``fast``: one small network. ``good``: one network of three layers.
-        ``best``: several, each with another fifth of the rows held out, whose probabilities are
-        averaged.
+        How much time is spent: 2 small networks, 3 of medium size, or 8 large ones. Each holds out
+        another part of the rows; their outputs are averaged.
     time_limit : float, optional
         Seconds that ``fit`` may take. Members, then epochs, are given up to keep it. Results then
         depend on the machine.

@@ -39,7 +39,7 @@ class Recipe:
     batch_size: int = 256
     classes_rate: float = 0.04
     values_rate: float = 0.2
-    dropout: float = 0.15
+    dropout: float = 0.0
     weight_decay: float = 0.02
     label_smoothing: float = 0.1
     numbers: bool = True
@@ -64,9 +64,9 @@ SIGMA, FREQUENCIES, WIDTH = 0.1, 16, 4
 CATEGORY_WIDTH = ONE_HOT = 8
 
 PRESETS = {
-    "fast": Recipe((64, 64), 64, 1),
-    "good": Recipe((128, 128, 128), 256, 4),
-    "best": Recipe((256, 256, 256), 256, 8, folds=8),
+    "fast": Recipe((64, 64), 64, 2),
+    "good": Recipe((128, 128), 128, 3),
+    "best": Recipe((256, 256, 256), 256, 8, folds=8, dropout=0.15),
 }
 # The name, beside those of presets, of a network whose settings are given one by one.
 PLAIN = "plain"
