@@ -151,7 +151,7 @@ class TabularEstimator(BaseEstimator):  # type: ignore[misc]
         notes: list[str] = []
         self._spellings: dict[str, Spelling] = {}
         if not isinstance(table, np.ndarray):
-            table, self._spellings, notes = with_numbers(table, categories)
+            table, self._spellings, notes, categories = with_numbers(table, categories)
         elif categories:
             raise ValueError(
                 f"categories={self.categories!r:.80} name columns; X is an array without names"

@@ -1,12 +1,13 @@
 """Tables of any package as what the preparation of columns takes."""
 
 from collections.abc import Sequence
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, NamedTuple
 
 import numpy as np
 from sklearn.utils.validation import check_array
 
 from fastbp.arrays import Array
+from fastbp.data.errors import UnusableDataError
 from fastbp.data.files import MISSING
 from fastbp.data.frames import from_pandas, is_pandas
 from fastbp.data.series import gaps_as_null
@@ -72,8 +73,34 @@ def _column(values: list[Any]) -> list[Any]:
     return [None if gap else str(v) for v, gap in zip(values, gaps, strict=True)]
 
 
-def with_numbers(
-    frame: "pl.DataFrame", categories: Sequence[str]
-) -> tuple["pl.DataFrame", dict[str, Spelling], list[str]]:
-    """Convert columns of text that hold numbers or dates, as in files; ``categories`` stay."""
-    return convert_texts(gaps_as_null(frame, MISSING), categories)
+class Converted(NamedTuple):
+    """A table whose columns of text with numbers or dates are converted."""
+
+    frame: "pl.DataFrame"
+    spellings: dict[str, Spelling]
+    notes: list[str]
+    categories: list[str]  # those that were given, and columns that mix numbers and text
+
+
+def with_numbers(frame: "pl.DataFrame", categories: Sequence[str]) -> Converted:
+    """Convert columns of text that hold numbers or dates, as in files; ``categories`` stay.
+
+    A column that mixes numbers and other text, which is an error in a file, is a category here.
+    """
+    frame = gaps_as_null(frame, MISSING)
+    try:
+        return Converted(*convert_texts(frame, categories), [*categories])
+    except UnusableDataError:
+        mixed = [name for name in frame.columns if name not in categories and _mixes(frame, name)]
+    notes = [f"column {name!r} mixes numbers and text: each value is a category" for name in mixed]
+    converted, spellings, more = convert_texts(frame, [*categories, *mixed])
+    return Converted(converted, spellings, [*notes, *more], [*categories, *mixed])
+
+
+def _mixes(frame: "pl.DataFrame", name: str) -> bool:
+    """Whether a column cannot be converted, because only most of its values are numbers."""
+    try:
+        convert_texts(frame.select(name))
+    except UnusableDataError:
+        return True
+    return False

@@ -182,6 +182,14 @@ def test_columns_without_use_are_omitted_with_a_note() -> None:
     model.predict(X)
 
 
+def test_a_column_that_mixes_numbers_and_text_is_a_category() -> None:
+    doors = np.array(["2", "3", "4", "5more"])[np.arange(80) % 4]
+    X, y = pd.DataFrame({"doors": doors, "x": np.arange(80.0)}), doors == "5more"
+    model = fastbp.TabularClassifier(**QUICK).fit(X, y)
+    assert any("'doors' mixes numbers and text" in note for note in model.notes_)
+    assert model.score(X, y) > 0.95
+
+
 def test_new_categories_and_gaps_are_predicted_with_a_warning() -> None:
     X, y = table()
     model = fastbp.TabularClassifier(**QUICK).fit(X, y)
