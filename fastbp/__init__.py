@@ -25,6 +25,7 @@ if TYPE_CHECKING:
     from fastbp.training.checkpoints import Checkpoints
     from fastbp.training.history import History
     from fastbp.training.loop import DivergedError
+    from fastbp.training.many import train_many
     from fastbp.training.pruning import OptunaPruning
     from fastbp.training.rate_search import LearningRateTest, find_learning_rate
     from fastbp.training.stepper import Stepper
@@ -71,6 +72,7 @@ _MODULES = {
     "LearningRateTest": "training.rate_search",
     "find_learning_rate": "training.rate_search",
     "train": "training.train_network",
+    "train_many": "training.many",
     "Stepper": "training.stepper",
     "Stream": "training.stream",
     "warmup": "warming",
@@ -126,6 +128,7 @@ __all__ = [
     "gradient_check",
     "load",
     "train",
+    "train_many",
     "tune",
     "warmup",
 ]

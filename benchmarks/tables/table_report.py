@@ -42,6 +42,7 @@ ORDER = ("fastbp-best", "fastbp-good", "fastbp-fast", "fastbp-mlp", "sklearn-mlp
 ORDER += ("xgboost", "lightgbm", "catboost", "realmlp-td-s", "realmlp-td")
 REFERENCES = ("fastbp-good", "hist-gb")  # the first that was measured is compared with all others
 TIME_REFERENCES = ("hist-gb", "realmlp-td")
+SLOW = "realmlp"  # models that were measured on fewer splits begin with this
 
 
 def reference(comparison: Comparison) -> str:
@@ -140,7 +141,20 @@ def render(rows: list[Row], models: list[str], threads: int) -> dict[str, str]:
         if comparison and metric != ALL:
             parts.append(scores_by_table(comparison))
         texts[f"{half} {metric}"] = "\n\n".join(parts)
+    texts |= variants(rows, models, threads)
     texts["tabular machine"] = machines(rows)
+    return texts
+
+
+def variants(rows: list[Row], models: list[str], threads: int) -> dict[str, str]:
+    """Return the comparison of errors on more splits, without RealMLP, and on two threads."""
+    quick = [name for name in models if not name.startswith(SLOW)]
+    texts = {}
+    for suffix, chosen, count in (("more splits", quick, threads), ("two threads", models, 2)):
+        for (half, metric), comparison in comparisons(rows, chosen, count).items():
+            if metric == ALL:
+                found = [summary(comparison), notes(comparison, [], [])] if comparison else []
+                texts[f"{half} {suffix}"] = "\n\n".join(found) or NOT_MEASURED
     return texts
 
 
