@@ -7,11 +7,13 @@ import time
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 
 from fastbp.arrays import Array
 from fastbp.data import sources
+from fastbp.data.columns import Columns
 from fastbp.data.datasets import DATASETS
 from fastbp.data.dialect import CsvFormat
 from fastbp.data.errors import UnusableDataError, counted
@@ -216,16 +218,7 @@ def _prepare(settings: Settings, examples: Examples) -> Prepared:
     if isinstance(examples.X, np.ndarray) and (settings.as_is or examples.scaled):
         inputs: Array = examples.X
     else:
-        known = () if isinstance(X, np.ndarray) else X.columns
-        categories = [name for name in settings.categories if name in known]
-        columns, more = fit_columns(
-            X,
-            rows[training_rows],
-            categories=categories,
-            names=examples.feature_names,
-            scaling="standard" if preset == PLAIN else "robust",
-            one_hot=ONE_HOT,
-        )
+        columns, more = _fit_columns(settings, preset, X, rows[training_rows], examples)
         notes += more
         inputs = columns.apply(X, settings.dtype)
         if gaps.any():
@@ -250,6 +243,21 @@ def _prepare(settings: Settings, examples: Examples) -> Prepared:
         None,
         notes,
         preset,
+    )
+
+
+def _fit_columns(
+    settings: Settings, preset: str, X: Any, rows: Array, examples: Examples
+) -> tuple[Columns, list[str]]:
+    """Fit the preparation of the columns of ``X`` to some rows, as the preset needs it."""
+    known = () if isinstance(X, np.ndarray) else X.columns
+    return fit_columns(
+        X,
+        rows,
+        categories=[name for name in settings.categories if name in known],
+        names=examples.feature_names,
+        scaling="standard" if preset == PLAIN else "robust",
+        one_hot=ONE_HOT,
     )
 
 

@@ -20,7 +20,7 @@ from fastbp.plan.processors import own_processors
 from fastbp.runs.data import Clock, Prepared, WrongUseError
 from fastbp.runs.files import Say, locked_run_folder, number, run_description, shape_of
 from fastbp.runs.fit import CHECKPOINTS, Result, evaluate
-from fastbp.runs.results import Compiling, announce_data, finish
+from fastbp.runs.results import Call, Compiling, announce_data, finish
 from fastbp.runs.settings import Settings
 from fastbp.tabular import recipes
 from fastbp.tabular.recipes import PRESETS, Recipe
@@ -63,18 +63,9 @@ def described(settings: Settings, data: Prepared) -> Settings:
     )
 
 
-def run_preset(
-    settings: Settings,
-    data: Prepared,
-    folder: Path,
-    say: Say,
-    clock: Clock,
-    *,
-    resume: bool,
-    overwrite: bool,
-    interruption: Interruption | None,
-) -> Result:
+def run_preset(settings: Settings, data: Prepared, folder: Path, call: Call) -> Result:
     """Train the networks of a preset and write the results; ``runs.run`` documents it."""
+    clock, resume, overwrite, _, say, interruption, _ = call
     shown = described(settings, data)
     stated = settings.replace(preset=data.preset, task=shown.task)
     with contextlib.ExitStack() as stack:

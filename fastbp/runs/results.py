@@ -3,11 +3,12 @@
 import statistics
 import time
 from pathlib import Path
-from typing import Any
+from typing import Any, NamedTuple
 
 from fastbp.data.columns import Columns
 from fastbp.data.encodings import BINARY, EMBEDDED, ONE_HOT
 from fastbp.data.errors import counted
+from fastbp.distributed.group import Group
 from fastbp.network import Network
 from fastbp.optional import MissingMatplotlibError
 from fastbp.plan import operation
@@ -31,11 +32,24 @@ from fastbp.runs.fit import (
 )
 from fastbp.runs.settings import Settings
 from fastbp.training.history import History, printed_name
+from fastbp.training.interruption import Interruption
 
 # Training rows that are predicted better than validation rows by this much are worth a hint.
 # Scores of fewer validation rows differ as much by chance.
 FEW_ROWS = 30
 OVERFITTING = 0.1
+
+
+class Call(NamedTuple):
+    """How ``run`` was called, apart from the settings; ``run`` documents the arguments."""
+
+    clock: Clock
+    resume: bool
+    overwrite: bool
+    verbose: int
+    say: Say
+    interruption: Interruption | None
+    group: Group
 
 
 def silent(topic: str, text: str) -> None:

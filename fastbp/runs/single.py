@@ -30,6 +30,7 @@ from fastbp.runs.fit import (
 from fastbp.runs.presets import run_preset
 from fastbp.runs.rates import with_learning_rate
 from fastbp.runs.results import (
+    Call,
     Compiling,
     announce_data,
     announce_network,
@@ -90,27 +91,35 @@ def run(
     GroupError
         If a rank of a group cannot read its data, or the first cannot write. Raised on all.
     """
-    clock, group, earlier = Clock(), group or Alone(), Earlier()
+    group = group or Alone()
+    call = Call(Clock(), resume, overwrite, verbose, say, interruption, group)
     with group.shared_failure():
         with_events = _check_event_files(settings)
-        data = prepare(settings, clock)
+        data = prepare(settings, call.clock)
         folder = folder_of(settings, data.name)
-        if data.preset != PLAIN:
-            if group.size > 1:
-                raise WrongUseError(
-                    f"preset {data.preset} trains in one process; --preset plain can use several"
-                )
-            return run_preset(
-                settings,
-                data,
-                folder,
-                say,
-                clock,
-                resume=resume,
-                overwrite=overwrite,
-                interruption=interruption,
+        if data.preset != PLAIN and group.size > 1:
+            raise WrongUseError(
+                f"preset {data.preset} trains in one process; --preset plain can use several"
             )
-        net = network(settings, data)
+        if data.preset == PLAIN:
+            net = network(settings, data)
+    if data.preset != PLAIN:
+        return run_preset(settings, data, folder, call)
+    return _run_plain(settings, data, net, folder, call, with_events=with_events)
+
+
+def _run_plain(
+    settings: Settings,
+    data: Prepared,
+    net: Network,
+    folder: Path,
+    call: Call,
+    *,
+    with_events: bool,
+) -> Result:
+    """Train one network with the settings and write the results."""
+    clock, resume, overwrite, verbose, say, interruption, group = call
+    earlier = Earlier()
     callbacks: list[Callback] = [_HistoryWriter(folder)]
     notes: list[tuple[str, str]] = []
     with contextlib.ExitStack() as stack:
