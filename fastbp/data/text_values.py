@@ -63,6 +63,11 @@ class Spelling:
         return int(self.unit or written_dates.LAST_YEAR)
 
 
+# Texts that are neither numbers nor dates, at a quick look: words without digits, a letter and a
+# number such as A11, and numbered words such as "1. Married".
+_WORDS = r"^(?:[^0-9]*|[A-Za-z][0-9]+|[0-9]+\. ?[A-Za-z][^0-9]*)$"
+
+
 def convert_texts(
     frame: "pl.DataFrame",
     texts: Iterable[str] = (),
@@ -118,8 +123,7 @@ def convert_texts(
             if dates is not None:
                 bare[column.name], known[column.name] = texts_of(column), dates
                 notes.append(_note(column.name, bare[column.name], dates))
-    # Numbers and dates have digits; most texts are set aside by this quick look.
-    bare = {n: b for n, b in bare.items() if n in known or b.str.contains(r"[0-9]").any()}
+    bare = {n: b for n, b in bare.items() if n in known or not b.str.contains(_WORDS).all()}
     usual = decimal or usual_decimal(bare.values(), ".")
     converted = []
     for name, values in bare.items():

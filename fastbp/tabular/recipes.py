@@ -64,7 +64,7 @@ SIGMA, FREQUENCIES, WIDTH = 0.1, 16, 4
 CATEGORY_WIDTH = ONE_HOT = 8
 
 PRESETS = {
-    "fast": Recipe((64, 64), 64, 2),
+    "fast": Recipe((64, 64), 56, 2),
     "good": Recipe((128, 128), 128, 3),
     "best": Recipe((256, 256, 256), 256, 8, folds=8, dropout=0.15),
 }
