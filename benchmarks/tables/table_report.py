@@ -150,7 +150,11 @@ def variants(rows: list[Row], models: list[str], threads: int) -> dict[str, str]
     """Return the comparison of errors on more splits, without RealMLP, and on two threads."""
     quick = [name for name in models if not name.startswith(SLOW)]
     texts = {}
-    for suffix, chosen, count in (("more splits", quick, threads), ("two threads", models, 2)):
+    for suffix, chosen, count in (
+        ("more splits", quick, threads),
+        ("two threads", quick, 2),
+        ("RealMLP on two threads", models, 2),
+    ):
         for (half, metric), comparison in comparisons(rows, chosen, count).items():
             if metric == ALL:
                 found = [summary(comparison), notes(comparison, [], [])] if comparison else []

@@ -49,7 +49,7 @@ def test_times_under_load_are_counted(rows) -> None:
 
 def test_what_was_not_measured_is_said() -> None:
     texts = table_report.render([], MODELS, 1)
-    assert len(texts) == 13
+    assert len(texts) == 15
     assert set(texts.values()) == {table_report.NOT_MEASURED}
 
 
