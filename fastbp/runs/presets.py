@@ -29,6 +29,7 @@ from fastbp.tabular.training import (
     Member,
     Rows,
     encoding_of,
+    finished,
     fit_members,
     new_network,
     splits_of,
@@ -166,7 +167,7 @@ class PresetFit:
         )
         with clock.on("training"):
             members = fit_members(self.rows, self.recipe, self.splits, self.settings.seed, how)
-        complete = [member for member in members if member.is_complete] or members[:1]
+        complete = finished(members)
         first, *others = complete
         model = Model(first.net, self.data.preparation, tuple(each.net for each in others))
         first.history.best_epoch = first.epoch or None

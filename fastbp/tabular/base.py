@@ -1,6 +1,7 @@
 """What TabularClassifier and TabularRegressor share."""
 
 import time
+import warnings
 from dataclasses import replace
 from os import PathLike
 from pathlib import Path
@@ -24,7 +25,16 @@ from fastbp.plan.processors import MAX_THREADS, own_processors
 from fastbp.tabular import recipes
 from fastbp.tabular.recipes import PRESETS, Recipe
 from fastbp.tabular.tables import as_table, is_polars, with_numbers
-from fastbp.tabular.training import How, Member, Rows, encoding_of, fit_members, splits_of
+from fastbp.tabular.training import (
+    How,
+    Member,
+    Rows,
+    encoding_of,
+    finished,
+    fit_members,
+    splits_of,
+)
+from fastbp.training.interruption import catch_interrupts
 
 # Rows that are predicted at a time.
 BLOCK_ROWS = 64
@@ -130,7 +140,11 @@ class TabularEstimator(BaseEstimator):  # type: ignore[misc]
         splits = splits_of(y, recipe, np.random.default_rng(seed))
         if limit is not None:
             limit = max(limit - (time.monotonic() - start), 1e-3)
-        members = fit_members(rows, recipe, splits, seed, How(threads, limit))
+        with catch_interrupts() as interruption:
+            members = fit_members(rows, recipe, splits, seed, How(threads, limit, interruption))
+        if interruption.is_set():
+            warnings.warn("Training interrupted by user.", stacklevel=3)
+            members = finished(members)
         nets = [member.net for member in members]
         preparation = Preparation(columns, target, spellings=self._spellings)
         self.model_ = Model(nets[0], preparation, tuple(nets[1:]))

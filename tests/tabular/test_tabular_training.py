@@ -1,5 +1,8 @@
 """Folds, calibration, first weights and limits of time of tabular models."""
 
+import os
+import signal
+import threading
 import time
 from collections.abc import Sequence
 
@@ -8,6 +11,8 @@ import pytest
 from scipy import optimize, special
 
 import fastbp
+from fastbp import TabularRegressor
+from fastbp.compiler.declare import interpreted
 from fastbp.network.initialisation import MIXED, initialise_from_data
 from fastbp.reference.encodings import encoded
 from fastbp.tabular.recipes import PRESETS, Recipe
@@ -106,3 +111,23 @@ def test_the_best_epoch() -> None:
     assert best.params is not None
     assert best.params[0] == 4.0
     assert Best(True, time.monotonic() - 1.0)(net, history)
+
+
+@pytest.mark.skipif(interpreted(), reason="takes minutes without the compiler")
+@pytest.mark.parametrize("limit", [None, 600.0])
+def test_ctrl_c_ends_fit_and_keeps_a_network(limit: float | None) -> None:
+    rng = np.random.default_rng(0)
+    X = rng.normal(size=(6000, 10))
+    model = TabularRegressor("best", n_threads=2, random_state=0)
+    model.fit(X[:50], X[:50, 0])  # compiled
+    model.time_limit = limit
+    before = signal.getsignal(signal.SIGINT)
+    timer = threading.Timer(0.5, os.kill, (os.getpid(), signal.SIGINT))
+    start = time.monotonic()
+    timer.start()
+    with pytest.warns(UserWarning, match="interrupted by user"):
+        model.fit(X, X[:, 0])
+    assert time.monotonic() - start < 10.0  # all epochs take minutes
+    assert signal.getsignal(signal.SIGINT) is before
+    assert model.n_members_ < 8
+    assert np.isfinite(model.predict(X[:5])).all()
