@@ -182,6 +182,15 @@ def test_columns_without_use_are_omitted_with_a_note() -> None:
     model.predict(X)
 
 
+@pytest.mark.parametrize("kind", KINDS)
+@pytest.mark.parametrize("value", [1.0, np.nan])
+def test_a_table_of_constants_is_predicted_by_the_frequencies(kind: Any, value: float) -> None:
+    X, y = np.full((60, 2), value), np.arange(60) % 3 // 2
+    model = kind(**QUICK).fit(X, y)
+    p = model.predict_proba(X)[:, 1] if kind is KINDS[0] else model.predict(X)
+    np.testing.assert_allclose(p, 1 / 3, atol=0.1)
+
+
 def test_new_categories_and_gaps_are_predicted_with_a_warning() -> None:
     X, y = table()
     model = fastbp.TabularClassifier(**QUICK).fit(X, y)

@@ -83,6 +83,17 @@ def test_first_weights_give_outputs_of_deviation_1() -> None:
         a = fastbp.functional.activate(z + b, "mish")
 
 
+def test_first_weights_for_equal_rows_are_not_scaled() -> None:
+    rng = np.random.default_rng(0)
+    encoding = fastbp.Encoding(numbers=1, scaling=True)
+    net = fastbp.Network([1, 20, 10, 2], "selu", encoding=encoding)
+    before = [W.copy() for W in net.weights]
+    initialise_from_data(net, np.full((30, 1), 0.1), rng)
+    for W, b, first in zip(net.weights, net.biases, before, strict=True):
+        np.testing.assert_array_equal(W, first)
+        assert np.isfinite(b).all()
+
+
 def test_epochs_and_members_within_a_limit() -> None:
     recipe = PRESETS["best"]
     now = time.monotonic()
