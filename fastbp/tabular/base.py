@@ -2,6 +2,7 @@
 
 import time
 import warnings
+from collections.abc import Iterable
 from dataclasses import replace
 from os import PathLike
 from pathlib import Path
@@ -24,7 +25,7 @@ from fastbp.models import Model
 from fastbp.plan.processors import MAX_THREADS, own_processors
 from fastbp.tabular import recipes
 from fastbp.tabular.recipes import PRESETS, Recipe
-from fastbp.tabular.tables import as_table, is_polars, with_numbers
+from fastbp.tabular.tables import as_table, check_unmasked, is_polars, with_numbers
 from fastbp.tabular.training import (
     How,
     Member,
@@ -84,7 +85,9 @@ class TabularEstimator(BaseEstimator):  # type: ignore[misc]
         """Return a seed from ``random_state``."""
         given = self.random_state
         if given is None or isinstance(given, int | np.integer):
-            random = np.random.default_rng(None if given is None else int(given))
+            if given is not None:
+                given = checks.whole("random_state", given, 0, (1 << 128) - 1)
+            random = np.random.default_rng(given)
             return int(random.integers(0, 1 << 31))
         if isinstance(given, np.random.RandomState):
             return int(given.randint(0, 1 << 31))
@@ -117,10 +120,11 @@ class TabularEstimator(BaseEstimator):  # type: ignore[misc]
         table = as_table(X, type(self).__name__)
         validate_data(self, X, reset=True, skip_check_array=True)
         check_consistent_length(table, y)
+        check_unmasked("y", y)
         y, weights = np.asarray(y), None
         if sample_weight is not None:
             given = np.asarray(sample_weight)
-            if given.size and not given.any():
+            if given.size and given.dtype.kind in "fiub" and not given.any():
                 raise ValueError("all weights in sample_weight are zero")
             weights = checks.weights(given, len(y), np.dtype("float32"))
             assert weights is not None
@@ -161,6 +165,10 @@ class TabularEstimator(BaseEstimator):  # type: ignore[misc]
 
     def _fit_columns(self, table: Any) -> tuple[Columns, Array]:
         """Fit the preparation of the columns; return it and the prepared rows."""
+        if isinstance(self.categories, str) or not isinstance(self.categories, Iterable):
+            raise TypeError(
+                f"categories must be a list of names of columns, not {self.categories!r:.80}"
+            )
         categories = [str(name) for name in self.categories]
         notes: list[str] = []
         self._spellings: dict[str, Spelling] = {}

@@ -238,6 +238,14 @@ def test_tables_that_cannot_be_predicted(change: Any, message: str) -> None:
         (0, {}, lambda X, y: (X[["constant"]].assign(constant=np.nan), y), "no column with values"),
         (1, {}, lambda X, y: (X, np.where(np.arange(len(y)) == 4, np.nan, 1.0)), "row 4 of.*nan"),
         (1, {}, lambda X, y: (X, y), "y must hold numbers"),
+        (1, {}, lambda X, y: (X, X["integer"] + 1j), "y must hold numbers.*complex"),
+        (1, {}, lambda X, y: (X, X["integer"].to_numpy("M8[s]")), "y must hold numbers.*datetime"),
+        (0, {}, lambda X, y: (X, pd.array([None, *y[1:]], "string")), "row 0 of.*NA"),
+        (0, {}, lambda X, y: (np.ma.masked_less(X[["integer"]], 0), y), "X is a masked array"),
+        (1, {}, lambda X, y: (X, np.ma.masked_less(X["integer"], 0)), "y is a masked array"),
+        (0, {"random_state": -1}, None, "random_state.*-1"),
+        (0, {"categories": "integer"}, None, "categories must be a list.*'integer'"),
+        (0, {"categories": 5}, None, "categories must be a list.*5"),
     ],
 )
 def test_what_cannot_be_fitted(kind: int, options: Any, change: Any, message: str) -> None:
