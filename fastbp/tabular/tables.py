@@ -43,7 +43,7 @@ def as_table(X: Any, estimator: str) -> "pl.DataFrame | Array":
             raise ValueError(f"Found array with 0 {what} (shape={X.shape}) while {found}.")
         return frame
     check_unmasked("X", X)
-    array = check_array(X, dtype=None, ensure_all_finite="allow-nan", estimator=estimator)
+    array = check_array(X, dtype=None, ensure_all_finite=False, estimator=estimator)
     if array.dtype.kind in "fiub":
         return np.asarray(array)
     if array.dtype.kind == "c":
