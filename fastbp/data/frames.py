@@ -37,7 +37,8 @@ def from_pandas(data: Any) -> "pl.DataFrame":
     for k, name in enumerate(names):
         if names.index(name) != k:
             raise UnusableDataError(f"two columns have the same name, {name!r}")
-    return pl.DataFrame([_series(data.iloc[:, k], name) for k, name in enumerate(names)])
+    # By name: in a list, a series without a name is given another one.
+    return pl.DataFrame({name: _series(data.iloc[:, k], name) for k, name in enumerate(names)})
 
 
 def _series(column: Any, name: str) -> "pl.Series":
@@ -46,6 +47,8 @@ def _series(column: Any, name: str) -> "pl.Series":
 
     kind = getattr(column.dtype, "kind", "O")
     is_numpy = isinstance(column.dtype, np.dtype)
+    if is_numpy and kind == "f" and column.dtype.itemsize > 8:  # unknown to Polars
+        return pl.Series(name, column.to_numpy().astype(np.float64))
     if is_numpy and kind in "iufb":
         return pl.Series(name, column.to_numpy())
     if kind in "mM":

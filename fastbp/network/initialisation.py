@@ -80,6 +80,8 @@ def draw_encoding(
 
 # Rows from which the first scales of outputs are estimated, and rows whose mixture gives a bias.
 SAMPLE, MIXED = 1000, 5
+# The largest deviation of equal outputs, relative to them.
+CONSTANT = 1e-6
 
 
 def initialise_from_data(net: Any, X: Array, random: np.random.Generator) -> None:
@@ -101,7 +103,8 @@ def initialise_from_data(net: Any, X: Array, random: np.random.Generator) -> Non
     for W, b, activation in zip(net.weights, net.biases, net.layer_activations, strict=True):
         z = a @ W.astype(np.float64)
         deviations = z.std(axis=0)
-        deviations[deviations == 0.0] = 1.0
+        # Rounding leaves a small deviation where all rows are equal.
+        deviations[deviations <= CONSTANT * np.abs(z).max(axis=0)] = 1.0
         W /= deviations
         z /= deviations
         mixtures = random.exponential(size=(MIXED, z.shape[1]))

@@ -118,20 +118,29 @@ def refuse_earlier_run(path: Path) -> None:
                 f"{path} contains a run that stopped early: --overwrite replaces it (with a larger "
                 "--early-stopping, or 0, it trains for longer), --out names another folder"
             )
+        longer = "" if _preset_of(path) else ", --resume with more --epochs continues it"
         raise WrongUseError(
-            f"{path} contains a finished run: --overwrite replaces it, --out names another folder, "
-            "--resume with more --epochs continues it"
+            f"{path} contains a finished run: --overwrite replaces it, --out names another "
+            f"folder{longer}"
         )
 
 
-def _lacks_members(path: Path) -> bool:
-    """Whether the folder has some of the networks of a preset, but not all."""
-    count = len(list((path / CHECKPOINTS).glob("member-*.safetensors")))
+def _preset_of(path: Path) -> str | None:
+    """Return the preset of the run in a folder; None for a plain run, or without a description."""
     try:
         preset = read_description(path / DESCRIPTION).get("preset", PLAIN)
     except (OSError, ValueError):
+        return None
+    return preset if preset in PRESETS else None
+
+
+def _lacks_members(path: Path) -> bool:
+    """Whether a run of a preset was stopped before all of its networks were trained."""
+    preset, folder = _preset_of(path), path / CHECKPOINTS
+    if preset is None or not folder.is_dir():
         return False
-    return preset in PRESETS and 0 < count < PRESETS[preset].members
+    count = len(list(folder.glob("member-*.safetensors")))
+    return count < PRESETS[preset].members and (count > 0 or (path / MODEL).is_file())
 
 
 @contextlib.contextmanager

@@ -29,6 +29,7 @@ from fastbp.tabular.training import (
     Member,
     Rows,
     encoding_of,
+    finished,
     fit_members,
     new_network,
     splits_of,
@@ -36,6 +37,7 @@ from fastbp.tabular.training import (
 from fastbp.training.history import History, printed_name
 from fastbp.training.interruption import Interruption, catch_interrupts
 from fastbp.training.resuming import CURVES, fingerprint, versions
+from fastbp.training.rows import learned_scale
 
 MEMBER = "member-{:03d}.safetensors"
 KIND = "member"
@@ -157,12 +159,14 @@ class PresetFit:
         )
         with clock.on("training"):
             members = fit_members(self.rows, self.recipe, self.splits, self.settings.seed, how)
-        complete = [member for member in members if member.is_complete] or members[:1]
+        complete = finished(members)
         first, *others = complete
         model = Model(first.net, self.data.preparation, tuple(each.net for each in others))
         first.history.best_epoch = first.epoch or None
         if len(complete) < len(members):
             first.history.stopped = interruption.reason
+        elif first.history.stopped == "callback":  # at the limit of time
+            first.history.stopped = None
         with clock.on("evaluating"):
             metrics = evaluate(model, self.data)
         return Result(model, None, None, first.history, metrics)
@@ -217,6 +221,7 @@ class PresetFit:
                     )
                 net = self.net.copy()
                 net.params = tensors["params"]
+                net.learned_bytes, net.learned_numbers = learned_scale(net, self.rows.X)
                 history = History(net.metric)
                 for name in CURVES:
                     setattr(history, name, tensors[name].tolist())

@@ -1,6 +1,8 @@
 """What TabularClassifier and TabularRegressor share."""
 
 import time
+import warnings
+from collections.abc import Iterable
 from dataclasses import replace
 from os import PathLike
 from pathlib import Path
@@ -23,8 +25,17 @@ from fastbp.models import Model
 from fastbp.plan.processors import MAX_THREADS, own_processors
 from fastbp.tabular import recipes
 from fastbp.tabular.recipes import PRESETS, Recipe
-from fastbp.tabular.tables import as_table, is_polars, with_numbers
-from fastbp.tabular.training import How, Member, Rows, encoding_of, fit_members, splits_of
+from fastbp.tabular.tables import as_table, check_unmasked, is_polars, with_numbers
+from fastbp.tabular.training import (
+    How,
+    Member,
+    Rows,
+    encoding_of,
+    finished,
+    fit_members,
+    splits_of,
+)
+from fastbp.training.interruption import catch_interrupts
 
 # Rows that are predicted at a time.
 BLOCK_ROWS = 64
@@ -74,7 +85,9 @@ class TabularEstimator(BaseEstimator):  # type: ignore[misc]
         """Return a seed from ``random_state``."""
         given = self.random_state
         if given is None or isinstance(given, int | np.integer):
-            random = np.random.default_rng(None if given is None else int(given))
+            if given is not None:
+                given = checks.whole("random_state", given, 0, (1 << 128) - 1)
+            random = np.random.default_rng(given)
             return int(random.integers(0, 1 << 31))
         if isinstance(given, np.random.RandomState):
             return int(given.randint(0, 1 << 31))
@@ -107,10 +120,11 @@ class TabularEstimator(BaseEstimator):  # type: ignore[misc]
         table = as_table(X, type(self).__name__)
         validate_data(self, X, reset=True, skip_check_array=True)
         check_consistent_length(table, y)
+        check_unmasked("y", y)
         y, weights = np.asarray(y), None
         if sample_weight is not None:
             given = np.asarray(sample_weight)
-            if given.size and not given.any():
+            if given.size and given.dtype.kind in "fiub" and not given.any():
                 raise ValueError("all weights in sample_weight are zero")
             weights = checks.weights(given, len(y), np.dtype("float32"))
             assert weights is not None
@@ -130,7 +144,11 @@ class TabularEstimator(BaseEstimator):  # type: ignore[misc]
         splits = splits_of(y, recipe, np.random.default_rng(seed))
         if limit is not None:
             limit = max(limit - (time.monotonic() - start), 1e-3)
-        members = fit_members(rows, recipe, splits, seed, How(threads, limit))
+        with catch_interrupts() as interruption:
+            members = fit_members(rows, recipe, splits, seed, How(threads, limit, interruption))
+        if interruption.is_set():
+            warnings.warn("Training interrupted by user.", stacklevel=3)
+            members = finished(members)
         nets = [member.net for member in members]
         preparation = Preparation(columns, target, spellings=self._spellings)
         self.model_ = Model(nets[0], preparation, tuple(nets[1:]))
@@ -147,6 +165,10 @@ class TabularEstimator(BaseEstimator):  # type: ignore[misc]
 
     def _fit_columns(self, table: Any) -> tuple[Columns, Array]:
         """Fit the preparation of the columns; return it and the prepared rows."""
+        if isinstance(self.categories, str) or not isinstance(self.categories, Iterable):
+            raise TypeError(
+                f"categories must be a list of names of columns, not {self.categories!r:.80}"
+            )
         categories = [str(name) for name in self.categories]
         notes: list[str] = []
         self._spellings: dict[str, Spelling] = {}

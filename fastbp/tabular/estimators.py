@@ -10,6 +10,7 @@ from sklearn.utils.validation import column_or_1d
 from fastbp.arrays import Array
 from fastbp.data.targets import Target, fit_target
 from fastbp.tabular.base import TabularEstimator
+from fastbp.tabular.tables import is_gap
 
 TARGET = "y"
 
@@ -202,7 +203,7 @@ def _refuse_gaps(labels: Array) -> None:
     if labels.dtype.kind == "f":
         gaps = ~np.isfinite(labels)
     elif labels.dtype.kind == "O":
-        gaps = np.array([label is None or label != label for label in labels], bool)
+        gaps = np.array([is_gap(label) for label in labels], bool)
     else:
         return
     if gaps.any():
@@ -216,12 +217,12 @@ def _refuse_gaps(labels: Array) -> None:
 def _values(y: Any) -> Array:
     """Return values as (n, K) float64."""
     array = np.asarray(y)
-    if array.dtype.kind not in "fiub":
-        try:
-            array = array.astype(np.float64)
-        except (TypeError, ValueError):
-            raise ValueError(f"y must hold numbers; its dtype is {array.dtype}") from None
-    array = array.astype(np.float64)
+    try:
+        if array.dtype.kind in "cmM":
+            raise TypeError
+        array = array.astype(np.float64)
+    except (TypeError, ValueError):
+        raise ValueError(f"y must hold numbers; its dtype is {array.dtype}") from None
     if array.ndim not in (1, 2):
         raise ValueError(f"y must have one or two dimensions; its shape is {array.shape}")
     array = array.reshape(len(array), -1)

@@ -6,6 +6,7 @@ from typing import TYPE_CHECKING, Any, NamedTuple
 import numpy as np
 from sklearn.utils.validation import check_array
 
+from fastbp import checks
 from fastbp.arrays import Array
 from fastbp.data.errors import UnusableDataError
 from fastbp.data.files import MISSING
@@ -33,7 +34,7 @@ def as_table(X: Any, estimator: str) -> "pl.DataFrame | Array":
     ------
     ValueError, TypeError
         If ``X`` is sparse, complex, empty, not two-dimensional, or holds something other than
-        numbers, texts, booleans, dates and gaps.
+        numbers, texts, booleans, dates and gaps, or masked values.
     """
     if is_pandas(X) or is_polars(X):
         frame = from_pandas(X) if is_pandas(X) else X
@@ -42,12 +43,26 @@ def as_table(X: Any, estimator: str) -> "pl.DataFrame | Array":
             what = "feature(s)" if frame.width == 0 else "sample(s)"
             raise ValueError(f"Found array with 0 {what} (shape={X.shape}) while {found}.")
         return frame
-    array = check_array(X, dtype=None, ensure_all_finite="allow-nan", estimator=estimator)
+    check_unmasked("X", X)
+    array = check_array(X, dtype=None, ensure_all_finite=False, estimator=estimator)
     if array.dtype.kind in "fiub":
         return np.asarray(array)
     if array.dtype.kind == "c":
         raise ValueError(f"Complex data not supported\n{array!r:.80}")
     return _of_objects(array)
+
+
+def is_gap(value: Any) -> bool:
+    """Whether a value is missing: None, NaN, NaT or ``pandas.NA``."""
+    if value is None or type(value).__name__ == "NAType":
+        return True
+    return bool(value != value)
+
+
+def check_unmasked(name: str, values: Any) -> None:
+    """Raise ValueError for a masked array with masked values."""
+    if isinstance(values, np.ma.MaskedArray):
+        checks.as_array(name, values)
 
 
 def _of_objects(array: Array) -> "pl.DataFrame | Array":
@@ -63,7 +78,7 @@ def _of_objects(array: Array) -> "pl.DataFrame | Array":
 
 def _column(values: list[Any]) -> list[Any]:
     """Return the values of a column as numbers with NaN, or as texts with None."""
-    gaps = [value is None or value != value for value in values]
+    gaps = [is_gap(value) for value in values]
     given = [value for value, gap in zip(values, gaps, strict=True) if not gap]
     for value in given:
         if not isinstance(value, str | bytes | bool | int | float | np.number | np.bool_):

@@ -230,7 +230,8 @@ def fit_members(
         deadline = time.monotonic() + PLANNED_SHARE * how.time_limit
         short = replace(recipe, epochs=TRIAL_EPOCHS)
         seconds = fit_member(rows, short, splits[0], seed, each, deadline).history.seconds
-        recipe, count = within(recipe, seconds[-1] - seconds[0], deadline, count, at_once)
+        epoch_seconds = seconds[-1] - seconds[0] if seconds else 0.0  # none if interrupted
+        recipe, count = within(recipe, epoch_seconds, deadline, count, at_once)
 
     def member(k: int) -> Member:
         if k in how.done:
@@ -242,6 +243,11 @@ def fit_members(
 
     with ThreadPoolExecutor(at_once, "fastbp-members") as pool:
         return list(pool.map(member, range(count)))
+
+
+def finished(members: list[Member]) -> list[Member]:
+    """Return the members whose training was not interrupted; the first one if all were."""
+    return [member for member in members if member.is_complete] or members[:1]
 
 
 def within(

@@ -101,6 +101,27 @@ def test_a_stopped_run_is_resumed_to_the_same_bits(
     assert f"1 of {COUNT} networks are trained" in lines
     for one, two in zip(params(folder), params(whole), strict=True):
         np.testing.assert_array_equal(one, two)
+    name = "model.safetensors"
+    assert (folder / name).read_bytes() == (whole / name).read_bytes()
+    with pytest.raises(WrongUseError, match=r"contains a finished run: .* names another folder$"):
+        run(settings(table, folder))
+
+
+def test_a_limit_of_time_is_no_interruption(table: Path, tmp_path: Path) -> None:
+    lines: list[str] = []
+    limited = settings(table, tmp_path / "limited", time_limit=1e-3)
+    result = run(limited, say=lambda *line: lines.append(line[0]))
+    assert result.history.stopped is None
+    assert "stopped early" not in lines
+
+
+def test_a_run_stopped_before_its_first_network_is_unfinished(table: Path, tmp_path: Path) -> None:
+    event, folder = Interruption(), tmp_path / "stopped"
+    event.set()
+    run(settings(table, folder), interruption=event)
+    assert (folder / "model.safetensors").is_file()
+    with pytest.raises(WrongUseError, match="contains an unfinished run: --resume continues it"):
+        run(settings(table, folder))
 
 
 def test_an_interrupted_run_keeps_what_is_trained(whole: Path, table: Path, tmp_path: Path) -> None:

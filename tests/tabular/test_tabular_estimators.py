@@ -190,6 +190,23 @@ def test_a_column_that_mixes_numbers_and_text_is_a_category() -> None:
     assert model.score(X, y) > 0.95
 
 
+@pytest.mark.parametrize("kind", KINDS)
+@pytest.mark.parametrize("value", [1.0, np.nan])
+def test_a_table_of_constants_is_predicted_by_the_frequencies(kind: Any, value: float) -> None:
+    X, y = np.full((60, 2), value), np.arange(60) % 3 // 2
+    model = kind(**QUICK).fit(X, y)
+    p = model.predict_proba(X)[:, 1] if kind is KINDS[0] else model.predict(X)
+    np.testing.assert_allclose(p, 1 / 3, atol=0.1)
+
+
+def test_a_column_without_a_name_is_found_in_another_order() -> None:
+    x = np.random.default_rng(0).normal(size=(60, 3))
+    X = pd.DataFrame(x, columns=["", "b", "c"]).assign(b=x[:, 1].astype(np.longdouble))
+    model = fastbp.TabularRegressor(**QUICK).fit(X, x[:, 0])
+    assert model.model_.preparation.columns.numbers == ("", "b", "c")
+    np.testing.assert_array_equal(model.predict(X[["c", "b", ""]]), model.predict(X))
+
+
 def test_new_categories_and_gaps_are_predicted_with_a_warning() -> None:
     X, y = table()
     model = fastbp.TabularClassifier(**QUICK).fit(X, y)
@@ -237,6 +254,15 @@ def test_tables_that_cannot_be_predicted(change: Any, message: str) -> None:
         (0, {}, lambda X, y: (X[["constant"]].assign(constant=np.nan), y), "no column with values"),
         (1, {}, lambda X, y: (X, np.where(np.arange(len(y)) == 4, np.nan, 1.0)), "row 4 of.*nan"),
         (1, {}, lambda X, y: (X, y), "y must hold numbers"),
+        (0, {}, lambda X, y: (np.where(np.eye(len(y), 3), np.inf, 1.0), y), "row 1.*'x0'.*inf"),
+        (1, {}, lambda X, y: (X, X["integer"] + 1j), "y must hold numbers.*complex"),
+        (1, {}, lambda X, y: (X, X["integer"].to_numpy("M8[s]")), "y must hold numbers.*datetime"),
+        (0, {}, lambda X, y: (X, pd.array([None, *y[1:]], "string")), "row 0 of.*NA"),
+        (0, {}, lambda X, y: (np.ma.masked_less(X[["integer"]], 0), y), "X is a masked array"),
+        (1, {}, lambda X, y: (X, np.ma.masked_less(X["integer"], 0)), "y is a masked array"),
+        (0, {"random_state": -1}, None, "random_state.*-1"),
+        (0, {"categories": "integer"}, None, "categories must be a list.*'integer'"),
+        (0, {"categories": 5}, None, "categories must be a list.*5"),
     ],
 )
 def test_what_cannot_be_fitted(kind: int, options: Any, change: Any, message: str) -> None:

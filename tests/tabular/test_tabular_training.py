@@ -1,5 +1,8 @@
 """Folds, calibration, first weights and limits of time of tabular models."""
 
+import os
+import signal
+import threading
 import time
 from collections.abc import Sequence
 
@@ -8,6 +11,8 @@ import pytest
 from scipy import optimize, special
 
 import fastbp
+from fastbp import TabularRegressor
+from fastbp.compiler.declare import interpreted
 from fastbp.network.initialisation import MIXED, initialise_from_data
 from fastbp.reference.encodings import encoded
 from fastbp.tabular.recipes import PRESETS, Recipe
@@ -78,6 +83,17 @@ def test_first_weights_give_outputs_of_deviation_1() -> None:
         a = fastbp.functional.activate(z + b, "mish")
 
 
+def test_first_weights_for_equal_rows_are_not_scaled() -> None:
+    rng = np.random.default_rng(0)
+    encoding = fastbp.Encoding(numbers=1, scaling=True)
+    net = fastbp.Network([1, 20, 10, 2], "selu", encoding=encoding)
+    before = [W.copy() for W in net.weights]
+    initialise_from_data(net, np.full((30, 1), 0.1), rng)
+    for W, b, first in zip(net.weights, net.biases, before, strict=True):
+        np.testing.assert_array_equal(W, first)
+        assert np.isfinite(b).all()
+
+
 def test_epochs_and_members_within_a_limit() -> None:
     recipe = PRESETS["best"]
     now = time.monotonic()
@@ -106,3 +122,23 @@ def test_the_best_epoch() -> None:
     assert best.params is not None
     assert best.params[0] == 4.0
     assert Best(True, time.monotonic() - 1.0)(net, history)
+
+
+@pytest.mark.skipif(interpreted(), reason="takes minutes without the compiler")
+@pytest.mark.parametrize("limit", [None, 600.0])
+def test_ctrl_c_ends_fit_and_keeps_a_network(limit: float | None) -> None:
+    rng = np.random.default_rng(0)
+    X = rng.normal(size=(6000, 10))
+    model = TabularRegressor("best", n_threads=2, random_state=0)
+    model.fit(X[:50], X[:50, 0])  # compiled
+    model.time_limit = limit
+    before = signal.getsignal(signal.SIGINT)
+    timer = threading.Timer(0.5, os.kill, (os.getpid(), signal.SIGINT))
+    start = time.monotonic()
+    timer.start()
+    with pytest.warns(UserWarning, match="interrupted by user"):
+        model.fit(X, X[:, 0])
+    assert time.monotonic() - start < 10.0  # all epochs take minutes
+    assert signal.getsignal(signal.SIGINT) is before
+    assert model.n_members_ < 8
+    assert np.isfinite(model.predict(X[:5])).all()
