@@ -64,7 +64,17 @@ def _series(column: Any, name: str) -> "pl.Series":
     for types in ((bool, np.bool_), (datetime.date,), (datetime.time,), (datetime.timedelta,)):
         if given and all(issubclass(each, types) for each in given):
             return _of_objects(name, values)
-    return pl.Series(name, [None if v is None else str(v) for v in values], dtype=pl.String)
+    texts = [None if v is None else _text(v) for v in values]
+    # Categories stay what they are, even if all of them could be read as numbers.
+    is_categorical = type(column.dtype).__name__ == "CategoricalDtype"
+    return pl.Series(name, texts, dtype=pl.Categorical if is_categorical else pl.String)
+
+
+def _text(value: Any) -> str:
+    """Return a value as text, whole numbers without a decimal point."""
+    if isinstance(value, float | np.floating) and abs(float(value)) < 2**53 and value == int(value):
+        return str(int(value))
+    return str(value)
 
 
 def _of_objects(name: str, values: list[Any]) -> "pl.Series":

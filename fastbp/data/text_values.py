@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING
 
 from fastbp.data import written_dates, written_numbers
 from fastbp.data.errors import UnusableDataError
-from fastbp.data.series import NUMERIC_FRACTION, texts_of
+from fastbp.data.series import NUMERIC_FRACTION, is_text, texts_of
 from fastbp.data.written_numbers import decimal_of, numbers_as_written, tried, usual_decimal
 
 if TYPE_CHECKING:
@@ -113,7 +113,7 @@ def convert_texts(
     for column in frame.iter_columns():
         if column.name in kept:
             continue
-        if column.dtype == pl.String:
+        if column.dtype == pl.String or (column.name in known and is_text(column)):
             bare[column.name] = texts_of(column)
         elif column.dtype.is_numeric() and column.name in known:
             if known[column.name].kind == "date":

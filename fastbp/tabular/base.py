@@ -236,6 +236,8 @@ class TabularEstimator(BaseEstimator):  # type: ignore[misc]
     def load(cls, path: str | PathLike[str]) -> Self:
         """Read an estimator that ``save`` wrote; nothing in the file is executed.
 
+        Parameters are the defaults. Classes that were not integers are texts, such as "True".
+
         Raises
         ------
         FileNotFoundError

@@ -199,6 +199,25 @@ def test_a_table_of_constants_is_predicted_by_the_frequencies(kind: Any, value: 
     np.testing.assert_allclose(p, 1 / 3, atol=0.1)
 
 
+@pytest.mark.parametrize("dtype", [int, float, str])
+def test_categories_that_look_like_numbers_stay_categories(dtype: Any) -> None:
+    values = np.arange(60) % 3 + 10
+    y = (values == 11).astype(int)
+    X = pd.DataFrame({"kind": pd.Categorical(values.astype(dtype))})
+    model = fastbp.TabularClassifier(**QUICK).fit(X, y)
+    assert model.model_.preparation.columns.categories == {"kind": ("10", "11", "12")}
+    for other in (values, values * 1.0, values.astype(str), pl.Series(values)):
+        np.testing.assert_array_equal(model.predict(pd.DataFrame({"kind": other})), y)
+
+
+def test_texts_with_numbers_and_dates_may_be_given_as_categories_later() -> None:
+    x = np.arange(60)
+    days = pd.date_range("2020-01-01", periods=60).strftime("%d.%m.%Y")
+    X = pd.DataFrame({"share": [f"{k} %" for k in x], "day": days})
+    model = fastbp.TabularRegressor(**QUICK).fit(X, x)
+    np.testing.assert_array_equal(model.predict(X.astype("category")), model.predict(X))
+
+
 def test_a_column_without_a_name_is_found_in_another_order() -> None:
     x = np.random.default_rng(0).normal(size=(60, 3))
     X = pd.DataFrame(x, columns=["", "b", "c"]).assign(b=x[:, 1].astype(np.longdouble))
