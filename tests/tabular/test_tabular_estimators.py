@@ -15,6 +15,7 @@ from slow import some
 
 import fastbp
 from fastbp.compiler.declare import interpreted
+from fastbp.data.frames import from_pandas
 from fastbp.models import UnseenDataWarning
 
 pd = pytest.importorskip("pandas")
@@ -72,7 +73,7 @@ def test_a_table_as_it_is() -> None:
     p = model.predict_proba(X)
     np.testing.assert_allclose(p.sum(axis=1), 1.0, atol=1e-12)
     # Of another package, in another order of columns, and row by row.
-    as_polars = pl.from_pandas(X.drop(columns="few"), include_index=False)
+    as_polars = from_pandas(X.drop(columns="few"))
     as_polars = as_polars.with_columns(
         few=pl.Series([v if isinstance(v, str) else None for v in X["few"]])
     )
