@@ -54,8 +54,10 @@ class TabularClassifier(ClassifierMixin, TabularEstimator):  # type: ignore[misc
         One for each network.
     best_epochs_ : list of int
         The epoch of each network whose weights are kept.
-    n_members_, n_features_in_ : int
-    feature_names_in_ : (n_features_in_,) array of str
+    n_members_ : int
+        The number of networks.
+    n_features_in_ : int
+    feature_names_in_ : array of str
         Only if all names of columns are strings.
 
     Examples
@@ -137,7 +139,13 @@ class TabularRegressor(RegressorMixin, TabularEstimator):  # type: ignore[misc]
 
     Attributes
     ----------
-    model_, notes_, histories_, best_epochs_, n_members_, n_features_in_, feature_names_in_
+    model_ : fastbp.Model
+    notes_ : list of str
+    histories_ : list of History
+    best_epochs_ : list of int
+    n_members_ : int
+    n_features_in_ : int
+    feature_names_in_ : array of str
         As in ``TabularClassifier``.
 
     Examples
