@@ -36,6 +36,7 @@ from fastbp.tabular.training import (
 )
 from fastbp.training.history import History, printed_name
 from fastbp.training.interruption import Interruption, catch_interrupts
+from fastbp.training.loop import DivergedError
 from fastbp.training.resuming import CURVES, fingerprint, versions
 from fastbp.training.rows import learned_scale
 
@@ -111,6 +112,8 @@ class PresetFit:
         columns, weights = data.preparation.columns, data.weights
         assert columns is not None  # presets are for tables
         chosen = data.training_rows
+        if weights is not None:  # rows of weight 0 can neither be learned nor decide on an epoch
+            chosen = chosen[weights[chosen] > 0.0]
         y = data.y[chosen]
         self.rows = Rows(
             data.X[chosen],
@@ -157,8 +160,11 @@ class PresetFit:
             done=done,
             report=self._report,
         )
-        with clock.on("training"):
-            members = fit_members(self.rows, self.recipe, self.splits, self.settings.seed, how)
+        try:
+            with clock.on("training"):
+                members = fit_members(self.rows, self.recipe, self.splits, self.settings.seed, how)
+        except DivergedError as error:
+            raise WrongUseError(f"preset {self.data.preset} cannot learn this: {error}") from None
         complete = finished(members)
         first, *others = complete
         model = Model(first.net, self.data.preparation, tuple(each.net for each in others))

@@ -91,6 +91,8 @@ class TabularClassifier(ClassifierMixin, TabularEstimator):  # type: ignore[misc
         ValueError, TypeError
             If an argument is invalid, a number is infinite, a class is missing or there is only
             one class.
+        DivergedError
+            If the loss is no longer finite, as with numbers that are too large.
         """
         table, y, weights = self._table(X, y, sample_weight)
         labels = column_or_1d(y, warn=True)
@@ -183,6 +185,8 @@ class TabularRegressor(RegressorMixin, TabularEstimator):  # type: ignore[misc]
         ValueError, TypeError
             If an argument is invalid, or a number of ``X`` or ``y`` is infinite or one of ``y`` is
             missing.
+        DivergedError
+            If the loss is no longer finite, as with numbers that are too large.
         """
         table, y, weights = self._table(X, y, sample_weight)
         values = _values(y)

@@ -1,6 +1,8 @@
 """Training of the networks of a tabular model, on prepared rows."""
 
+import math
 import time
+import warnings
 from collections.abc import Callable, Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass, replace
@@ -77,7 +79,7 @@ class Best:
     """A callback that keeps the weights of the best epoch, and stops at a deadline.
 
     The best epoch has the smallest error on validation rows, then the smallest loss; for values the
-    smallest loss. The later of two equal epochs is kept.
+    smallest loss. The later of two equal epochs is kept; one without a finite loss never is.
     """
 
     def __init__(self, is_classes: bool, deadline: float) -> None:
@@ -91,7 +93,7 @@ class Best:
         if history.validation_loss:
             loss = history.validation_loss[-1]
             error = 1.0 - history.validation_metric[-1] if self.is_classes else 0.0
-            if (error, loss) <= self.score:
+            if math.isfinite(loss) and (error, loss) <= self.score:
                 self.score, self.epoch = (error, loss), len(history)
                 self.params = net.params.copy()
         return time.monotonic() > self.deadline
@@ -196,7 +198,13 @@ def fit_member(
     )
     if best.params is not None:
         net.params[:] = best.params
-    if rows.is_classes and len(held) >= MIN_CALIBRATION_ROWS:
+    elif len(held) and len(history):
+        warnings.warn(
+            f"no validation loss was finite (the last is {history.validation_loss[-1]}); the "
+            "weights of the last epoch are kept",
+            stacklevel=2,
+        )
+    if rows.is_classes and len(held) >= MIN_CALIBRATION_ROWS and best.params is not None:
         calibrate(net, *rows.part(held))
     return Member(net, best.epoch or len(history), history)
 

@@ -11,6 +11,8 @@ import fastbp
 from fastbp.compiler.declare import interpreted
 from fastbp.models import Model
 from fastbp.runs import WrongUseError, run
+from fastbp.runs.data import prepare
+from fastbp.runs.presets import PresetFit
 from fastbp.runs.settings import Settings
 from fastbp.tabular.recipes import PRESETS
 from fastbp.training.interruption import Interruption
@@ -167,6 +169,18 @@ def test_values_and_a_limit_of_time(table: Path, tmp_path: Path) -> None:
     )
     assert result.model.preparation.target.low is not None
     assert result.metrics == {}
+
+
+def test_rows_of_weight_0_are_left_out(table: Path, tmp_path: Path) -> None:
+    frame = pl.read_csv(table)
+    weights = np.where(np.arange(60) % 4 == 0, 1.0, 0.0)
+    path = tmp_path / "weighted.csv"
+    frame.with_columns(w=pl.Series(weights)).write_csv(path)
+    given = settings(path, tmp_path / "run", weight="w", preset="fast")
+    fit = PresetFit(given, prepare(given), tmp_path, lambda topic, text: None)
+    assert fit.rows.weights is not None
+    assert len(fit.rows.weights) <= 15
+    assert (fit.rows.weights > 0).all()
 
 
 def test_settings_of_a_network_make_a_plain_run(table: Path, tmp_path: Path) -> None:

@@ -16,7 +16,16 @@ from fastbp.compiler.declare import interpreted
 from fastbp.network.initialisation import MIXED, initialise_from_data
 from fastbp.reference.encodings import encoded
 from fastbp.tabular.recipes import PRESETS, Recipe
-from fastbp.tabular.training import TEMPERATURES, Best, calibrate, splits_of, within
+from fastbp.tabular.training import (
+    TEMPERATURES,
+    Best,
+    How,
+    Rows,
+    calibrate,
+    fit_member,
+    splits_of,
+    within,
+)
 
 
 @pytest.mark.parametrize("members", [1, 5, 7])
@@ -94,6 +103,19 @@ def test_first_weights_for_equal_rows_are_not_scaled() -> None:
         assert np.isfinite(b).all()
 
 
+def test_without_a_finite_validation_loss_the_last_weights_are_kept() -> None:
+    rng = np.random.default_rng(0)
+    X = rng.normal(size=(100, 2)).astype("float32")
+    y = X[:, :1].copy()
+    kept, held = np.arange(70), np.arange(70, 100)
+    y[held] = 1e30  # the squared error overflows
+    rows = Rows(X, y, None, 1, fastbp.Encoding(scaling=True))
+    with pytest.warns(UserWarning, match="no validation loss was finite"):
+        member = fit_member(rows, Recipe((4,), 30, 1), (kept, held), 0, How())
+    assert member.epoch == 30
+    assert np.abs(member.net.predict(X[kept]) - y[kept]).mean() < 0.2
+
+
 def test_epochs_and_members_within_a_limit() -> None:
     recipe = PRESETS["best"]
     now = time.monotonic()
@@ -111,16 +133,24 @@ def test_the_best_epoch() -> None:
     net = fastbp.Network([2, 3])
     history = fastbp.History("accuracy")
     best = Best(True, np.inf)
-    for loss, accuracy in ((0.5, 0.8), (0.9, 0.9), (0.8, 0.9), (0.8, 0.9), (0.1, 0.7)):
+    for loss, accuracy in (
+        (np.nan, 1.0),
+        (np.inf, 1.0),
+        (0.5, 0.8),
+        (0.9, 0.9),
+        (0.8, 0.9),
+        (0.8, 0.9),
+        (0.1, 0.7),
+    ):
         history.loss.append(0.0)
         history.validation_loss.append(loss)
         history.validation_metric.append(accuracy)
         history.seconds.append(0.0)
         net.params[:] = len(history)
         assert not best(net, history)
-    assert best.epoch == 4
+    assert best.epoch == 6
     assert best.params is not None
-    assert best.params[0] == 4.0
+    assert best.params[0] == 6.0
     assert Best(True, time.monotonic() - 1.0)(net, history)
 
 
