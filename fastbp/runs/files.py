@@ -253,6 +253,9 @@ def _pictures(
     title = f"{data.name}: {shape_of(net)}, {settings.optimizer}"
     beside: dict[str, Any] = {}
     caption = "Loss and metric of each epoch"
+    if count := len(result.model.others):
+        title += f"; curves of the first of {count + 1} networks"
+        caption += " of the first network, on rows that it holds out itself"
     if len(data.validation_rows):
         outputs = outputs_of(result.model, data.X, data.validation_rows)
         truth = data.y[data.validation_rows]

@@ -7,6 +7,7 @@ a stopped run is resumed with those that are left.
 
 import contextlib
 import dataclasses
+import functools
 import threading
 from collections.abc import Iterator
 from pathlib import Path
@@ -189,7 +190,7 @@ class PresetFit:
         history = member.history
         tensors = {"params": member.net.params}
         tensors |= {name: np.array(getattr(history, name), np.float64) for name in CURVES}
-        description = {"of": self._identity(), "epoch": member.epoch}
+        description = {"of": self._identity, "epoch": member.epoch}
         path = self.folder / MEMBER.format(k)
         persistence.write_tensors(path, tensors, description, KIND, 7)
         if history.validation_metric:
@@ -220,7 +221,7 @@ class PresetFit:
                 continue
             try:
                 tensors, description = persistence.read_tensors(path, KIND)
-                if description["of"] != self._identity():
+                if description["of"] != self._identity:
                     raise WrongUseError(
                         f"cannot resume the run in {self.folder.parent}: {path.name} was trained "
                         "with other data, settings or versions; --overwrite starts a new run"
@@ -239,6 +240,7 @@ class PresetFit:
                     f"cannot resume: {path} is damaged ({error}); --overwrite starts a new run"
                 ) from None
 
+    @functools.cached_property
     def _identity(self) -> dict[str, Any]:
         """Return what must be the same for a network to belong to this run."""
         rows = self.rows
