@@ -3,9 +3,10 @@
     python benchmarks/defaults.py [FILE:TARGET ...] [--seeds 5] [--json FILE]
 
 A quarter of the rows of each table is scored; neither library sees it in training. fastbp holds out
-a fifth of the rest for evaluation, and does not train on it; scikit-learn trains on all of the rest, in the usual pipeline:
-imputation, standardised numbers, one column per category, dates as days, standardised values. The
-tables are the sets that scikit-learn bundles, and the CSV files that are named.
+a fifth of the rest for evaluation and does not train on it; scikit-learn trains on all of the rest,
+in the usual pipeline: imputation, standardised numbers, one column per category, dates as days,
+standardised values. The tables are the sets that scikit-learn bundles, and the CSV files that are
+named.
 """
 
 import argparse

@@ -250,12 +250,8 @@ def _pictures(
 ) -> dict[str, tuple[str, Callable[[Path], None]]]:
     """Return the pictures of a run by name: the caption and the function that draws each."""
     net, target = result.model.net, data.preparation.target
-    title = f"{data.name}: {shape_of(net)}, {settings.optimizer}"
+    title, caption = _title_and_caption(result, f"{data.name}: {shape_of(net)}", settings)
     beside: dict[str, Any] = {}
-    caption = "Loss and metric of each epoch"
-    if count := len(result.model.others):
-        title += f"; curves of the first of {count + 1} networks"
-        caption += " of the first network, on rows that it holds out itself"
     if len(data.validation_rows):
         outputs = outputs_of(result.model, data.X, data.validation_rows)
         truth = data.y[data.validation_rows]
@@ -307,6 +303,15 @@ def _pictures(
             lambda path: plotting_models.weight_images(path, net.weights[0], shape, title=title),
         )
     return pictures
+
+
+def _title_and_caption(result: Result, name: str, settings: Settings) -> tuple[str, str]:
+    """Return the title of the pictures of a run, and the caption of that of its training."""
+    title, caption = f"{name}, {settings.optimizer}", "Loss and metric of each epoch"
+    if count := len(result.model.others):
+        title += f"; curves of the first of {count + 1} networks"
+        caption += " of the first network, on rows that it holds out itself"
+    return title, caption
 
 
 def training_label(settings: Settings, data: Prepared, net: Network) -> str:
