@@ -7,7 +7,8 @@ from numba.extending import intrinsic
 from fastbp.compiler import native
 from fastbp.compiler.dots import Dots
 from fastbp.compiler.internals import cgutils, make_array
-from fastbp.compiler.tiles import WHOLE, Ahead, Operands, Product, Transpose
+from fastbp.compiler.tile_shape import PACKED, tile_shape
+from fastbp.compiler.tiles import WHOLE, Ahead, Operands, Product, Transpose, Vectors
 
 
 @intrinsic
@@ -74,13 +75,17 @@ def _product(context, builder, kinds, arguments, ahead=None, gate=None, emitter=
     ]
     (a_rows, a_columns), (_, b_columns), (initial_rows, _), (rows, columns) = shapes
     plain_a = builder.icmp_signed("==", arguments[1], WHOLE(native.PLAIN))
+    packed_a = builder.icmp_signed("==", arguments[1], WHOLE(PACKED))
     plain_b = builder.icmp_signed("==", arguments[3], WHOLE(native.PLAIN))
     number = result.data.type.pointee
     least = arguments[5]
+    row_step = builder.select(plain_a, a_columns, WHOLE(1))
+    step = builder.select(packed_a, WHOLE(tile_shape().rows), a_columns)
     operands = Operands(
         a=first.data,
-        row_step=builder.select(plain_a, a_columns, WHOLE(1)),
-        depth_step=builder.select(plain_a, WHOLE(1), a_columns),
+        tile_step=builder.select(packed_a, a_rows, row_step),
+        row_step=row_step,
+        depth_step=builder.select(plain_a, WHOLE(1), step),
         b=second.data,
         b_step=builder.select(plain_b, b_columns, WHOLE(0)),
         out=result.data,
@@ -141,6 +146,20 @@ def tiles_ahead(typingctx, a, b, initial, least, X, order, start, out):  # type:
 @intrinsic
 def dots_ahead(typingctx, a, b, initial, least, X, order, start, out):  # type: ignore[no-untyped-def]
     return _ahead(Dots, a, b, initial, least, X, order, out)
+
+
+@intrinsic
+def copy_lanes(typingctx, a, start, count, out, place, width):  # type: ignore[no-untyped-def]
+    def generate(context, builder, signature, arguments):  # type: ignore[no-untyped-def]
+        pairs = zip((a, out), (arguments[0], arguments[3]), strict=True)
+        source, result = (make_array(kind)(context, builder, given) for kind, given in pairs)
+        v = Vectors(builder, result.data.type.pointee, out.dtype.bitwidth // 8)
+        numbers = v.load(v.address(source.data, arguments[1]), v.first(arguments[2]))
+        v.store(numbers, v.address(result.data, arguments[4]), v.first(arguments[5]))
+        return context.get_dummy_value()
+
+    n = types.intp
+    return types.void(a, n, n, out, n, n), generate
 
 
 @intrinsic

@@ -2,11 +2,14 @@
 
 A tile is a few rows of a product, each of one to three vectors. One loop over the depth broadcasts
 an element of each row of ``a`` to a vector and multiplies it by a row of ``b``. Rows beyond the
-last are computed as copies of the last row; columns beyond the last are masked.
+last are computed as copies of the last row; the last vector of the columns overlaps the one before.
+Columns of a single vector or of packed panels that are beyond the last are masked: not in the loop,
+where a mask would take time of the units that multiply.
 
 The columns of ``b`` are divided into panels as wide as a tile. The rows of a panel are parts of the
 rows of ``b`` (PLAIN), or are stored one after the other (PACKED). The rows of ``a`` are rows of a
-matrix (PLAIN) or its columns (TRANSPOSED).
+matrix (PLAIN), its columns (TRANSPOSED), or columns in strips as wide as a tile is high, whose rows
+are stored one after the other (PACKED).
 
 While a product is computed, rows that the next step needs can be fetched from memory.
 
@@ -67,8 +70,11 @@ class Vectors:
 
     def first(self, count: Any) -> Any:
         """Return a mask of the first ``count`` lanes; all if there are fewer."""
-        numbers = ir.Constant(ir.VectorType(WHOLE, self.lanes), list(range(self.lanes)))
-        return self.builder.icmp_signed("<", numbers, self.splat(count))
+        builder, most = self.builder, WHOLE(self.lanes)
+        count = builder.select(builder.icmp_signed("<", count, most), count, most)
+        # Numbers of 32 bits: of 64 bits, there would be two masks, joined again at each use.
+        numbers = ir.Constant(ir.VectorType(SHORT, self.lanes), list(range(self.lanes)))
+        return builder.icmp_signed("<", numbers, self.splat(builder.trunc(count, SHORT)))
 
     def multiply_add(self, a: Any, b: Any, c: Any) -> Any:
         """Return a b + c."""
@@ -112,7 +118,8 @@ class Operands(NamedTuple):
     """The operands of a product as LLVM values; distances are in elements."""
 
     a: Any  # address of a
-    row_step: Any  # distance in a between rows
+    tile_step: Any  # distance in a between the first rows of tiles, divided by a tile's rows
+    row_step: Any  # distance in a between rows of a tile
     depth_step: Any  # distance in a between consecutive elements of a row
     b: Any  # address of b
     b_step: Any  # distance between rows of b; 0 if b is packed
@@ -126,6 +133,13 @@ class Operands(NamedTuple):
     gate: Any = None  # address of an array like out: out = 0 where it is not above 0
     gate_rows: Any = None  # its rows: 0 or those of out
     ahead: Ahead | None = None
+
+
+class Panel(NamedTuple):
+    """Columns of a product that a tile computes."""
+
+    starts: list[Any]  # the first column of each of its vectors
+    mask: Any  # lanes of the last vector that are columns of the product; None: all
 
 
 class Product:
@@ -164,47 +178,58 @@ class Product:
         stop = builder.sdiv(builder.mul(vectors, next_panel), panels)
         column = builder.mul(start, lane_count)
         left = builder.sub(columns, builder.mul(builder.sub(stop, one), lane_count))
+        # The last vector ends at the last column and overlaps the one before it, unless there is
+        # none or b is packed.
+        overlaps = builder.icmp_signed(">", self.of.b_step, WHOLE(0))
+        overlaps = builder.and_(overlaps, builder.icmp_signed(">", vectors, one))
+        overlaps = builder.and_(overlaps, builder.icmp_signed("<", left, lane_count))
+        overlap = builder.select(overlaps, builder.sub(lane_count, left), WHOLE(0))
+        left = builder.add(left, overlap)
         if self.of.ahead is not None:
             turns = builder.mul(panel, self.of.depth)
             self.start_ahead = builder.mul(turns, self.step_ahead)
-        # One loop for each number of vectors. Masks cost nothing on vectors of 64 bytes; on others,
-        # there are loops for panels whose last vector is full, too.
+        # One loop for each number of vectors. On vectors narrower than 64 bytes, masked stores are
+        # slow, and there are loops for panels whose last vector is full, too.
         full = builder.icmp_signed(">=", left, lane_count)
         full = builder.and_(full, BIT(0 if vector_bytes() == 64 else 1))
-        mask = self.v.first(left)
+        mask, last = self.v.first(left), builder.sub(column, overlap)
         width = builder.add(builder.shl(builder.sub(stop, start), one), builder.zext(full, WHOLE))
         choose = builder.switch(width, after)
         for count in range(1, self.shape.vectors + 1):
-            for masks in (mask,) if vector_bytes() == 64 else (None, mask):
+            for masked in (mask,) if vector_bytes() == 64 else (None, mask):
                 loop = self.block(f"tiles_{count}")
-                choose.add_case(WHOLE(2 * count + (masks is None)), loop)
+                choose.add_case(WHOLE(2 * count + (masked is None)), loop)
                 builder.position_at_end(loop)
-                self.tiles(column, [None] * (count - 1) + [masks], after)
+                starts = [builder.add(column, WHOLE(k * self.v.lanes)) for k in range(count - 1)]
+                starts.append(builder.add(last, WHOLE((count - 1) * self.v.lanes)))
+                self.tiles(Panel(starts, masked), column, after)
 
         builder.position_at_end(after)
         panel.add_incoming(next_panel, after)
         builder.cbranch(builder.icmp_signed("<", next_panel, panels), head, end)
         builder.position_at_end(end)
 
-    def tiles(self, column: Any, masks: list[Any], after: Any) -> None:
-        """Emit the loop over the tiles of a panel, with a mask or None for each of its vectors."""
+    def tiles(self, panel: Panel, column: Any, after: Any) -> None:
+        """Emit the loop over the tiles of a panel that begins at ``column``."""
         builder, of = self.builder, self.of
         packed = builder.icmp_signed("==", of.b_step, WHOLE(0))
-        step = builder.select(packed, WHOLE(len(masks) * self.v.lanes), of.b_step)
-        start = builder.select(packed, builder.mul(column, of.depth), column)
-        b = builder.gep(of.b, [start])
+        step = builder.select(packed, WHOLE(len(panel.starts) * self.v.lanes), of.b_step)
+        # A packed panel begins at column times depth.
+        more = builder.mul(column, builder.sub(of.depth, WHOLE(1)))
+        base = builder.gep(of.b, [builder.select(packed, more, WHOLE(0))])
+        b = [builder.gep(base, [start]) for start in panel.starts]
         before, loop = builder.block, self.block("tile")
         builder.branch(loop)
         builder.position_at_end(loop)
         row = builder.phi(WHOLE)
         row.add_incoming(WHOLE(0), before)
-        self.tile(row, column, b, step, masks)
+        self.tile(row, panel, b, step)
         next_row = builder.add(row, WHOLE(self.shape.rows))
         row.add_incoming(next_row, builder.block)
         builder.cbranch(builder.icmp_signed("<", next_row, of.rows), loop, after)
 
-    def tile(self, row: Any, column: Any, b: Any, b_step: Any, masks: list[Any]) -> None:
-        """Emit one tile: the rows from ``row`` on, the columns from ``column`` on."""
+    def tile(self, row: Any, panel: Panel, b: list[Any], b_step: Any) -> None:
+        """Emit one tile: the rows from ``row`` on, the columns of a panel."""
         builder, of, v, height = self.builder, self.of, self.v, self.shape.rows
         last = builder.sub(builder.sub(of.rows, row), WHOLE(1))
         numbers = [WHOLE(0)]
@@ -212,15 +237,17 @@ class Product:
             inside = builder.icmp_signed("<", WHOLE(r), last)
             numbers.append(builder.select(inside, WHOLE(r), last))
         rows = [builder.add(row, r) for r in numbers]
-        a = [builder.gep(of.a, [builder.mul(each, of.row_step)]) for each in rows]
+        first = builder.gep(of.a, [builder.mul(row, of.tile_step)])
+        a = [builder.gep(first, [builder.mul(r, of.row_step)]) for r in numbers]
         starts = []  # of the tile's vectors in out, row by row
         for each in rows:
-            start = builder.add(builder.mul(each, of.columns), column)
-            starts += [builder.add(start, WHOLE(k * v.lanes)) for k in range(len(masks))]
+            row_start = builder.mul(each, of.columns)
+            starts += [builder.add(row_start, start) for start in panel.starts]
         if of.ahead is not None:
             self.set_rows_ahead(row, height)
-        sums = self.initial_sums(rows, column, masks)
-        self.store(self.add_products(a, b, b_step, masks, sums), starts, masks * height)
+        sums = self.initial_sums(rows, panel)
+        masks = [None] * (len(b) - 1) + [panel.mask]
+        self.store(self.add_products(a, b, b_step, panel, sums), starts, masks * height)
 
     def set_rows_ahead(self, row: Any, height: int) -> None:
         """Set the addresses of the rows that are fetched during a tile."""
@@ -246,7 +273,7 @@ class Product:
         scaled = builder.add(self.start_ahead, builder.mul(done, self.step_ahead))
         fetch(builder, builder.gep(row, [builder.lshr(scaled, WHOLE(16))]), 2)
 
-    def initial_sums(self, rows: list[Any], column: Any, masks: list[Any]) -> list[Any]:
+    def initial_sums(self, rows: list[Any], panel: Panel) -> list[Any]:
         """Return what the sums of a tile begin with: biases, other numbers, or 0."""
         builder, of, v = self.builder, self.of, self.v
         entry, given, begin = builder.block, self.block("given"), self.block("begin")
@@ -257,10 +284,10 @@ class Product:
         step = builder.select(biases, WHOLE(0), of.columns)
         loaded = []
         for row in rows:
-            start = builder.add(builder.mul(row, step), column)
-            for k, mask in enumerate(masks):
-                place = v.address(of.initial, builder.add(start, WHOLE(k * v.lanes)))
-                loaded.append(v.load(place, mask))
+            row_start = builder.mul(row, step)
+            for k, start in enumerate(panel.starts):
+                place = v.address(of.initial, builder.add(row_start, start))
+                loaded.append(v.load(place, panel.mask if k == len(panel.starts) - 1 else None))
         builder.branch(begin)
         builder.position_at_end(begin)
         sums = []
@@ -272,22 +299,25 @@ class Product:
         return sums
 
     def add_products(
-        self, a: list[Any], b: Any, b_step: Any, masks: list[Any], initial: list[Any]
+        self, a: list[Any], b: list[Any], b_step: Any, panel: Panel, initial: list[Any]
     ) -> list[Any]:
-        """Emit the loop over the depth; ``a`` are the addresses of a tile's rows."""
+        """Emit the loop over the depth, from the addresses of a tile's rows and vectors.
+
+        Only a panel of one vector is read with its mask: the others are padded or overlap.
+        """
         builder, of, v = self.builder, self.of, self.v
         begin, loop, end = builder.block, self.block("loop"), self.block("end")
         builder.branch(loop)
         builder.position_at_end(loop)
         left, at = builder.phi(WHOLE), builder.phi(WHOLE)
-        b_row = builder.phi(b.type)
-        for value, start in ((left, of.depth), (at, WHOLE(0)), (b_row, b)):
+        b_at = builder.phi(WHOLE)
+        for value, start in ((left, of.depth), (at, WHOLE(0)), (b_at, WHOLE(0))):
             value.add_incoming(start, begin)
         sums = [builder.phi(v.kind) for _ in initial]
         for total, start in zip(sums, initial, strict=True):
             total.add_incoming(start, begin)
-        places = [v.address(b_row, WHOLE(k * v.lanes)) for k in range(len(masks))]
-        factors = [v.load(place, mask) for place, mask in zip(places, masks, strict=True)]
+        mask = panel.mask if len(b) == 1 else None
+        factors = [v.load(v.address(start, b_at), mask) for start in b]
         added = []
         for r, start in enumerate(a):
             number = v.splat(builder.load(builder.gep(start, [at])))
@@ -298,7 +328,7 @@ class Product:
         next_left = builder.sub(left, WHOLE(1))
         left.add_incoming(next_left, loop)
         at.add_incoming(builder.add(at, of.depth_step), loop)
-        b_row.add_incoming(builder.gep(b_row, [b_step]), loop)
+        b_at.add_incoming(builder.add(b_at, b_step), loop)
         for total, new in zip(sums, added, strict=True):
             total.add_incoming(new, loop)
         builder.cbranch(builder.icmp_signed(">", next_left, WHOLE(0)), loop, end)
