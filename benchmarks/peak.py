@@ -18,7 +18,7 @@ from llvmlite import ir
 
 from fastbp.compiler.compiling import target_machine
 from fastbp.compiler.target import vector_bytes
-from fastbp.compiler.tiles import Vectors
+from fastbp.compiler.vectors import Vectors
 
 # Two units with a latency of four cycles are busy with eight sums; the others are in reserve.
 SUMS = 12

@@ -13,7 +13,7 @@ from llvmlite import ir
 
 from fastbp.compiler.internals import cgutils
 from fastbp.compiler.target import vector_bytes
-from fastbp.compiler.tiles import WHOLE, Vectors
+from fastbp.compiler.vectors import WHOLE, Vectors
 
 
 class Adam:

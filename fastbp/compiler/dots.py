@@ -13,7 +13,8 @@ from typing import Any
 from llvmlite import ir
 
 from fastbp.compiler.target import vector_registers
-from fastbp.compiler.tiles import WHOLE, Operands, Vectors, fetch
+from fastbp.compiler.tiles import Operands
+from fastbp.compiler.vectors import WHOLE, Vectors, fetch
 
 
 class Dots:

@@ -12,7 +12,7 @@ from fastbp.compiler import float_mode, native
 from fastbp.compiler.adam import Adam
 from fastbp.compiler.internals import cgutils, make_array, populate_array
 from fastbp.compiler.target import X86
-from fastbp.compiler.tiles import fetch
+from fastbp.compiler.vectors import fetch
 
 # ---- Views
 

@@ -7,8 +7,8 @@ from numba.extending import intrinsic
 from fastbp.compiler import native
 from fastbp.compiler.dots import Dots
 from fastbp.compiler.internals import cgutils, make_array
-from fastbp.compiler.tile_shape import PACKED, tile_shape
-from fastbp.compiler.tiles import WHOLE, Ahead, Operands, Product, Transpose, Vectors
+from fastbp.compiler.tiles import Ahead, Operands, Product, Transpose
+from fastbp.compiler.vectors import WHOLE
 
 
 @intrinsic
@@ -65,39 +65,36 @@ def blas_product(typingctx, a, form_a, b, form_b, beta, out):  # type: ignore[no
     return types.void(a, whole, b, whole, types.float64, out), generate
 
 
-def _product(context, builder, kinds, arguments, ahead=None, gate=None, emitter=Product):  # type: ignore[no-untyped-def]
-    """Emit a product for the arguments a, form of a, b, form of b, initial, least, out."""
+def _product(context, builder, kinds, arguments, emitter=Product, **more):  # type: ignore[no-untyped-def]
+    """Emit a product for the arguments a, form of a, b, form of b, initial, least, out.
+
+    ``more`` has further fields of ``Operands``.
+    """
     first, second, initial, result = (
         make_array(kinds[k])(context, builder, arguments[k]) for k in (0, 2, 4, 6)
     )
     shapes = [
         cgutils.unpack_tuple(builder, each.shape) for each in (first, second, initial, result)
     ]
-    (a_rows, a_columns), (_, b_columns), (initial_rows, _), (rows, columns) = shapes
+    (_, a_columns), (b_rows, b_columns), (initial_rows, _), (rows, columns) = shapes
     plain_a = builder.icmp_signed("==", arguments[1], WHOLE(native.PLAIN))
-    packed_a = builder.icmp_signed("==", arguments[1], WHOLE(PACKED))
     plain_b = builder.icmp_signed("==", arguments[3], WHOLE(native.PLAIN))
     number = result.data.type.pointee
     least = arguments[5]
-    row_step = builder.select(plain_a, a_columns, WHOLE(1))
-    step = builder.select(packed_a, WHOLE(tile_shape().rows), a_columns)
     operands = Operands(
         a=first.data,
-        tile_step=builder.select(packed_a, a_rows, row_step),
-        row_step=row_step,
-        depth_step=builder.select(plain_a, WHOLE(1), step),
+        row_step=builder.select(plain_a, a_columns, WHOLE(1)),
+        depth_step=builder.select(plain_a, WHOLE(1), a_columns),
         b=second.data,
         b_step=builder.select(plain_b, b_columns, WHOLE(0)),
         out=result.data,
         rows=rows,
         columns=columns,
-        depth=builder.select(plain_a, a_columns, a_rows),
+        depth=a_columns if emitter is Dots else b_rows,
         initial=initial.data,
         initial_rows=initial_rows,
         least=least if least.type == number else builder.fptrunc(least, number),
-        gate=None if gate is None else gate.data,
-        gate_rows=None if gate is None else cgutils.unpack_tuple(builder, gate.shape)[0],
-        ahead=ahead,
+        **more,
     )
     emitter(builder, operands, kinds[6].dtype.bitwidth // 8).emit()
     return context.get_dummy_value()
@@ -108,28 +105,33 @@ def tiles(typingctx, a, form_a, b, form_b, initial, least, gate, out):  # type: 
     def generate(context, builder, signature, arguments):  # type: ignore[no-untyped-def]
         kinds = signature.args
         gates = make_array(gate)(context, builder, arguments[6])
-        return _product(
-            context, builder, (*kinds[:6], out), (*arguments[:6], arguments[7]), gate=gates
-        )
+        rows, _ = cgutils.unpack_tuple(builder, gates.shape)
+        kinds, given = (*kinds[:6], out), (*arguments[:6], arguments[7])
+        return _product(context, builder, kinds, given, gate=gates.data, gate_rows=rows)
 
     n = types.intp
     return types.void(a, n, b, n, initial, types.float64, gate, out), generate
+
+
+def _rows_ahead(context, builder, X, order, arguments):  # type: ignore[no-untyped-def]
+    """Return the rows to fetch for the arguments X, order, start."""
+    pairs = zip((X, order), arguments[:2], strict=True)
+    rows, numbers = (make_array(kind)(context, builder, given) for kind, given in pairs)
+    _, columns = cgutils.unpack_tuple(builder, rows.shape)
+    return Ahead(
+        X=builder.bitcast(rows.data, cgutils.voidptr_t),
+        order=numbers.data,
+        first=arguments[2],
+        last=builder.sub(numbers.nitems, WHOLE(1)),
+        row_bytes=builder.mul(columns, WHOLE(X.dtype.bitwidth // 8)),
+    )
 
 
 def _ahead(emitter, a, b, initial, least, X, order, out):  # type: ignore[no-untyped-def]
     """Return signature and code of a product during which the rows of the next step are fetched."""
 
     def generate(context, builder, signature, arguments):  # type: ignore[no-untyped-def]
-        pairs = zip((X, order), arguments[4:6], strict=True)
-        rows, numbers = (make_array(kind)(context, builder, given) for kind, given in pairs)
-        _, columns = cgutils.unpack_tuple(builder, rows.shape)
-        ahead = Ahead(
-            X=builder.bitcast(rows.data, cgutils.voidptr_t),
-            order=numbers.data,
-            first=arguments[6],
-            last=builder.sub(numbers.nitems, WHOLE(1)),
-            row_bytes=builder.mul(columns, WHOLE(X.dtype.bitwidth // 8)),
-        )
+        ahead = _rows_ahead(context, builder, X, order, arguments[4:7])
         plain = WHOLE(native.PLAIN)
         given = arguments[0], plain, arguments[1], plain, *arguments[2:4], arguments[7]
         kinds = a, types.intp, b, types.intp, initial, least, out
@@ -144,22 +146,38 @@ def tiles_ahead(typingctx, a, b, initial, least, X, order, start, out):  # type:
 
 
 @intrinsic
-def dots_ahead(typingctx, a, b, initial, least, X, order, start, out):  # type: ignore[no-untyped-def]
-    return _ahead(Dots, a, b, initial, least, X, order, out)
+def tiles_by_number(typingctx, X, numbers, b, initial, least, order, start, out):  # type: ignore[no-untyped-def]
+    def generate(context, builder, signature, arguments):  # type: ignore[no-untyped-def]
+        rows = arguments[0], arguments[5], arguments[6]
+        ahead = _rows_ahead(context, builder, X, order, rows)
+        own = make_array(numbers)(context, builder, arguments[1])
+        plain = WHOLE(native.PLAIN)
+        given = arguments[0], plain, arguments[2], plain, *arguments[3:5], arguments[7]
+        kinds = X, types.intp, b, types.intp, initial, least, out
+        first = builder.gep(own.data, [arguments[6]])
+        return _product(context, builder, kinds, given, ahead=ahead, numbers=first)
+
+    n = types.intp
+    return types.void(X, numbers, b, initial, types.float64, order, n, out), generate
 
 
 @intrinsic
-def copy_lanes(typingctx, a, start, count, out, place, width):  # type: ignore[no-untyped-def]
+def gradient_tiles(typingctx, X, numbers, start, b, initial, out):  # type: ignore[no-untyped-def]
     def generate(context, builder, signature, arguments):  # type: ignore[no-untyped-def]
-        pairs = zip((a, out), (arguments[0], arguments[3]), strict=True)
-        source, result = (make_array(kind)(context, builder, given) for kind, given in pairs)
-        v = Vectors(builder, result.data.type.pointee, out.dtype.bitwidth // 8)
-        numbers = v.load(v.address(source.data, arguments[1]), v.first(arguments[2]))
-        v.store(numbers, v.address(result.data, arguments[4]), v.first(arguments[5]))
-        return context.get_dummy_value()
+        own = make_array(numbers)(context, builder, arguments[1])
+        forms, n = (WHOLE(native.TRANSPOSED), WHOLE(native.PLAIN)), types.intp
+        least = context.get_constant(types.float64, float("-inf"))
+        given = arguments[0], forms[0], arguments[3], forms[1], arguments[4], least, arguments[5]
+        kinds = X, n, b, n, initial, types.float64, out
+        first = builder.gep(own.data, [arguments[2]])
+        return _product(context, builder, kinds, given, depth_numbers=first)
 
-    n = types.intp
-    return types.void(a, n, n, out, n, n), generate
+    return types.void(X, numbers, types.intp, b, initial, out), generate
+
+
+@intrinsic
+def dots_ahead(typingctx, a, b, initial, least, X, order, start, out):  # type: ignore[no-untyped-def]
+    return _ahead(Dots, a, b, initial, least, X, order, out)
 
 
 @intrinsic

@@ -8,8 +8,7 @@ where a mask would take time of the units that multiply.
 
 The columns of ``b`` are divided into panels as wide as a tile. The rows of a panel are parts of the
 rows of ``b`` (PLAIN), or are stored one after the other (PACKED). The rows of ``a`` are rows of a
-matrix (PLAIN), its columns (TRANSPOSED), or columns in strips as wide as a tile is high, whose rows
-are stored one after the other (PACKED).
+matrix (PLAIN) or its columns (TRANSPOSED), and can be selected by their numbers.
 
 While a product is computed, rows that the next step needs can be fetched from memory.
 
@@ -22,86 +21,10 @@ from llvmlite import ir
 
 from fastbp.compiler.internals import cgutils
 from fastbp.compiler.target import vector_bytes
-from fastbp.compiler.tile_shape import lanes, tile_shape
+from fastbp.compiler.tile_shape import tile_shape
+from fastbp.compiler.vectors import BIT, SHORT, WHOLE, Vectors, fetch
 
 ROWS_AHEAD = 8  # rows whose lines are fetched in turn, a power of 2
-WHOLE, SHORT, BIT = ir.IntType(64), ir.IntType(32), ir.IntType(1)
-
-
-def fetch(builder: Any, place: Any, level: int = 3) -> None:
-    """Prefetch the cache line at an address, into all caches (3) or all but the first (2)."""
-    place = builder.bitcast(place, cgutils.voidptr_t)
-    shape = ir.FunctionType(ir.VoidType(), [place.type, SHORT, SHORT, SHORT])
-    prefetch = cgutils.get_or_insert_function(builder.module, shape, "llvm.prefetch.p0")
-    builder.call(prefetch, [place, SHORT(0), SHORT(level), SHORT(1)])  # read, locality, data
-
-
-class Vectors:
-    """Loads, stores and multiply-adds of vectors as wide as the processor's.
-
-    Parameters
-    ----------
-    builder : IRBuilder
-    number : llvmlite type
-        Of an element.
-    size : int
-        Bytes of an element.
-    """
-
-    def __init__(self, builder: Any, number: Any, size: int) -> None:
-        self.builder, self.size = builder, size
-        self.lanes = lanes(size)
-        self.kind = ir.VectorType(number, self.lanes)
-        self.mask_kind = ir.VectorType(BIT, self.lanes)
-        self.zero = ir.Constant(self.kind, None)
-        self.suffix = f"v{self.lanes}f{8 * size}"
-
-    def address(self, array: Any, place: Any) -> Any:
-        """Return the address of the vector that begins at an element of an array."""
-        return self.builder.bitcast(self.builder.gep(array, [place]), self.kind.as_pointer())
-
-    def splat(self, number: Any) -> Any:
-        """Return a vector of copies of a number."""
-        builder = self.builder
-        undefined = ir.Constant(ir.VectorType(number.type, self.lanes), ir.Undefined)
-        first = ir.Constant(ir.VectorType(SHORT, self.lanes), [0] * self.lanes)
-        one = builder.insert_element(undefined, number, SHORT(0))
-        return builder.shuffle_vector(one, undefined, first)
-
-    def first(self, count: Any) -> Any:
-        """Return a mask of the first ``count`` lanes; all if there are fewer."""
-        builder, most = self.builder, WHOLE(self.lanes)
-        count = builder.select(builder.icmp_signed("<", count, most), count, most)
-        # Numbers of 32 bits: of 64 bits, there would be two masks, joined again at each use.
-        numbers = ir.Constant(ir.VectorType(SHORT, self.lanes), list(range(self.lanes)))
-        return builder.icmp_signed("<", numbers, self.splat(builder.trunc(count, SHORT)))
-
-    def multiply_add(self, a: Any, b: Any, c: Any) -> Any:
-        """Return a b + c."""
-        return self.call("llvm.fmuladd", self.kind, [a, b, c])
-
-    def load(self, place: Any, mask: Any = None) -> Any:
-        """Load a vector; lanes outside the mask are 0."""
-        if mask is None:
-            return self.builder.load(place, align=self.size)
-        return self.call(
-            "llvm.masked.load", self.kind, [place, SHORT(self.size), mask, self.zero], ".p0"
-        )
-
-    def store(self, vector: Any, place: Any, mask: Any = None) -> None:
-        """Store the lanes of a vector that are in the mask."""
-        if mask is None:
-            self.builder.store(vector, place, align=self.size)
-            return
-        arguments = [vector, place, SHORT(self.size), mask]
-        self.call("llvm.masked.store", ir.VoidType(), arguments, ".p0")
-
-    def call(self, name: str, result: Any, arguments: list[Any], ending: str = "") -> Any:
-        """Call one of LLVM's functions of vectors."""
-        shape = ir.FunctionType(result, [each.type for each in arguments])
-        name = f"{name}.{self.suffix}{ending}"
-        function = cgutils.get_or_insert_function(self.builder.module, shape, name)
-        return self.builder.call(function, arguments)
 
 
 class Ahead(NamedTuple):
@@ -118,8 +41,7 @@ class Operands(NamedTuple):
     """The operands of a product as LLVM values; distances are in elements."""
 
     a: Any  # address of a
-    tile_step: Any  # distance in a between the first rows of tiles, divided by a tile's rows
-    row_step: Any  # distance in a between rows of a tile
+    row_step: Any  # distance in a between rows
     depth_step: Any  # distance in a between consecutive elements of a row
     b: Any  # address of b
     b_step: Any  # distance between rows of b; 0 if b is packed
@@ -133,6 +55,8 @@ class Operands(NamedTuple):
     gate: Any = None  # address of an array like out: out = 0 where it is not above 0
     gate_rows: Any = None  # its rows: 0 or those of out
     ahead: Ahead | None = None
+    numbers: Any = None  # address of the numbers of the rows in a; None: they are consecutive
+    depth_numbers: Any = None  # the same for the elements of a row
 
 
 class Panel(NamedTuple):
@@ -230,15 +154,17 @@ class Product:
 
     def tile(self, row: Any, panel: Panel, b: list[Any], b_step: Any) -> None:
         """Emit one tile: the rows from ``row`` on, the columns of a panel."""
-        builder, of, v, height = self.builder, self.of, self.v, self.shape.rows
+        builder, of, height = self.builder, self.of, self.shape.rows
         last = builder.sub(builder.sub(of.rows, row), WHOLE(1))
         numbers = [WHOLE(0)]
         for r in range(1, height):
             inside = builder.icmp_signed("<", WHOLE(r), last)
             numbers.append(builder.select(inside, WHOLE(r), last))
         rows = [builder.add(row, r) for r in numbers]
-        first = builder.gep(of.a, [builder.mul(row, of.tile_step)])
-        a = [builder.gep(first, [builder.mul(r, of.row_step)]) for r in numbers]
+        places = rows
+        if of.numbers is not None:
+            places = [builder.load(builder.gep(of.numbers, [each])) for each in rows]
+        a = [builder.gep(of.a, [builder.mul(each, of.row_step)]) for each in places]
         starts = []  # of the tile's vectors in out, row by row
         for each in rows:
             row_start = builder.mul(each, of.columns)
@@ -318,9 +244,13 @@ class Product:
             total.add_incoming(start, begin)
         mask = panel.mask if len(b) == 1 else None
         factors = [v.load(v.address(start, b_at), mask) for start in b]
+        place = at
+        if of.depth_numbers is not None:
+            number = builder.load(builder.gep(of.depth_numbers, [builder.sub(of.depth, left)]))
+            place = builder.mul(number, of.depth_step)
         added = []
         for r, start in enumerate(a):
-            number = v.splat(builder.load(builder.gep(start, [at])))
+            number = v.splat(builder.load(builder.gep(start, [place])))
             for k, factor in enumerate(factors):
                 added.append(v.multiply_add(number, factor, sums[r * len(factors) + k]))
         if of.ahead is not None:

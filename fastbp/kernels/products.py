@@ -163,8 +163,8 @@ def tiled_product(
     """``out`` = max(least, a b + initial) where ``gate`` is above 0, else 0; NaN stays NaN.
 
     ``a`` is PLAIN (rows, depth) or TRANSPOSED (depth, rows or more); ``b`` is PLAIN (depth,
-    columns) or PACKED by ``pack_transposed``. ``initial`` has no rows, one row of biases, or is
-    like ``out``, which it may be itself; ``gate`` has no rows or is like ``out``.
+    columns) or PACKED by ``pack_transposed``. ``initial`` has no rows, one row of
+    biases, or is like ``out``, which it may be itself; ``gate`` has no rows or is like ``out``.
     """
     if out.shape[0] > 0:
         tiles(a, form_a, b, form_b, initial, least, gate, out)
@@ -188,6 +188,65 @@ def first_product(
     """
     if out.shape[0] > 0:
         tiles_ahead(x, W, biases, least, X, order, start, out)
+
+
+@instruction
+def tiles_by_number(
+    X: Array,
+    numbers: Array,
+    b: Array,
+    initial: Array,
+    least: float,
+    order: Array,
+    start: int,
+    out: Array,
+) -> None:
+    """Compute a product in tiles; see ``first_product_by_number``."""
+    rows = X[numbers[start : start + len(out)]]
+    tiles(rows, PLAIN, b, PLAIN, initial, least, out[:0], out)
+
+
+@vector_kernel
+def first_product_by_number(
+    X: Matrix,
+    numbers: Labels,
+    W: Matrix,
+    biases: Matrix,
+    least: Number,
+    order: Labels,
+    start: Whole,
+    out: Matrix,
+) -> None:
+    """As ``first_product``, of the rows ``numbers[start:start + B]`` of ``X`` in their places."""
+    if out.shape[0] > 0:
+        tiles_by_number(X, numbers, W, biases, least, order, start, out)
+
+
+@instruction
+def gradient_tiles(
+    X: Array, numbers: Array, start: int, b: Array, initial: Array, out: Array
+) -> None:
+    """Compute a product in tiles; see ``gradient_by_number``."""
+    rows = X[numbers[start : start + len(b)]]
+    tiles(rows, TRANSPOSED, b, PLAIN, initial, -np.inf, out[:0], out)
+
+
+@vector_kernel
+def gradient_by_number(
+    X: Matrix,
+    numbers: Labels,
+    start: Whole,
+    delta: Matrix,
+    initial: Matrix,
+    out: Matrix,
+) -> None:
+    """``out`` = x^T ``delta`` + ``initial``, x the rows ``numbers[start:start + B]`` of ``X``.
+
+    ``initial`` has no rows or is like ``out``, which it may be itself. If ``X`` has more columns
+    than ``out`` has rows, its first columns are used.
+    """
+    if out.shape[0] > 0:
+        gradient_tiles(X, numbers, start, delta, initial, out)
 
 
 @instruction

@@ -131,7 +131,7 @@ class BlockLowering(ForwardLowering):
     def add_weight_gradient(self, layer: int, dW: Operand, delta: Operand | Transposed) -> None:
         """Add dW = a^T delta as one product."""
         self.product(
-            self.input_of(layer).T,
+            self.input_columns(layer),
             delta,
             dW,
             layer=layer,

@@ -4,9 +4,9 @@ from fastbp.kernels import batches, dense
 from fastbp.plan import choice
 from fastbp.plan.buffers import ThreadBuffers
 from fastbp.plan.encoding import EncodingBuffers, EncodingLowering
-from fastbp.plan.operand import DescriptionOf, Operand, Transposed
+from fastbp.plan.first_layer import by_number
+from fastbp.plan.operand import DescriptionOf, NumberedRows, Operand, Transposed
 from fastbp.plan.plan import Plan
-from fastbp.plan.problem import Shape
 from fastbp.plan.products import Products
 
 
@@ -62,6 +62,7 @@ class Block:
         self.W_transposed = thread.W_transposed
         rows_of = shared.X if self.problem.in_place else shared.x
         self.x = rows_of.part(first * M, count, M, name="x")
+        self.by_number = by_number(thread, B)  # then nothing is copied to ``x``
         if self.problem.labels:
             self.y = shared.y.part(first, count)
         else:
@@ -100,6 +101,12 @@ class Block:
             return self.layer_rows(self.shared.outputs, layer - 1)
         return self.x if self.encoding is None else self.encoding.buffers.inputs
 
+    def input_columns(self, layer: int) -> Transposed | NumberedRows:
+        """The inputs of a layer as the left factor of the gradient of its W."""
+        if layer > 0 or not self.by_number:
+            return self.input_of(layer).T
+        return NumberedRows(self.shared.X, self.order, self.progress.begin)
+
     def columns_of(self, buffer: Operand) -> Operand:
         """The last layer's part of a buffer, features first: (K, count)."""
         part = self.layer_rows(buffer, self.last)
@@ -124,19 +131,6 @@ class Block:
         """Whether the product ``a W`` is computed as the transpose of W^T a^T."""
         N = self.layout.sizes[layer + 1]
         return self.allows_transpose(layer) and choice.product_by_transpose(self.count, N)
-
-    @property
-    def fetches_ahead(self) -> bool:
-        """Whether the first product fetches the rows of the next batch."""
-        problem, tiles = self.problem, self.problem.choices.tiles
-        if problem.in_place or problem.is_sparse or not tiles or self.last == 0:
-            return False
-        if self.encoding is not None:
-            return False
-        X, W = self.shared.X, self.W(0)
-        shape = Shape(self.count, W.shape[1], W.shape[0], False, False)
-        fetches = choice.fetches_ahead(X.shape[1] * X.itemsize, X.shape[0])
-        return fetches and choice.in_tiles(shape, self.layout)
 
     def dropout_rate(self, layer: int) -> float:
         """The fraction of a layer's outputs that is dropped."""

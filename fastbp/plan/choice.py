@@ -46,6 +46,10 @@ TINY_PRODUCT = 32
 # Rows of the data of at least this many bytes are fetched during the step before, if the data do
 # not fit into the second-level cache: 92 us → 60 us for 784-32-10 with 64 rows.
 MIN_ROW_AHEAD, MIN_DATA_AHEAD = 256, 1 << 20
+# Products with few columns read each row so few times that copying the rows takes longer: 52 us →
+# 47 us for 784-32-10 with 64 rows, 366 us → 348 us for 784-128-10 with 128, but 2.96 ms → 3.02 ms
+# for 784-512-10 with 256. Rows of the data start in the middle of a line; short ones stay copied.
+MIN_ROW_BY_NUMBER, MAX_COLUMNS_BY_NUMBER = 2048, 128
 # With OpenBLAS's SkylakeX kernels, W^T a^T is faster than a W if M >= 32, N <= 16 and B N <= 1,200:
 # 22 us → 14 us for 100 rows, 784 inputs and 10 outputs. delta W^T is faster from a stored W^T, too:
 # 400 ns → 170 ns for 32 rows, 64 inputs and 3 outputs.
@@ -131,6 +135,11 @@ def is_tiny(shape: Shape) -> bool:
 def fetches_ahead(row_bytes: int, data_rows: int) -> bool:
     """Choose whether the first product fetches the rows of the next step."""
     return row_bytes >= MIN_ROW_AHEAD and row_bytes * data_rows >= MIN_DATA_AHEAD
+
+
+def reads_by_number(row_bytes: int, columns: int) -> bool:
+    """Choose whether the first products read such rows in the data instead of a copy."""
+    return row_bytes >= MIN_ROW_BY_NUMBER and columns <= MAX_COLUMNS_BY_NUMBER
 
 
 def has_narrow_layers(layout: Layout) -> bool:

@@ -8,8 +8,8 @@ from fastbp.kernels import batches, dense, products, sparse
 from fastbp.kernels.dropout import dropout
 from fastbp.plan import choice
 from fastbp.plan.block import Block, add_row_address
+from fastbp.plan.first_layer import fetches_ahead, first_shape
 from fastbp.plan.operand import Operand
-from fastbp.plan.problem import Shape
 from fastbp.plan.products import Epilogue
 
 
@@ -21,7 +21,7 @@ class ForwardLowering(Block):
         shared, begin = self.shared, self.progress.begin
         if self.problem.in_place:
             add_row_address(self.plan, self.thread, self.x)
-        elif not self.problem.is_sparse:
+        elif not (self.problem.is_sparse or self.by_number):
             self.plan.add(batches.gather, shared.X, self.order, begin, self.x)
         gather = batches.gather_labels if self.problem.labels else batches.gather_targets
         self.plan.add(gather, shared.targets, self.order, begin, self.y)
@@ -57,7 +57,8 @@ class ForwardLowering(Block):
                 epilogue = None
                 if activation.least is not None:
                     epilogue = Epilogue("a = f(a W + b)", self.b(layer), activation.least)
-                if layer == 0 and self.fetches_ahead:
+                ahead = self.by_number or fetches_ahead(self.problem, self.count)
+                if layer == 0 and ahead:
                     self.first_product(activation, out)
                 elif not self.multiply(layer, out, epilogue):
                     slopes = self.layer_rows(self.shared.slopes, layer)
@@ -73,25 +74,20 @@ class ForwardLowering(Block):
         biases = b.part(0, 1 if included else 0, b.size)
         bound = -math.inf if least is None else least
         formula = "a = f(x W + b)" if included else "z = x W"
-        W, kernel = self.W(0), cast(Any, products.first_product)
-        shape = Shape(self.count, W.shape[1], W.shape[0], False, False)
-        if choice.sums_along_depth(shape, W.itemsize):
-            self.plan.add(products.transpose, W, self.W_transposed(0), layer=0)
-            W, kernel = self.W_transposed(0), products.first_product_of_few
-        self.plan.add(
-            kernel,
-            self.x,
-            W,
-            biases,
-            bound,
-            shared.X,
-            next_rows,
-            self.progress.begin,
-            out,
-            layer=0,
-            multiplications=self.count * W.size,
-            formula=f"{formula}, fetch next rows",
-        )
+        W, begin = self.W(0), self.progress.begin
+        work: dict[str, Any] = {"layer": 0, "multiplications": self.count * W.size}
+        work["formula"] = f"{formula}, fetch next rows"
+        if self.by_number:
+            rows = shared.X, self.order
+            factors = *rows, W, biases, bound, next_rows, begin, out
+            self.plan.add(products.first_product_by_number, *factors, **work)
+        else:
+            kernel = cast(Any, products.first_product)
+            if choice.sums_along_depth(first_shape(self.problem, self.count), W.itemsize):
+                self.plan.add(products.transpose, W, self.W_transposed(0), layer=0)
+                W, kernel = self.W_transposed(0), products.first_product_of_few
+            ahead = shared.X, next_rows, begin
+            self.plan.add(kernel, self.x, W, biases, bound, *ahead, out, **work)
         if not included:
             self.activate(activation, out, b, self.layer_rows(shared.slopes, 0), 0)
 

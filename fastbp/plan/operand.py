@@ -105,6 +105,14 @@ class Transposed(NamedTuple):
     operand: Operand
 
 
+class NumberedRows(NamedTuple):
+    """Rows of a matrix, ``numbers[start:start + B]``, which a product uses transposed."""
+
+    operand: Operand
+    numbers: Operand
+    start: Operand
+
+
 class Memory:
     """Memory for many operands, allocated in blocks: one allocation per operand would take 2 us.
 

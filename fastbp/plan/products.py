@@ -8,10 +8,15 @@ from fastbp.compiler.native import PLAIN, TRANSPOSED
 from fastbp.compiler.tile_shape import PACKED, panel_starts
 from fastbp.kernels import products
 from fastbp.plan import choice
-from fastbp.plan.operand import Operand, Transposed
+from fastbp.plan.operand import NumberedRows, Operand, Transposed
 from fastbp.plan.plan import Operation, Plan
 from fastbp.plan.problem import Layout, Shape
 
+FIRST = (
+    products.first_product,
+    products.first_product_by_number,
+    products.first_product_of_few,
+)
 # Returns memory for a packed matrix of some rows and columns.
 Scratch = Callable[[int, int], Operand]
 
@@ -41,7 +46,7 @@ class Products:
 
     def add(
         self,
-        left: Operand | Transposed,
+        left: Operand | Transposed | NumberedRows,
         right: Operand | Transposed,
         out: Operand,
         *,
@@ -55,6 +60,7 @@ class Products:
         Parameters
         ----------
         left, right : Operand or Transposed
+            The left one of a product in tiles can be NumberedRows.
         out : Operand
         layer : int
         formula : str
@@ -69,16 +75,17 @@ class Products:
             Whether the product includes the epilogue.
         """
         form_left, form_right = PLAIN, PLAIN
-        if isinstance(left, Transposed):
+        numbered = left if isinstance(left, NumberedRows) else None
+        if isinstance(left, Transposed | NumberedRows):
             left, form_left = left.operand, TRANSPOSED
         if isinstance(right, Transposed):
             right, form_right = right.operand, TRANSPOSED
         rows, columns = out.shape
-        depth = left.shape[1] if form_left == PLAIN else left.shape[0]
+        depth = right.shape[0] if form_right == PLAIN else right.shape[1]
         work: dict[str, Any] = {"layer": layer, "multiplications": depth * rows * columns}
-        transposed = form_left == TRANSPOSED, form_right == TRANSPOSED
-        shape = Shape(rows, columns, depth, *transposed)
+        shape = Shape(rows, columns, depth, form_left != PLAIN, form_right == TRANSPOSED)
         tiles = choice.in_tiles(shape, self.layout, fused=epilogue is not None)
+        tiles = tiles or numbered is not None
         same = left.dtype == right.dtype == out.dtype
         if self.scratch is None or not (tiles and same):
             both, beta = (left, form_left, right, form_right), 1.0 if accumulate else 0.0
@@ -94,6 +101,10 @@ class Products:
         initial = out if accumulate else nothing
         if what.bias is not None:
             initial = what.bias.part(0, 1, columns)
+        if numbered is not None:
+            given: Any = (*numbered, right, initial, out)
+            self.plan.add(products.gradient_by_number, *given, formula=what.formula, **work)
+            return False
         gate = nothing if what.gate is None else what.gate
         factors = left, form_left, right, form_right, initial, what.least, gate
         self.plan.add(products.tiled_product, *factors, out, formula=what.formula, **work)
@@ -102,14 +113,16 @@ class Products:
 
 def in_tiles(operation: Operation) -> bool:
     """Whether an operation is a product in tiles."""
-    first = products.first_product, products.first_product_of_few
-    return operation.kernel in (*first, products.tiled_product)
+    own = *FIRST, products.tiled_product, products.gradient_by_number
+    return operation.kernel in own
 
 
 def shape_of(operation: Operation) -> Shape | None:
     """Return the shape of a product that ``Products`` or ``first_product`` added, or None."""
-    if in_tiles(operation) and operation.kernel is not products.tiled_product:
+    if operation.kernel in FIRST:
         forms: tuple[Any, Any] = PLAIN, PLAIN
+    elif operation.kernel is products.gradient_by_number:
+        forms = TRANSPOSED, PLAIN
     elif in_tiles(operation) or operation.kernel is products.product:
         forms = operation.arguments[1], operation.arguments[3]
     else:
@@ -118,4 +131,6 @@ def shape_of(operation: Operation) -> Shape | None:
     assert isinstance(out, Operand)
     rows, columns = out.shape
     depth = operation.multiplications // (rows * columns)
-    return Shape(rows, columns, depth, forms[0] == TRANSPOSED, forms[1] in (TRANSPOSED, PACKED))
+    left_transposed = forms[0] == TRANSPOSED
+    right_transposed = forms[1] in (TRANSPOSED, PACKED) and not left_transposed
+    return Shape(rows, columns, depth, left_transposed, right_transposed)

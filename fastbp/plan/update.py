@@ -9,7 +9,8 @@ from fastbp.kernels import optimizers, products, ranks, threads
 from fastbp.plan import run
 from fastbp.plan.block import add_row_address
 from fastbp.plan.buffers import ThreadBuffers
-from fastbp.plan.operand import Operand
+from fastbp.plan.first_layer import by_number
+from fastbp.plan.operand import NumberedRows, Operand, Transposed
 from fastbp.plan.plan import Plan
 from fastbp.plan.products import Products
 from fastbp.plan.ranks import portion
@@ -113,25 +114,34 @@ class UpdateLowering:
 
     def divided_gradient(self, layer: int, first: int, count: int) -> None:
         """Compute rows ``first`` to ``first + count`` of a large dW from the whole batch."""
-        weights, M, N = self.layout.weights_at(layer)
+        weights, _, N = self.layout.weights_at(layer)
         dW = self.shared.grads.part(weights + first * N, count, N)
         start = self.layout.output_starts[layer] * self.B
         delta = self.shared.deltas.part(start, self.B, N)
+        left: Transposed | NumberedRows
+        if layer == 0 and by_number(self.thread, self.B):
+            columns = self.shared.X.part(first, *self.shared.X.shape)
+            left = NumberedRows(columns, self.shared.order, self.progress.begin)
+        else:
+            left = self.input_columns(layer, first).T
+        product = Products(self.plan, self.layout, self.thread.scratch)
+        product.add(left, delta, dW, layer=layer, formula="dW = a^T delta")
+
+    def input_columns(self, layer: int, first: int) -> Operand:
+        """The inputs of a layer for the whole batch, from a column on."""
+        M = self.layout.sizes[layer]
         # All rows of the batch. A view that starts ``first`` elements later begins with column
         # ``first`` of the matrix; BLAS reads ``count`` columns of it.
         if layer > 0:
             start = self.layout.output_starts[layer - 1] * self.B
-            columns = self.shared.outputs.part(start + first, self.B, M)
-        elif self.layout.encoding is not None:
-            columns = self.shared.inputs.part(first, self.B, M)
-        elif self.problem.in_place:
-            columns = self.shared.X.part(first, self.B, M, name="x")
-            add_row_address(self.plan, self.thread, columns)
-        else:
-            columns = self.shared.x.part(first, self.B, M)
-        formula = "dW = a^T delta"
-        product = Products(self.plan, self.layout, self.thread.scratch)
-        product.add(columns.T, delta, dW, layer=layer, formula=formula)
+            return self.shared.outputs.part(start + first, self.B, M)
+        if self.layout.encoding is not None:
+            return self.shared.inputs.part(first, self.B, M)
+        if not self.problem.in_place:
+            return self.shared.x.part(first, self.B, M)
+        columns = self.shared.X.part(first, self.B, M, name="x")
+        add_row_address(self.plan, self.thread, columns)
+        return columns
 
     # ---------------------------------------------------------------- sums over ranks
 

@@ -54,6 +54,14 @@ def check(rows, depth, columns, dtype):
     dW[:] = before
     call(kernels.tiled_product, x, TRANSPOSED, delta, PLAIN, dW, -np.inf, no_gate, dW)
     assert_product(dW, x.T, delta, before)
+    # Rows of a larger matrix, the same as x, by their numbers.
+    numbers = np.random.default_rng(7).permutation(rows + 5)
+    stored = np.full((rows + 5, depth), np.nan, dtype)
+    stored[numbers[3 : 3 + rows]] = x
+    for initial, start in ((none, 0.0), (dW, before)):
+        dW[:] = before
+        call(kernels.gradient_by_number, stored, numbers, 3, delta, initial, dW)
+        assert_product(dW, x.T, delta, start)
     dx, panels = filled((rows, depth), dtype), packed_transposed(W)
     call(kernels.tiled_product, delta, PLAIN, panels, PACKED, none, -np.inf, no_gate, dx)
     assert_product(dx, delta, W.T)
@@ -72,6 +80,10 @@ def check(rows, depth, columns, dtype):
         for start in (0, 5, 1000):
             out[:] = np.nan
             call(kernels.first_product, x, W, biases, least, X, order, start, out)
+            assert_within(out, np.maximum(z, least), bound)
+            out[:] = np.nan
+            by_number = stored, numbers, W, biases, least, numbers[: start + 1], 3, out
+            call(kernels.first_product_by_number, *by_number)
             assert_within(out, np.maximum(z, least), bound)
             around[1:-1] = np.nan
             rows = np.ascontiguousarray(W.T), biases, least, X, order, start, out
