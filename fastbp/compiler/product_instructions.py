@@ -7,6 +7,7 @@ from numba.extending import intrinsic
 from fastbp.compiler import native
 from fastbp.compiler.dots import Dots
 from fastbp.compiler.internals import cgutils, make_array
+from fastbp.compiler.narrow import Narrow, Rows
 from fastbp.compiler.tiles import Ahead, Operands, Product, Transpose
 from fastbp.compiler.vectors import WHOLE
 
@@ -178,6 +179,47 @@ def gradient_tiles(typingctx, X, numbers, start, b, initial, out):  # type: igno
 @intrinsic
 def dots_ahead(typingctx, a, b, initial, least, X, order, start, out):  # type: ignore[no-untyped-def]
     return _ahead(Dots, a, b, initial, least, X, order, out)
+
+
+def _narrow(method, *kinds):  # type: ignore[no-untyped-def]
+    """Return signature and code of a loop of ``Narrow`` for matrices and vectors."""
+
+    def generate(context, builder, signature, arguments):  # type: ignore[no-untyped-def]
+        arrays = [
+            make_array(kind)(context, builder, given)
+            for kind, given in zip(kinds, arguments, strict=True)
+        ]
+        given = [
+            Rows(each.data, *cgutils.unpack_tuple(builder, each.shape))
+            if kind.ndim == 2
+            else each.data
+            for kind, each in zip(kinds, arrays, strict=True)
+        ]
+        number = arrays[-1].data.type.pointee
+        method(Narrow(builder, number, kinds[-1].dtype.bitwidth // 8), *given)
+        return context.get_dummy_value()
+
+    return types.void(*kinds), generate
+
+
+@intrinsic
+def relu_of_few(typingctx, X, W, b, out):  # type: ignore[no-untyped-def]
+    return _narrow(Narrow.relu, X, W, b, out)
+
+
+@intrinsic
+def columns_of_few(typingctx, a, transposed, b, z):  # type: ignore[no-untyped-def]
+    return _narrow(Narrow.columns, a, transposed, b, z)
+
+
+@intrinsic
+def gradient_of_few(typingctx, x, delta, out):  # type: ignore[no-untyped-def]
+    return _narrow(Narrow.gradient, x, delta, out)
+
+
+@intrinsic
+def backward_of_few(typingctx, z, a, scratch, db, delta):  # type: ignore[no-untyped-def]
+    return _narrow(Narrow.backward, z, a, scratch, db, delta)
 
 
 @intrinsic

@@ -122,9 +122,9 @@ def test_affine(shape, dtype):
 
 
 @both
-@pytest.mark.parametrize("B", [1, 2, 3, 4, 5, 8, 33])
+@pytest.mark.parametrize("B", [1, 2, 5, 33])
 @pytest.mark.parametrize("width", [1, 2, 3])
-@pytest.mark.parametrize("N", [1, 2, 7, 64])
+@pytest.mark.parametrize("N", [1, 7, 16, 33, 50, 64])
 def test_narrow_layers(B, width, N, dtype):
     X, W, b = normal((B, width), dtype), normal((width, N), dtype, 1), normal(N, dtype, 2)
     out = np.full((B, N), np.nan, dtype)
@@ -151,10 +151,12 @@ def test_narrow_layers(B, width, N, dtype):
     bound = 2 * len(delta) * eps(db) * (np.abs(sums) + np.abs(wide(delta)).sum(axis=0))
     assert_within(db, 2 * wide(sums), bound)
 
-    b, columns = normal(width, dtype, 5), np.full((width, B), np.nan, dtype)
+    b, around = normal(width, dtype, 5), np.full((width + 2, B), 7.0, dtype)
+    columns = around[1:-1]
     call(kernels.narrow_columns, a, W, b, narrow[:3].copy(), columns)
     bound = (N + 3) * eps(X) * (np.abs(Ww.T) @ np.abs(aw.T) + np.abs(wide(b))[:, None])
     assert_within(columns, reference.narrow_columns(aw, Ww, wide(b)), bound)
+    assert (around[[0, -1]] == 7.0).all()
 
     delta, dW = normal((B, N), dtype, 6), np.zeros((width, N), dtype)
     call(kernels.narrow_gradient, X, delta, narrow, dW)
