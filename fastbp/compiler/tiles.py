@@ -81,10 +81,12 @@ class Product:
     def emit(self) -> None:
         """Emit the loop over panels; each width of a panel has a loop over tiles of its own."""
         builder, lane_count = self.builder, WHOLE(self.v.lanes)
-        one, most = WHOLE(1), WHOLE(self.shape.vectors)
+        one, usual = WHOLE(1), WHOLE(self.shape.usual)
         columns = self.of.columns
         vectors = builder.sdiv(builder.add(columns, builder.sub(lane_count, one)), lane_count)
-        panels = builder.sdiv(builder.add(vectors, builder.sub(most, one)), most)
+        panels = builder.sdiv(builder.add(vectors, builder.sub(usual, one)), usual)
+        single = builder.icmp_signed("==", vectors, WHOLE(len(self.shape.heights)))
+        panels = builder.select(single, one, panels)  # as ``panel_count``
         entry, head, after, end = builder.block, *map(self.block, ("panel", "next", "end"))
         if self.of.ahead is not None:
             words = ir.ArrayType(cgutils.voidptr_t, ROWS_AHEAD)
@@ -119,7 +121,7 @@ class Product:
         mask, last = self.v.first(left), builder.sub(column, overlap)
         width = builder.add(builder.shl(builder.sub(stop, start), one), builder.zext(full, WHOLE))
         choose = builder.switch(width, after)
-        for count in range(1, self.shape.vectors + 1):
+        for count in range(1, len(self.shape.heights) + 1):
             for masked in (mask,) if vector_bytes() == 64 else (None, mask):
                 loop = self.block(f"tiles_{count}")
                 choose.add_case(WHOLE(2 * count + (masked is None)), loop)
@@ -148,13 +150,13 @@ class Product:
         row = builder.phi(WHOLE)
         row.add_incoming(WHOLE(0), before)
         self.tile(row, panel, b, step)
-        next_row = builder.add(row, WHOLE(self.shape.rows))
+        next_row = builder.add(row, WHOLE(self.shape.heights[len(b) - 1]))
         row.add_incoming(next_row, builder.block)
         builder.cbranch(builder.icmp_signed("<", next_row, of.rows), loop, after)
 
     def tile(self, row: Any, panel: Panel, b: list[Any], b_step: Any) -> None:
         """Emit one tile: the rows from ``row`` on, the columns of a panel."""
-        builder, of, height = self.builder, self.of, self.shape.rows
+        builder, of, height = self.builder, self.of, self.shape.heights[len(b) - 1]
         last = builder.sub(builder.sub(of.rows, row), WHOLE(1))
         numbers = [WHOLE(0)]
         for r in range(1, height):

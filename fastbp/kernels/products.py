@@ -28,7 +28,7 @@ from fastbp.kernels.scalar import ZERO
 __all__ = ["PACKED", "PLAIN", "TRANSPOSED"]
 
 # Constants of the compiled code.
-VECTOR, PANEL_VECTORS = vector_bytes(), tile_shape().vectors
+VECTOR, PANEL_VECTORS, MOST_VECTORS = vector_bytes(), tile_shape().usual, len(tile_shape().heights)
 
 
 @instruction
@@ -285,7 +285,7 @@ def panel_start(columns: int, number: int, itemsize: int) -> int:
     """First column of a panel, as ``panel_starts`` computes it."""
     size = VECTOR // itemsize
     vectors = (columns + size - 1) // size
-    panels = (vectors + PANEL_VECTORS - 1) // PANEL_VECTORS
+    panels = (vectors + PANEL_VECTORS - 1) // PANEL_VECTORS if vectors != MOST_VECTORS else 1
     return vectors * number // panels * size
 
 

@@ -96,9 +96,10 @@ def check(rows, depth, columns, dtype):
 
 @both
 def test_products_at_the_edges_of_tiles(dtype):
-    height, size = tile_shape().rows, lanes(np.dtype(dtype).itemsize)
-    widest = size * tile_shape().vectors
-    edges = [1, size - 1, size, size + 1, widest - 1, widest, widest + 1, 2 * widest + 3]
+    height, size = max(tile_shape().heights), lanes(np.dtype(dtype).itemsize)
+    widest = size * tile_shape().usual
+    edges = [1, size - 1, size, size + 1, widest - 1, widest, widest + 1]
+    edges += [widest + size - 1, widest + size, 2 * widest + 3]
     for columns in edges:
         check(height + 1, 3, columns, dtype)
     for rows in (1, 4, 5, 6, height - 1, height, 2 * height + 2, 20):
