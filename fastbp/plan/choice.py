@@ -108,6 +108,9 @@ def suits_tiles(shape: Shape, itemsize: int, *, fused: bool = False) -> bool:
     wide = vector_bytes() == WIDEST
     if gradient:
         is_small = is_small and not (fused and depth <= MAX_FUSED_DEPTH)
+        # Tiles are faster for small products of two vectors, the second one partly used.
+        partial = columns % size > 0 and 1.5 * size < columns <= 2 * size
+        is_small = is_small and not (wide and partial)
         enough = not is_small if wide else used >= MIN_LANES_USED_BY_GRADIENT
         most = MAX_LEFT_BYTES if wide else MAX_LEFT_BYTES_NARROW
         return (
