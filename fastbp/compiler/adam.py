@@ -11,6 +11,7 @@ from typing import Any
 import numpy as np
 from llvmlite import ir
 
+from fastbp.compiler import float_mode
 from fastbp.compiler.internals import cgutils
 from fastbp.compiler.target import vector_bytes
 from fastbp.compiler.vectors import WHOLE, Vectors
@@ -20,7 +21,8 @@ class Adam:
     """Emits the update of all parameters.
 
     m = b1 m + c1 g; v = b2 v + c2 g^2; params = keep params - step m / (sqrt(v) + epsilon).
-    Averages below the smallest normal float32 become 0.
+    Averages below the smallest normal float32 become 0: in float32, by the processor's mode in the
+    loops of plans.
 
     Parameters
     ----------
@@ -41,6 +43,7 @@ class Adam:
         known = estimates.get((vector_bytes(), size))
         # A family of instructions for estimates, and how often Newton's method refines one.
         self.family, self.refinements = known or ("", 0)
+        self.flushes = size == 8 or not float_mode.flushes(builder)
         self.tiny = self.constant(float(np.finfo(np.float32).tiny))
 
     def emit(self, count: Any) -> None:
@@ -85,6 +88,8 @@ class Adam:
     def flush(self, x: Any) -> Any:
         """Return x, or 0 where it is smaller than the smallest normal float32."""
         v, builder = self.v, self.builder
+        if not self.flushes:
+            return x
         size = v.call("llvm.fabs", v.kind, [x])
         return builder.select(builder.fcmp_ordered("<", size, self.tiny), v.zero, x)
 
@@ -94,14 +99,15 @@ class Adam:
         if not self.family:
             return v.call("llvm.sqrt", v.kind, [s])
         half, minus_half = self.constant(0.5), self.constant(-0.5)
-        inverse = self.estimate("rsqrt", s)
+        # Of 0, the estimate is infinite.
+        small = builder.fcmp_ordered("<", s, self.tiny)
+        inverse = self.estimate("rsqrt", builder.select(small, self.tiny, s))
         for k in range(self.refinements):
             root = builder.fmul(s, inverse)
             error = v.multiply_add(builder.fmul(minus_half, root), inverse, half)
             if k < self.refinements - 1:
                 inverse = v.multiply_add(inverse, error, inverse)
-        root = v.multiply_add(root, error, root)
-        return builder.select(builder.fcmp_ordered("==", s, v.zero), v.zero, root)
+        return v.multiply_add(root, error, root)
 
     def divide(self, a: Any, b: Any) -> Any:
         """Return a / b."""

@@ -1,6 +1,6 @@
 """The processor's treatment of subnormal numbers, which each thread sets for itself.
 
-Only ``instructions`` imports this module.
+Only ``instructions`` and ``adam`` import this module.
 """
 
 from typing import Any
@@ -29,6 +29,11 @@ def flush_subnormals(builder: Any) -> Any:
         restore(builder, builder.or_(mode, _WORD(_FLUSH_ARM)))
         return mode
     return _WORD(0)
+
+
+def flushes(builder: Any) -> bool:
+    """Whether the loops of plans let this processor flush subnormal numbers."""
+    return str(builder.module.triple).startswith((*X86, *ARM))
 
 
 def restore(builder: Any, mode: Any) -> None:
