@@ -127,7 +127,8 @@ def layout_of(net, dtype):
 class Run:
     """Steps of a plan, for the network, the loss and the data given.
 
-    ``narrow``, ``uses_transpose``, ``tiles`` and ``block`` are choices, by default all but tiles.
+    ``few``, ``narrow``, ``uses_transpose``, ``tiles`` and ``block`` are choices, by default all but
+    tiles.
     """
 
     def __init__(self, net, X, y, *, batch, optimizer="sgd", clip=0.0, shuffled=True, **more):
@@ -138,6 +139,7 @@ class Run:
         self.layout = layout_of(net, dtype)
         chosen = choice.Choices(
             block=more.pop("block", batch),
+            few=more.pop("few", True) and choice.has_few_outputs(self.layout),
             narrow=more.pop("narrow", True) and choice.has_narrow_layers(self.layout),
             uses_transpose=more.pop("uses_transpose", True),
             tiles=more.pop("tiles", False),

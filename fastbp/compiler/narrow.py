@@ -38,7 +38,7 @@ class Panel(NamedTuple):
 
 
 class Narrow:
-    """Emits the loops of a layer with at most FEW inputs or outputs."""
+    """Emits the loops of a layer with few inputs or outputs, mostly at most FEW."""
 
     def __init__(self, builder: Any, number: Any, size: int) -> None:
         self.builder, self.v = builder, Vectors(builder, number, size)
@@ -82,29 +82,35 @@ class Narrow:
                 return [v.multiply_add(*term, total) for term, total in pairs]
 
             sums = self.each_row(delta.count, [v.zero] * FEW * len(panel.starts), row)
-            self.store_sums(sums, out, 0, panel)
+            self.store_sums(sums, out, [WHOLE(k) for k in range(FEW)], panel)
 
         self.each_panel(delta.columns, PANEL, panel)
 
-    def backward(self, z: Rows, a: Rows, scratch: Rows, db: Any, delta: Rows) -> None:
-        """``delta`` = z^T W^T where ``a`` is above 0, else 0; ``db`` += the sum of its rows.
+    def backward(
+        self, z: Rows, W: Rows, a: Rows, dW: Rows, delta: Rows, db: Any, *, few: int = FEW
+    ) -> None:
+        """``delta`` = z^T W where ``a`` is above 0, else 0; ``db`` += its rows; ``dW`` = z a.
 
-        ``z`` (K, B) has few rows. ``scratch`` (2 FEW, N) begins with W^T in FEW rows, those beyond
-        K of 0. The other rows receive z a; those beyond K are undefined.
+        ``z`` (K, B), ``W`` and ``dW`` (K, N) have at most ``few`` rows.
         """
         builder, v = self.builder, self.v
+        rows = [self.existing(k, z.count) for k in range(few)]
+        exist = [builder.icmp_signed("<", WHOLE(k), z.count) for k in range(few)]
 
         def panel(panel: Panel) -> None:
-            weights = [self.vectors(scratch, WHOLE(k), panel) for k in range(FEW)]
+            weights = [
+                [builder.select(exists, w, v.zero) for w in self.vectors(W, row, panel)]
+                for exists, row in zip(exist, rows, strict=True)
+            ]
 
             def row(i: Any, sums: list[Any]) -> list[Any]:
-                factors = self.column(z, i)
+                factors = self.column(z, i, few)
                 vectors, width = self.vectors(a, i, panel), len(panel.starts)
                 added = []
                 for k, start in enumerate(panel.starts):
                     total = builder.fmul(factors[0], weights[0][k])
-                    for factor, rows in zip(factors[1:], weights[1:], strict=True):
-                        total = v.multiply_add(factor, rows[k], total)
+                    for factor, each in zip(factors[1:], weights[1:], strict=True):
+                        total = v.multiply_add(factor, each[k], total)
                     above = builder.fcmp_ordered(">", vectors[k], v.zero)
                     total = builder.select(above, total, v.zero)
                     self.store(total, delta, i, start, panel)
@@ -113,14 +119,15 @@ class Narrow:
                 pairs = zip(terms, sums[width:], strict=True)
                 return added + [v.multiply_add(*term, total) for term, total in pairs]
 
-            count = (1 + FEW) * len(panel.starts)
+            count = (1 + few) * len(panel.starts)
             sums = self.each_row(a.count, [v.zero] * count, row)
             for total, start in zip(sums, panel.starts, strict=False):
                 total = builder.fadd(self.load(db, start, panel), total)
                 v.store(total, v.address(db, start), panel.mask)
-            self.store_sums(sums[len(panel.starts) :], scratch, FEW, panel)
+            # Rows beyond the last have the same sums as the last.
+            self.store_sums(sums[len(panel.starts) :], dW, rows, panel)
 
-        self.each_panel(a.columns, BACKWARD_PANEL, panel)
+        self.each_panel(a.columns, BACKWARD_PANEL if few == FEW else 1, panel)
 
     def columns(self, a: Rows, transposed: Rows, b: Any, z: Rows) -> None:
         """``z`` (K, B) = W^T a^T + b; ``transposed`` (FEW, N) is W^T and rows of 0."""
@@ -285,10 +292,10 @@ class Narrow:
 
         return load
 
-    def column(self, rows: Rows, i: Any) -> list[Any]:
+    def column(self, rows: Rows, i: Any, few: int) -> list[Any]:
         """Return the elements of a column as vectors of copies; the last one stands for others."""
         builder = self.builder
-        starts = [builder.mul(self.existing(k, rows.count), rows.columns) for k in range(FEW)]
+        starts = [builder.mul(self.existing(k, rows.count), rows.columns) for k in range(few)]
         places = [builder.gep(rows.data, [builder.add(start, i)]) for start in starts]
         return [self.v.splat(builder.load(place)) for place in places]
 
@@ -306,8 +313,8 @@ class Narrow:
         place = self.builder.add(self.builder.mul(i, rows.columns), start)
         self.v.store(vector, self.v.address(rows.data, place), panel.mask)
 
-    def store_sums(self, sums: list[Any], out: Rows, first: int, panel: Panel) -> None:
-        """Store sums in the rows of ``out`` from ``first`` on, a panel of a row after another."""
+    def store_sums(self, sums: list[Any], out: Rows, rows: list[Any], panel: Panel) -> None:
+        """Store sums in rows of ``out``, a panel of a row after another."""
         width = len(panel.starts)
         for k, total in enumerate(sums):
-            self.store(total, out, WHOLE(first + k // width), panel.starts[k % width], panel)
+            self.store(total, out, rows[k // width], panel.starts[k % width], panel)

@@ -1,5 +1,7 @@
 """Instructions of matrix products, emitted as LLVM IR; see ``instructions``."""
 
+import functools
+
 from llvmlite import ir
 from numba import types
 from numba.extending import intrinsic
@@ -218,8 +220,18 @@ def gradient_of_few(typingctx, x, delta, out):  # type: ignore[no-untyped-def]
 
 
 @intrinsic
-def backward_of_few(typingctx, z, a, scratch, db, delta):  # type: ignore[no-untyped-def]
-    return _narrow(Narrow.backward, z, a, scratch, db, delta)
+def backward_of_few(typingctx, z, W, a, dW, delta, db):  # type: ignore[no-untyped-def]
+    return _narrow(Narrow.backward, z, W, a, dW, delta, db)
+
+
+@intrinsic
+def backward_of_6(typingctx, z, W, a, dW, delta, db):  # type: ignore[no-untyped-def]
+    return _narrow(functools.partial(Narrow.backward, few=6), z, W, a, dW, delta, db)
+
+
+@intrinsic
+def backward_of_10(typingctx, z, W, a, dW, delta, db):  # type: ignore[no-untyped-def]
+    return _narrow(functools.partial(Narrow.backward, few=10), z, W, a, dW, delta, db)
 
 
 @intrinsic

@@ -96,6 +96,8 @@ from fastbp.kernels.dense import (
     narrow_gradient,
     narrow_relu,
     narrow_relu_backward,
+    relu_backward_of_6,
+    relu_backward_of_10,
 )
 from fastbp.kernels.dropout import (
     dropout,
@@ -282,6 +284,8 @@ __all__ = [
     "record_outputs",
     "relu",
     "relu_backward",
+    "relu_backward_of_6",
+    "relu_backward_of_10",
     "relu_backward_to",
     "relu_to",
     "rmsprop",

@@ -157,15 +157,49 @@ def narrow_columns(a: Matrix, W: Matrix, b: Vector, transposed: Matrix, z: Matri
 
 
 @instruction
-def backward_of_few(z: Array, a: Array, scratch: Array, db: Array, delta: Array) -> None:
-    """``delta`` (B, N) = z^T W^T where ``a`` > 0, else 0; ``db`` (N,) += the sum of its rows.
+def backward_of_few(z: Array, W: Array, a: Array, dW: Array, delta: Array, db: Array) -> None:
+    """``delta`` = z^T W where ``a`` > 0, else 0; ``db`` += the sum of its rows; ``dW`` = z a.
 
-    ``scratch`` (2 NARROW, N) begins with W^T; its rows from NARROW on become z a.
+    ``z`` (K, B), ``a`` and ``delta`` (B, N), ``db`` (N,). ``W`` and ``dW`` (K or more, N) are
+    stored by outputs. K is at most NARROW.
     """
     K = len(z)
-    delta[:] = np.where(a > 0, z.T @ scratch[:K], 0)
+    delta[:] = np.where(a > 0, z.T @ W[:K], 0)
     db += delta.sum(axis=0)
-    scratch[NARROW : NARROW + K] = z @ a
+    dW[:K] = z @ a
+
+
+@instruction
+def backward_of_6(z: Array, W: Array, a: Array, dW: Array, delta: Array, db: Array) -> None:
+    """As ``backward_of_few``, for at most 6 outputs."""
+    backward_of_few(z, W, a, dW, delta, db)
+
+
+@instruction
+def backward_of_10(z: Array, W: Array, a: Array, dW: Array, delta: Array, db: Array) -> None:
+    """As ``backward_of_few``, for at most 10 outputs."""
+    backward_of_few(z, W, a, dW, delta, db)
+
+
+@vector_kernel
+def relu_backward_of_6(
+    z: Matrix, W_transposed: Matrix, a: Matrix, dW_transposed: Matrix, delta: Matrix, db: Vector
+) -> None:
+    """Backpropagate through a last layer of K <= 6 outputs and the ReLU below it, in one pass.
+
+    From ``z`` (K, B), the last layer's delta, ``W_transposed`` (K, N) and ``a`` (B, N), the ReLU's
+    outputs: ``dW_transposed`` (K, N) = z a, ``delta`` (B, N) = z^T W^T where a > 0, else 0, and
+    ``db`` (N,) += the sum of the rows of ``delta``.
+    """
+    backward_of_6(z, W_transposed, a, dW_transposed, delta, db)
+
+
+@vector_kernel
+def relu_backward_of_10(
+    z: Matrix, W_transposed: Matrix, a: Matrix, dW_transposed: Matrix, delta: Matrix, db: Vector
+) -> None:
+    """As ``relu_backward_of_6``, for at most 10 outputs."""
+    backward_of_10(z, W_transposed, a, dW_transposed, delta, db)
 
 
 @vector_kernel
@@ -179,13 +213,14 @@ def narrow_relu_backward(
     the sum of the rows of ``delta``. ``scratch`` (2 NARROW, N) is overwritten.
     """
     N, K = dW.shape
-    for j in range(N):
-        for k in range(NARROW):
-            scratch[k, j] = entry(W, j, k)
-    backward_of_few(z, a, scratch, db, delta)
+    transposed, sums = matrix(scratch, 0, K, N), matrix(scratch, K * N, K, N)
     for j in range(N):
         for k in range(K):
-            dW[j, k] += scratch[NARROW + k, j]
+            transposed[k, j] = W[j, k]
+    backward_of_few(z, transposed, a, sums, delta, db)
+    for j in range(N):
+        for k in range(K):
+            dW[j, k] += sums[k, j]
 
 
 @instruction

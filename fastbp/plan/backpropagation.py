@@ -53,6 +53,9 @@ class BlockLowering(ForwardLowering):
         if self.has_narrow_outputs() and self.objective.dropout is None:
             self.narrow_backward()
             layer -= 1
+        elif self.has_few_outputs():
+            self.few_backward()
+            layer -= 1
         else:
             self.set_last_delta()
         while layer >= 0:
@@ -105,6 +108,26 @@ class BlockLowering(ForwardLowering):
             layer=last,
             multiplications=2 * self.layout.sizes[-1] * delta_below.size,
         )
+
+    def few_backward(self) -> None:
+        """Backpropagate through a last layer of few outputs and the ReLU below it in one kernel."""
+        last, N, K = self.last, *self.layout.sizes[-2:]
+        kernel = dense.relu_backward_of_6 if K <= 6 else dense.relu_backward_of_10
+        delta_below, db = self.layer_rows(self.shared.deltas, last - 1), self.db(last - 1)
+        sums = self.thread.packed(K, N)
+        self.clear_in_first_block(db)
+        self.plan.add(
+            kernel,
+            self.z,
+            self.W_transposed(last),
+            self.input_of(last),
+            sums,
+            delta_below,
+            db,
+            layer=last,
+            multiplications=2 * K * delta_below.size,
+        )
+        self.plan.add(products.transpose, sums, self.dW(last), layer=last, formula="dW")
 
     # ---------------------------------------------------------------- gradients of W
 

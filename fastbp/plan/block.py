@@ -122,6 +122,12 @@ class Block:
         """Whether the last layer has few outputs and the kernels for them are used."""
         return self.problem.choices.narrow and self.layout.sizes[-1] <= dense.NARROW
 
+    def has_few_outputs(self) -> bool:
+        """Whether one kernel goes back through the last layer and the ReLU below it."""
+        if not self.is_first or self.last == 0 or self.dropout_rate(self.last - 1) > 0.0:
+            return False
+        return self.problem.choices.few and self.layout.activations[-1].name == "relu"
+
     def allows_transpose(self, layer: int) -> bool:
         """Whether the shape of W allows products with W^T."""
         M, N = self.layout.sizes[layer : layer + 2]

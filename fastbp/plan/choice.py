@@ -8,7 +8,7 @@ whose products are loops instead of BLAS, because kernels are unrolled for it.
 from typing import NamedTuple
 
 from fastbp.compiler import native
-from fastbp.compiler.target import vector_bytes
+from fastbp.compiler.target import vector_bytes, vector_registers
 from fastbp.compiler.tile_shape import lanes
 from fastbp.kernels.dense import NARROW
 from fastbp.plan.problem import Layout, Shape
@@ -41,6 +41,9 @@ MIN_PACKED_WORK = 10
 # along the depth are faster, as long as W^T stays in the first-level cache: 23 us → 13 us for 100
 # rows, 784 inputs and 10 outputs, but 63 us → 65 us for 218 rows, 663 inputs and 18 outputs.
 MAX_LANES_ALONG_DEPTH, MIN_SUMMED_DEPTH, MAX_SUMMED_BYTES = 0.65, 128, 1 << 15
+# One kernel computes dW, delta and db below a last layer of few outputs, if its sums fit into the
+# registers.
+MAX_FEW_OUTPUTS, MANY_REGISTERS = 10, 32
 # Products of at most this many multiplications are computed in a loop.
 TINY_PRODUCT = 32
 # Rows of the data of at least this many bytes are fetched during the step before, if the data do
@@ -68,6 +71,7 @@ class Choices(NamedTuple):
     """The choices that hold for a whole plan."""
 
     block: int  # rows that a thread sends through the layers at a time
+    few: bool  # whether one kernel goes back through a last layer of few outputs and the ReLU below
     narrow: bool  # whether layers of few inputs or outputs use the kernels for them
     uses_transpose: bool  # whether W^T is computed for layers of few outputs
     tiles: bool  # whether products may be computed in tiles
@@ -78,6 +82,7 @@ def for_training(layout: Layout, rows: int, *, sparse: bool) -> Choices:
     small = native.has_small_product_kernels()
     return Choices(
         block=rows,
+        few=has_few_outputs(layout),
         narrow=not sparse and has_narrow_layers(layout),
         uses_transpose=small and not sparse,
         tiles=True,
@@ -143,6 +148,11 @@ def fetches_ahead(row_bytes: int, data_rows: int) -> bool:
 def reads_by_number(row_bytes: int, columns: int) -> bool:
     """Choose whether the first products read such rows in the data instead of a copy."""
     return row_bytes >= MIN_ROW_BY_NUMBER and columns <= MAX_COLUMNS_BY_NUMBER
+
+
+def has_few_outputs(layout: Layout) -> bool:
+    """Choose whether one kernel goes back through the last layer and the ReLU below it."""
+    return vector_registers() == MANY_REGISTERS and layout.sizes[-1] <= MAX_FEW_OUTPUTS
 
 
 def has_narrow_layers(layout: Layout) -> bool:

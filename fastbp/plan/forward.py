@@ -153,7 +153,7 @@ class ForwardLowering(Block):
                 multiplications=self.layout.sizes[last] * self.z.size,
             )
         else:
-            if self.allows_transpose(last):  # the backward pass uses it too
+            if self.allows_transpose(last) or self.has_few_outputs():  # the backward pass uses it
                 self.plan.add(products.transpose, W, self.W_transposed(last), layer=last)
             if self.uses_transpose(last):
                 transposed, a, formula = (

@@ -122,6 +122,31 @@ def test_affine(shape, dtype):
 
 
 @both
+@pytest.mark.parametrize("B", [1, 33])
+@pytest.mark.parametrize("K", [1, 4, 6, 7, 10])
+@pytest.mark.parametrize("N", [1, 16, 37])
+def test_backward_of_few_outputs(B, K, N, dtype):
+    z, W, a = (
+        normal((K, B), dtype),
+        normal((N, K), dtype, 1),
+        np.maximum(normal((B, N), dtype, 2), 0),
+    )
+    zw, Ww, aw = wide(z, W, a)
+    dW, below, db = reference.narrow_relu_backward(zw, Ww, aw)
+    size, transposed = np.abs(zw.T) @ np.abs(Ww.T), np.ascontiguousarray(W.T)
+    for kernel in [kernels.relu_backward_of_6] * (K <= 6) + [kernels.relu_backward_of_10]:
+        sums, delta = np.full((K, N), np.nan, dtype), np.full((B, N), np.nan, dtype)
+        around = np.full(N + 2, 7.0, dtype)
+        call(kernel, z, transposed, a, sums, delta, around[1:-1])
+        assert_within(sums, dW.T, (B + 3) * eps(z) * (np.abs(zw) @ np.abs(aw)))
+        assert_within(delta, below, (K + 3) * eps(z) * size)
+        assert (delta[a == 0] == 0).all()
+        bound = (B + K + 3) * eps(z) * (size.sum(axis=0) + 7.0)
+        assert_within(around[1:-1], 7.0 + db, bound)
+        assert (around[[0, -1]] == 7.0).all()
+
+
+@both
 @pytest.mark.parametrize("B", [1, 2, 5, 33])
 @pytest.mark.parametrize("width", [1, 2, 3])
 @pytest.mark.parametrize("N", [1, 7, 16, 33, 50, 64])

@@ -144,7 +144,7 @@ def test_networks_of_any_depth(sizes, dtype, plain):
     net = network(dtype, "relu", "squared_error", sizes)
     X, y = examples(7, dtype, "squared_error", sizes)
     equal = np.full(7, 1 / 7, dtype)
-    fast = {"narrow": not plain, "uses_transpose": not plain}
+    fast = {"few": not plain, "narrow": not plain, "uses_transpose": not plain}
     got, score, grads = loss_and_gradients(net, X, y, equal, **fast)
     want, *gradients = in_float64(net).loss_and_gradients(wide(X), wide(y))
     assert_within(got, want, 10 * eps(X) * max(1.0, want))
