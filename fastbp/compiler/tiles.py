@@ -158,24 +158,40 @@ class Product:
         """Emit one tile: the rows from ``row`` on, the columns of a panel."""
         builder, of, height = self.builder, self.of, self.shape.heights[len(b) - 1]
         last = builder.sub(builder.sub(of.rows, row), WHOLE(1))
-        numbers = [WHOLE(0)]
-        for r in range(1, height):
-            inside = builder.icmp_signed("<", WHOLE(r), last)
-            numbers.append(builder.select(inside, WHOLE(r), last))
-        rows = [builder.add(row, r) for r in numbers]
-        places = rows
+        inside = [builder.icmp_signed("<=", WHOLE(r), last) for r in range(1, height)]
+        rows = [row]
+        for r, each in enumerate(inside):
+            rows.append(builder.add(row, builder.select(each, WHOLE(r + 1), last)))
         if of.numbers is not None:
-            places = [builder.load(builder.gep(of.numbers, [each])) for each in rows]
-        a = [builder.gep(of.a, [builder.mul(each, of.row_step)]) for each in places]
-        starts = []  # of the tile's vectors in out, row by row
-        for each in rows:
-            row_start = builder.mul(each, of.columns)
-            starts += [builder.add(row_start, start) for start in panel.starts]
+            rows = [builder.load(builder.gep(of.numbers, [each])) for each in rows]
+        a = [builder.mul(each, of.row_step) for each in rows]
+        start = builder.add(builder.mul(row, of.columns), panel.starts[0])
+        distances = self.distances(inside, of.columns)
+        starts = [builder.add(start, each) for each in distances]  # of the tile's rows in out
         if of.ahead is not None:
             self.set_rows_ahead(row, height)
-        sums = self.initial_sums(rows, panel)
-        masks = [None] * (len(b) - 1) + [panel.mask]
-        self.store(self.add_products(a, b, b_step, panel, sums), starts, masks * height)
+        sums = self.initial_sums(starts, panel)
+        self.store(self.add_products(a, b, b_step, panel, sums), starts, panel)
+
+    def distances(self, inside: list[Any], step: Any) -> list[Any]:
+        """Return the distances of a tile's rows from its first; rows not inside repeat the last."""
+        builder, found = self.builder, [WHOLE(0)]
+        for each in inside:
+            found.append(builder.add(found[-1], builder.select(each, step, WHOLE(0))))
+        return found
+
+    def places(self, array: Any, starts: list[Any], panel: Panel) -> list[tuple[Any, Any]]:
+        """Return the addresses of a tile's vectors, row by row, and the mask of each or None."""
+        builder, v, count = self.builder, self.v, len(panel.starts)
+        last = builder.sub(panel.starts[-1], panel.starts[0])
+        distances = [*(WHOLE(k * v.lanes) for k in range(count - 1)), last]
+        found = []
+        for start in starts:
+            row = builder.gep(array, [start])
+            for k, distance in enumerate(distances):
+                mask = panel.mask if k == count - 1 else None
+                found.append((v.address(row, distance), mask))
+        return found
 
     def set_rows_ahead(self, row: Any, height: int) -> None:
         """Set the addresses of the rows that are fetched during a tile."""
@@ -201,35 +217,33 @@ class Product:
         scaled = builder.add(self.start_ahead, builder.mul(done, self.step_ahead))
         fetch(builder, builder.gep(row, [builder.lshr(scaled, WHOLE(16))]), 2)
 
-    def initial_sums(self, rows: list[Any], panel: Panel) -> list[Any]:
+    def initial_sums(self, starts: list[Any], panel: Panel) -> list[Any]:
         """Return what the sums of a tile begin with: biases, other numbers, or 0."""
         builder, of, v = self.builder, self.of, self.v
-        entry, given, begin = builder.block, self.block("given"), self.block("begin")
-        none = builder.icmp_signed("==", of.initial_rows, WHOLE(0))
-        builder.cbranch(none, begin, given)
+        before, biases, given, begin = builder.block, *map(self.block, ("bias", "given", "begin"))
+        choose = builder.switch(of.initial_rows, given)
+        choose.add_case(WHOLE(0), begin)
+        choose.add_case(WHOLE(1), biases)
+        builder.position_at_end(biases)
+        row = [v.load(*each) for each in self.places(of.initial, panel.starts[:1], panel)]
+        builder.branch(begin)
         builder.position_at_end(given)
-        biases = builder.icmp_signed("==", of.initial_rows, WHOLE(1))
-        step = builder.select(biases, WHOLE(0), of.columns)
-        loaded = []
-        for row in rows:
-            row_start = builder.mul(row, step)
-            for k, start in enumerate(panel.starts):
-                place = v.address(of.initial, builder.add(row_start, start))
-                loaded.append(v.load(place, panel.mask if k == len(panel.starts) - 1 else None))
+        loaded = [v.load(*each) for each in self.places(of.initial, starts, panel)]
         builder.branch(begin)
         builder.position_at_end(begin)
         sums = []
-        for value in loaded:
-            total = builder.phi(v.kind)
-            total.add_incoming(v.zero, entry)
-            total.add_incoming(value, given)
-            sums.append(total)
+        for value, bias in zip(loaded, row * len(starts), strict=True):
+            sums.append(builder.phi(v.kind))
+            for number, block in ((v.zero, before), (bias, biases), (value, given)):
+                sums[-1].add_incoming(number, block)
         return sums
 
     def add_products(
         self, a: list[Any], b: list[Any], b_step: Any, panel: Panel, initial: list[Any]
     ) -> list[Any]:
-        """Emit the loop over the depth, from the addresses of a tile's rows and vectors.
+        """Emit the loop over the depth, from the places of a tile's rows and vectors.
+
+        ``a`` are the distances of its rows from the first element of a, ``b`` addresses.
 
         Only a panel of one vector is read with its mask: the others are padded or overlap.
         """
@@ -237,9 +251,8 @@ class Product:
         begin, loop, end = builder.block, self.block("loop"), self.block("end")
         builder.branch(loop)
         builder.position_at_end(loop)
-        left, at = builder.phi(WHOLE), builder.phi(WHOLE)
-        b_at = builder.phi(WHOLE)
-        for value, start in ((left, of.depth), (at, WHOLE(0)), (b_at, WHOLE(0))):
+        left, at, b_at = builder.phi(WHOLE), builder.phi(of.a.type), builder.phi(WHOLE)
+        for value, start in ((left, of.depth), (at, of.a), (b_at, WHOLE(0))):
             value.add_incoming(start, begin)
         sums = [builder.phi(v.kind) for _ in initial]
         for total, start in zip(sums, initial, strict=True):
@@ -249,17 +262,17 @@ class Product:
         place = at
         if of.depth_numbers is not None:
             number = builder.load(builder.gep(of.depth_numbers, [builder.sub(of.depth, left)]))
-            place = builder.mul(number, of.depth_step)
+            place = builder.gep(of.a, [builder.mul(number, of.depth_step)])
         added = []
         for r, start in enumerate(a):
-            number = v.splat(builder.load(builder.gep(start, [place])))
+            number = v.splat(builder.load(builder.gep(place, [start])))
             for k, factor in enumerate(factors):
                 added.append(v.multiply_add(number, factor, sums[r * len(factors) + k]))
         if of.ahead is not None:
             self.fetch_ahead(left)
         next_left = builder.sub(left, WHOLE(1))
         left.add_incoming(next_left, loop)
-        at.add_incoming(builder.add(at, of.depth_step), loop)
+        at.add_incoming(builder.gep(at, [of.depth_step]), loop)
         b_at.add_incoming(builder.add(b_at, b_step), loop)
         for total, new in zip(sums, added, strict=True):
             total.add_incoming(new, loop)
@@ -267,28 +280,26 @@ class Product:
         builder.position_at_end(end)
         return added
 
-    def store(self, sums: list[Any], starts: list[Any], masks: list[Any]) -> None:
+    def store(self, sums: list[Any], starts: list[Any], panel: Panel) -> None:
         """Write a tile to out: at least ``least``, and 0 where the gate is not above 0."""
         builder, of, v = self.builder, self.of, self.v
-        least = v.splat(of.least)
-        bounded = []
-        for total in sums:
-            below = builder.fcmp_ordered("<=", total, least)
+        least, bounded = v.splat(of.least), []
+        for total in sums:  # an instruction of its own: the maximum, or NaN
+            below = builder.fcmp_ordered("<", total, least)
             bounded.append(builder.select(below, least, total))
-        places = [v.address(of.out, start) for start in starts]
         end = self.block("stored")
         if of.gate is not None:
             plain, gated = self.block("plain"), self.block("gated")
             builder.cbranch(builder.icmp_signed("==", of.gate_rows, WHOLE(0)), plain, gated)
             builder.position_at_end(gated)
-            for total, start, place, mask in zip(bounded, starts, places, masks, strict=True):
-                gate = v.load(v.address(of.gate, start), mask)
-                above = builder.fcmp_ordered(">", gate, v.zero)
-                v.store(builder.select(above, total, v.zero), place, mask)
+            gates, stored = (self.places(each, starts, panel) for each in (of.gate, of.out))
+            for total, gate, place in zip(bounded, gates, stored, strict=True):
+                above = builder.fcmp_ordered(">", v.load(*gate), v.zero)
+                v.store(builder.select(above, total, v.zero), *place)
             builder.branch(end)
             builder.position_at_end(plain)
-        for total, place, mask in zip(bounded, places, masks, strict=True):
-            v.store(total, place, mask)
+        for total, place in zip(bounded, self.places(of.out, starts, panel), strict=True):
+            v.store(total, *place)
         builder.branch(end)
         builder.position_at_end(end)
 
