@@ -87,11 +87,21 @@ class Narrow:
         self.each_panel(delta.columns, PANEL, panel)
 
     def backward(
-        self, z: Rows, W: Rows, a: Rows, dW: Rows, delta: Rows, db: Any, *, few: int = FEW
+        self,
+        z: Rows,
+        W: Rows,
+        a: Rows,
+        dW: Rows,
+        delta: Rows,
+        db: Any,
+        *,
+        few: int = FEW,
+        adds: bool = False,
     ) -> None:
-        """``delta`` = z^T W where ``a`` is above 0, else 0; ``db`` += its rows; ``dW`` = z a.
+        """``delta`` = z^T W where ``a`` is above 0, else 0; ``db`` = its sum; ``dW`` = z a.
 
-        ``z`` (K, B), ``W`` and ``dW`` (K, N) have at most ``few`` rows.
+        ``z`` (K, B), ``W`` and ``dW`` (K, N) have at most ``few`` rows. With ``adds``, ``db`` is
+        added to.
         """
         builder, v = self.builder, self.v
         rows = [self.existing(k, z.count) for k in range(few)]
@@ -122,7 +132,8 @@ class Narrow:
             count = (1 + few) * len(panel.starts)
             sums = self.each_row(a.count, [v.zero] * count, row)
             for total, start in zip(sums, panel.starts, strict=False):
-                total = builder.fadd(self.load(db, start, panel), total)
+                if adds:
+                    total = builder.fadd(self.load(db, start, panel), total)
                 v.store(total, v.address(db, start), panel.mask)
             # Rows beyond the last have the same sums as the last.
             self.store_sums(sums[len(panel.starts) :], dW, rows, panel)

@@ -220,7 +220,12 @@ def gradient_of_few(typingctx, x, delta, out):  # type: ignore[no-untyped-def]
 
 
 @intrinsic
-def backward_of_few(typingctx, z, W, a, dW, delta, db):  # type: ignore[no-untyped-def]
+def add_backward_of_3(typingctx, z, W, a, dW, delta, db):  # type: ignore[no-untyped-def]
+    return _narrow(functools.partial(Narrow.backward, adds=True), z, W, a, dW, delta, db)
+
+
+@intrinsic
+def backward_of_3(typingctx, z, W, a, dW, delta, db):  # type: ignore[no-untyped-def]
     return _narrow(Narrow.backward, z, W, a, dW, delta, db)
 
 

@@ -96,6 +96,7 @@ from fastbp.kernels.dense import (
     narrow_gradient,
     narrow_relu,
     narrow_relu_backward,
+    relu_backward_of_3,
     relu_backward_of_6,
     relu_backward_of_10,
 )
@@ -284,6 +285,7 @@ __all__ = [
     "record_outputs",
     "relu",
     "relu_backward",
+    "relu_backward_of_3",
     "relu_backward_of_6",
     "relu_backward_of_10",
     "relu_backward_to",

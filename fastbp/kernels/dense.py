@@ -157,11 +157,11 @@ def narrow_columns(a: Matrix, W: Matrix, b: Vector, transposed: Matrix, z: Matri
 
 
 @instruction
-def backward_of_few(z: Array, W: Array, a: Array, dW: Array, delta: Array, db: Array) -> None:
+def add_backward_of_3(z: Array, W: Array, a: Array, dW: Array, delta: Array, db: Array) -> None:
     """``delta`` = z^T W where ``a`` > 0, else 0; ``db`` += the sum of its rows; ``dW`` = z a.
 
     ``z`` (K, B), ``a`` and ``delta`` (B, N), ``db`` (N,). ``W`` and ``dW`` (K or more, N) are
-    stored by outputs. K is at most NARROW.
+    stored by outputs. K is at most 3.
     """
     K = len(z)
     delta[:] = np.where(a > 0, z.T @ W[:K], 0)
@@ -170,27 +170,44 @@ def backward_of_few(z: Array, W: Array, a: Array, dW: Array, delta: Array, db: A
 
 
 @instruction
+def backward_of_3(z: Array, W: Array, a: Array, dW: Array, delta: Array, db: Array) -> None:
+    """As ``add_backward_of_3``, for at most 3 outputs, but ``db`` is overwritten."""
+    db[:] = 0
+    add_backward_of_3(z, W, a, dW, delta, db)
+
+
+@instruction
 def backward_of_6(z: Array, W: Array, a: Array, dW: Array, delta: Array, db: Array) -> None:
-    """As ``backward_of_few``, for at most 6 outputs."""
-    backward_of_few(z, W, a, dW, delta, db)
+    """As ``add_backward_of_3``, for at most 6 outputs, but ``db`` is overwritten."""
+    db[:] = 0
+    add_backward_of_3(z, W, a, dW, delta, db)
 
 
 @instruction
 def backward_of_10(z: Array, W: Array, a: Array, dW: Array, delta: Array, db: Array) -> None:
-    """As ``backward_of_few``, for at most 10 outputs."""
-    backward_of_few(z, W, a, dW, delta, db)
+    """As ``add_backward_of_3``, for at most 10 outputs, but ``db`` is overwritten."""
+    db[:] = 0
+    add_backward_of_3(z, W, a, dW, delta, db)
+
+
+@vector_kernel
+def relu_backward_of_3(
+    z: Matrix, W_transposed: Matrix, a: Matrix, dW_transposed: Matrix, delta: Matrix, db: Vector
+) -> None:
+    """Backpropagate through a last layer of K <= 3 outputs and the ReLU below it, in one pass.
+
+    From ``z`` (K, B), the last layer's delta, ``W_transposed`` (K, N) and ``a`` (B, N), the ReLU's
+    outputs: ``dW_transposed`` (K, N) = z a, ``delta`` (B, N) = z^T W^T where a > 0, else 0, and
+    ``db`` (N,) = the sum of the rows of ``delta``.
+    """
+    backward_of_3(z, W_transposed, a, dW_transposed, delta, db)
 
 
 @vector_kernel
 def relu_backward_of_6(
     z: Matrix, W_transposed: Matrix, a: Matrix, dW_transposed: Matrix, delta: Matrix, db: Vector
 ) -> None:
-    """Backpropagate through a last layer of K <= 6 outputs and the ReLU below it, in one pass.
-
-    From ``z`` (K, B), the last layer's delta, ``W_transposed`` (K, N) and ``a`` (B, N), the ReLU's
-    outputs: ``dW_transposed`` (K, N) = z a, ``delta`` (B, N) = z^T W^T where a > 0, else 0, and
-    ``db`` (N,) += the sum of the rows of ``delta``.
-    """
+    """As ``relu_backward_of_3``, for at most 6 outputs."""
     backward_of_6(z, W_transposed, a, dW_transposed, delta, db)
 
 
@@ -198,7 +215,7 @@ def relu_backward_of_6(
 def relu_backward_of_10(
     z: Matrix, W_transposed: Matrix, a: Matrix, dW_transposed: Matrix, delta: Matrix, db: Vector
 ) -> None:
-    """As ``relu_backward_of_6``, for at most 10 outputs."""
+    """As ``relu_backward_of_3``, for at most 10 outputs."""
     backward_of_10(z, W_transposed, a, dW_transposed, delta, db)
 
 
@@ -217,7 +234,7 @@ def narrow_relu_backward(
     for j in range(N):
         for k in range(K):
             transposed[k, j] = W[j, k]
-    backward_of_few(z, transposed, a, sums, delta, db)
+    add_backward_of_3(z, transposed, a, sums, delta, db)
     for j in range(N):
         for k in range(K):
             dW[j, k] += sums[k, j]

@@ -50,10 +50,7 @@ class BlockLowering(ForwardLowering):
         layer = self.last
         self.clear_in_first_block(self.db(layer))
         self.plan.add(dense.add_columns_bias_gradient, self.z, self.db(layer), layer=layer)
-        if self.has_narrow_outputs() and self.objective.dropout is None:
-            self.narrow_backward()
-            layer -= 1
-        elif self.has_few_outputs():
+        if self.has_few_outputs():
             self.few_backward()
             layer -= 1
         else:
@@ -88,42 +85,23 @@ class BlockLowering(ForwardLowering):
         if self.is_first:
             self.plan.add(products.clear, gradient)
 
-    def narrow_backward(self) -> None:
-        """Backpropagate through a narrow last layer and the ReLU below it in one kernel."""
-        last, N = self.last, self.layout.sizes[self.last]
-        scratch = self.thread.narrow.part(0, 2 * dense.NARROW, N)
-        delta_below = self.layer_rows(self.shared.deltas, last - 1)
-        dW, db = self.dW(last), self.db(last - 1)
-        self.clear_in_first_block(dW)
-        self.clear_in_first_block(db)
-        self.plan.add(
-            dense.narrow_relu_backward,
-            self.z,
-            self.W(last),
-            self.input_of(last),
-            scratch,
-            delta_below,
-            dW,
-            db,
-            layer=last,
-            multiplications=2 * self.layout.sizes[-1] * delta_below.size,
-        )
-
     def few_backward(self) -> None:
         """Backpropagate through a last layer of few outputs and the ReLU below it in one kernel."""
         last, N, K = self.last, *self.layout.sizes[-2:]
-        kernel = dense.relu_backward_of_6 if K <= 6 else dense.relu_backward_of_10
-        delta_below, db = self.layer_rows(self.shared.deltas, last - 1), self.db(last - 1)
-        sums = self.thread.packed(K, N)
-        self.clear_in_first_block(db)
+        kernels = (dense.NARROW, dense.relu_backward_of_3), (6, dense.relu_backward_of_6)
+        kernel = next((each for most, each in kernels if most >= K), dense.relu_backward_of_10)
+        delta_below, sums = self.layer_rows(self.shared.deltas, last - 1), self.thread.packed(K, N)
+        W_transposed = self.W_transposed(last)
+        if self.has_narrow_outputs():  # the forward pass has stored it here
+            W_transposed = self.thread.narrow.part(0, K, N, name="W^T")
         self.plan.add(
             kernel,
             self.z,
-            self.W_transposed(last),
+            W_transposed,
             self.input_of(last),
             sums,
             delta_below,
-            db,
+            self.db(last - 1),
             layer=last,
             multiplications=2 * K * delta_below.size,
         )

@@ -152,7 +152,7 @@ def reads_by_number(row_bytes: int, columns: int) -> bool:
 
 def has_few_outputs(layout: Layout) -> bool:
     """Choose whether one kernel goes back through the last layer and the ReLU below it."""
-    return vector_registers() == MANY_REGISTERS and layout.sizes[-1] <= MAX_FEW_OUTPUTS
+    return layout.sizes[-1] <= (MAX_FEW_OUTPUTS if vector_registers() == MANY_REGISTERS else NARROW)
 
 
 def has_narrow_layers(layout: Layout) -> bool:

@@ -209,6 +209,7 @@ FORMULAS = {
     "narrow_relu": "a = max(0, a W + b)",
     "narrow_columns": "z^T = W^T a^T + b",
     "narrow_relu_backward": "dW, delta and db, fused",
+    "relu_backward_of_3": "dW^T, delta and db, fused",
     "relu_backward_of_6": "dW^T, delta and db, fused",
     "relu_backward_of_10": "dW^T, delta and db, fused",
     "narrow_gradient": "dW = a^T delta",
