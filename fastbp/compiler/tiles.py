@@ -259,13 +259,14 @@ class Product:
             total.add_incoming(start, begin)
         mask = panel.mask if len(b) == 1 else None
         factors = [v.load(v.address(start, b_at), mask) for start in b]
-        place = at
+        places = [builder.gep(at, [start]) for start in a]
         if of.depth_numbers is not None:
             number = builder.load(builder.gep(of.depth_numbers, [builder.sub(of.depth, left)]))
-            place = builder.gep(of.a, [builder.mul(number, of.depth_step)])
+            distance = builder.mul(number, of.depth_step)
+            places = [builder.gep(builder.gep(of.a, [start]), [distance]) for start in a]
         added = []
-        for r, start in enumerate(a):
-            number = v.splat(builder.load(builder.gep(place, [start])))
+        for r, place in enumerate(places):
+            number = v.splat(builder.load(place))
             for k, factor in enumerate(factors):
                 added.append(v.multiply_add(number, factor, sums[r * len(factors) + k]))
         if of.ahead is not None:

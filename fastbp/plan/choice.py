@@ -9,7 +9,7 @@ from typing import NamedTuple
 
 from fastbp.compiler import native
 from fastbp.compiler.target import vector_bytes, vector_registers
-from fastbp.compiler.tile_shape import lanes
+from fastbp.compiler.tile_shape import lanes, panel_count
 from fastbp.kernels.dense import NARROW
 from fastbp.plan.problem import Layout, Shape
 
@@ -49,10 +49,11 @@ TINY_PRODUCT = 32
 # Rows of the data of at least this many bytes are fetched during the step before, if the data do
 # not fit into the second-level cache: 92 us → 60 us for 784-32-10 with 64 rows.
 MIN_ROW_AHEAD, MIN_DATA_AHEAD = 256, 1 << 20
-# Products with few columns read each row so few times that copying the rows takes longer: 52 us →
-# 47 us for 784-32-10 with 64 rows, 366 us → 348 us for 784-128-10 with 128, but 2.96 ms → 3.02 ms
-# for 784-512-10 with 256. Rows of the data start in the middle of a line; short ones stay copied.
-MIN_ROW_BY_NUMBER, MAX_COLUMNS_BY_NUMBER = 2048, 128
+# Products with few panels of columns read each row so few times that copying the rows takes longer:
+# 52 us → 44 us for 784-32-10 with 64 rows, 357 us → 336 us for 784-128-10 with 128, but 2.96 ms →
+# 3.02 ms for 784-512-10 with 256. Rows of the data start in the middle of a line; short ones stay
+# copied.
+MIN_ROW_BY_NUMBER, MAX_PANELS_BY_NUMBER = 2048, 3
 # With OpenBLAS's SkylakeX kernels, W^T a^T is faster than a W if M >= 32, N <= 16 and B N <= 1,200:
 # 22 us → 14 us for 100 rows, 784 inputs and 10 outputs. delta W^T is faster from a stored W^T, too:
 # 400 ns → 170 ns for 32 rows, 64 inputs and 3 outputs.
@@ -145,9 +146,10 @@ def fetches_ahead(row_bytes: int, data_rows: int) -> bool:
     return row_bytes >= MIN_ROW_AHEAD and row_bytes * data_rows >= MIN_DATA_AHEAD
 
 
-def reads_by_number(row_bytes: int, columns: int) -> bool:
-    """Choose whether the first products read such rows in the data instead of a copy."""
-    return row_bytes >= MIN_ROW_BY_NUMBER and columns <= MAX_COLUMNS_BY_NUMBER
+def reads_by_number(depth: int, columns: int, itemsize: int) -> bool:
+    """Choose whether the first products read rows of the data in their places."""
+    panels = panel_count(-(-columns // lanes(itemsize)))
+    return depth * itemsize >= MIN_ROW_BY_NUMBER and panels <= MAX_PANELS_BY_NUMBER
 
 
 def has_few_outputs(layout: Layout) -> bool:

@@ -35,5 +35,5 @@ def by_number(thread: ThreadBuffers, B: int) -> bool:
     gradient = Shape(M, N, B if thread.divided[0] else rows, True, False)
     if choice.sums_along_depth(first_shape(problem, rows), layout.dtype.itemsize):
         return False
-    row_bytes = M * layout.dtype.itemsize
-    return choice.reads_by_number(row_bytes, N) and choice.in_tiles(gradient, layout)
+    reads = choice.reads_by_number(M, N, layout.dtype.itemsize)
+    return reads and choice.in_tiles(gradient, layout)

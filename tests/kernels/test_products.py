@@ -13,10 +13,12 @@ from running import call
 
 from fastbp import kernels
 from fastbp.arrays import aligned
+from fastbp.compiler.compiling import assembly
 from fastbp.compiler.native import PLAIN, TRANSPOSED
-from fastbp.compiler.target import VARIABLE, vector_bytes
+from fastbp.compiler.target import VARIABLE, processor, vector_bytes
 from fastbp.compiler.tile_shape import PACKED, lanes, panel_starts, tile_shape
 
+TILED = ["tiled_product", "first_product", "first_product_by_number", "gradient_by_number"]
 WIDTHS = [width for width in (32, 16) if width < vector_bytes()]
 
 
@@ -118,6 +120,34 @@ def test_products_of_random_shapes(dtype):
 @both
 def test_a_large_product(dtype):
     check(300, 784, 130, dtype)
+
+
+def loops(text):
+    """Divide assembly into blocks that end with a jump."""
+    block = []
+    for line in text.splitlines():
+        block = [] if line.startswith(".LBB") else [*block, line.strip()]
+        if line.startswith("\tj"):
+            yield block
+            block = []
+
+
+@needs_jit
+@both
+@pytest.mark.parametrize("name", TILED)
+def test_sums_stay_in_registers(name, dtype):
+    """LLVM can order a loop so that its sums do not fit: it was 1.7 times as slow."""
+    if "+fma" not in processor()[1].split(","):
+        pytest.skip("looks for fused multiply-adds of x86")
+    kernel = getattr(kernels, name)
+    kinds = tuple(kind.dtype or np.dtype(dtype).name for kind in kernel.kinds)
+    sums = 0
+    for block in loops(assembly(kernel, kinds)):
+        multiplies = sum("vfmadd" in line for line in block)
+        if multiplies >= 6:
+            assert not [line for line in block if "mm" in line and "(%rsp)" in line]
+            sums = max(sums, multiplies)
+    assert sums >= 12
 
 
 @both

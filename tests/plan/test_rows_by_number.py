@@ -38,7 +38,7 @@ def by_number(monkeypatch):
             add(plan, kernel, *arguments, **more)
 
         monkeypatch.setattr(Plan, "add", noted)
-        monkeypatch.setattr(choice, "reads_by_number", lambda row_bytes, columns: chosen)
+        monkeypatch.setattr(choice, "reads_by_number", lambda *shape: chosen)
         return found
 
     return choose
