@@ -10,8 +10,9 @@ from fastbp.compiler import native
 from fastbp.compiler.dots import Dots
 from fastbp.compiler.internals import cgutils, make_array
 from fastbp.compiler.narrow import Narrow, Rows
+from fastbp.compiler.tile_shape import PACKED
 from fastbp.compiler.tiles import Ahead, Operands, Product, Transpose
-from fastbp.compiler.vectors import WHOLE
+from fastbp.compiler.vectors import WHOLE, Vectors
 
 
 @intrinsic
@@ -103,17 +104,48 @@ def _product(context, builder, kinds, arguments, emitter=Product, **more):  # ty
     return context.get_dummy_value()
 
 
+def _gated(context, builder, kinds, arguments, gate, **more):  # type: ignore[no-untyped-def]
+    """Emit a product with a gate, an array and its type."""
+    kind, given = gate
+    gates = make_array(kind)(context, builder, given)
+    rows, _ = cgutils.unpack_tuple(builder, gates.shape)
+    return _product(context, builder, kinds, arguments, gate=gates.data, gate_rows=rows, **more)
+
+
 @intrinsic
-def tiles(typingctx, a, form_a, b, form_b, initial, least, gate, out):  # type: ignore[no-untyped-def]
+def tiles(typingctx, a, form_a, b, initial, least, gate, out):  # type: ignore[no-untyped-def]
     def generate(context, builder, signature, arguments):  # type: ignore[no-untyped-def]
-        kinds = signature.args
-        gates = make_array(gate)(context, builder, arguments[6])
-        rows, _ = cgutils.unpack_tuple(builder, gates.shape)
-        kinds, given = (*kinds[:6], out), (*arguments[:6], arguments[7])
-        return _product(context, builder, kinds, given, gate=gates.data, gate_rows=rows)
+        kinds = a, n, b, n, initial, types.float64, out
+        given = *arguments[:3], WHOLE(native.PLAIN), *arguments[3:5], arguments[6]
+        return _gated(context, builder, kinds, given, (gate, arguments[5]))
 
     n = types.intp
-    return types.void(a, n, b, n, initial, types.float64, gate, out), generate
+    return types.void(a, n, b, initial, types.float64, gate, out), generate
+
+
+@intrinsic
+def panel_tiles(typingctx, a, panel, number, initial, least, gate, out):  # type: ignore[no-untyped-def]
+    def generate(context, builder, signature, arguments):  # type: ignore[no-untyped-def]
+        forms, n = (WHOLE(native.PLAIN), WHOLE(PACKED)), types.intp
+        kinds = a, n, panel, n, initial, types.float64, out
+        given = arguments[0], forms[0], arguments[1], forms[1], *arguments[3:5], arguments[6]
+        return _gated(context, builder, kinds, given, (gate, arguments[5]), panel=arguments[2])
+
+    return types.void(a, panel, types.intp, initial, types.float64, gate, out), generate
+
+
+@intrinsic
+def copy_lanes(typingctx, a, start, count, out, place, width):  # type: ignore[no-untyped-def]
+    def generate(context, builder, signature, arguments):  # type: ignore[no-untyped-def]
+        pairs = zip((a, out), (arguments[0], arguments[3]), strict=True)
+        source, result = (make_array(kind)(context, builder, given) for kind, given in pairs)
+        v = Vectors(builder, result.data.type.pointee, out.dtype.bitwidth // 8)
+        numbers = v.load(v.address(source.data, arguments[1]), v.first(arguments[2]))
+        v.store(numbers, v.address(result.data, arguments[4]), v.first(arguments[5]))
+        return context.get_dummy_value()
+
+    n = types.intp
+    return types.void(a, n, n, out, n, n), generate
 
 
 def _rows_ahead(context, builder, X, order, arguments):  # type: ignore[no-untyped-def]

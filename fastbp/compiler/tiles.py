@@ -57,6 +57,7 @@ class Operands(NamedTuple):
     ahead: Ahead | None = None
     numbers: Any = None  # address of the numbers of the rows in a; None: they are consecutive
     depth_numbers: Any = None  # the same for the elements of a row
+    panel: Any = None  # the number of the only panel to compute, which is all of b; None: all
 
 
 class Panel(NamedTuple):
@@ -97,8 +98,8 @@ class Product:
         builder.branch(head)
 
         builder.position_at_end(head)
-        panel = builder.phi(WHOLE)
-        panel.add_incoming(WHOLE(0), entry)
+        panel, only = builder.phi(WHOLE), self.of.panel
+        panel.add_incoming(WHOLE(0) if only is None else only, entry)
         next_panel = builder.add(panel, one)
         start = builder.sdiv(builder.mul(vectors, panel), panels)
         stop = builder.sdiv(builder.mul(vectors, next_panel), panels)
@@ -132,7 +133,8 @@ class Product:
 
         builder.position_at_end(after)
         panel.add_incoming(next_panel, after)
-        builder.cbranch(builder.icmp_signed("<", next_panel, panels), head, end)
+        more = BIT(0) if only is not None else builder.icmp_signed("<", next_panel, panels)
+        builder.cbranch(more, head, end)
         builder.position_at_end(end)
 
     def tiles(self, panel: Panel, column: Any, after: Any) -> None:
@@ -140,8 +142,9 @@ class Product:
         builder, of = self.builder, self.of
         packed = builder.icmp_signed("==", of.b_step, WHOLE(0))
         step = builder.select(packed, WHOLE(len(panel.starts) * self.v.lanes), of.b_step)
-        # A packed panel begins at column times depth.
-        more = builder.mul(column, builder.sub(of.depth, WHOLE(1)))
+        # A packed panel begins at column times depth, the only one at the beginning.
+        depth = WHOLE(0) if of.panel is not None else of.depth
+        more = builder.mul(column, builder.sub(depth, WHOLE(1)))
         base = builder.gep(of.b, [builder.select(packed, more, WHOLE(0))])
         b = [builder.gep(base, [start]) for start in panel.starts]
         before, loop = builder.block, self.block("tile")

@@ -39,7 +39,6 @@ caller's own ``@numba.njit`` function. Most have a twin in plain NumPy in ``fast
 
 from fastbp.arrays import LINE, Array, aligned
 from fastbp.compiler.native import PLAIN, TRANSPOSED
-from fastbp.compiler.tile_shape import PACKED
 from fastbp.kernels.activations import (
     add_bias,
     bias_elu,
@@ -151,8 +150,8 @@ from fastbp.kernels.products import (
     first_product_by_number,
     first_product_of_few,
     gradient_by_number,
-    pack_transposed,
     product,
+    product_by_panels,
     product_of_rows,
     small_product,
     tiled_product,
@@ -197,7 +196,6 @@ from fastbp.kernels.threads import (
 __all__ = [
     "LINE",
     "NARROW",
-    "PACKED",
     "PLAIN",
     "SCRATCH",
     "TRANSPOSED",
@@ -275,11 +273,11 @@ __all__ = [
     "narrow_relu_backward",
     "normal_cdf",
     "not_finite",
-    "pack_transposed",
     "penalise",
     "poisson",
     "prefetch",
     "product",
+    "product_by_panels",
     "product_of_rows",
     "random_bits",
     "record_outputs",

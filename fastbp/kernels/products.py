@@ -3,8 +3,6 @@
 ``fastbp.plan.choice`` chooses between them. All arrays are C-ordered and of one dtype.
 """
 
-import itertools
-
 import numpy as np
 
 from fastbp.arrays import Array
@@ -21,11 +19,11 @@ from fastbp.compiler.declare import (
 )
 from fastbp.compiler.native import PLAIN, TRANSPOSED
 from fastbp.compiler.target import vector_bytes
-from fastbp.compiler.tile_shape import PACKED, lanes, panel_starts, tile_shape
-from fastbp.kernels.memory import flat
+from fastbp.compiler.tile_shape import lanes, panel_starts, tile_shape
+from fastbp.kernels.memory import flat, matrix
 from fastbp.kernels.scalar import ZERO
 
-__all__ = ["PACKED", "PLAIN", "TRANSPOSED"]
+__all__ = ["PLAIN", "TRANSPOSED"]
 
 # Constants of the compiled code.
 VECTOR, PANEL_VECTORS, MOST_VECTORS = vector_bytes(), tile_shape().usual, len(tile_shape().heights)
@@ -89,33 +87,13 @@ def product_of_rows(a: Matrix, W: Matrix, out: Matrix) -> None:
                 out[i, j] += x * W[m, j]
 
 
-def unpacked_product(a: Array, form_a: int, b: Array, form_b: int, out: Array) -> Array:
-    """Return a b, by the definition of the forms."""
-    rows, columns = out.shape
-    left = a[:, :rows].T if form_a == TRANSPOSED else a
-    if form_b != PACKED:
-        return np.asarray(left @ b)
-    starts, memory, depth = panel_starts(columns, b.itemsize), b.reshape(-1), b.shape[0]
-    panels = [
-        memory[first * depth : last * depth].reshape(depth, -1)
-        for first, last in itertools.pairwise(starts)
-    ]
-    return np.asarray(left @ np.hstack(panels)[:, :columns])
-
-
 @instruction
 def tiles(
-    a: Array,
-    form_a: int,
-    b: Array,
-    form_b: int,
-    initial: Array,
-    least: float,
-    gate: Array,
-    out: Array,
+    a: Array, form_a: int, b: Array, initial: Array, least: float, gate: Array, out: Array
 ) -> None:
     """Compute a product in tiles; see ``tiled_product``."""
-    result = unpacked_product(a, form_a, b, form_b, out)
+    left = a[:, : out.shape[0]].T if form_a == TRANSPOSED else a
+    result = left @ b
     result = result + initial if len(initial) else result
     result = np.where(result <= least, out.dtype.type(least), result)
     out[:] = np.where(gate > 0, result, 0) if len(gate) else result
@@ -133,7 +111,7 @@ def tiles_ahead(
     out: Array,
 ) -> None:
     """Compute a product in tiles; see ``first_product``."""
-    tiles(a, PLAIN, b, PLAIN, initial, least, out[:0], out)
+    tiles(a, PLAIN, b, initial, least, out[:0], out)
 
 
 @instruction
@@ -154,7 +132,6 @@ def tiled_product(
     a: Matrix,
     form_a: Whole,
     b: Matrix,
-    form_b: Whole,
     initial: Matrix,
     least: Number,
     gate: Matrix,
@@ -162,12 +139,12 @@ def tiled_product(
 ) -> None:
     """``out`` = max(least, a b + initial) where ``gate`` is above 0, else 0; NaN stays NaN.
 
-    ``a`` is PLAIN (rows, depth) or TRANSPOSED (depth, rows or more); ``b`` is PLAIN (depth,
-    columns) or PACKED by ``pack_transposed``. ``initial`` has no rows, one row of
-    biases, or is like ``out``, which it may be itself; ``gate`` has no rows or is like ``out``.
+    ``a`` is PLAIN (rows, depth) or TRANSPOSED (depth, rows or more); ``b`` (depth, columns).
+    ``initial`` has no rows, one row of biases, or is like ``out``, which it may be itself; ``gate``
+    has no rows or is like ``out``.
     """
     if out.shape[0] > 0:
-        tiles(a, form_a, b, form_b, initial, least, gate, out)
+        tiles(a, form_a, b, initial, least, gate, out)
 
 
 @vector_kernel
@@ -203,7 +180,7 @@ def tiles_by_number(
 ) -> None:
     """Compute a product in tiles; see ``first_product_by_number``."""
     rows = X[numbers[start : start + len(out)]]
-    tiles(rows, PLAIN, b, PLAIN, initial, least, out[:0], out)
+    tiles(rows, PLAIN, b, initial, least, out[:0], out)
 
 
 @vector_kernel
@@ -228,7 +205,7 @@ def gradient_tiles(
 ) -> None:
     """Compute a product in tiles; see ``gradient_by_number``."""
     rows = X[numbers[start : start + len(b)]]
-    tiles(rows, TRANSPOSED, b, PLAIN, initial, -np.inf, out[:0], out)
+    tiles(rows, TRANSPOSED, b, initial, -np.inf, out[:0], out)
 
 
 @vector_kernel
@@ -261,7 +238,7 @@ def dots_ahead(
     out: Array,
 ) -> None:
     """Compute a product in vectors along the depth; see ``first_product_of_few``."""
-    tiles(a, PLAIN, b.T, PLAIN, initial, least, out[:0], out)
+    tiles(a, PLAIN, b.T, initial, least, out[:0], out)
 
 
 @vector_kernel
@@ -280,6 +257,74 @@ def first_product_of_few(
         dots_ahead(x, W_transposed, biases, least, X, order, start, out)
 
 
+@instruction
+def copy_lanes(a: Array, start: int, count: int, out: Array, place: int, width: int) -> None:
+    """Copy up to ``count`` elements of the vector ``a`` to ``width`` of ``out``; the others are 0.
+
+    Both numbers count up to the elements of one of the processor's vectors.
+    """
+    size = lanes(a.itemsize)
+    count, width = min(count, size), min(width, size)
+    out[place : place + width] = 0
+    copied = min(count, width)
+    out[place : place + copied] = a[start : start + copied]
+
+
+@instruction
+def panel_tiles(
+    a: Array, panel: Array, number: int, initial: Array, least: float, gate: Array, out: Array
+) -> None:
+    """Compute the panel ``number`` of the columns of ``out``; see ``product_by_panels``."""
+    starts = panel_starts(out.shape[1], out.itemsize)
+    own = slice(starts[number], min(starts[number + 1], out.shape[1]))
+    right, result = panel[:, : own.stop - own.start], np.empty_like(out[:, own])
+    tiles(a, PLAIN, right, initial[:, own], least, gate[:, own], result)
+    out[:, own] = result
+
+
+@part
+def pack_panel(b: Array, form_b: int, first: int, panel: Array) -> None:
+    """``panel`` (depth, width) = columns of ``b``, PLAIN or TRANSPOSED, from ``first`` on."""
+    depth, width = panel.shape
+    size, out = VECTOR // b.itemsize, flat(panel)
+    if form_b == TRANSPOSED:
+        for m in range(0, width, size):
+            for n in range(0, depth, size):
+                transposed_square(b, first + m, n, out, n * width + m, width)
+        return
+    N, source = b.shape[1], flat(b)
+    for k in range(depth):
+        for m in range(0, width, size):
+            n = first + m
+            copy_lanes(source, k * N + n, N - n, out, k * width + m, size)
+
+
+@vector_kernel
+def product_by_panels(
+    a: Matrix,
+    b: Matrix,
+    form_b: Whole,
+    buffer: Vector,
+    initial: Matrix,
+    least: Number,
+    gate: Matrix,
+    out: Matrix,
+) -> None:
+    """As ``tiled_product``, with each panel of columns of ``b`` copied before it is used.
+
+    ``a`` is PLAIN; ``b`` is PLAIN or TRANSPOSED. ``buffer`` is overwritten; its size is the depth
+    times the most columns of a panel.
+    """
+    depth, columns = a.shape[1], out.shape[1]
+    number, first = 0, 0
+    while first < columns and out.shape[0] > 0:
+        last = panel_start(columns, number + 1, out.itemsize)
+        panel = matrix(buffer, 0, depth, last - first)
+        pack_panel(b, form_b, first, panel)
+        panel_tiles(a, panel, number, initial, least, gate, out)
+        number, first = number + 1, last
+
+
 @part
 def panel_start(columns: int, number: int, itemsize: int) -> int:
     """First column of a panel, as ``panel_starts`` computes it."""
@@ -287,26 +332,6 @@ def panel_start(columns: int, number: int, itemsize: int) -> int:
     vectors = (columns + size - 1) // size
     panels = (vectors + PANEL_VECTORS - 1) // PANEL_VECTORS if vectors != MOST_VECTORS else 1
     return vectors * number // panels * size
-
-
-@vector_kernel
-def pack_transposed(W: Matrix, panels: Matrix) -> None:
-    """``panels`` = W^T in panels of columns, one after the other, ``W`` (M, N).
-
-    ``panels`` has N rows and as many columns as the panels together; those beyond M are copies of
-    the last.
-    """
-    M, N = W.shape
-    padded, number, first, size = panels.shape[1], 0, 0, VECTOR // W.itemsize
-    while first < padded:
-        number += 1
-        last = panel_start(M, number, W.itemsize)
-        width = last - first
-        for m in range(first, last, size):
-            for n in range(0, N, size):
-                start = first * N + n * width + m - first
-                transposed_square(W, m, n, panels, start, width)
-        first = last
 
 
 @kernel

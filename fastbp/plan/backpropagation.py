@@ -7,7 +7,6 @@ gradients of all layers are computed from it, from the last layer to the first.
 from fastbp.choices.activations import Activation
 from fastbp.kernels import dense, products, sparse
 from fastbp.kernels.dropout import dropout_backward, dropout_scale
-from fastbp.plan import choice
 from fastbp.plan.forward import ForwardLowering
 from fastbp.plan.operand import Operand, Transposed
 from fastbp.plan.products import Epilogue
@@ -73,12 +72,15 @@ class BlockLowering(ForwardLowering):
         self.encoding.backward(delta, self.thread.gradient)
 
     def set_last_delta(self) -> None:
-        """Use z^T as the last layer's delta, or a copy where products with z^T are unsafe."""
-        M, K = self.layout.sizes[-2:]
-        if not choice.allows_two_transposes(self.layout, self.count * M * K):
-            self.last_delta = self.layer_rows(self.shared.outputs, self.last)  # reuses their memory
-            copy = products.transpose, self.z, self.last_delta
-            self.plan.add(*copy, layer=self.last, formula="delta, rows first")
+        """Copy z^T, the last layer's delta, into the memory of its outputs.
+
+        A product of two transposed matrices would be unsafe: OpenBLAS's AVX-512 kernels for small
+        float32 products of this form (0.3.33 and 0.3.34) are not thread-safe. If two threads call
+        them at the same time, they write wrong results and write outside the output array.
+        """
+        self.last_delta = self.layer_rows(self.shared.outputs, self.last)
+        copy = products.transpose, self.z, self.last_delta
+        self.plan.add(*copy, layer=self.last, formula="delta, rows first")
 
     def clear_in_first_block(self, gradient: Operand) -> None:
         """Set a gradient to 0 before the first block adds to it."""

@@ -20,8 +20,11 @@ def fetches_ahead(problem: Problem, rows: int) -> bool:
         return False
     if layout.layers == 1 or layout.encoding is not None:
         return False
+    shape = first_shape(problem, rows)
+    if choice.copies_panels(shape, layout.dtype.itemsize):
+        return False
     fetches = choice.fetches_ahead(X.shape[1] * X.itemsize, X.shape[0])
-    return fetches and choice.in_tiles(first_shape(problem, rows), layout)
+    return fetches and choice.in_tiles(shape, layout)
 
 
 def by_number(thread: ThreadBuffers, B: int) -> bool:

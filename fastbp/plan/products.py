@@ -5,7 +5,7 @@ from collections.abc import Callable
 from typing import Any, NamedTuple
 
 from fastbp.compiler.native import PLAIN, TRANSPOSED
-from fastbp.compiler.tile_shape import PACKED, panel_starts
+from fastbp.compiler.tile_shape import lanes, tile_shape
 from fastbp.kernels import products
 from fastbp.plan import choice
 from fastbp.plan.operand import NumberedRows, Operand, Transposed
@@ -92,10 +92,7 @@ class Products:
             kernel = products.small_product if choice.is_tiny(shape) and same else products.product
             self.plan.add(kernel, *both, beta, out, formula=formula, **work)
             return False
-        if form_right == TRANSPOSED:
-            panels = self.scratch(depth, panel_starts(columns, out.itemsize)[-1])
-            self.plan.add(products.pack_transposed, right, panels, layer=layer)
-            right, form_right = panels, PACKED
+        copied = choice.copies_panels(shape, out.itemsize)
         what = epilogue or Epilogue(formula)
         nothing = out.part(0, 0, columns)
         initial = out if accumulate else nothing
@@ -106,31 +103,40 @@ class Products:
             self.plan.add(products.gradient_by_number, *given, formula=what.formula, **work)
             return False
         gate = nothing if what.gate is None else what.gate
-        factors = left, form_left, right, form_right, initial, what.least, gate
-        self.plan.add(products.tiled_product, *factors, out, formula=what.formula, **work)
+        more: Any = (initial, what.least, gate, out)
+        if copied:
+            width = len(tile_shape().heights) * lanes(out.itemsize)
+            buffer = self.scratch(depth, width).flat()
+            factors: Any = (left, right, form_right, buffer)
+            self.plan.add(products.product_by_panels, *factors, *more, formula=what.formula, **work)
+        else:
+            factors = left, form_left, right
+            self.plan.add(products.tiled_product, *factors, *more, formula=what.formula, **work)
         return epilogue is not None
 
 
 def in_tiles(operation: Operation) -> bool:
     """Whether an operation is a product in tiles."""
-    own = *FIRST, products.tiled_product, products.gradient_by_number
+    own = *FIRST, products.tiled_product, products.gradient_by_number, products.product_by_panels
     return operation.kernel in own
 
 
 def shape_of(operation: Operation) -> Shape | None:
     """Return the shape of a product that ``Products`` or ``first_product`` added, or None."""
-    if operation.kernel in FIRST:
-        forms: tuple[Any, Any] = PLAIN, PLAIN
-    elif operation.kernel is products.gradient_by_number:
+    kernel, arguments = operation.kernel, operation.arguments
+    forms: tuple[Any, Any] = PLAIN, PLAIN
+    if kernel is products.product:
+        forms = arguments[1], arguments[3]
+    elif kernel is products.tiled_product:
+        forms = arguments[1], PLAIN
+    elif kernel is products.product_by_panels:
+        forms = PLAIN, arguments[2]
+    elif kernel is products.gradient_by_number:
         forms = TRANSPOSED, PLAIN
-    elif in_tiles(operation) or operation.kernel is products.product:
-        forms = operation.arguments[1], operation.arguments[3]
-    else:
+    elif kernel not in FIRST:
         return None
-    out = operation.arguments[-1]
+    out = arguments[-1]
     assert isinstance(out, Operand)
     rows, columns = out.shape
     depth = operation.multiplications // (rows * columns)
-    left_transposed = forms[0] == TRANSPOSED
-    right_transposed = forms[1] in (TRANSPOSED, PACKED) and not left_transposed
-    return Shape(rows, columns, depth, left_transposed, right_transposed)
+    return Shape(rows, columns, depth, forms[0] == TRANSPOSED, forms[1] == TRANSPOSED)

@@ -146,7 +146,7 @@ class Layer_Dense:
         output = np.empty((len(X), N), X.dtype)
         if _suits_tiles(len(X), M, N, X.itemsize):
             b = biases if biases.ndim == 2 else biases.reshape(1, N)
-            kernels.tiled_product(X, PLAIN, weights, PLAIN, b, -math.inf, output[:0], output)
+            kernels.tiled_product(X, PLAIN, weights, b, -math.inf, output[:0], output)
         else:
             kernels.affine(X, weights, biases, output)
         self.inputs = original_or_converted(inputs, X)

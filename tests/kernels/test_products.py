@@ -16,9 +16,15 @@ from fastbp.arrays import aligned
 from fastbp.compiler.compiling import assembly
 from fastbp.compiler.native import PLAIN, TRANSPOSED
 from fastbp.compiler.target import VARIABLE, processor, vector_bytes
-from fastbp.compiler.tile_shape import PACKED, lanes, panel_starts, tile_shape
+from fastbp.compiler.tile_shape import lanes, tile_shape
 
-TILED = ["tiled_product", "first_product", "first_product_by_number", "gradient_by_number"]
+TILED = [
+    "tiled_product",
+    "product_by_panels",
+    "first_product",
+    "first_product_by_number",
+    "gradient_by_number",
+]
 WIDTHS = [width for width in (32, 16) if width < vector_bytes()]
 
 
@@ -27,16 +33,24 @@ def filled(shape, dtype):
     return aligned(int(np.prod(shape)), dtype, np.nan).reshape(shape)
 
 
-def packed_transposed(W):
-    panels = filled((W.shape[1], panel_starts(W.shape[0], W.itemsize)[-1]), W.dtype)
-    call(kernels.pack_transposed, W, panels)
-    return panels
-
-
 def assert_product(got, a, b, start=0.0):
     depth = a.shape[1]
     bound = (depth + 2) * eps(got) * (np.abs(a) @ np.abs(b) + np.abs(start))
     assert_within(got, wide(a) @ wide(b) + start, bound)
+
+
+def assert_gated(got, delta, W, gate):
+    bound = (W.shape[1] + 2) * eps(got) * (np.abs(delta) @ np.abs(W.T))
+    assert_within(got, np.where(gate > 0, wide(delta) @ wide(W.T), 0), bound)
+
+
+def hidden_rows(x):
+    """Return a matrix and numbers of rows: from the third number on, they are those of x."""
+    rows = len(x)
+    numbers = np.random.default_rng(7).permutation(rows + 5)
+    stored = np.full((rows + 5, x.shape[1]), np.nan, x.dtype)
+    stored[numbers[3 : 3 + rows]] = x
+    return stored, numbers
 
 
 def check(rows, depth, columns, dtype):
@@ -47,37 +61,42 @@ def check(rows, depth, columns, dtype):
     bias, gate = normal(columns, dtype, 4), normal((rows, depth), dtype, 5)
     around = np.full((rows + 2, columns), 7.0, dtype)
     out = around[1:-1]
-    call(kernels.tiled_product, x, PLAIN, W, PLAIN, none, -np.inf, no_gate, out)
+    call(kernels.tiled_product, x, PLAIN, W, none, -np.inf, no_gate, out)
     assert_product(out, x, W)
     assert (around[[0, -1]] == 7.0).all()
     dW = filled((depth, columns), dtype)
-    call(kernels.tiled_product, x, TRANSPOSED, delta, PLAIN, none, -np.inf, no_gate, dW)
+    call(kernels.tiled_product, x, TRANSPOSED, delta, none, -np.inf, no_gate, dW)
     assert_product(dW, x.T, delta)
     dW[:] = before
-    call(kernels.tiled_product, x, TRANSPOSED, delta, PLAIN, dW, -np.inf, no_gate, dW)
+    call(kernels.tiled_product, x, TRANSPOSED, delta, dW, -np.inf, no_gate, dW)
     assert_product(dW, x.T, delta, before)
-    # Rows of a larger matrix, the same as x, by their numbers.
-    numbers = np.random.default_rng(7).permutation(rows + 5)
-    stored = np.full((rows + 5, depth), np.nan, dtype)
-    stored[numbers[3 : 3 + rows]] = x
+    stored, numbers = hidden_rows(x)
     for initial, start in ((none, 0.0), (dW, before)):
         dW[:] = before
         call(kernels.gradient_by_number, stored, numbers, 3, delta, initial, dW)
         assert_product(dW, x.T, delta, start)
-    dx, panels = filled((rows, depth), dtype), packed_transposed(W)
-    call(kernels.tiled_product, delta, PLAIN, panels, PACKED, none, -np.inf, no_gate, dx)
-    assert_product(dx, delta, W.T)
-    call(kernels.tiled_product, delta, PLAIN, panels, PACKED, none, -np.inf, gate, dx)
+    buffer = filled(len(tile_shape().heights) * lanes(x.itemsize) * max(depth, columns), dtype)
+    large = x, W, PLAIN, buffer
+    out[:] = np.nan
+    call(kernels.product_by_panels, *large, none, -np.inf, no_gate, out)
+    assert_product(out, x, W)
+    assert (around[[0, -1]] == 7.0).all()
+    dx = filled((rows, depth), dtype)
+    call(kernels.product_by_panels, delta, W, TRANSPOSED, buffer, none, -np.inf, gate, dx)
     assert (dx[gate <= 0] == 0).all()
-    bound = (columns + 2) * eps(dx) * (np.abs(delta) @ np.abs(W.T))
-    assert_within(dx, np.where(gate > 0, wide(delta) @ wide(W.T), 0), bound)
+    assert_gated(dx, delta, W, gate)
+    call(kernels.product_by_panels, delta, W, TRANSPOSED, buffer, none, -np.inf, no_gate, dx)
+    assert_product(dx, delta, W.T)
     z = wide(x) @ wide(W) + bias
     bound = (depth + 2) * eps(out) * (np.abs(x) @ np.abs(W) + np.abs(bias))
     # There may be fewer rows to fetch than the product has, or none.
     X, order, biases = normal((9, depth), dtype, 6), np.arange(9)[::-1].copy(), bias[None]
     for least in (-np.inf, 0.0):
         out[:] = np.nan
-        call(kernels.tiled_product, x, PLAIN, W, PLAIN, biases, least, no_gate, out)
+        call(kernels.tiled_product, x, PLAIN, W, biases, least, no_gate, out)
+        assert_within(out, np.maximum(z, least), bound)
+        out[:] = np.nan
+        call(kernels.product_by_panels, *large, biases, least, no_gate, out)
         assert_within(out, np.maximum(z, least), bound)
         for start in (0, 5, 1000):
             out[:] = np.nan
@@ -154,7 +173,7 @@ def test_sums_stay_in_registers(name, dtype):
 def test_relu_in_tiles_keeps_nan(dtype):
     x, W, out = np.ones((9, 2), dtype), np.ones((2, 20), dtype), filled((9, 20), dtype)
     x[3], W[:, 7] = np.nan, -1.0
-    call(kernels.tiled_product, x, PLAIN, W, PLAIN, W[:0], 0.0, out[:0], out)
+    call(kernels.tiled_product, x, PLAIN, W, W[:0], 0.0, out[:0], out)
     want = np.full((9, 20), 2.0)
     want[:, 7], want[3] = 0.0, np.nan
     np.testing.assert_array_equal(out, want)
@@ -168,7 +187,7 @@ def test_relu_in_tiles_keeps_nan(dtype):
 def test_a_product_of_no_rows_leaves_the_memory_alone(dtype):
     around = np.full((2, 3), 7.0, dtype)
     x, W = np.zeros((0, 4), dtype), normal((4, 3), dtype)
-    call(kernels.tiled_product, x, PLAIN, W, PLAIN, W[:0], 0.0, W[:0], around[:0])
+    call(kernels.tiled_product, x, PLAIN, W, W[:0], 0.0, W[:0], around[:0])
     assert (around == 7.0).all()
 
 
