@@ -34,11 +34,12 @@ MAX_LEFT_BYTES, MAX_LEFT_BYTES_NARROW = 700_000, 500_000
 MAX_GRADIENT_RIGHT_BYTES = 1_000_000
 # Another pass over the result takes longer than tiles do if its sums have at most this many terms.
 MAX_FUSED_DEPTH = 24
-# delta W^T: packing W takes too long for fewer rows, again for vectors of 64 bytes and for others.
-MIN_PACKED_ROWS, MIN_PACKED_ROWS_NARROW = 16, 64
-# Small products of this form are faster by OpenBLAS's kernels for them if they have fewer than this
-# number of results for each row of the packed matrix.
-MIN_PACKED_WORK = 10
+# delta W^T: copying W takes too long for fewer rows on vectors narrower than 64 bytes.
+MIN_PACKED_ROWS = 16
+# Small products of this form are faster by OpenBLAS's kernels for them if they have fewer columns
+# than this and fewer than this number of results for each row of the copied matrix: the first one
+# from MIN_PACKED_ROWS on, the second one for fewer.
+MANY_PACKED_COLUMNS, MIN_PACKED_WORK = 200, (10, 40)
 # The first product of the rows in memory: if the columns are a smaller share of one vector, vectors
 # along the depth are faster, as long as W^T stays in the first-level cache: 23 us → 13 us for 100
 # rows, 784 inputs and 10 outputs, but 63 us → 65 us for 218 rows, 663 inputs and 18 outputs.
@@ -125,9 +126,10 @@ def suits_tiles(shape: Shape, itemsize: int, *, fused: bool = False) -> bool:
             enough and rows * depth * itemsize <= most and right_bytes <= MAX_GRADIENT_RIGHT_BYTES
         )
     if packed:
-        least = MIN_PACKED_ROWS if wide else MIN_PACKED_ROWS_NARROW
-        worth = not is_small or rows * columns >= MIN_PACKED_WORK * depth
-        return rows >= least and worth
+        few = rows < MIN_PACKED_ROWS
+        work = MIN_PACKED_WORK[few] * depth
+        worth = not is_small or columns >= MANY_PACKED_COLUMNS or rows * columns >= work
+        return worth and (wide or not few)
     return used >= MIN_LANES_USED or not is_small
 
 
