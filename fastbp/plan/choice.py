@@ -25,7 +25,7 @@ MIN_TILED_ROWS, MIN_TILED_COLUMNS = 5, 5
 # Tiles copy each panel of a larger factor on the right before they use it: 0.76 (BLAS) → 0.80 of
 # the peak for 256x1024x1024, 0.71 → 0.86 for 256x512x512, where rows of W fall into few sets of
 # the caches. Very large factors are copied for few rows, too: 790 us → 500 us for 32x1024x1024.
-MIN_COPIED_BYTES, MIN_COPIED_ROWS, MIN_ALWAYS_COPIED_BYTES = 500_000, 48, 3_500_000
+MIN_COPIED_BYTES, MIN_COPIED_ROWS, MIN_ALWAYS_COPIED_BYTES = 500_000, 48, 3_000_000
 # The gradient of W: OpenBLAS's kernels for small products are faster; without them, tiles need more
 # of their lanes. Larger factors are faster by BLAS, which packs them. The limits of the left factor
 # are for vectors of 64 bytes, and for narrower ones.
