@@ -11,24 +11,24 @@ from fastbp.plan.choice import is_large
 from fastbp.plan.processors import own_processors
 
 # Multiplications a second of a core in float32; half of that in float64.
-RATE = 7e10
+RATE = 9e10
 # Elementwise work per input and output of a layer, in multiplications.
-ELEMENTWISE_WORK = 14
+ELEMENTWISE_WORK = 10
 # Bytes a second at which a core updates parameters, and reads from the caches of other cores.
-UPDATE_RATE, TRANSFER_RATE = 1.5e10, 1e10
+UPDATE_RATE, TRANSFER_RATE = 2e10, 1e10
 # The rate of each core while others work, too: they share power, memory and, if they are virtual
 # processors, units of the same core.
 SHARED = 0.9
 # Bytes of W a second that a core reads from its second-level cache or beyond; each of the three
 # products of a layer reads W or writes its gradient.
-STREAM_RATE = 3e10
+STREAM_RATE = 4e10
 # Seconds that threads lose at a meeting because they differ (1 to 3 us were measured), and for each
 # thread to count it.
-MEETING, ARRIVAL = 3e-6, 1e-7
+MEETING, ARRIVAL = 3.5e-6, 1e-7
 # Seconds to start a thread for a call.
 START = 1e-4
 # Threads must shorten a step by at least this share, and more threads by this share of the rest.
-MIN_GAIN, MIN_FURTHER_GAIN = 0.25, 0.1
+MIN_GAIN, MIN_FURTHER_GAIN = 0.22, 0.1
 
 
 def step_seconds(sizes: tuple[int, ...], rows: int, itemsize: int, threads: int) -> float:

@@ -259,8 +259,9 @@ def test_threads_are_chosen_by_the_work(monkeypatch):
     assert chosen((2, 64, 3), 300) == 1
     assert chosen((64, 100, 10), 64) == 1
     assert chosen((64, 100, 10), 200) == 2
-    assert chosen((64, 100, 10), 100, itemsize=8) == 2
-    assert chosen((64, 100, 10), 100, itemsize=8, steps_per_call=2) == 1
+    assert chosen((64, 100, 10), 100) == 1
+    assert chosen((64, 100, 10), 160, itemsize=8) == 2
+    assert chosen((64, 100, 10), 160, itemsize=8, steps_per_call=2) == 1
 
 
 def test_the_model_of_threads_is_a_sum_of_work_and_meetings(monkeypatch):
