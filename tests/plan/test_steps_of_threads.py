@@ -251,7 +251,7 @@ def test_threads_are_chosen_by_the_work(monkeypatch):
     monkeypatch.setattr(processors, "processors", lambda: 8)
     assert chosen((4, 8, 4), 32) == 1
     assert chosen((784, 1024, 10), 256) == 8
-    assert chosen((2, 64, 3), 4000) == 8
+    assert chosen((2, 64, 3), 8000) == 8
     assert chosen((2000, 2000, 2000, 10), 5) <= 5
     with ThreadPoolExecutor(1) as pool:  # where other fits are likely to run at the same time
         assert pool.submit(chosen, (784, 1024, 10), 256).result() == 1
