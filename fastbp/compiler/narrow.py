@@ -13,12 +13,12 @@ from llvmlite import ir
 
 from fastbp.compiler.internals import cgutils
 from fastbp.compiler.target import vector_registers
+from fastbp.compiler.tile_shape import NARROW
 from fastbp.compiler.vectors import SHORT, WHOLE, Vectors
 
-FEW = 3  # ``kernels.dense.NARROW``
 # Vectors of a panel; the backward pass needs 17 registers for two.
 PANEL, BACKWARD_PANEL = 2, 2 if vector_registers() == 32 else 1
-# Rows whose products with FEW others are summed at a time, a power of 2.
+# Rows whose products with NARROW others are summed at a time, a power of 2.
 SUMMED_ROWS = 8 if vector_registers() == 32 else 2
 
 
@@ -38,7 +38,7 @@ class Panel(NamedTuple):
 
 
 class Narrow:
-    """Emits the loops of a layer with few inputs or outputs, mostly at most FEW."""
+    """Emits the loops of a layer with few inputs or outputs, mostly at most NARROW."""
 
     def __init__(self, builder: Any, number: Any, size: int) -> None:
         self.builder, self.v = builder, Vectors(builder, number, size)
@@ -53,7 +53,7 @@ class Narrow:
         elements = self.elements(X)
 
         def panel(panel: Panel) -> None:
-            weights = [self.vectors(W, self.existing(k, W.count), panel) for k in range(FEW)]
+            weights = [self.vectors(W, self.existing(k, W.count), panel) for k in range(NARROW)]
             biases = [self.load(b, start, panel) for start in panel.starts]
 
             def row(i: Any, _: list[Any]) -> list[Any]:
@@ -71,7 +71,7 @@ class Narrow:
         self.each_panel(out.columns, PANEL, panel)
 
     def gradient(self, x: Rows, delta: Rows, out: Rows) -> None:
-        """``out`` (FEW, N) = x^T delta for ``x`` of few columns; further rows are undefined."""
+        """``out`` (NARROW, N) = x^T delta for ``x`` of few columns; further rows are undefined."""
         v, elements = self.v, self.elements(x)
 
         def panel(panel: Panel) -> None:
@@ -81,8 +81,8 @@ class Narrow:
                 pairs = zip(terms, sums, strict=True)
                 return [v.multiply_add(*term, total) for term, total in pairs]
 
-            sums = self.each_row(delta.count, [v.zero] * FEW * len(panel.starts), row)
-            self.store_sums(sums, out, [WHOLE(k) for k in range(FEW)], panel)
+            sums = self.each_row(delta.count, [v.zero] * NARROW * len(panel.starts), row)
+            self.store_sums(sums, out, [WHOLE(k) for k in range(NARROW)], panel)
 
         self.each_panel(delta.columns, PANEL, panel)
 
@@ -95,7 +95,7 @@ class Narrow:
         delta: Rows,
         db: Any,
         *,
-        few: int = FEW,
+        few: int = NARROW,
         adds: bool = False,
     ) -> None:
         """``delta`` = z^T W where ``a`` is above 0, else 0; ``db`` = its sum; ``dW`` = z a.
@@ -138,10 +138,10 @@ class Narrow:
             # Rows beyond the last have the same sums as the last.
             self.store_sums(sums[len(panel.starts) :], dW, rows, panel)
 
-        self.each_panel(a.columns, BACKWARD_PANEL if few == FEW else 1, panel)
+        self.each_panel(a.columns, BACKWARD_PANEL if few == NARROW else 1, panel)
 
     def columns(self, a: Rows, transposed: Rows, b: Any, z: Rows) -> None:
-        """``z`` (K, B) = W^T a^T + b; ``transposed`` (FEW, N) is W^T and rows of 0."""
+        """``z`` (K, B) = W^T a^T + b; ``transposed`` (NARROW, N) is W^T and rows of 0."""
         builder, v = self.builder, self.v
         height = min(SUMMED_ROWS, v.lanes)
         last = builder.sub(a.count, WHOLE(1))
@@ -152,14 +152,14 @@ class Narrow:
             numbers = [builder.add(first, WHOLE(r)) for r in range(height)]
             rows = [builder.select(builder.icmp_signed("<", r, last), r, last) for r in numbers]
             sums = self.dots(a, rows, transposed)
-            for k in range(FEW):
+            for k in range(NARROW):
                 exists = builder.icmp_signed("<", WHOLE(k), z.count)
                 most = builder.select(
                     builder.icmp_signed("<", left, WHOLE(height)), left, WHOLE(height)
                 )
                 mask = v.first(builder.select(exists, most, WHOLE(0)))
                 row = self.existing(k, z.count)
-                total = self.added_up(sums[k::FEW])
+                total = self.added_up(sums[k::NARROW])
                 bias = v.splat(builder.load(builder.gep(b, [row])))
                 place = builder.add(builder.mul(row, z.columns), first)
                 v.store(builder.fadd(total, bias), v.address(z.data, place), mask)
@@ -172,7 +172,7 @@ class Narrow:
         """Return the products of some rows of ``a`` with the rows of W, not yet added up."""
         builder, v = self.builder, self.v
         a_starts = [builder.mul(row, a.columns) for row in rows]
-        W_starts = [builder.mul(WHOLE(k), W.columns) for k in range(FEW)]
+        W_starts = [builder.mul(WHOLE(k), W.columns) for k in range(NARROW)]
 
         def add(at: Any, sums: list[Any], panel: Panel) -> list[Any]:
             factors = [self.load(W.data, builder.add(start, at), panel) for start in W_starts]
@@ -187,7 +187,7 @@ class Narrow:
             return add(builder.mul(k, WHOLE(v.lanes)), sums, Panel([], None))
 
         count = builder.sdiv(a.columns, WHOLE(v.lanes))
-        sums = self.each_row(count, [v.zero] * (FEW * len(rows)), whole)
+        sums = self.each_row(count, [v.zero] * (NARROW * len(rows)), whole)
         done = builder.mul(count, WHOLE(v.lanes))
         rest = builder.sub(a.columns, done)
         before, more, end = (
@@ -292,7 +292,7 @@ class Narrow:
         """
         builder = self.builder
         places = []
-        for k in range(FEW):
+        for k in range(NARROW):
             exists = builder.icmp_signed("<", WHOLE(k), rows.columns)
             start = builder.select(exists, builder.gep(rows.data, [WHOLE(k)]), self.zero)
             places.append((start, builder.select(exists, rows.columns, WHOLE(0))))

@@ -8,6 +8,8 @@ from fastbp.compiler.target import vector_bytes, vector_registers
 # A form in which a product reads a matrix, besides PLAIN and TRANSPOSED: in panels of columns; see
 # ``tiles``.
 PACKED = 113
+# The most inputs or outputs of a narrow layer, whose loops are emitted for this number.
+NARROW = 3
 
 
 class TileShape(NamedTuple):

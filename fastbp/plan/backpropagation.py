@@ -93,9 +93,10 @@ class BlockLowering(ForwardLowering):
         kernels = (dense.NARROW, dense.relu_backward_of_3), (6, dense.relu_backward_of_6)
         kernel = next((each for most, each in kernels if most >= K), dense.relu_backward_of_10)
         delta_below, sums = self.layer_rows(self.shared.deltas, last - 1), self.thread.packed(K, N)
-        W_transposed = self.W_transposed(last)
         if self.has_narrow_outputs():  # the forward pass has stored it here
             W_transposed = self.thread.narrow.part(0, K, N, name="W^T")
+        else:
+            W_transposed = self.W_transposed(last)
         self.plan.add(
             kernel,
             self.z,

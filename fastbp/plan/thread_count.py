@@ -22,8 +22,7 @@ SHARED = 0.9
 # Bytes of W a second that a core reads from its second-level cache or beyond; each of the three
 # products of a layer reads W or writes its gradient.
 STREAM_RATE = 4e10
-# Seconds that threads lose at a meeting because they differ (1 to 3 us were measured), and for each
-# thread to count it.
+# Seconds that threads lose at a meeting because they differ, and for each thread to count it.
 MEETING, ARRIVAL = 3.5e-6, 1e-7
 # Seconds to start a thread for a call.
 START = 1e-4
