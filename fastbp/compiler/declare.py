@@ -25,6 +25,7 @@ from fastbp.compiler.importing import importing
 from fastbp.compiler.source import (
     Bits,
     Columns,
+    Halves,
     Kind,
     Labels,
     Matrix,
@@ -40,6 +41,7 @@ __all__ = [
     "Bits",
     "ByPrecision",
     "Columns",
+    "Halves",
     "Instruction",
     "Kernel",
     "Kind",

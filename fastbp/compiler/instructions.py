@@ -202,6 +202,26 @@ def all_reduce(typingctx, message, call):  # type: ignore[no-untyped-def]
 
 
 @intrinsic
+def call_exchange(typingctx, send, receive, count, call):  # type: ignore[no-untyped-def]
+    def generate(context, builder, signature, arguments):  # type: ignore[no-untyped-def]
+        sent, received, words = (
+            make_array(kind)(context, builder, arguments[k])
+            for k, kind in ((0, send), (1, receive), (3, call))
+        )
+        word, short, place = ir.IntType(64), ir.IntType(32), cgutils.voidptr_t
+        address, kind, group = (builder.load(builder.gep(words.data, [word(k)])) for k in range(3))
+        shape = ir.FunctionType(short, [place, short, word, place, short, word, word])
+        function = builder.inttoptr(address, shape.as_pointer())
+        buffers = [builder.bitcast(each.data, place) for each in (sent, received)]
+        number = builder.trunc(arguments[2], short)
+        both = [[each, number, kind] for each in buffers]
+        failed = builder.call(function, [*both[0], *both[1], group])
+        return builder.sext(failed, word)
+
+    return types.int64(send, receive, types.int64, call), generate
+
+
+@intrinsic
 def yield_processor(typingctx):  # type: ignore[no-untyped-def]
     def generate(context, builder, signature, arguments):  # type: ignore[no-untyped-def]
         shape = ir.FunctionType(ir.IntType(32), [])

@@ -21,6 +21,7 @@ Vector = Annotated[Array, Kind(1)]
 Labels = Annotated[Array, Kind(1, "int64")]  # class indices, row numbers, counts
 Columns = Annotated[Array, Kind(1, "int32")]  # column indices of sparse rows
 Bits = Annotated[Array, Kind(1, "uint64")]  # state of a random generator
+Halves = Annotated[Array, Kind(1, "uint16")]  # the bits of numbers of 16 bits
 Numbers = Annotated[Array, Kind(1, "float64")]  # a few numbers: sums, hyperparameters
 Table = Annotated[Array, Kind(2, "float64")]
 Whole = Annotated[int, Kind(0, "int64")]

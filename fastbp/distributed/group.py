@@ -7,11 +7,21 @@ from typing import Any, NoReturn
 
 import numpy as np
 
+from fastbp import checks
 from fastbp.arrays import Array
+
+# Types of 16 bits that messages can have.
+MESSAGE_DTYPES = "float16", "bfloat16"
 
 
 class GroupError(RuntimeError):
     """Another rank has failed, or the ranks were not given the same."""
+
+
+def check_message_dtype(name: str | None) -> None:
+    """Raise ValueError if messages cannot have the type."""
+    if name is not None and name not in MESSAGE_DTYPES:
+        raise checks.unknown("message_dtype", name, MESSAGE_DTYPES)
 
 
 class Group(abc.ABC):
@@ -24,11 +34,14 @@ class Group(abc.ABC):
     shards : bool
         Whether each rank passes rows of its own. Otherwise all ranks pass the same rows, and each
         computes its part of every batch.
+    message_dtype : {"float16", "bfloat16"} or None
+        The type of the gradients in messages; None: that of the network.
     """
 
     rank: int
     size: int
     shards: bool
+    message_dtype: str | None = None
     patience = 5.0  # seconds after which another rank than the first raises an error of all
 
     @abc.abstractmethod
@@ -36,6 +49,14 @@ class Group(abc.ABC):
         """Return the words (5,) with which compiled code adds up arrays over all ranks.
 
         They are those of ``fastbp.kernels.ranks.all_reduce``.
+        """
+
+    @abc.abstractmethod
+    def exchange_calls(self) -> tuple[Array, Array]:
+        """Return the words (3,) with which compiled code exchanges words of 16 bits.
+
+        They are those of ``fastbp.kernels.half.call_exchange``: for a message of its own to each
+        rank, and for the same one to all.
         """
 
     @abc.abstractmethod
@@ -124,6 +145,10 @@ class Alone(Group):
     def sum_call(self, dtype: Any) -> Array:
         """Return nothing that can be called: one rank adds nothing up."""
         return np.zeros(5, np.int64)
+
+    def exchange_calls(self) -> tuple[Array, Array]:
+        """Return nothing that can be called."""
+        return np.zeros(3, np.int64), np.zeros(3, np.int64)
 
     def share(self, size: int) -> None:
         """Return None: there are no other ranks."""

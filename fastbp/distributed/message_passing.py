@@ -10,7 +10,7 @@ from typing import Any, NoReturn
 import numpy as np
 
 from fastbp.arrays import Array
-from fastbp.distributed.group import Alone, Group, GroupError
+from fastbp.distributed.group import Alone, Group, GroupError, check_message_dtype
 from fastbp.optional import require
 
 PAGE = 4096  # bytes
@@ -22,8 +22,17 @@ LAUNCHERS = ("PMI_SIZE", "OMPI_COMM_WORLD_SIZE", "MV2_COMM_WORLD_SIZE")
 class MPIGroup(Group):
     """The processes of an MPI communicator."""
 
-    def __init__(self, MPI: Any, communicator: Any, *, shards: bool, shares_memory: bool) -> None:
+    def __init__(
+        self,
+        MPI: Any,
+        communicator: Any,
+        *,
+        shards: bool,
+        shares_memory: bool,
+        message_dtype: str | None,
+    ) -> None:
         self._mpi, self._communicator = MPI, communicator
+        self.message_dtype = message_dtype
         self._windows: list[Any] = []  # keeps their memory
         self._shares_memory = shares_memory
         self.rank, self.size, self.shards = communicator.rank, communicator.size, shards
@@ -31,17 +40,21 @@ class MPIGroup(Group):
     def sum_call(self, dtype: Any) -> Array:
         """Return the words with which compiled code calls ``MPI_Allreduce``."""
         MPI = self._mpi
-        function = ctypes.CDLL(MPI.__file__).MPI_Allreduce
         kind = {"float32": MPI.FLOAT, "float64": MPI.DOUBLE}[np.dtype(dtype).name]
-        words = [
-            ctypes.cast(function, ctypes.c_void_p).value,
-            int(MPI.IN_PLACE),
-            *(each.handle for each in (kind, MPI.SUM, self._communicator)),
-        ]
-        # Handles are signed or unsigned, of 32 or 64 bits.
-        return np.array([int(word or 0) & (1 << 64) - 1 for word in words], np.uint64).view(
-            np.int64
-        )
+        handles = (each.handle for each in (kind, MPI.SUM, self._communicator))
+        return _words(self._address("MPI_Allreduce"), int(MPI.IN_PLACE), *handles)
+
+    def exchange_calls(self) -> tuple[Array, Array]:
+        """Return the words with which compiled code calls ``MPI_Alltoall``, ``MPI_Allgather``."""
+        handles = self._mpi.UINT16_T.handle, self._communicator.handle
+        calls = "MPI_Alltoall", "MPI_Allgather"
+        scatter, gather = (_words(self._address(name), *handles) for name in calls)
+        return scatter, gather
+
+    def _address(self, name: str) -> int:
+        """Return the address of a function of MPI."""
+        function = getattr(ctypes.CDLL(self._mpi.__file__), name)
+        return ctypes.cast(function, ctypes.c_void_p).value or 0
 
     def share(self, size: int) -> list[Array] | None:
         """Return a window of memory, if all processes are on one machine."""
@@ -94,6 +107,11 @@ class MPIGroup(Group):
         return self._communicator.bcast(value)
 
 
+def _words(*numbers: int) -> Array:
+    """Return addresses and handles, signed or unsigned, of 32 or 64 bits, as int64."""
+    return np.array([number & (1 << 64) - 1 for number in numbers], np.uint64).view(np.int64)
+
+
 def ranks_started() -> int:
     """Return the number of processes that an MPI launcher has started with this one."""
     found = [os.environ.get(name, "") for name in LAUNCHERS]
@@ -105,7 +123,13 @@ def started_group() -> Group:
     return mpi() if ranks_started() > 1 else Alone()
 
 
-def mpi(communicator: Any = None, *, shards: bool = False, shares_memory: bool = True) -> Group:
+def mpi(
+    communicator: Any = None,
+    *,
+    shards: bool = False,
+    shares_memory: bool = True,
+    message_dtype: str | None = None,
+) -> Group:
     """Return the group of all processes that ``mpiexec`` has started.
 
     Parameters
@@ -118,6 +142,11 @@ def mpi(communicator: Any = None, *, shards: bool = False, shares_memory: bool =
     shares_memory : bool
         Whether processes that are all on one machine share gradients and parameters in memory.
         False: they send messages. Containers may allow too little shared memory for large networks.
+    message_dtype : {"float16", "bfloat16"}, optional
+        Round gradients to 16 bits in messages, which halves their time on a slow network; by
+        default they keep the type of the network. They are added up in that type, and all
+        processes get the same bits. float16 has 11 significant bits below the largest gradient of
+        a message, bfloat16 8 bits of each. Processes that share memory send no messages.
 
     Returns
     -------
@@ -128,6 +157,8 @@ def mpi(communicator: Any = None, *, shards: bool = False, shares_memory: bool =
     ------
     ImportError
         If mpi4py is not installed, or the MPI library that it needs.
+    ValueError
+        If ``message_dtype`` is another type.
 
     Examples
     --------
@@ -135,7 +166,14 @@ def mpi(communicator: Any = None, *, shards: bool = False, shares_memory: bool =
 
         fastbp.train(net, X, y, group=fastbp.distributed.mpi())
     """
+    check_message_dtype(message_dtype)
     require("mpi4py")
     MPI = importlib.import_module("mpi4py.MPI")
     chosen = MPI.COMM_WORLD if communicator is None else communicator
-    return MPIGroup(MPI, chosen.Dup(), shards=shards, shares_memory=shares_memory)
+    return MPIGroup(
+        MPI,
+        chosen.Dup(),
+        shards=shards,
+        shares_memory=shares_memory,
+        message_dtype=message_dtype,
+    )

@@ -9,7 +9,7 @@ from typing import Any
 import numpy as np
 
 from fastbp.arrays import Array, aligned
-from fastbp.distributed.group import Group, GroupError
+from fastbp.distributed.group import Group, GroupError, check_message_dtype
 
 TYPES = (ctypes.c_float, ctypes.c_double)
 
@@ -24,6 +24,9 @@ class _Meeting:
         words = [ctypes.c_void_p] * 2 + [ctypes.c_int] + [ctypes.c_int64] * 3
         # Compiled code calls it without the interpreter lock; ctypes takes the lock.
         self.function = ctypes.CFUNCTYPE(ctypes.c_int, *words)(self._all_reduce)
+        one = [ctypes.c_void_p, ctypes.c_int, ctypes.c_int64]
+        exchanges = ctypes.CFUNCTYPE(ctypes.c_int, *one, *one, ctypes.c_int64)
+        self.scatter, self.gather = exchanges(self._scatter), exchanges(self._gather)
 
     def exchange(self, rank: int, value: Any) -> list[Any]:
         """Return the values of all ranks."""
@@ -47,11 +50,47 @@ class _Meeting:
         own[:] = total
         return 0
 
+    def _scatter(
+        self, sent: int, count: int, _: int, place: int, received: int, kind: int, rank: int
+    ) -> int:
+        """Send part k of ``sent`` to rank k."""
+        return self._receive(
+            (sent, count * self.size),
+            (place, received * self.size),
+            rank,
+            slice(rank * count, (rank + 1) * count),
+        )
+
+    def _gather(
+        self, sent: int, count: int, _: int, place: int, received: int, kind: int, rank: int
+    ) -> int:
+        """Send ``sent`` to all ranks."""
+        return self._receive((sent, count), (place, received * self.size), rank, slice(None))
+
+    def _receive(
+        self, sent: tuple[int, int], place: tuple[int, int], rank: int, part: slice
+    ) -> int:
+        """Receive a part of what each rank sends; both memories are an address and a length."""
+        own, result = (
+            np.ctypeslib.as_array(ctypes.cast(address, ctypes.POINTER(ctypes.c_uint16)), (count,))
+            for address, count in (sent, place)
+        )
+        try:
+            parts = self.exchange(rank, own)
+            result[:] = np.concatenate([each[part] for each in parts])
+            self.barrier.wait()  # all have read all parts
+        except threading.BrokenBarrierError:
+            return 1
+        return 0
+
 
 class ThreadGroup(Group):
     """A rank of ``run_in_threads``."""
 
-    def __init__(self, meeting: _Meeting, rank: int, *, shards: bool) -> None:
+    def __init__(
+        self, meeting: _Meeting, rank: int, *, shards: bool, message_dtype: str | None
+    ) -> None:
+        self.message_dtype = message_dtype
         self.meeting, self.rank, self.size, self.shards = meeting, rank, meeting.size, shards
 
     def sum_call(self, dtype: Any) -> Array:
@@ -59,6 +98,13 @@ class ThreadGroup(Group):
         address = ctypes.cast(self.meeting.function, ctypes.c_void_p).value
         kind = {"float32": 0, "float64": 1}[np.dtype(dtype).name]
         return np.array([address, 0, kind, 0, self.rank], np.int64)
+
+    def exchange_calls(self) -> tuple[Array, Array]:
+        """Return the words with which compiled code exchanges words of 16 bits."""
+        functions = self.meeting.scatter, self.meeting.gather
+        addresses = [ctypes.cast(each, ctypes.c_void_p).value for each in functions]
+        scatter, gather = (np.array([each, 0, self.rank], np.int64) for each in addresses)
+        return scatter, gather
 
     def share(self, size: int) -> list[Array] | None:
         """Return memory of all threads, if the group was made with ``shares``."""
@@ -91,7 +137,12 @@ class ThreadGroup(Group):
 
 
 def run_in_threads(
-    size: int, function: Callable[[Group], Any], *, shards: bool = False, shares: bool = False
+    size: int,
+    function: Callable[[Group], Any],
+    *,
+    shards: bool = False,
+    shares: bool = False,
+    message_dtype: str | None = None,
 ) -> list[Any]:
     """Call ``function(group)`` in a thread for each rank.
 
@@ -104,6 +155,8 @@ def run_in_threads(
         As ``Group.shards``.
     shares : bool
         Whether ``Group.share`` returns memory, as for processes on one machine.
+    message_dtype : {"float16", "bfloat16"}, optional
+        As ``Group.message_dtype``.
 
     Returns
     -------
@@ -115,11 +168,13 @@ def run_in_threads(
     Exception
         That of the first rank that failed; the others end, too.
     """
+    check_message_dtype(message_dtype)
     meeting, results = _Meeting(size, shares=shares), [None] * size
 
     def work(rank: int) -> None:
         try:
-            results[rank] = function(ThreadGroup(meeting, rank, shards=shards))
+            group = ThreadGroup(meeting, rank, shards=shards, message_dtype=message_dtype)
+            results[rank] = function(group)
         except BaseException as error:
             meeting.errors.append((rank, error))
             meeting.barrier.abort()

@@ -13,6 +13,7 @@ from fastbp.plan.epoch import Epoch
 from fastbp.plan.operand import Memory, Operand
 from fastbp.plan.problem import Batches, Data, Layout, Objective, Part, Rule, Sparse
 from fastbp.plan.products import Scratch
+from fastbp.plan.rank_sums import HalfBuffers
 from fastbp.plan.ranks import FOUND, Ranks, gradient_numbers
 from fastbp.plan.thread_count import suitable_threads
 
@@ -172,6 +173,9 @@ class Shared:
             self.grads = new("grads", problem.threads * self.grads_row)
             self.gate = new("gate", 16, np.int64)
             self.found = memory.new("found", (problem.threads, FOUND), np.float64)
+        self.half: HalfBuffers | None = None
+        if ranks is not None and ranks.half is not None:
+            self.half = HalfBuffers.of(memory, layout.params, ranks.size)
         self.record: Operand | None = None
 
     def encode(self, B: int) -> None:

@@ -77,7 +77,14 @@ def name_of(kernel: Kernel, dtypes: tuple[str, ...]) -> str:
     return f"{module}.{kernel.function.__name__}.{codes}"
 
 
-_CODES = {"float32": "f4", "float64": "f8", "int64": "i8", "int32": "i4", "uint64": "u8"}
+_CODES = {
+    "float32": "f4",
+    "float64": "f8",
+    "int64": "i8",
+    "int32": "i4",
+    "uint64": "u8",
+    "uint16": "u2",
+}
 
 
 def is_stored(kernel: Kernel) -> bool:

@@ -8,6 +8,7 @@ import numpy as np
 from fastbp.arrays import LINE, Array
 from fastbp.kernels.ranks import SUMS
 from fastbp.plan.epoch import Epoch
+from fastbp.plan.operand import Operand
 
 # Length of a thread's sums of a step: loss, score, squared gradient, weight. Eight fill a cache
 # line, so that threads do not write to the same one.
@@ -83,6 +84,18 @@ def _views(memory: Array, arrays: list[tuple[tuple[int, ...], Any]]) -> list[Arr
     return views
 
 
+class HalfMessages(NamedTuple):
+    """How gradients are added up in numbers of 16 bits: see ``kernels.half.exchange``."""
+
+    form: str  # float16 or bfloat16
+    scatter: Array  # (3,) int64: the call that sends each rank another message
+    gather: Array  # (3,) int64: the call that sends all ranks the same one
+
+    def operands(self) -> tuple[Operand, Operand]:
+        """Both calls."""
+        return Operand.of("scatter", self.scatter), Operand.of("gather", self.gather)
+
+
 class Ranks(NamedTuple):
     """A rank's part in the steps that a group of processes takes together.
 
@@ -99,7 +112,8 @@ class Ranks(NamedTuple):
     # For a long and a short step, from which dropout's draws are numbered: the rows of all ranks,
     # and those of the ranks before this one.
     places: tuple[tuple[int, int], tuple[int, int]]
-    memory: "RankMemory | None" = None  # None: gradients are added up by ``call``
+    memory: "RankMemory | None" = None  # None: gradients are added up by ``call``, or by ``half``
+    half: HalfMessages | None = None
 
     @property
     def batch_size(self) -> int:

@@ -13,6 +13,7 @@ from fastbp.plan.first_layer import by_number
 from fastbp.plan.operand import NumberedRows, Operand, Transposed
 from fastbp.plan.plan import Plan
 from fastbp.plan.products import Products
+from fastbp.plan.rank_sums import add_half_sum
 from fastbp.plan.ranks import portion
 
 # For each pair of factors, of the rate and of the decay: the rate and the hyperparameters.
@@ -162,7 +163,10 @@ class UpdateLowering:
         if self.thread.rank == 0:
             weight = self.progress.own_weight.part(0) if is_weighted else 1.0
             self.plan.add(ranks.put_sums, shared.found, weight, sums)
-            self.plan.add(ranks.sum_over_ranks, message, shared.call)
+            if shared.half is None:
+                self.plan.add(ranks.sum_over_ranks, message, shared.call)
+            else:
+                add_half_sum(self.plan, shared.grads.part(0, P), sums, self.ranks, shared.half)
             if is_weighted:
                 self.plan.add(ranks.weigh, message, self.progress.weight.part(0))
             self.plan.add(ranks.take_sums, sums, shared.found)

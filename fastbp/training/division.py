@@ -6,7 +6,7 @@ from fastbp.arrays import Array
 from fastbp.distributed.group import Group
 from fastbp.network import Network
 from fastbp.plan.problem import Batches, Data
-from fastbp.plan.ranks import MemoryPlan, Ranks, of_common_rows, of_own_rows
+from fastbp.plan.ranks import HalfMessages, MemoryPlan, Ranks, of_common_rows, of_own_rows
 from fastbp.training.options import Options
 from fastbp.training.resuming import fingerprint, versions
 
@@ -31,6 +31,7 @@ def ranks_of(net: Network, data: Data, batches: Batches, options: Options) -> Ra
         **options.description(),
         weighted=data.weights is not None,
         shards=group.shards,
+        message_dtype=group.message_dtype,
     )
     if not group.shards:
         assert isinstance(data.X, np.ndarray)
@@ -50,7 +51,11 @@ def ranks_of(net: Network, data: Data, batches: Batches, options: Options) -> Ra
     buffers = options.optimizer.rule(0.0).buffers
     sizes = MemoryPlan(group.size, threads, net.layout.params, buffers, net.dtype)
     memory = group.share(sizes.bytes_of(group.rank))
-    return ranks._replace(memory=None if memory is None else sizes.divide(memory))
+    if memory is not None:
+        return ranks._replace(memory=sizes.divide(memory))
+    if group.message_dtype is not None:
+        return ranks._replace(half=HalfMessages(group.message_dtype, *group.exchange_calls()))
+    return ranks
 
 
 def shared_state(

@@ -34,6 +34,7 @@ def compare(folder: Path) -> None:
     results["threads"] = trained(group, n_threads=2)
     half = slice(0, 50) if group.rank == 0 else slice(50, ROWS)
     results["messages"] = trained(mpi(shares_memory=False))
+    results["half"] = trained(mpi(shares_memory=False, message_dtype="float16"))
     if group.size == 2:
         results["shards"] = trained(mpi(shards=True), half)
         results["again"] = trained(mpi(shards=True), half)

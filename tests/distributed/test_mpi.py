@@ -56,6 +56,7 @@ def test_processes_equal_one_process(ranks: int, tmp_path: Path) -> None:
         np.testing.assert_allclose(results[0][optimizer], want, rtol=0, atol=1e-12)
     for name in ("threads", "messages"):
         np.testing.assert_allclose(results[0][name], trained(None), rtol=0, atol=1e-12)
+    assert 0 < np.abs(results[0]["half"] - trained(None)).max() < 1e-2
     if ranks == 2:
         np.testing.assert_array_equal(results[0]["shards"], results[0]["again"])
         assert np.abs(results[0]["shards"] - trained(None)).max() > 1e-6  # another order of rows

@@ -4,6 +4,7 @@ from typing import Any
 
 import numpy as np
 import pytest
+from rank_cases import data, trained
 
 import fastbp
 from fastbp.distributed import Group, GroupError, run_in_threads
@@ -13,17 +14,6 @@ from fastbp.training.interruption import Interruption
 
 CALL = np.zeros(5, np.int64)
 OPTIMIZERS = ("sgd", "adam", "adamw", "rmsprop", "adagrad")
-
-
-def data(rows: int, dtype: str = "float64") -> tuple[Any, Any]:
-    random = np.random.default_rng(rows)
-    return random.standard_normal((rows, 6)).astype(dtype), random.integers(0, 3, rows)
-
-
-def trained(X: Any, y: Any, group: Group | None = None, *, dtype: str = "float64", **options: Any):
-    net = fastbp.Network([6, 8, 3], seed=1, dtype=dtype)
-    history = fastbp.train(net, X, y, **{"epochs": 2, "seed": 3, "group": group} | options)
-    return net.params.copy(), history
 
 
 def assert_same(size: int, rows: int, *, dtype: str = "float64", **options: Any) -> None:
@@ -337,7 +327,8 @@ def test_a_failure_of_one_rank_ends_all() -> None:
         run_in_threads(3, fit)
 
 
-def test_a_loss_that_is_not_finite_stops_all_ranks_at_the_same_step() -> None:
+@pytest.mark.parametrize("form", [None, "float16", "bfloat16"])
+def test_a_loss_that_is_not_finite_stops_all_ranks_at_the_same_step(form: str | None) -> None:
     X, y = data(40)
     X[35] = 1e308  # a row of the second rank, in the last step
 
@@ -346,5 +337,5 @@ def test_a_loss_that_is_not_finite_stops_all_ranks_at_the_same_step() -> None:
             trained(X, y, group, shuffle=False, batch_size=10)
         return str(caught.value)
 
-    one, other = run_in_threads(2, fit)
+    one, other = run_in_threads(2, fit, message_dtype=form)
     assert one == other
