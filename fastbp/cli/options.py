@@ -88,6 +88,7 @@ def _add_train(commands: Any, name: str) -> None:
     for option, meaning in (
         ("--resume", "continue the run in the folder from its last checkpoint"),
         ("--overwrite", "replace a run in the folder"),
+        ("--shards", "each process of mpiexec reads only its part of a Parquet, NPY or CSV file"),
     ):
         groups[RUN].add_argument(
             option, action="store_true", default=argparse.SUPPRESS, help=meaning

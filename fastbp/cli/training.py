@@ -44,7 +44,8 @@ def train(options: argparse.Namespace) -> int:
     elif getattr(options, "dask", None):
         raise WrongUseError("--dask trains the runs of a sweep; give --sweep, too")
     else:
-        result = train_on_ranks(settings, resume=resume, overwrite=overwrite)
+        shards = getattr(options, "shards", False)
+        result = train_on_ranks(settings, resume=resume, overwrite=overwrite, shards=shards)
         reason, failure = str(result.history.stopped), result.failure
     if failure:
         print_error(failure)
@@ -52,10 +53,10 @@ def train(options: argparse.Namespace) -> int:
     return CODES.get(reason, 0)
 
 
-def train_on_ranks(settings: Settings, *, resume: bool, overwrite: bool) -> Result:
+def train_on_ranks(settings: Settings, *, resume: bool, overwrite: bool, shards: bool) -> Result:
     """Run the training, together with the other processes that ``mpiexec`` has started."""
     try:
-        group = started_group()
+        group = started_group(shards=shards)
     except (ImportError, RuntimeError) as error:
         raise WrongUseError(f"an MPI launcher has started this process, but {error}") from None
     group.patience = 0.0  # this command prints an error once

@@ -139,8 +139,8 @@ def read_examples(
         commas = [name for name, s in spelled if s.kind == "number" and s.form == ","]
         texts = [*categories, *(commas if is_detected else [])]
         frame, decimal = read_table_and_decimal(text, texts=texts, written=written)
-        roles = _Roles(tuple(target), requires_targets, ignore, categories, weight)
-        return _table(text, frame, roles, spellings, decimal)
+        roles = Roles(tuple(target), requires_targets, ignore, categories, weight)
+        return examples_of_table(text, frame, roles, spellings, decimal)
     _refuse_table_options(text, ignore=ignore, categories=categories, weight=weight)
     if kind == "npz":
         return _archive(text, target, requires_targets)
@@ -153,7 +153,7 @@ def read_examples(
                 f"{text} contains inputs but no targets; "
                 "give the file that contains the targets (--target FILE)"
             )
-        return _arrays(text, X, None, ())
+        return examples_of_arrays(text, X, None, ())
     if len(target) > 1:
         raise UnusableDataError(
             f"the target of {text} must be one file, not {' and '.join(target)}"
@@ -162,7 +162,7 @@ def read_examples(
     if other not in ("npy", "idx"):
         raise UnusableDataError(f"the target of {text} must be an NPY or IDX file, not {target[0]}")
     y = read_npy(target[0]) if other == "npy" else read_idx(target[0])
-    return _arrays(text, X, y, (_stem(target[0]),))
+    return examples_of_arrays(text, X, y, (_stem(target[0]),))
 
 
 def _refuse_table_options(data: str, **options: Any) -> None:
@@ -224,11 +224,11 @@ def _archive(path: str, target: Sequence[str], requires_targets: bool) -> Exampl
                 f"{path} has no array {' or '.join(TARGET_NAMES)}; name the target (--target "
                 f"NAME), one of {', '.join(arrays)}"
             )
-        return _arrays(path, arrays[found[0]], None, ())
-    return _arrays(path, arrays[found[0]], arrays[targets[0]], (targets[0],))
+        return examples_of_arrays(path, arrays[found[0]], None, ())
+    return examples_of_arrays(path, arrays[found[0]], arrays[targets[0]], (targets[0],))
 
 
-def _arrays(path: str, X: Array, y: Array | None, names: tuple[str, ...]) -> Examples:
+def examples_of_arrays(path: str, X: Array, y: Array | None, names: tuple[str, ...]) -> Examples:
     """Make examples from arrays; an array of three dimensions holds images."""
     if X.dtype.kind not in "fiub":
         raise UnusableDataError(f"{path} holds {X.dtype}, not numbers")
@@ -251,7 +251,7 @@ def _arrays(path: str, X: Array, y: Array | None, names: tuple[str, ...]) -> Exa
 
 
 @dataclass(frozen=True)
-class _Roles:
+class Roles:
     """The columns of a table that have a role of their own."""
 
     target: tuple[str, ...]
@@ -261,10 +261,10 @@ class _Roles:
     weight: str | None
 
 
-def _table(
+def examples_of_table(
     path: str,
     frame: "pl.DataFrame",
-    roles: _Roles,
+    roles: Roles,
     spellings: Mapping[str, Spelling] | None,
     decimal: str | None,
 ) -> Examples:

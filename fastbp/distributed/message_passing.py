@@ -118,9 +118,9 @@ def ranks_started() -> int:
     return max([1, *(int(count) for count in found if count.isdecimal())])
 
 
-def started_group() -> Group:
+def started_group(*, shards: bool = False) -> Group:
     """Return the group of the processes that an MPI launcher has started with this one."""
-    return mpi() if ranks_started() > 1 else Alone()
+    return mpi(shards=shards) if ranks_started() > 1 else Alone()
 
 
 def mpi(

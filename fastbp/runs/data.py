@@ -2,7 +2,6 @@
 
 import contextlib
 import dataclasses
-import math
 import time
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
@@ -16,21 +15,25 @@ from fastbp.data import sources
 from fastbp.data.columns import Columns
 from fastbp.data.datasets import DATASETS
 from fastbp.data.dialect import CsvFormat
-from fastbp.data.errors import UnusableDataError, counted
+from fastbp.data.errors import UnusableDataError
 from fastbp.data.files import is_table
 from fastbp.data.fitting import fit_columns
 from fastbp.data.preparation import Preparation
 from fastbp.data.sources import Examples
-from fastbp.data.splitting import split
-from fastbp.data.targets import MAX_CLASSES, fit_target, infer_task, missing_targets
+from fastbp.data.targets import fit_target, infer_task, missing_targets
 from fastbp.data.text_values import Spelling
 from fastbp.optional import MissingPolarsError
 from fastbp.runs.defaults import PRESET
+from fastbp.runs.row_checks import (
+    check_counts,
+    check_weights,
+    hold_out,
+    notes_on_classes,
+    target_gaps,
+    without_target,
+)
 from fastbp.runs.settings import PLAIN_SETTINGS, Settings
 from fastbp.tabular.recipes import ONE_HOT, PLAIN
-
-# Numbers are rather values than classes if their different values exceed this fraction of the rows.
-MANY_CLASSES = 0.25
 
 
 class WrongUseError(ValueError):
@@ -68,6 +71,15 @@ class Clock:
 
 
 @dataclass(frozen=True, eq=False)
+class Shard:
+    """Rows that one of several processes trains on, prepared."""
+
+    X: Array
+    y: Array
+    weights: Array | None
+
+
+@dataclass(frozen=True, eq=False)
 class Prepared:
     """Data ready for a network.
 
@@ -88,6 +100,10 @@ class Prepared:
         Messages for the user.
     preset : str
         The preset whose networks are trained, or ``plain``.
+    shard : Shard or None
+        What this process trains on, if it is a part of the rows; ``X`` and ``y`` are then a sample.
+    training_count : int or None
+        The number of training rows of all processes; None: that of ``training_rows``.
     """
 
     name: str
@@ -101,6 +117,13 @@ class Prepared:
     test: tuple[Array, Array] | None
     notes: list[str]
     preset: str = PLAIN
+    shard: Shard | None = None
+    training_count: int | None = None
+
+    @property
+    def trained_rows(self) -> int:
+        """The number of rows that are trained on."""
+        return len(self.training_rows) if self.training_count is None else self.training_count
 
 
 @contextlib.contextmanager
@@ -127,16 +150,21 @@ def prepare(settings: Settings, clock: Clock | None = None) -> Prepared:
         with clock.on("reading"):
             examples = _read(settings, settings.data, settings.target, settings.categories)
         with clock.on("preparing"):
-            data = _prepare(settings, examples)
-        if settings.test is None:
-            return data
-        with clock.on("reading"):
-            tested = _read_test(settings, settings.test, data.preparation)
-        with clock.on("preparing"):
-            notes = list(data.notes)
-            tested = _with_targets(settings.test, tested, data.preparation, notes)
-            test = _test(settings, tested, data.preparation, data.X.shape[1])
-            return dataclasses.replace(data, test=test, notes=notes)
+            data = prepare_examples(settings, examples)
+        return with_test(settings, data, clock)
+
+
+def with_test(settings: Settings, data: Prepared, clock: Clock) -> Prepared:
+    """Read and prepare the test data, if there are any."""
+    if settings.test is None:
+        return data
+    with clock.on("reading"):
+        tested = _read_test(settings, settings.test, data.preparation)
+    with clock.on("preparing"):
+        notes = list(data.notes)
+        tested = _with_targets(settings.test, tested, data.preparation, notes)
+        test = _test(settings, tested, data.preparation, data.X.shape[1])
+        return dataclasses.replace(data, test=test, notes=notes)
 
 
 def _read(
@@ -187,29 +215,29 @@ def _task(settings: Settings, examples: Examples, notes: list[str]) -> str:
     return task
 
 
-def _prepare(settings: Settings, examples: Examples) -> Prepared:
+def prepare_examples(settings: Settings, examples: Examples) -> Prepared:
     """Fit and apply the preparation."""
     notes = list(examples.notes)
     preset = _preset(settings, examples)
     task = _task(settings, examples, notes)
     # Rows are omitted only after the checks, so that row numbers in errors are those of the file.
     X, rows = examples.X, np.arange(len(examples))
-    gaps = _gaps(settings, examples, task)
+    gaps = target_gaps(settings, examples, task)
     if gaps.any():
         if gaps.all():
             raise UnusableDataError(
                 f"all values of target {examples.target_names[0]!r} are missing"
             )
-        notes.append(_without_target(int(gaps.sum())))
+        notes.append(without_target(int(gaps.sum())))
         examples, rows = examples.rows(~gaps), rows[~gaps]
     names = examples.target_names
     target = fit_target(examples.y, names, task, scaled=False)
     y = target.encode(examples.y)
-    notes += _notes_on_classes(names[0], target.classes or (), len(y))
-    training_rows, validation_rows = _split(examples, y, target.classes or (), settings)
-    _check_weights(examples.weights, training_rows, validation_rows)
+    notes += notes_on_classes(names[0], target.classes or (), len(y))
+    training_rows, validation_rows = hold_out(examples, y, target.classes or (), settings)
+    check_weights(examples.weights, training_rows, validation_rows)
     if settings.loss == "poisson":
-        _check_counts(y, names)
+        check_counts(y, names)
     if task == "regression" and settings.loss != "poisson":
         clipped = preset != PLAIN
         target = fit_target(examples.y, names, task, training_rows, scaled=True, clipped=clipped)
@@ -284,59 +312,6 @@ def _preset(settings: Settings, examples: Examples) -> str:
     return preset
 
 
-def _gaps(settings: Settings, examples: Examples, task: str) -> Array:
-    """Return a mask (n,) of the rows with a missing target."""
-    try:
-        return missing_targets(examples.y, examples.target_names, task)
-    except UnusableDataError as error:
-        if settings.task == "regression" and str(error).endswith("is not a number"):
-            raise UnusableDataError(f"{error}, as --task regression requires") from None
-        raise
-
-
-def _without_target(count: int) -> str:
-    return f"{counted(count, 'row')} with a missing target {'is' if count == 1 else 'are'} omitted"
-
-
-def _notes_on_classes(name: str, classes: Sequence[str], rows: int) -> list[str]:
-    """Return a note if the classes of a target look like numbers to predict."""
-    if not _looks_numeric(classes, rows):
-        return []
-    return [
-        f"target {name!r} has {len(classes):,} different values in {counted(rows, 'row')}; for "
-        "numbers use --task regression"
-    ]
-
-
-def _looks_numeric(classes: Sequence[str], rows: int) -> bool:
-    """Whether classes are numbers, and so many that they are rather values to predict."""
-    if len(classes) <= max(MAX_CLASSES, MANY_CLASSES * rows):
-        return False
-    try:
-        return all(math.isfinite(float(name)) for name in classes)
-    except ValueError:
-        return False
-
-
-def _check_counts(y: Array, names: Sequence[str]) -> None:
-    """Raise UnusableDataError if a target is negative, for the Poisson loss."""
-    below = y.reshape(len(y), -1) < 0
-    if below.any():
-        row, column = (int(k) for k in np.argwhere(below)[0])
-        value = y.reshape(len(y), -1)[row, column]
-        raise UnusableDataError(
-            f"row {row + 1}, column {names[column]!r}: {value:g} is negative; loss poisson needs "
-            "targets of 0 or more"
-        )
-
-
-def _check_weights(weights: Array | None, training_rows: Array, validation_rows: Array) -> None:
-    """Raise UnusableDataError if all training rows, or all validation rows, have weight 0."""
-    for kind, rows in (("training", training_rows), ("validation", validation_rows)):
-        if weights is not None and len(rows) and not weights[rows].any():
-            raise UnusableDataError(f"every {kind} row has weight 0")
-
-
 def _with_targets(
     name: str, tested: Examples, preparation: Preparation, notes: list[str]
 ) -> Examples:
@@ -350,7 +325,7 @@ def _with_targets(
         raise UnusableDataError(f"{name}: all values of the target are missing")
     if not gaps.any():
         return tested
-    notes.append(f"{name}: {_without_target(int(gaps.sum()))}")
+    notes.append(f"{name}: {without_target(int(gaps.sum()))}")
     return tested.rows(~gaps)
 
 
@@ -368,25 +343,3 @@ def _test(
         return X, preparation.target.encode(tested.y)
     except UnusableDataError as error:
         raise UnusableDataError(f"{settings.test}: {error}") from None
-
-
-def _split(
-    examples: Examples, y: Array, classes: Sequence[str], settings: Settings
-) -> tuple[Array, Array]:
-    """Return the training rows and the validation rows."""
-    rows = np.arange(len(examples))
-    if settings.hold_out == 0.0:
-        return rows, rows[:0]
-    try:
-        seed = settings.seed if settings.split_seed is None else settings.split_seed
-        return split(rows, y, settings.hold_out, seed)
-    except ValueError as error:
-        if not classes:
-            raise UnusableDataError(str(error)) from None
-        numeric = _looks_numeric(classes, len(y))
-        hint = "; for numbers use --task regression" if numeric else ""
-        raise UnusableDataError(
-            f"target {examples.target_names[0]!r} has {len(classes):,} classes in {len(y):,} rows: "
-            f"each class keeps one row for training, so hold_out {settings.hold_out} leaves no row "
-            f"to hold out; hold_out 0 uses all rows{hint}"
-        ) from None

@@ -347,7 +347,7 @@ def write_report(
             "Data",
             [
                 ("name", data.name),
-                ("training rows", f"{len(data.training_rows):,}"),
+                ("training rows", f"{data.trained_rows:,}"),
                 ("validation rows", f"{len(data.validation_rows):,}"),
                 ("inputs", f"{net.sizes[0]:,}"),
                 ("target", ", ".join(data.preparation.target.names)),

@@ -3,7 +3,7 @@
 from collections.abc import Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import NamedTuple
+from typing import Any, NamedTuple
 
 import numpy as np
 
@@ -93,7 +93,7 @@ def batch_size(settings: Settings, data: Prepared) -> int:
     """Return the number of rows of a step."""
     if settings.batch_size is not None:
         return settings.batch_size
-    return SMALL_BATCH if len(data.training_rows) < MANY_ROWS else LARGE_BATCH
+    return SMALL_BATCH if data.trained_rows < MANY_ROWS else LARGE_BATCH
 
 
 def smoothing(settings: Settings, net: Network) -> float:
@@ -115,12 +115,26 @@ def penalty(settings: Settings, data: Prepared) -> float:
     if settings.l2 is not None:
         return settings.l2
     decays = "weight_decay" in OPTIMIZERS[settings.optimizer].__dataclass_fields__
-    return 0.0 if decays else min(PENALTY / max(len(data.training_rows), 1), MAX_PENALTY)
+    return 0.0 if decays else min(PENALTY / max(data.trained_rows, 1), MAX_PENALTY)
 
 
 def penalties_of(settings: Settings, data: Prepared) -> dict[str, float]:
     """Return the L1 and the L2 penalty by name."""
     return {"L1": settings.l1, "L2": penalty(settings, data)}
+
+
+def rows_of(data: Prepared) -> dict[str, Any]:
+    """Return the arguments of ``train`` that are rows."""
+    given: dict[str, Any]
+    if data.shard is None:
+        held_out = data.validation_rows if len(data.validation_rows) else None
+        given = {"X": data.X, "y": data.y, "sample_weight": data.weights}
+        return given | {"validation_rows": held_out}
+    rows = data.validation_rows
+    weights = () if data.weights is None else (data.weights[rows],)
+    validation = (data.X[rows], data.y[rows], *weights) if len(rows) else None
+    given = {"X": data.shard.X, "y": data.shard.y, "sample_weight": data.shard.weights}
+    return given | {"validation_data": validation}
 
 
 def checkpoints(settings: Settings, folder: Path, *, overwrite: bool = False) -> Checkpoints:
@@ -184,14 +198,11 @@ def fit(
         with clock.on("training"):
             history = train(
                 net,
-                data.X,
-                data.y,
+                **rows_of(data),
                 optimizer=optimizer(settings),
                 schedule=SCHEDULES[settings.schedule](),
                 epochs=settings.epochs,
                 batch_size=batch_size(settings, data),
-                validation_rows=data.validation_rows if len(data.validation_rows) else None,
-                sample_weight=data.weights,
                 early_stopping=EarlyStopping(epochs_without, restores=False)
                 if epochs_without
                 else None,

@@ -100,7 +100,7 @@ def finish(
 
 def announce_data(data: Prepared, say: Say) -> None:
     """Print the rows, the notes and the kinds of columns."""
-    training = counted(len(data.training_rows), "training row")
+    training = counted(data.trained_rows, "training row")
     validation = counted(len(data.validation_rows), "validation row")
     say("data", f"{data.name}: {training}, {validation}")
     for note in data.notes:

@@ -39,6 +39,7 @@ from fastbp.runs.results import (
     silent,
 )
 from fastbp.runs.settings import Settings
+from fastbp.runs.shards import prepare_shards
 from fastbp.tabular.recipes import PLAIN
 from fastbp.training.history import History
 from fastbp.training.interruption import Interruption
@@ -76,7 +77,8 @@ def run(
     interruption : Interruption, optional
         Stops the run early when it is set.
     group : fastbp.distributed.Group, optional
-        Processes that train together. All read the data; the first writes and prints everything.
+        Processes that train together. All read the data, or parts of them if ``group.shards``; the
+        first writes and prints everything.
 
     Returns
     -------
@@ -95,7 +97,10 @@ def run(
     call = Call(Clock(), resume, overwrite, verbose, say, interruption, group)
     with group.shared_failure():
         with_events = _check_event_files(settings)
-        data = prepare(settings, call.clock)
+        data = None if group.shards else prepare(settings, call.clock)
+    if data is None:
+        data = prepare_shards(settings, call.clock, group)
+    with group.shared_failure():
         folder = folder_of(settings, data.name)
         if data.preset != PLAIN and group.size > 1:
             raise WrongUseError(

@@ -153,6 +153,18 @@ def test_the_command_trains_on_several_processes(tmp_path: Path) -> None:
     np.testing.assert_allclose(model_of(tmp_path / "two"), model_of(tmp_path / "one"), atol=1e-5)
 
 
+def test_processes_read_their_parts_and_are_resumed(tmp_path: Path) -> None:
+    write_table(tmp_path)
+    more = ["--shards", "--schedule", "constant", "--early-stopping", "0", "--out"]
+    whole = run(2, "fastbp", *OPTIONS, *more, "whole", "--epochs", "7", cwd=tmp_path)
+    assert whole.returncode == 0, whole.stderr
+    assert whole.stdout.count(f"each of 2 processes reads its part of {ROWS} rows") == 1
+    assert run(2, "fastbp", *OPTIONS, *more, "parts", cwd=tmp_path).returncode == 0
+    done = run(2, "fastbp", *OPTIONS, *more, "parts", "--epochs", "7", "--resume", cwd=tmp_path)
+    assert done.returncode == 0, done.stderr
+    np.testing.assert_array_equal(model_of(tmp_path / "parts"), model_of(tmp_path / "whole"))
+
+
 def test_a_missing_mpi4py_is_an_error_that_says_how_to_install_it(tmp_path: Path) -> None:
     (tmp_path / "mpi4py").mkdir()
     (tmp_path / "mpi4py" / "__init__.py").write_text("raise ModuleNotFoundError(name='mpi4py')")

@@ -8,7 +8,7 @@ import polars as pl
 import pytest
 
 import fastbp
-from fastbp.distributed import Group, read_shard, run_in_threads
+from fastbp.distributed import Group, GroupError, read_shard, run_in_threads
 
 
 def parts(path: Path, size: int) -> list[Any]:
@@ -57,17 +57,19 @@ def test_types_do_not_depend_on_the_part(tmp_path: Path) -> None:
 
 def test_files_that_cannot_be_divided_are_errors(tmp_path: Path) -> None:
     np.save(tmp_path / "short.npy", np.zeros((1, 2)))
-    with pytest.raises(ValueError, match="the file has 1 rows, fewer than the 2 ranks"):
+    with pytest.raises(
+        GroupError, match="rank 0: ValueError: the file has 1 rows, fewer than the 2 ranks"
+    ):
         parts(tmp_path / "short.npy", 2)
-    with pytest.raises(FileNotFoundError, match=r"there is no file .*missing.npy"):
+    with pytest.raises(GroupError, match=r"rank 0: .*there is no file .*missing.npy"):
         parts(tmp_path / "missing.npy", 2)
     (tmp_path / "t.xlsx").write_text("")
-    with pytest.raises(ValueError, match=r"must be a .npy, .parquet, .csv or .tsv file"):
+    with pytest.raises(GroupError, match=r"must be a .npy, .parquet, .csv or .tsv file"):
         parts(tmp_path / "t.xlsx", 2)
     long = "\n".join("abcdefgh")
     (tmp_path / "t.csv").write_text("n,text\n" + "".join(f'{n},"{long}"\n' for n in range(20)))
     for size in (2, 3, 4, 5, 6):
-        with pytest.raises(ValueError, match="line breaks within quotes"):
+        with pytest.raises(GroupError, match="line breaks within quotes"):
             parts(tmp_path / "t.csv", size)
 
 
