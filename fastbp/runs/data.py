@@ -237,7 +237,7 @@ def prepare_examples(settings: Settings, examples: Examples) -> Prepared:
     training_rows, validation_rows = hold_out(examples, y, target.classes or (), settings)
     check_weights(examples.weights, training_rows, validation_rows)
     if settings.loss == "poisson":
-        check_counts(y, names)
+        check_counts(y, names, settings.loss)
     if task == "regression" and settings.loss != "poisson":
         clipped = preset != PLAIN
         target = fit_target(examples.y, names, task, training_rows, scaled=True, clipped=clipped)

@@ -51,14 +51,14 @@ def _looks_numeric(classes: Sequence[str], rows: int) -> bool:
         return False
 
 
-def check_counts(y: Array, names: Sequence[str]) -> None:
-    """Raise UnusableDataError if a target is negative, for the Poisson loss."""
+def check_counts(y: Array, names: Sequence[str], loss: str) -> None:
+    """Raise UnusableDataError if a target is negative, which the loss does not allow."""
     below = y.reshape(len(y), -1) < 0
     if below.any():
         row, column = (int(k) for k in np.argwhere(below)[0])
         value = y.reshape(len(y), -1)[row, column]
         raise UnusableDataError(
-            f"row {row + 1}, column {names[column]!r}: {value:g} is negative; loss poisson needs "
+            f"row {row + 1}, column {names[column]!r}: {value:g} is negative; loss {loss} needs "
             "targets of 0 or more"
         )
 
