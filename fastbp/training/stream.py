@@ -1,5 +1,7 @@
 """Rows that do not fit into memory: read in chunks, and shuffled within windows."""
 
+import functools
+import math
 import queue
 import threading
 import time
@@ -12,13 +14,13 @@ import numpy as np
 
 from fastbp import checks
 from fastbp.arrays import Array, aligned
-from fastbp.data.table_files import errors_of_parquet
 from fastbp.network import Network
-from fastbp.optional import require
+from fastbp.training.stream_files import folder_of
 
-# Rows of a file that are read at a time, and the default size of a window in bytes.
-CHUNK_ROWS, WINDOW_BYTES = 1 << 16, 1 << 26
-Chunk = tuple[Any, Any]
+# The default size of a window in bytes.
+WINDOW_BYTES = 1 << 26
+# X, y and, for each row, its weight, or None.
+Chunk = tuple[Any, Any, Any]
 
 
 class Stream:
@@ -31,12 +33,16 @@ class Stream:
     ----------
     source : path, callable or iterator
         A folder with Parquet files, or with files ``X*.npy`` and ``y*.npy`` in pairs, read in the
-        order of their names; a function that returns a new iterator of chunks (X, y) for each
-        epoch; or one such iterator, for one epoch.
+        order of their names; a function that returns a new iterator of chunks (X, y) or
+        (X, y, sample_weight) for each epoch; or one such iterator, for one epoch.
     target : str or sequence of str, optional
         For Parquet files: the columns of the targets. All others must be numbers.
     window_rows : int, optional
         Rows of a window; by default as many as take 64 MB.
+    weight : str, optional
+        For Parquet files: the column of the rows' weights.
+    rows : int, optional
+        The number of rows of an epoch, which schedules need. Those of a folder are counted.
 
     Raises
     ------
@@ -48,20 +54,24 @@ class Stream:
 
     def __init__(
         self,
-        source: str | PathLike[str] | Callable[[], Iterable[Chunk]] | Iterator[Chunk],
+        source: str | PathLike[str] | Callable[[], Iterable[Any]] | Iterator[Any],
         target: Any = None,
         *,
         window_rows: int | None = None,
+        weight: str | None = None,
+        rows: int | None = None,
     ) -> None:
-        self.window_rows = window_rows
-        if window_rows is not None:
-            self.window_rows = checks.whole("window_rows", window_rows, 1)
-        self.once = False
+        self.window_rows, self._rows = (
+            None if number is None else checks.whole(name, number, 1)
+            for name, number in (("window_rows", window_rows), ("rows", rows))
+        )
+        self.once, self._folder = False, None
         if isinstance(source, str | PathLike):
-            self._open: Callable[[], Iterable[Chunk]] = _folder(Path(source), target)
+            self._folder = folder_of(Path(source), target, weight)
+            self._open: Callable[[], Iterable[Any]] = self._folder.chunks
             return
-        if target is not None:
-            raise ValueError("target names columns of Parquet files; the source has none")
+        if target is not None or weight is not None:
+            raise ValueError("target and weight name columns of Parquet files; the source has none")
         if callable(source):
             self._open = source
         elif isinstance(source, Iterator):
@@ -71,69 +81,31 @@ class Stream:
                 f"source must be a folder, a function or an iterator, not {source!r:.80}"
             )
 
+    @functools.cached_property
+    def rows(self) -> int | None:
+        """The number of rows of an epoch, if it is known."""
+        if self._rows is None and self._folder is not None:
+            return self._folder.count()
+        return self._rows
+
     def chunks(self) -> Iterator[Chunk]:
-        """Return the chunks of an epoch."""
-        return iter(self._open())
-
-
-def _folder(folder: Path, target: Any) -> Callable[[], Iterator[Chunk]]:
-    """Return a function that reads the files of a folder."""
-    if not folder.is_dir():
-        raise FileNotFoundError(f"there is no folder {folder}")
-    tables, arrays = sorted(folder.glob("*.parquet")), sorted(folder.glob("X*.npy"))
-    if tables:
-        if target is None:
-            raise ValueError(f"target must name the column to predict in the files of {folder}")
-        names = [target] if isinstance(target, str) else list(target)
-        return lambda: _read_tables(tables, names)
-    if not arrays:
-        raise FileNotFoundError(f"{folder} holds no .parquet files and no X*.npy")
-    pairs = [(path, path.with_name("y" + path.name[1:])) for path in arrays]
-    for _, path in pairs:
-        if not path.is_file():
-            raise FileNotFoundError(f"there is no file {path}")
-    return lambda: _read_arrays(pairs)
-
-
-def _read_arrays(pairs: list[tuple[Path, Path]]) -> Iterator[Chunk]:
-    for X_path, y_path in pairs:
-        X, y = (np.load(path, mmap_mode="r", allow_pickle=False) for path in (X_path, y_path))
-        if len(X) != len(y):
-            raise ValueError(f"{X_path} has {len(X)} rows, but {y_path} has {len(y)}")
-        for start in range(0, len(X), CHUNK_ROWS):
-            yield X[start : start + CHUNK_ROWS], y[start : start + CHUNK_ROWS]
-
-
-def _read_tables(files: list[Path], target: list[str]) -> Iterator[Chunk]:
-    polars = require("polars")
-    columns: list[str] | None = None
-    for file in files:
-        with errors_of_parquet(file):
-            table = polars.scan_parquet(file, glob=False)
-            schema = table.collect_schema()
-            rows = table.select(polars.len()).collect().item()
-        for name in target:
-            if name not in schema:
-                raise ValueError(f"{file} has no column {name!r}")
-        columns = columns or [name for name in schema if name not in target]
-        for name in columns:
-            if name not in schema or not (
-                schema[name].is_numeric() or schema[name] == polars.Boolean
-            ):
-                raise ValueError(f"the column {name!r} of {file} is missing, or not of numbers")
-        for start in range(0, rows, CHUNK_ROWS):
-            with errors_of_parquet(file):
-                part = table.select([*columns, *target]).slice(start, CHUNK_ROWS).collect()
-            y = part.select(target).to_numpy()
-            yield part.select(columns).to_numpy(), y[:, 0] if len(target) == 1 else y
+        """Yield the chunks of an epoch."""
+        for chunk in self._open():
+            if not (isinstance(chunk, tuple | list) and 2 <= len(chunk) <= 3):
+                raise TypeError(
+                    f"a chunk must be (X, y) or (X, y, sample_weight), not {chunk!r:.80}"
+                )
+            X, y, *weights = chunk
+            yield X, y, weights[0] if weights else None
 
 
 class Window(NamedTuple):
-    """Rows to train on; ``X`` and ``y`` are the first rows of the memory of a slot."""
+    """Rows to train on; the arrays are the first rows of the memory of a slot."""
 
     slot: int
     X: Array
     y: Array
+    weights: Array | None
     is_full: bool
     ends_epoch: bool
 
@@ -172,7 +144,7 @@ class Windows:
             rows = max(1, WINDOW_BYTES // (net.sizes[0] * net.dtype.itemsize))
         # Whole batches, except in the last window of an epoch.
         self.rows = max(1, rows // batch_size) * batch_size
-        self.memory: list[tuple[Array, Array]] = []
+        self.memory: list[list[Array]] = []
         self.waited = 0.0
         self._free: queue.Queue[int] = queue.Queue()
         self._filled: queue.Queue[Any] = queue.Queue()
@@ -218,11 +190,12 @@ class Windows:
     def _read_epoch(self, skipped: int) -> bool:
         """Fill windows with the rows of an epoch; return False if training has ended."""
         slot, filled, count, left = -1, 0, 0, skipped
-        for X, y in self.stream.chunks():
-            X, y = self._checked(X, y)
-            begin = min(left, len(X))  # rows that were trained on before
+        for chunk in self.stream.chunks():
+            arrays = self._checked(*chunk)
+            length = len(arrays[0])
+            begin = min(left, length)  # rows that were trained on before
             left -= begin
-            while begin < len(X):
+            while begin < length:
                 if filled == self.rows:  # not the last window of the epoch
                     self._put(slot, filled, ends_epoch=False)
                     filled = 0
@@ -230,36 +203,48 @@ class Windows:
                     slot = self._free.get()
                     if self._ended.is_set():
                         return False
-                taken = min(self.rows - filled, len(X) - begin)
-                own_X, own_y = self.memory[slot]
-                own_X[filled : filled + taken] = X[begin : begin + taken]
-                own_y[filled : filled + taken] = y[begin : begin + taken]
+                taken = min(self.rows - filled, length - begin)
+                for own, given in zip(self.memory[slot], arrays, strict=True):
+                    own[filled : filled + taken] = given[begin : begin + taken]
                 begin, filled, count = begin + taken, filled + taken, count + taken
         if not count:
             raise ValueError("the stream has no rows" + (" left" if skipped else ""))
+        if self.stream.rows not in (None, count + skipped):
+            raise ValueError(
+                f"an epoch of the stream has {count + skipped} rows, but rows={self.stream.rows}"
+            )
         self._put(slot, filled, ends_epoch=True)
         return True
 
     def _put(self, slot: int, rows: int, *, ends_epoch: bool) -> None:
-        X, y = self.memory[slot]
-        self._filled.put(Window(slot, X[:rows], y[:rows], rows == self.rows, ends_epoch))
+        X, y, *weights = (array[:rows] for array in self.memory[slot])
+        own = weights[0] if weights else None
+        self._filled.put(Window(slot, X, y, own, rows == self.rows, ends_epoch))
 
-    def _checked(self, X: Any, y: Any) -> tuple[Array, Array]:
+    def _checked(self, X: Any, y: Any, weights: Any) -> list[Array]:
         """Check a chunk; allocate the windows for the first one."""
         X = self.net.inputs(X)
         y = self.net.targets(y, len(X))
         kind = X.dtype if X.dtype == np.uint8 else self.net.dtype
+        arrays, kinds = [X, y], [kind, y.dtype]
+        if weights is not None:
+            weights = checks.vector("sample_weight", weights, len(X), np.float64)
+            if (weights < 0).any():
+                raise ValueError(f"sample_weight is {weights.min()}; it must be 0 or more")
+            arrays, kinds = [*arrays, weights], [*kinds, self.net.dtype]
         if not self.memory:
             self.memory = [
-                (
-                    aligned(self.rows * X.shape[1], kind, 0).reshape(self.rows, X.shape[1]),
-                    aligned(self.rows * (y.size // max(len(y), 1)), y.dtype, 0).reshape(
-                        self.rows, *y.shape[1:]
-                    ),
-                )
+                [
+                    aligned(self.rows * math.prod(array.shape[1:]), dtype, 0).reshape(
+                        self.rows, *array.shape[1:]
+                    )
+                    for array, dtype in zip(arrays, kinds, strict=True)
+                ]
                 for _ in range(self.SLOTS)
             ]
         before = self.memory[0][0].dtype
         if kind != before:
             raise ValueError(f"a chunk has the type {kind}, those before have {before}")
-        return X, y
+        if len(arrays) != len(self.memory[0]):
+            raise ValueError("some chunks have weights and others have none")
+        return arrays

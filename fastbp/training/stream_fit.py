@@ -12,6 +12,7 @@ from fastbp.network.evaluation import metric_of, moments, variance_of_parts
 from fastbp.plan.buffers import Problem
 from fastbp.plan.problem import Batches, Data, Objective
 from fastbp.plan.steps import CHUNK_SECONDS, Steps
+from fastbp.schedules import ConstantSchedule, Schedules
 from fastbp.training.callbacks import Callbacks, Run
 from fastbp.training.checkpoints import Snapshot
 from fastbp.training.history import History
@@ -23,6 +24,7 @@ from fastbp.training.rows import ValidationRows, given_rows, learned_scale
 from fastbp.training.stopping import Best, reason_to_stop
 from fastbp.training.stream import Stream, Window, Windows
 
+CONSTANT = Schedules(ConstantSchedule())
 POSITION = "position"  # of a checkpoint: epochs, rows of the epoch, steps, draws
 
 
@@ -46,16 +48,17 @@ def fit_of_stream(
 
 def _check_options(stream: Stream, options: Options, sample_weight: Any) -> None:
     others = {
-        "sample_weight": sample_weight is not None,
+        "sample_weight (chunks can be (X, y, sample_weight))": sample_weight is not None,
         "validation_fraction (pass validation_data)": bool(options.validation_fraction),
         "validation_rows (pass validation_data)": options.validation_rows is not None,
         "a group": options.group.size > 1,
         "accumulate": options.accumulate > 1,
-        "a schedule": options.schedule.description() != "ConstantSchedule(warmup_epochs=0.0)",
     }
     for name, used in others.items():
         if used:
             raise ValueError(f"a stream cannot be trained on with {name}")
+    if stream.rows is None and options.schedule != CONSTANT:
+        raise ValueError("a schedule needs the number of rows of an epoch: pass rows to Stream")
     if options.tracks_best and options.validation_data is None:
         raise ValueError("early_stopping and keep_best need validation_data")
     if stream.once and options.epochs > 1:
@@ -70,7 +73,7 @@ class StreamFit:
 
     def __init__(self, net: Network, stream: Stream, objective: Objective, options: Options):
         self.net, self.stream, self.objective, self.options = net, stream, objective, options
-        self.rule = options.optimizer.rule(options.clip)
+        self.rule = options.rule
         self.state = options.optimizer.state(net.layout.params, net.dtype)
         self.history = History(net.metric)
         self.validation: ValidationRows | None = None
@@ -83,7 +86,7 @@ class StreamFit:
         if self.seed is None:
             self.seed = int(np.random.default_rng().integers(1 << 63))
         self.epoch = self.row = self.taken = self.draws = 0
-        self.sums = np.zeros(3)  # loss, score and rows of the epoch
+        self.sums = np.zeros(3)  # loss, score and weight of the epoch's rows
         self.parts: list[tuple[float, Array, float]] = []
         self.steps: dict[int, Steps] = {}
         self.waited = 0.0
@@ -151,7 +154,7 @@ class StreamFit:
             while left and finite and not interrupted.is_set():
                 count = min(chunk, left)
                 called = time.perf_counter()
-                rates = np.full(count, self.callbacks.rate)
+                rates = self._rates(steps.per_epoch - left, count)
                 taken, means = steps.take(rates)
                 left, finite = left - taken, taken == count
                 seconds = max(time.perf_counter() - called, 1e-9) / count
@@ -175,12 +178,22 @@ class StreamFit:
             self.history.stopped = "callback"
             return False
         self.draws, self.powers = steps.draws, steps.powers
-        self.sums += window.rows * np.array([*means[0], 1.0])
-        self.parts = [_joined([*self.parts, moments(window.y, None)])]
+        weight = window.rows if window.weights is None else float(window.weights.sum())
+        if weight > 0.0:
+            self.sums += weight * np.array([*means[0], 1.0])
+            self.parts = [_joined([*self.parts, moments(window.y, window.weights)])]
         self.row += window.rows
         if window.ends_epoch:
             self._end_epoch(start, time.perf_counter() - begin)
         return True
+
+    def _rates(self, first: int, count: int) -> Array:
+        """Return the learning rate and other factors of steps, counted from the last window."""
+        options, rows = self.options, self.stream.rows
+        per_epoch = 1 if rows is None else -(-rows // options.batch_size)
+        numbers = self.taken + first + np.arange(count)
+        total = options.epochs * per_epoch
+        return options.rates(self.callbacks.rate, numbers, per_epoch, total)
 
     def _steps_of(self, window: Window) -> Steps:
         """Return the steps over a window; those of full windows are kept."""
@@ -193,7 +206,7 @@ class StreamFit:
             net.layout,
             self.objective,
             self.rule,
-            Data(window.X, window.y),
+            Data(window.X, window.y, window.weights),
             Batches(size, shuffled=options.shuffle and size < window.rows),
             n_threads=options.n_threads,
         )
@@ -205,14 +218,16 @@ class StreamFit:
     def _end_epoch(self, start: float, end: float) -> None:
         """Record an epoch, evaluate, and decide whether training ends."""
         history, options = self.history, self.options
-        loss, score, rows = self.sums
-        history.loss.append(float(loss / rows))
+        loss, score, weight = self.sums
+        if not weight > 0.0:
+            raise ValueError("every row of the stream has weight 0")
+        history.loss.append(float(loss / weight))
         variance = variance_of_parts(self.parts)
-        history.metric.append(metric_of(self.net.metric, score / rows, variance))
-        history.learning_rate.append(float(self.callbacks.rate))
+        history.metric.append(metric_of(self.net.metric, score / weight, variance))
+        history.learning_rate.append(float(self._rates(-1, 1)[0, 0]))
         before = history.seconds[-1] if history.seconds else 0.0
         history.seconds.append(end)
-        history.samples_per_second.append(float(rows) / max(end - before, 1e-9))
+        history.samples_per_second.append(self.row / max(end - before, 1e-9))
         self.epoch, self.row, self.sums, self.parts = self.epoch + 1, 0, np.zeros(3), []
         if options.validation_data is not None:
             found = self._evaluate()
@@ -247,6 +262,7 @@ class StreamFit:
             "network": self.net.description(),
             **self.options.description(),
             "window_rows": self.stream.window_rows,
+            **({} if self.options.schedule == CONSTANT else {"rows": self.stream.rows}),
         }
 
     def _save_if_due(self, begin: float, *, done: bool) -> None:

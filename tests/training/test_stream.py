@@ -7,39 +7,12 @@ from typing import Any
 import numpy as np
 import polars as pl
 import pytest
+from stream_cases import chunks, data, network, trained, with_weights
 
 import fastbp
 from fastbp import persistence
 from fastbp.training.interruption import Interruption
 from fastbp.training.stream import Windows
-
-
-def data(rows: int = 230, dtype: Any = np.float64) -> tuple[Any, Any]:
-    random = np.random.default_rng(rows)
-    y = random.integers(0, 3, rows)
-    return (random.standard_normal((rows, 4)) + y[:, None]).astype(dtype), y
-
-
-def chunks(X: Any, y: Any, sizes: tuple[int, ...] = (7, 30, 1, 64)) -> Any:
-    def read() -> Any:
-        start, k = 0, 0
-        while start < len(X):
-            end = start + sizes[k % len(sizes)]
-            yield X[start:end], y[start:end]
-            start, k = end, k + 1
-
-    return read
-
-
-def network(loss: str = "softmax_cross_entropy") -> fastbp.Network:
-    return fastbp.Network([4, 8, 3], seed=0, dtype="float64", loss=loss)
-
-
-def trained(source: Any, *, window: int = 64, **options: Any) -> Any:
-    net = network()
-    given: dict[str, Any] = {"batch_size": 16, "epochs": 3, "seed": 1}
-    history = fastbp.train(net, fastbp.Stream(source, window_rows=window), **given | options)
-    return net.params.copy(), history
 
 
 @pytest.mark.parametrize(
@@ -55,6 +28,79 @@ def test_without_shuffling_a_stream_is_the_array(window: int, options: dict[str,
     np.testing.assert_allclose(params, net.params, rtol=0, atol=1e-13)
     np.testing.assert_allclose(history.loss, want.loss, rtol=1e-12)
     np.testing.assert_allclose(history.metric, want.metric, rtol=1e-12)
+
+
+@pytest.mark.parametrize("loss", ["softmax_cross_entropy", "squared_error"])
+@pytest.mark.parametrize("window", [16, 96, 1000])
+def test_rows_have_weights(window: int, loss: str) -> None:
+    X, y = data()
+    random = np.random.default_rng(4)
+    weights = random.uniform(0.0, 3.0, len(X))
+    weights[64:112] = 0.0  # whole batches, and chunks
+    if loss == "squared_error":
+        y = random.standard_normal((len(X), 3))
+    net, twin = network(loss), network(loss)
+    options: dict[str, Any] = {"batch_size": 16, "epochs": 3, "shuffle": False}
+    stream = fastbp.Stream(with_weights(X, y, weights), window_rows=window)
+    history = fastbp.train(net, stream, **options)
+    want = fastbp.train(twin, X, y, sample_weight=weights, **options)
+    np.testing.assert_allclose(net.params, twin.params, rtol=0, atol=1e-13)
+    np.testing.assert_allclose(history.loss, want.loss, rtol=1e-11)
+    np.testing.assert_allclose(history.metric, want.metric, rtol=1e-11)
+
+
+@pytest.mark.parametrize(
+    "options",
+    [
+        {"schedule": fastbp.CosineSchedule(warmup_epochs=1.5)},
+        {"schedule": "one_cycle"},
+        {
+            "schedule": {"rate": "coslog4", "dropout": "flat_cos", "decay": "flat_cos"},
+            "optimizer": "adamw",
+        },
+    ],
+    ids=str,
+)
+def test_schedules_are_those_of_arrays(options: dict[str, Any]) -> None:
+    X, y = data()
+    net, twin = network(), network()
+    given: dict[str, Any] = {"batch_size": 16, "epochs": 3, "shuffle": False, **options}
+    history = fastbp.train(net, fastbp.Stream(chunks(X, y), window_rows=64, rows=230), **given)
+    want = fastbp.train(twin, X, y, **given)
+    np.testing.assert_allclose(net.params, twin.params, rtol=0, atol=1e-13)
+    np.testing.assert_allclose(history.learning_rate, want.learning_rate, rtol=1e-12)
+
+
+def test_rows_of_another_number_are_an_error() -> None:
+    X, y = data()
+    stream = fastbp.Stream(chunks(X, y), window_rows=64, rows=200)
+    with pytest.raises(ValueError, match="has 230 rows, but rows=200"):
+        fastbp.train(network(), stream, schedule="cosine", epochs=2)
+
+
+def test_a_schedule_is_resumed(tmp_path: Path) -> None:
+    X, y = data()
+    options: dict[str, Any] = {"schedule": "cosine", "batch_size": 16, "epochs": 4, "seed": 1}
+
+    def fit(read: Any, folder: str, **more: Any) -> Any:
+        net, stream = network(), fastbp.Stream(read, window_rows=64, rows=230)
+        fastbp.train(
+            net, stream, checkpoints=fastbp.Checkpoints(tmp_path / folder), **options, **more
+        )
+        return net.params
+
+    want = fit(chunks(X, y), "whole")
+    interruption, read = Interruption(), []
+
+    def counted() -> Any:
+        for chunk in chunks(X, y, (64,))():
+            read.append(len(chunk[0]))
+            if len(read) == 6:
+                interruption.set()
+            yield chunk
+
+    fit(counted, "parts", interruption=interruption)
+    np.testing.assert_array_equal(fit(chunks(X, y), "parts", resume=True), want)
 
 
 def test_the_chunks_do_not_matter_and_rows_are_shuffled() -> None:
@@ -108,6 +154,27 @@ def test_folders_of_arrays_and_of_tables(tmp_path: Path) -> None:
     stream = fastbp.Stream(tmp_path / "tables", "y", window_rows=64)
     fastbp.train(net, stream, batch_size=16, epochs=3, seed=1)
     np.testing.assert_array_equal(net.params, want)
+
+
+def test_a_column_of_weights_and_schedules_of_folders(tmp_path: Path) -> None:
+    X, y = data()
+    weights = 1.0 + np.arange(len(X)) % 3
+    write_files(tmp_path, X, y)
+    for k, path in enumerate(sorted((tmp_path / "tables").glob("*.parquet"))):
+        part = weights[100 * k : 100 * (k + 1)]
+        pl.read_parquet(path).with_columns(w=part).write_parquet(path)
+    stream = fastbp.Stream(tmp_path / "tables", "y", weight="w", window_rows=64)
+    assert stream.rows == fastbp.Stream(tmp_path).rows == len(X)
+    net, twin = network(), network()
+    options: dict[str, Any] = {"batch_size": 16, "epochs": 2, "seed": 1, "schedule": "cosine"}
+    fastbp.train(net, stream, **options)
+    source = fastbp.Stream(with_weights(X, y, weights), window_rows=64, rows=230)
+    fastbp.train(twin, source, **options)
+    np.testing.assert_array_equal(net.params, twin.params)
+    with pytest.raises(ValueError, match="cannot be both the target and the weight"):
+        fastbp.Stream(tmp_path / "tables", "y", weight="y")
+    with pytest.raises(ValueError, match="has no column 'z'"):
+        fastbp.train(network(), fastbp.Stream(tmp_path / "tables", "y", weight="z"))
 
 
 def test_an_iterator_is_read_once() -> None:
@@ -227,69 +294,3 @@ def test_checkpoints_of_other_runs_are_refused(tmp_path: Path) -> None:
     persistence.write_tensors(path, tensors, metadata, "checkpoint")
     with pytest.raises(ValueError, match=r"is damaged: KeyError\('powers'\)"):
         trained(chunks(X, y), **options)
-
-
-def test_what_a_stream_does_not_allow() -> None:
-    X, y = data()
-    stream = fastbp.Stream(chunks(X, y))
-    for options, message in (
-        ({"validation_fraction": 0.1}, "pass validation_data"),
-        ({"schedule": "cosine"}, "a schedule"),
-        ({"sample_weight": np.ones(230)}, "sample_weight"),
-        ({"early_stopping": 3}, "need validation_data"),
-        ({"y": y}, "y must be left out"),
-    ):
-        with pytest.raises(ValueError, match=message):
-            fastbp.train(network(), stream, **options)
-    with pytest.raises(ValueError, match="can be read once, but epochs is 2"):
-        fastbp.train(network(), fastbp.Stream(chunks(X, y)()), epochs=2)
-
-
-def test_errors_of_the_source_end_training(tmp_path: Path) -> None:
-    X, y = data()
-
-    def failing() -> Any:
-        yield X[:20], y[:20]
-        raise OSError("the disk is gone")
-
-    threads = threading.active_count()
-    with pytest.raises(OSError, match="the disk is gone"):
-        trained(failing)
-    with pytest.raises(ValueError, match="the stream has no rows"):
-        trained(lambda: iter(()))
-    with pytest.raises(ValueError, match=r"X.*4"):
-        trained(lambda: iter([(X[:, :3], y)]))
-    with pytest.raises(ValueError, match=r"y"):
-        trained(lambda: iter([(X, y + 1)]))
-    with pytest.raises(FileNotFoundError, match="there is no folder"):
-        fastbp.Stream(tmp_path / "missing")
-    with pytest.raises(FileNotFoundError, match=r"holds no .parquet files"):
-        fastbp.Stream(tmp_path)
-    with pytest.raises(TypeError, match="source must be a folder"):
-        fastbp.Stream(3)
-    with pytest.raises(ValueError, match="window_rows"):
-        fastbp.Stream(tmp_path, window_rows=0)
-    pl.DataFrame({"x": ["a", "b"], "y": [0, 1]}).write_parquet(tmp_path / "t.parquet")
-    with pytest.raises(ValueError, match=r"the column 'x' of .* is missing, or not of numbers"):
-        fastbp.train(network(), fastbp.Stream(tmp_path, "y"))
-    (tmp_path / "broken").mkdir()
-    table = pl.DataFrame({f"x{k}": column for k, column in enumerate(X.T)} | {"y": y})
-    table.write_parquet(tmp_path / "broken" / "t.parquet")
-    whole = (tmp_path / "broken" / "t.parquet").read_bytes()
-    for content in (whole[:-9], whole[:4] + bytes(60) + whole[64:], b""):
-        (tmp_path / "broken" / "t.parquet").write_bytes(content)
-        stream = fastbp.Stream(tmp_path / "broken", "y")
-        with pytest.raises(ValueError, match="cannot be read as a table"):
-            fastbp.train(network(), stream)
-    with pytest.raises(ValueError, match="has no column 'z'"):
-        fastbp.train(network(), fastbp.Stream(tmp_path, "z"))
-    assert threading.active_count() == threads
-
-
-def test_a_loss_that_is_not_finite_stops_training() -> None:
-    X, y = data()
-    X[150] = 1e308
-    with pytest.raises(
-        fastbp.DivergedError, match=r"not finite at epoch 1, in a step after row 128"
-    ):
-        trained(chunks(X, y))
