@@ -19,7 +19,7 @@ IMPLIED = "self", "cls", "typingctx"  # arguments that callers do not write
 LONG_SIGNATURES = {
     ("fastbp/estimators/classifier.py", "__init__"),
     ("fastbp/estimators/regressor.py", "__init__"),
-    ("fastbp/network/network.py", "plan"),
+    ("fastbp/network/planning.py", "step_plan"),
     ("fastbp/network/structure.py", "__init__"),
     ("fastbp/training/train_network.py", "train"),
 }

@@ -14,6 +14,7 @@ from fastbp.data.targets import Target
 from fastbp.export import c_encoding
 from fastbp.export import c_templates as templates
 from fastbp.export.c_literals import c_array, c_number, c_string
+from fastbp.kernels.normalisation import EPSILON
 from fastbp.network import Network
 from fastbp.version import __version__
 
@@ -188,6 +189,11 @@ class Source:
             else:
                 formula = self._fill(self.formulas[function])
                 yield self._fill(templates.ELEMENTWISE, function=function, formula=formula)
+        layers = range(self.net.layout.layers)
+        if any(map(self.net.layout.is_normed, layers)):
+            yield self._fill(templates.NORMALISE, epsilon=c_number(EPSILON, self.suffix))
+        if any(map(self.net.layout.is_residual, layers)):
+            yield self._fill(templates.ADD)
         if self.net.encoding is not None:
             yield from c_encoding.function(self.net, self._fill)
         if any(self.values):
@@ -249,9 +255,14 @@ class Source:
             M, N, out = *self.net.layout.sizes[i : i + 2], "ab"[i % 2]
             params = f"{self.params} + {offset}"
             yield f"    {self.name}_layer({source}, {M}, {params}, {N}, {out});"
+            if self.net.layout.is_normed(i):
+                start, _ = self.net.layout.norm_at(i)
+                yield f"    {self.name}_normalise({out}, {N}, {self.params} + {start});"
             for function in functions:
                 if function != "identity":
                     yield f"    {self.name}_{function}({out}, {N});"
+            if self.net.layout.is_residual(i):
+                yield f"    {self.name}_add({source}, {N}, {out});"
             source, offset = out, offset + M * N + N
         return f"{source}[k]"
 

@@ -90,6 +90,33 @@ static void ${p}_softmax($real *a, size_t n)
         a[k] /= total;
 }"""
 
+NORMALISE = """
+/* a (n) = gains (a - mean) / deviation + shifts; params: the gains (n), then the shifts (n). */
+static void ${p}_normalise($real *a, size_t n, const $real *params)
+{
+    $real mean = 0, square = 0, inverse;
+    size_t k;
+    for (k = 0; k < n; k++)
+        mean += a[k];
+    mean /= ($real)n;
+    for (k = 0; k < n; k++) {
+        a[k] -= mean;
+        square += a[k] * a[k];
+    }
+    inverse = 1 / sqrt$f(square / ($real)n + $epsilon);
+    for (k = 0; k < n; k++)
+        a[k] = a[k] * inverse * params[k] + params[n + k];
+}"""
+
+ADD = """
+/* out (n) += a (n). */
+static void ${p}_add(const $real *a, size_t n, $real *out)
+{
+    size_t k;
+    for (k = 0; k < n; k++)
+        out[k] += a[k];
+}"""
+
 BLANK = r"""
 /* The number of bytes of the blank at the start of a text; 0 if it does not start with one. */
 static size_t ${p}_blank(const char *text)

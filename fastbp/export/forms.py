@@ -2,6 +2,15 @@
 
 from typing import Any
 
+from fastbp.arrays import Array
+from fastbp.network import Network
+
+
+def norm_views(net: Network, layer: int) -> tuple[Array, Array]:
+    """Return the gains and the shifts of a normalised layer, as views."""
+    start, N = net.layout.norm_at(layer)
+    return net.params[start : start + N], net.params[start + N : start + 2 * N]
+
 
 def check_forms(field: str, language: str, *rows: Any) -> None:
     """Check that activations and losses have a form in the language of an exported file.

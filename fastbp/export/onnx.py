@@ -18,7 +18,8 @@ from fastbp.data.preparation import Preparation
 from fastbp.data.statistics import CLIP, divisors_and_limits
 from fastbp.data.targets import Target
 from fastbp.export import onnx_encoding
-from fastbp.export.forms import check_forms
+from fastbp.export.forms import check_forms, norm_views
+from fastbp.kernels.normalisation import EPSILON
 from fastbp.network import Network
 from fastbp.optional import require
 from fastbp.persistence import FORMAT, write_atomically
@@ -265,11 +266,24 @@ def _networks(graph: _Graph, nets: Sequence[Network], x: str) -> str:
     return graph("Div", total, graph.constant(float(len(nets)))) if len(nets) > 1 else total
 
 
+def _normalise(graph: _Graph, z: str, gains: Array, shifts: Array) -> str:
+    """Add the normalisation of each row of ``z``."""
+    centred = graph("Sub", z, graph("ReduceMean", z, axes=[1], keepdims=1))
+    square = graph("ReduceMean", graph("Mul", centred, centred), axes=[1], keepdims=1)
+    deviation = graph("Sqrt", graph("Add", square, graph.constant(EPSILON)))
+    normal = graph("Mul", graph("Div", centred, deviation), graph.constant(gains))
+    return graph("Add", normal, graph.constant(shifts))
+
+
 def _network(graph: _Graph, net: Network, x: str, prefix: str = "") -> str:
     """Add the encoding, the layers and the link of the loss."""
     x = onnx_encoding.encode(graph, net, x)
     for i, activation in enumerate(net.layer_activations):
         W = graph.constant(net.weights[i], name=f"{prefix}weights_{i}")
         b = graph.constant(net.biases[i], name=f"{prefix}biases_{i}")
-        x = activation.onnx(graph, graph("Gemm", x, W, b))
+        z = graph("Gemm", x, W, b)
+        if net.layout.is_normed(i):
+            z = _normalise(graph, z, *norm_views(net, i))
+        a = activation.onnx(graph, z)
+        x = graph("Add", a, x) if net.layout.is_residual(i) else a
     return str(net.loss_row.onnx(graph, x))

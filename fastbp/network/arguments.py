@@ -38,9 +38,20 @@ def checked_encoding(encoding: Any, columns: int) -> Encoding | None:
     return encoding
 
 
-def check_size(sizes: Any, encoding: Encoding | None, found: int) -> None:
+def checked_switches(**given: Any) -> dict[str, bool]:
+    """Return arguments that are True or False; raise TypeError for another."""
+    for name, value in given.items():
+        if not isinstance(value, bool | np.bool_):
+            raise TypeError(f"{name} must be True or False, not {value!r}")
+    return {name: bool(value) for name, value in given.items()}
+
+
+def check_size(
+    sizes: Any, encoding: Encoding | None, found: int, *, layer_norm: bool = False
+) -> None:
     """Check that a file has the parameters of a network before memory is allocated for them."""
     layers = layer_sizes(sizes)
+    found -= 2 * sum(layers[1:-1]) if layer_norm is True else 0
     if encoding is not None:
         found -= sum(block.size for block in encoding.blocks(layers[0]))
         layers = (encoding.encoded(layers[0]), *layers[1:])

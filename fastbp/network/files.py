@@ -42,6 +42,8 @@ def save_networks(
         description["networks"] = len(nets)
     if net.encoding is not None or len(nets) > 1:
         version = max(version, 7)
+    if net.layout.layer_norm or net.layout.residual:
+        version = max(version, 8)
     persistence.write_tensors(path, tensors, description, version=version)
 
 
@@ -62,7 +64,8 @@ def load_networks(
             description["encoding"] = Encoding(**description["encoding"])
         groups = _by_network(tensors, checks.whole("networks", count, 1, MAX_NETWORKS))
         found = sum(array.size for array in groups[0].values())
-        arguments.check_size(description.get("sizes"), description.get("encoding"), found)
+        described = description.get("sizes"), description.get("encoding"), found
+        arguments.check_size(*described, layer_norm=description.get("layer_norm", False))
         nets = []
         for group in groups:
             net = kind(**description)

@@ -17,7 +17,6 @@ from fastbp.network.planning import step_plan
 from fastbp.network.structure import Structure
 from fastbp.network.summary import table_of_layers
 from fastbp.plan.choice import FEW_ROWS
-from fastbp.plan.describe import StepPlan
 from fastbp.plan.inference import Inference, LossOfOutputs
 from fastbp.plan.problem import Objective, Sparse
 from fastbp.plan.processors import own_processors
@@ -59,12 +58,19 @@ class Network(Structure):
         layer.
     init : str, optional
         ``he_normal``, ``lecun_normal`` or ``glorot_uniform`` for all layers.
+    layer_norm : bool
+        Normalise the sums of each hidden layer to mean 0 and variance 1 in each row; then multiply
+        them by gains and add shifts, which are trained, before the activation (Ba, Kiros and
+        Hinton 2016).
+    residual : bool
+        Add the input of a hidden layer to its output if both have the same width (He et al. 2016).
+        The first layer is left as it is.
 
     Attributes
     ----------
     params : (P,) array
         All parameters: for each layer W, C-ordered (fan-in, fan-out), then b; then those of the
-        encoding.
+        encoding; then, for each normalised layer, its gains (N,) and its shifts (N,).
     encoding_params : dict of str to array
         The parameters of the encoding, as views of ``params``: ``numbers``, ``tables.0`` and so
         on, ``scales``.
@@ -355,46 +361,4 @@ class Network(Structure):
             self.inputs(X)  # raises for a number that is not finite
         return (gradient, dX) if inputs else gradient
 
-    def plan(
-        self,
-        batch_size: int = 128,
-        *,
-        optimizer: Any = "adam",
-        l2: float = 0.0,
-        l1: float = 0.0,
-        dropout: float | Sequence[float] = 0.0,
-        label_smoothing: float = 0.0,
-        clip_norm: float | None = None,
-        sample_weight: bool = False,
-        n_threads: int = 1,
-    ) -> StepPlan:
-        """Return the operations of one training step, to be printed as a table.
-
-        ``print(net.plan(32))`` shows what each operation computes, its kernel and its shapes;
-        ``print(net.plan(32).measure())`` also the time of each.
-
-        Parameters
-        ----------
-        batch_size : int
-            Number of rows of the step.
-        optimizer, l2, l1, dropout, label_smoothing, clip_norm
-            As ``fastbp.train`` takes them.
-        sample_weight : bool
-            Whether rows have weights.
-        n_threads : int
-            Number of threads of the step; the plan of the first is shown.
-
-        Returns
-        -------
-        StepPlan
-            For a copy of the network, on random data.
-
-        Raises
-        ------
-        ValueError, TypeError
-            If an argument is not as described.
-        """
-        penalties = {"l1": l1, "l2": l2, "dropout": dropout, "label_smoothing": label_smoothing}
-        return step_plan(
-            self, batch_size, optimizer, penalties, clip_norm, sample_weight, n_threads
-        )
+    plan = step_plan

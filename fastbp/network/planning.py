@@ -1,5 +1,6 @@
 """The plan of a training step of a network, for printing."""
 
+from collections.abc import Sequence
 from typing import Any
 
 import numpy as np
@@ -45,15 +46,44 @@ def random_problem(
 
 
 def step_plan(
-    given: Any,
-    batch_size: int,
-    optimizer: Any,
-    penalties: dict[str, Any],
-    clip_norm: float | None,
-    sample_weight: bool,
-    n_threads: int,
+    self: Any,
+    batch_size: int = 128,
+    *,
+    optimizer: Any = "adam",
+    l2: float = 0.0,
+    l1: float = 0.0,
+    dropout: float | Sequence[float] = 0.0,
+    label_smoothing: float = 0.0,
+    clip_norm: float | None = None,
+    sample_weight: bool = False,
+    n_threads: int = 1,
 ) -> StepPlan:
-    """Return the plan of one step of a copy of the network ``given``, on random data."""
+    """Return the operations of one training step, to be printed as a table.
+
+    ``print(net.plan(32))`` shows what each operation computes, its kernel and its shapes;
+    ``print(net.plan(32).measure())`` also the time of each.
+
+    Parameters
+    ----------
+    batch_size : int
+        Number of rows of the step.
+    optimizer, l2, l1, dropout, label_smoothing, clip_norm
+        As ``fastbp.train`` takes them.
+    sample_weight : bool
+        Whether rows have weights.
+    n_threads : int
+        Number of threads of the step; the plan of the first is shown.
+
+    Returns
+    -------
+    StepPlan
+        For a copy of the network, on random data.
+
+    Raises
+    ------
+    ValueError, TypeError
+        If an argument is not as described.
+    """
     batch_size = checks.whole("batch_size", batch_size, 1)
     n_threads = checks.whole("n_threads", n_threads, 1, MAX_THREADS)
     clip = 0.0
@@ -61,17 +91,19 @@ def step_plan(
         clip = checks.real("clip_norm", clip_norm, 0.0, open_ends="low")
     if not isinstance(sample_weight, bool):
         raise TypeError(f"sample_weight must be True or False, not {sample_weight!r:.60}")
-    net, chosen = given.copy(), as_optimizer(optimizer)
+    net, chosen = self.copy(), as_optimizer(optimizer)
     problem = random_problem(
         net,
         batch_size,
         chosen.rule(clip),
-        objective=net.objective(**penalties),
+        objective=net.objective(l1, l2, dropout, label_smoothing),
         weighted=sample_weight,
         n_threads=n_threads,
     )
     steps = Steps(problem, net.params, chosen.state(net.params.size, net.dtype))
     kinds = ", ".join(sorted(set(net.activations))) or "no hidden layer"
+    kinds += ", layer norm" if net.layout.layer_norm else ""
+    kinds += ", residual" if net.layout.residual else ""
     title = (
         f"One step of {'-'.join(map(str, net.sizes))}, {kinds}, {net.loss}, "
         f"{type(chosen).__name__}, {batch_size} rows, {net.dtype.name}"

@@ -15,7 +15,7 @@ from fastbp.choices.losses import Loss
 from fastbp.network import arguments, files, initialisation
 from fastbp.network.views import Views
 from fastbp.own import OwnActivation, OwnLoss
-from fastbp.plan.problem import Layout, Tuned
+from fastbp.plan.problem import KINDS, Layout, Tuned
 
 # Attributes that are set once; another value would not fit the parameters.
 FIXED = (
@@ -45,6 +45,8 @@ class Structure:
         out_activation: str | OwnActivation | None = None,
         encoding: Encoding | None = None,
         init: str | None = None,
+        layer_norm: bool = False,
+        residual: bool = False,
     ) -> None:
         self.sizes = arguments.layer_sizes(sizes)
         rows = arguments.hidden_activations(activation, len(self.sizes) - 2)
@@ -64,12 +66,15 @@ class Structure:
         # Whether ``train`` has seen uint8, which kernels scale to 0 to 1, or other numbers.
         self.learned_bytes = self.learned_numbers = False
         self.encoding = arguments.checked_encoding(encoding, self.sizes[0])
-        self.layout = Layout.of(self.sizes, tuple(rows), last, self.dtype, self.encoding)
+        more = arguments.checked_switches(layer_norm=layer_norm, residual=residual)
+        self.layout = Layout.of(self.sizes, tuple(rows), last, self.dtype, self.encoding, **more)
         self._compile_own()
         self._params = aligned(self.layout.params, self.dtype, 0.0)
         random = checks.generator(seed)
         initialisation.draw_weights(self.layout, self.weights, init, random)
         initialisation.draw_encoding(self.encoding, self.encoding_params, random)
+        for part in self.layout.parts_of("gains"):
+            self._params[part.start : part.start + part.size] = 1.0
         self._prepare()
 
     def _prepare(self) -> None:
@@ -161,10 +166,17 @@ class Structure:
         activation = kinds.pop() if len(kinds) == 1 else list(self.activations)
         out = f", out_activation={self.out_activation!r}" if self.out_activation else ""
         encoding = f", encoding={self.encoding!r}" if self.encoding else ""
+        encoding += "".join(f", {name}=True" for name in self._switches)
         return (
             f"{type(self).__name__}({list(self.sizes)}, activation={activation!r}, "
             f"loss={self.loss!r}, dtype={self.dtype.name!r}{out}{encoding})"
         )
+
+    @property
+    def _switches(self) -> dict[str, bool]:
+        """The arguments ``layer_norm`` and ``residual``, as far as they are true."""
+        names = "layer_norm", "residual"
+        return {name: True for name in names if getattr(self.layout, name)}
 
     @property
     def tuned(self) -> Tuned:
@@ -208,6 +220,8 @@ class Structure:
             huber_delta=self.huber_delta,
             out_activation=self.out_activation if last is None else last.own or last.name,
             encoding=self.encoding,
+            layer_norm=self.layout.layer_norm,
+            residual=self.layout.residual,
         )
         twin.params[:] = self.params
         if twin.dtype == self.dtype:
@@ -271,20 +285,27 @@ class Structure:
         """Return copies of the parameters under the names of ``torch.nn.Sequential``.
 
         ``0.weight`` is (fan-out, fan-in), ``0.bias`` (fan-out,); the next layer is 2, because an
-        activation counts as a layer. For PyTorch: ``{name: torch.from_numpy(array)}``.
+        activation counts as a layer; with ``layer_norm`` it is 3, and ``1.weight`` and ``1.bias``
+        are the gains and shifts of the norm. For PyTorch: ``{name: torch.from_numpy(array)}``.
         """
         return {name: view.copy(order="C") for name, view in self._named(self._params).items()}
 
     def _named(self, params: Array) -> dict[str, Array]:
         """Return views of ``params`` under the names of ``state_dict``."""
-        views, tables = {}, 0
-        names = {"weights": "{}.weight", "biases": "{}.bias", "tables": "encoding.tables.{}"}
-        for k, part in enumerate(self.layout.parts):
+        views, seen = {}, dict.fromkeys(KINDS, 0)
+        modules = 3 if self.layout.layer_norm else 2  # of a layer
+        names = {
+            "weights": (modules, 0, "{}.weight"),
+            "biases": (modules, 0, "{}.bias"),
+            "tables": (1, 0, "encoding.tables.{}"),
+            "gains": (modules, 1, "{}.weight"),
+            "shifts": (modules, 1, "{}.bias"),
+        }
+        for part in self.layout.parts:
             view = params[part.start : part.start + part.size].reshape(part.shape)
-            number = k // 2 * 2
-            if part.kind == "tables":
-                number, tables = tables, tables + 1
-            name = names.get(part.kind, f"encoding.{part.kind}").format(number)
+            step, first, name = names.get(part.kind, (1, 0, f"encoding.{part.kind}"))
+            name = name.format(first + step * seen[part.kind])
+            seen[part.kind] += 1
             views[name] = view.T if part.kind == "weights" else view
         return views
 
@@ -328,6 +349,7 @@ class Structure:
             "huber_delta": self.huber_delta,
             "out_activation": self.out_activation,
             **({"encoding": asdict(self.encoding)} if self.encoding else {}),
+            **self._switches,
         }
 
     @classmethod

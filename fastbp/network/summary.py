@@ -14,7 +14,12 @@ def table_of_layers(net: Any) -> str:
     for layer, (W, b) in enumerate(zip(net.weights, net.biases, strict=True)):
         name = net.activations[layer] if layer < len(net.activations) else _of_outputs(net)
         shape = f"({W.shape[0]}, {W.shape[1]})"
-        table.append((str(layer + 1), "dense", name, shape, f"{W.size + b.size:,}"))
+        kind, size = "dense", W.size + b.size
+        if net.layout.is_normed(layer):
+            kind, size = f"{kind}, layer norm", size + 2 * b.size
+        if net.layout.is_residual(layer):
+            kind = f"{kind}, residual"
+        table.append((str(layer + 1), kind, name, shape, f"{size:,}"))
     widths = [max(map(len, column)) for column in zip(*table, strict=True)]
     lines = []
     for *texts, parameters in table:

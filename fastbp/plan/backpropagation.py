@@ -5,7 +5,7 @@ gradients of all layers are computed from it, from the last layer to the first.
 """
 
 from fastbp.choices.activations import Activation
-from fastbp.kernels import dense, products, sparse
+from fastbp.kernels import dense, normalisation, products, sparse
 from fastbp.kernels.dropout import dropout_backward, dropout_scale
 from fastbp.plan.forward import ForwardLowering
 from fastbp.plan.operand import Operand, Transposed
@@ -47,6 +47,10 @@ class BlockLowering(ForwardLowering):
         (delta W^T) * f'(z). Eq. 19 has DZ2 where DZ1 is correct.
         """
         layer = self.last
+        # Gradients of the encoding and of norms, which are added up row by row.
+        start = self.layout.dense_params
+        if start < self.layout.params:
+            self.clear_in_first_block(self.thread.grads.part(start, self.layout.params - start))
         self.clear_in_first_block(self.db(layer))
         self.plan.add(dense.add_columns_bias_gradient, self.z, self.db(layer), layer=layer)
         if self.has_few_outputs():
@@ -67,8 +71,6 @@ class BlockLowering(ForwardLowering):
             return
         delta = self.encoding_rows("delta of inputs", self.layout.sizes[0])
         self.backward_through_weights(0, delta, "delta = delta W^T")
-        start = self.layout.dense_params
-        self.clear_in_first_block(self.thread.grads.part(start, self.layout.params - start))
         self.encoding.backward(delta, self.thread.gradient)
 
     def set_last_delta(self) -> None:
@@ -156,15 +158,24 @@ class BlockLowering(ForwardLowering):
 
     def backward_to_layer_below(self, layer: int) -> None:
         """delta of the layer below = (delta W^T) * f'(z), and its db (seed 000, eq. 16 to 18)."""
-        below, a = layer - 1, self.input_of(layer)
+        below, a = layer - 1, self.branch(layer - 1)
         delta_below = self.layer_rows(self.shared.deltas, below)
         activation, rate = self.layout.activations[below], self.dropout_rate(below)
         epilogue = None
-        if activation.least is not None and rate == 0.0:
+        adds, skips = self.layout.is_residual(layer), self.layout.is_residual(below)
+        if activation.least is not None and rate == 0.0 and not (adds or skips):
             gate = None if activation.backward is None else a
             epilogue = Epilogue("delta = (delta W^T) * f'(z)", gate=gate)
         formula = "delta = delta W^T"
         done = self.backward_through_weights(layer, delta_below, formula, epilogue)
+        if adds:
+            skipped = self.layer_rows(self.shared.skipped, layer)
+            formula = "delta += delta of the sum"
+            self.plan.add(products.add, skipped, delta_below, layer=layer, formula=formula)
+        if skips:
+            skipped = self.layer_rows(self.shared.skipped, below)
+            formula = "delta of the sum"
+            self.plan.add(products.copy, delta_below, skipped, layer=below, formula=formula)
         if rate > 0.0:
             state, offset = self.progress.random, self.first_draw(below)
             dropped = delta_below, a, self.dropout_argument(below), state, offset
@@ -172,10 +183,18 @@ class BlockLowering(ForwardLowering):
         slopes = self.layer_rows(self.shared.slopes, below)
         if not done:
             self.activation_backward(activation, delta_below, a, slopes, below)
-        if rate > 0.0 and self.thread.divided[layer]:
+        if self.layout.is_normed(below):
+            self.norm_backward(below, delta_below)
+        if rate > 0.0 and self.thread.divided[layer] and not skips:
             self.plan.add(dropout_scale, a, self.dropout_argument(below), layer=below)
         self.clear_in_first_block(self.db(below))
         self.plan.add(dense.add_bias_gradient, delta_below, self.db(below), layer=below)
+
+    def norm_backward(self, layer: int, delta: Operand) -> None:
+        """Backpropagate delta through the normalisation of a layer's sums."""
+        gains, _ = self.shared.norm(layer)
+        found = *self.norm(layer), *self.thread.dnorm(layer)
+        self.plan.add(normalisation.layer_norm_backward, delta, gains, *found, layer=layer)
 
     def backward_through_weights(
         self,

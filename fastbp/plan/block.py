@@ -95,6 +95,17 @@ class Block:
         start = self.layout.output_starts[layer] * self.B + self.first * N
         return buffer.part(start, self.count, N)
 
+    def branch(self, layer: int) -> Operand:
+        """The outputs of a hidden layer before its input is added, if it is."""
+        buffers = self.shared
+        whole = buffers.branches if self.layout.is_residual(layer) else buffers.outputs
+        return self.layer_rows(whole, layer)
+
+    def norm(self, layer: int) -> tuple[Operand, Operand]:
+        """The normalised sums of a layer, and the inverse of each row's deviation."""
+        inverses = self.shared.inverses.part(layer * self.B + self.first, self.count)
+        return self.layer_rows(self.shared.normals, layer), inverses
+
     def input_of(self, layer: int) -> Operand:
         """The outputs of the layer below ``layer``, which are its input."""
         if layer > 0:
@@ -125,6 +136,8 @@ class Block:
     def has_few_outputs(self) -> bool:
         """Whether one kernel goes back through the last layer and the ReLU below it."""
         if not self.is_first or self.last == 0 or self.dropout_rate(self.last - 1) > 0.0:
+            return False
+        if not self.layout.is_plain(self.last - 1):
             return False
         return self.problem.choices.few and self.layout.activations[-1].name == "relu"
 

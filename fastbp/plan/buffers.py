@@ -104,6 +104,12 @@ class Problem(NamedTuple):
         return self.data.y.ndim == 1
 
 
+def norm_of(layout: Layout, layer: int, buffer: Operand) -> tuple[Operand, Operand]:
+    """The gains and shifts (N,) of a layer in the parameters or the gradients."""
+    start, N = layout.norm_at(layer)
+    return buffer.part(start, N, name="gains"), buffer.part(start + N, N, name="shifts")
+
+
 class Shared:
     """The memory that all threads share; between barriers, they write to disjoint parts."""
 
@@ -156,6 +162,14 @@ class Shared:
         # layer's delta is ``z``, which is (K, rows) for each block.
         self.outputs = new("a", B * layout.outputs)
         self.deltas = new("delta", B * layout.output_starts[-1] if layers > 1 else B * K)
+        hidden = B * layout.output_starts[-1]
+        residual = any(map(layout.is_residual, range(layout.layers)))
+        # Of residual layers: the outputs before the sum, and the deltas that skip the layer.
+        self.branches, self.skipped = (
+            new(name, hidden if residual else 0) for name in ("branch", "delta of the sum")
+        )
+        self.normals = new("normal", hidden if layout.layer_norm else 0)
+        self.inverses = new("1 / s", B * layout.layers if layout.layer_norm else 0)
         keeps = any(activation.keeps_slope for activation in layout.all_activations)
         self.slopes = new("slopes", B * layout.outputs if keeps else 0)
         # A row for each thread, each starting on a cache line; ``kernels.ranks`` adds numbers.
@@ -204,6 +218,10 @@ class Shared:
     def b(self, layer: int) -> Operand:
         """The biases (N,) of a layer."""
         return self.params.part(*self.layout.biases_at(layer), name="b")
+
+    def norm(self, layer: int) -> tuple[Operand, Operand]:
+        """The gains and shifts (N,) of a normalised layer."""
+        return norm_of(self.layout, layer, self.params)
 
 
 class Progress:
@@ -306,6 +324,10 @@ class ThreadBuffers:
     def db(self, layer: int) -> Operand:
         """db (N,) of a layer, from this thread's rows."""
         return self.grads.part(*self.layout.biases_at(layer), name="db")
+
+    def dnorm(self, layer: int) -> tuple[Operand, Operand]:
+        """The gradients of a layer's gains and shifts, from this thread's rows."""
+        return norm_of(self.layout, layer, self.grads)
 
     def gradient(self, part: Part) -> Operand:
         """The gradient of a part of the parameters, from this thread's rows."""

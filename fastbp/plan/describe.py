@@ -229,6 +229,9 @@ FORMULAS = {
     "end_step": "count the step",
     "barrier": "wait for the other threads",
     "add": "grads += other thread's",
+    "layer_norm": "n = gains (z + b - m) / s",
+    "layer_norm_backward": "delta of z, dgains, dshifts",
+    "residual_sum": "a = branch + a below",
 }
 # Operands that the table omits: bookkeeping of a step, and scratch memory.
 OMITTED = {

@@ -4,7 +4,7 @@ import math
 from typing import Any, cast
 
 from fastbp.choices.activations import Activation
-from fastbp.kernels import batches, dense, products, sparse
+from fastbp.kernels import batches, dense, normalisation, products, sparse
 from fastbp.kernels.dropout import dropout
 from fastbp.plan import choice
 from fastbp.plan.block import Block, add_row_address
@@ -41,7 +41,7 @@ class ForwardLowering(Block):
         if self.encoding is not None:
             self.encoding.forward()
         for layer in range(self.last):
-            out = self.layer_rows(self.shared.outputs, layer)
+            out = self.branch(layer)
             if self.has_narrow_input(layer):
                 self.plan.add(
                     dense.narrow_relu,
@@ -55,19 +55,32 @@ class ForwardLowering(Block):
             else:
                 activation = self.layout.activations[layer]
                 epilogue = None
-                if activation.least is not None:
+                if activation.least is not None and not self.layout.is_normed(layer):
                     epilogue = Epilogue("a = f(a W + b)", self.b(layer), activation.least)
                 ahead = self.by_number or fetches_ahead(self.problem, self.count)
                 if layer == 0 and ahead:
                     self.first_product(activation, out)
                 elif not self.multiply(layer, out, epilogue):
-                    slopes = self.layer_rows(self.shared.slopes, layer)
-                    self.activate(activation, out, self.b(layer), slopes, layer)
+                    self.activate_sums(layer, out)
             self.drop(layer, out)
+            if self.layout.is_residual(layer):
+                sums = out, self.input_of(layer), self.layer_rows(self.shared.outputs, layer)
+                self.plan.add(normalisation.residual_sum, *sums, layer=layer)
+
+    def activate_sums(self, layer: int, z: Operand) -> None:
+        """a = f(z + b) of a hidden layer, of normalised sums a = f(n + shifts)."""
+        b = self.b(layer)
+        if self.layout.is_normed(layer):
+            gains, shifts = self.shared.norm(layer)
+            self.plan.add(normalisation.layer_norm, z, b, gains, *self.norm(layer), layer=layer)
+            b = shifts
+        slopes = self.layer_rows(self.shared.slopes, layer)
+        self.activate(self.layout.activations[layer], z, b, slopes, layer)
 
     def first_product(self, activation: Activation, out: Operand) -> None:
         """a = f(X W + b) of the first layer, while the rows of the next batch are fetched."""
-        shared, least, b = self.shared, activation.least, self.b(0)
+        shared, b = self.shared, self.b(0)
+        least = None if self.layout.is_normed(0) else activation.least
         next_row = self.B + self.first if self.first + self.B < shared.order.size else 0
         next_rows = shared.order.part(next_row, shared.order.size - next_row)
         included = least is not None
@@ -89,7 +102,7 @@ class ForwardLowering(Block):
             ahead = shared.X, next_rows, begin
             self.plan.add(kernel, self.x, W, biases, bound, *ahead, out, **work)
         if not included:
-            self.activate(activation, out, b, self.layer_rows(shared.slopes, 0), 0)
+            self.activate_sums(0, out)
 
     def multiply(self, layer: int, out: Operand, epilogue: Epilogue | None = None) -> bool:
         """z = a W of one layer; return whether the epilogue is included, as ``product`` does."""

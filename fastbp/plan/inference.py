@@ -10,8 +10,9 @@ from fastbp.arrays import Array
 from fastbp.choices.activations import ACTIVATIONS
 from fastbp.compiler import native
 from fastbp.compiler.declare import interpreted
-from fastbp.kernels import batches, dense, products, sparse
+from fastbp.kernels import batches, dense, normalisation, products, sparse
 from fastbp.plan import choice, compile_helper
+from fastbp.plan.buffers import norm_of
 from fastbp.plan.encoding import EncodingBuffers, EncodingLowering
 from fastbp.plan.operand import Operand
 from fastbp.plan.plan import Plan, list_runner
@@ -80,6 +81,9 @@ class InferenceLowering:
             work: dict[str, Any] = {"layer": layer, "multiplications": count * M * N}
             activation = layout.activations[layer] if layer < top else layout.out_activation
             activation = activation or ACTIVATIONS["identity"]
+            branch, normed = out, layout.is_normed(layer)
+            if layout.is_residual(layer):
+                branch = self.new("branch", N)
             if narrow and layer < top and M <= dense.NARROW:
                 assert isinstance(below, Operand)
                 plan.add(dense.narrow_relu, below, W, b, out, **work)
@@ -87,23 +91,35 @@ class InferenceLowering:
                 done = False
                 if not isinstance(below, Operand):
                     assert self.order is not None
-                    plan.add(sparse.sparse_product, *below, self.order, 0, W, out, layer=layer)
+                    plan.add(sparse.sparse_product, *below, self.order, 0, W, branch, layer=layer)
                 elif count <= choice.FEW_ROWS:
-                    plan.add(products.product_of_rows, below, W, out, **work)
+                    plan.add(products.product_of_rows, below, W, branch, **work)
                 else:
                     product = Products(plan, self.layout, self.scratch)
                     epilogue = None
-                    if activation.least is not None:
+                    if activation.least is not None and not normed:
                         epilogue = Epilogue("a = f(a W + b)", b, activation.least)
                     how: dict[str, Any] = {"layer": layer, "formula": "z = a W"}
-                    done = product.add(below, W, out, **how, epilogue=epilogue)
+                    done = product.add(below, W, branch, **how, epilogue=epilogue)
+                if normed:
+                    b = self.normalise(layer, branch, b)
                 if not done:
                     slopes = (self.new("slopes", N),) if activation.keeps_slope else ()
-                    plan.add(activation.forward, out, b, *slopes, layer=layer)
+                    plan.add(activation.forward, branch, b, *slopes, layer=layer)
+            if branch is not out:
+                assert isinstance(below, Operand)
+                plan.add(normalisation.residual_sum, branch, below, out, layer=layer)
             below = out
         if self.link is not None:
             plan.add(self.link, self.out, layer=top)
         return plan
+
+    def normalise(self, layer: int, z: Operand, b: Operand) -> Operand:
+        """Normalise the sums of a layer; return its shifts."""
+        gains, shifts = norm_of(self.layout, layer, self.params)
+        memory = self.new("normal", z.shape[1]), self.new("1 / s", 1)
+        self.plan.add(normalisation.layer_norm, z, b, gains, *memory, layer=layer)
+        return shifts
 
     def encode(self, x: Operand) -> Operand:
         """Compute the inputs of the first layer; return them."""

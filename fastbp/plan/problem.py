@@ -55,6 +55,8 @@ class Layout(NamedTuple):
     tuned: Tuned = ()  # the kernels of products of a step, as ``fastbp.tune`` chose them
     encoding: Encoding | None = None  # what is computed from X before the first layer
     encoded_columns: int = 0  # the columns of X of an encoding
+    layer_norm: bool = False  # whether hidden layers are normalised before their activation
+    residual: bool = False  # whether the input of a hidden layer of the same width is added
 
     @classmethod
     def of(
@@ -64,8 +66,11 @@ class Layout(NamedTuple):
         out_activation: Activation | None,
         dtype: Any,
         encoding: Encoding | None = None,
+        *,
+        layer_norm: bool = False,
+        residual: bool = False,
     ) -> "Layout":
-        """Lay out the parameters: W, then b, of each layer, then those of the encoding.
+        """Lay out the parameters: W, then b, of each layer; those of the encoding; those of norms.
 
         ``sizes`` begins with the number of columns of X.
         """
@@ -90,6 +95,8 @@ class Layout(NamedTuple):
             tuple(output_starts),
             encoding=encoding,
             encoded_columns=columns,
+            layer_norm=layer_norm,
+            residual=residual,
         )
 
     @property
@@ -110,8 +117,31 @@ class Layout(NamedTuple):
     @property
     def params(self) -> int:
         """The number of parameters."""
+        return self.norm_start + (2 * sum(self.sizes[1:-1]) if self.layer_norm else 0)
+
+    @property
+    def norm_start(self) -> int:
+        """The start of the gains and shifts of normalised layers in the flat buffers."""
         blocks = [] if self.encoding is None else self.encoding.blocks(self.columns)
         return self.dense_params + sum(block.size for block in blocks)
+
+    def norm_at(self, layer: int) -> tuple[int, int]:
+        """Start and length N of the gains of a hidden layer; its shifts follow them."""
+        before = self.output_starts[layer]
+        return self.norm_start + 2 * before, self.sizes[layer + 1]
+
+    def is_normed(self, layer: int) -> bool:
+        """Whether the sums of a layer are normalised."""
+        return self.layer_norm and layer < self.layers - 1
+
+    def is_residual(self, layer: int) -> bool:
+        """Whether the input of a layer is added to its output."""
+        inner = 0 < layer < self.layers - 1
+        return self.residual and inner and self.sizes[layer] == self.sizes[layer + 1]
+
+    def is_plain(self, layer: int) -> bool:
+        """Whether a layer is neither normalised nor residual."""
+        return not (self.is_normed(layer) or self.is_residual(layer))
 
     def weights_at(self, layer: int) -> tuple[int, int, int]:
         """Start, rows M and columns N of a layer's W in a flat buffer."""
@@ -132,6 +162,9 @@ class Layout(NamedTuple):
         for block in [] if self.encoding is None else self.encoding.blocks(self.columns):
             parts.append(Part(block.kind, start, (block.rows, block.columns)))
             start += block.size
+        for layer in range(self.layers - 1 if self.layer_norm else 0):
+            start, N = self.norm_at(layer)
+            parts += [Part("gains", start, (N,)), Part("shifts", start + N, (N,))]
         return parts
 
     def parts_of(self, kind: str) -> list[Part]:
@@ -157,9 +190,10 @@ class Layout(NamedTuple):
 
     @property
     def only_relu(self) -> bool:
-        """Whether all hidden layers are ReLU, and the last has no activation before its loss."""
+        """Whether all hidden layers are plain ReLU, and the last has no activation."""
         relu = all(activation.name == "relu" for activation in self.activations)
-        return relu and self.out_activation is None
+        plain = all(self.is_plain(layer) for layer in range(self.layers))
+        return relu and plain and self.out_activation is None
 
     @property
     def all_activations(self) -> tuple[Activation, ...]:
@@ -219,7 +253,7 @@ class Objective(NamedTuple):
 # by the product of both.
 NTK = "ntk"
 # The kinds of parameters.
-KINDS = ("weights", "biases", *encodings.KINDS)
+KINDS = ("weights", "biases", *encodings.KINDS, "gains", "shifts")
 ByKind = tuple[tuple[str, float | str], ...]
 
 

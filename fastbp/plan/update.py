@@ -72,14 +72,14 @@ class UpdateLowering:
         """Start and size of each range of the parameters that this thread updates."""
         if self.thread.workers == 1:
             return [(0, self.layout.params)]
-        return [piece for piece in (*self.layer_ranges(), self.encoding_range()) if piece[1] > 0]
+        return [piece for piece in (*self.layer_ranges(), self.rest_range()) if piece[1] > 0]
 
     def layer_ranges(self) -> list[tuple[int, int]]:
         """Start and size of this thread's piece of each layer."""
         return [(start, size) for *_, start, size in self.pieces()]
 
-    def encoding_range(self) -> tuple[int, int]:
-        """Start and size of the encoding's parameters, which the last thread updates."""
+    def rest_range(self) -> tuple[int, int]:
+        """Start and size of the parameters after those of layers, which the last thread updates."""
         start = self.layout.dense_params
         is_last = self.thread.worker == self.thread.workers - 1
         return start, self.layout.params - start if is_last else 0
@@ -96,7 +96,7 @@ class UpdateLowering:
                 weights = count * self.layout.sizes[layer + 1]
                 start, size = start + weights, size - weights
             self.add_others(start, size, layer)
-        self.add_others(*self.encoding_range(), 0)
+        self.add_others(*self.rest_range(), 0)
 
     def add_others(self, start: int, size: int, layer: int) -> None:
         """Add a piece of the gradients of all other threads to the first one's."""

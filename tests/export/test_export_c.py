@@ -10,6 +10,7 @@ import pytest
 pl = pytest.importorskip("polars")
 
 from export_cases import (  # noqa: E402
+    DEEP,
     DTYPES,
     ENCODINGS,
     KINDS,
@@ -18,6 +19,7 @@ from export_cases import (  # noqa: E402
     averaged,
     classes,
     columns,
+    deep_network,
     encoded_network,
     model,
     network,
@@ -300,6 +302,16 @@ def test_strings_and_numbers():
 def test_encodings(tmp_path, dtype):
     for name in ENCODINGS:
         net, X = encoded_network(name, dtype)
+        library = exported(tmp_path, net, name=name)
+        found = predict_rows(getattr(library, f"{name}_predict"), X, 3, dtype)
+        assert_close(found, net.forward(X), dtype)
+
+
+@needs_compiler
+@pytest.mark.parametrize("dtype", DTYPES)
+def test_normalised_and_residual_layers(tmp_path, dtype):
+    for name, kind in DEEP.items():
+        net, X = deep_network(dtype, **kind)
         library = exported(tmp_path, net, name=name)
         found = predict_rows(getattr(library, f"{name}_predict"), X, 3, dtype)
         assert_close(found, net.forward(X), dtype)

@@ -11,6 +11,7 @@ pytest.importorskip("onnxruntime")
 pytest.importorskip("polars")
 
 from export_cases import (  # noqa: E402
+    DEEP,
     DTYPES,
     ENCODINGS,
     KINDS,
@@ -19,6 +20,7 @@ from export_cases import (  # noqa: E402
     averaged,
     classes,
     columns,
+    deep_network,
     encoded_network,
     model,
     network,
@@ -194,6 +196,13 @@ def test_without_onnx_the_error_names_the_extra(tmp_path, monkeypatch):
 @pytest.mark.parametrize("name", ENCODINGS)
 def test_encodings(tmp_path, name, dtype):
     net, X = encoded_network(name, dtype)
+    assert_close(exported(tmp_path, net, X), net.forward(X), dtype)
+
+
+@pytest.mark.parametrize("dtype", DTYPES)
+@pytest.mark.parametrize("kind", DEEP.values(), ids=DEEP)
+def test_normalised_and_residual_layers(tmp_path, kind, dtype):
+    net, X = deep_network(dtype, **kind)
     assert_close(exported(tmp_path, net, X), net.forward(X), dtype)
 
 

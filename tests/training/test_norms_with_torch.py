@@ -1,0 +1,82 @@
+"""Layer normalisation and residual connections against PyTorch: outputs and training."""
+
+import itertools
+from typing import Any
+
+import numpy as np
+import pytest
+
+import fastbp
+
+torch = pytest.importorskip("torch")
+
+SIZES, ROWS, BATCH = [5, 8, 8, 8, 6, 6, 3], 48, 12
+TOLERANCE = {"float32": 2e-5, "float64": 1e-11}
+ACTIVATIONS = {"relu": torch.nn.ReLU, "gelu": torch.nn.GELU, "tanh": torch.nn.Tanh}
+
+
+class Twin(torch.nn.Module):
+    """The same network as a list of modules, with the names of ``state_dict``."""
+
+    def __init__(self, net: fastbp.Network) -> None:
+        super().__init__()
+        self.residual, modules = net.layout.residual, []
+        for layer, (M, N) in enumerate(itertools.pairwise(SIZES)):
+            modules.append(torch.nn.Linear(M, N))
+            if layer < len(SIZES) - 2:
+                modules += [torch.nn.LayerNorm(N)] if net.layout.layer_norm else []
+                modules.append(ACTIVATIONS[net.activations[0]]())
+        self.layers = torch.nn.Sequential(*modules).to(getattr(torch, net.dtype.name))
+        state = {name: torch.from_numpy(array) for name, array in net.state_dict().items()}
+        self.layers.load_state_dict(state)
+
+    def forward(self, a: Any) -> Any:
+        below = a
+        for k, module in enumerate(self.layers):
+            if isinstance(module, torch.nn.Linear):
+                below = a
+            a = module(a)
+            ends = type(module) in ACTIVATIONS.values()
+            if self.residual and ends and k > 2 and a.shape == below.shape:
+                a = a + below
+        return a
+
+
+@pytest.mark.parametrize("dtype", TOLERANCE)
+@pytest.mark.parametrize("activation", ACTIVATIONS)
+@pytest.mark.parametrize(
+    "kind",
+    [{"layer_norm": True}, {"residual": True}, {"layer_norm": True, "residual": True}],
+    ids=str,
+)
+def test_training(kind: dict[str, bool], activation: str, dtype: str) -> None:
+    random = np.random.default_rng(0)
+    X = random.standard_normal((ROWS, SIZES[0])).astype(dtype)
+    y = random.integers(0, SIZES[-1], ROWS)
+    net = fastbp.Network(SIZES, activation, dtype=dtype, seed=2, **kind)
+    for part in (*net.layout.parts_of("gains"), *net.layout.parts_of("shifts")):
+        values = random.normal(0.5, 0.5, part.size)
+        net.params[part.start : part.start + part.size] = values
+    twin = Twin(net)
+    p = torch.softmax(twin(torch.from_numpy(X)), 1).detach().numpy()
+    np.testing.assert_allclose(net.forward(X), p, rtol=0, atol=TOLERANCE[dtype])
+    optimizer = torch.optim.SGD(twin.parameters(), lr=0.05, momentum=0.9)
+    for _ in range(3):
+        for start in range(0, ROWS, BATCH):
+            rows = slice(start, start + BATCH)
+            optimizer.zero_grad()
+            outputs = twin(torch.from_numpy(X[rows]))
+            torch.nn.functional.cross_entropy(outputs, torch.from_numpy(y[rows])).backward()
+            optimizer.step()
+    fastbp.train(
+        net,
+        X,
+        y,
+        optimizer=fastbp.SGD(0.05, momentum=0.9),
+        epochs=3,
+        batch_size=BATCH,
+        shuffle=False,
+    )
+    for name, tensor in twin.layers.state_dict().items():
+        found = net.state_dict()[name]
+        np.testing.assert_allclose(found, tensor.numpy(), rtol=0, atol=20 * TOLERANCE[dtype])
