@@ -192,6 +192,8 @@ class Source:
         layers = range(self.net.layout.layers)
         if any(map(self.net.layout.is_normed, layers)):
             yield self._fill(templates.NORMALISE, epsilon=c_number(EPSILON, self.suffix))
+        if any(map(self.net.layout.is_parametric, layers)):
+            yield self._fill(templates.BLEND)
         if any(map(self.net.layout.is_residual, layers)):
             yield self._fill(templates.ADD)
         if self.net.encoding is not None:
@@ -208,14 +210,15 @@ class Source:
     def _buffers(self) -> dict[str, int]:
         """Return the sizes of the arrays of ``predict``.
 
-        They are x if it is prepared, e if it is encoded, a, b for the layers, and the mean of the
-        outputs of several networks.
+        They are x if it is prepared, e if it is encoded, a, b for the layers, z for parametric
+        activations, and the mean of the outputs of several networks.
         """
         prepared = self.net.sizes[:1] if self.columns is not None else ()
         encoded = self.net.layout.sizes[:1] if self.net.encoding is not None else ()
         layers = {"a": self.net.sizes[1::2], "b": self.net.sizes[2::2]}
         means = self.net.sizes[-1:] if len(self.nets) > 1 else ()
-        widths = {"x": prepared, "e": encoded, **layers, "mean": means}
+        straight = self.net.sizes[1:-1] if self.net.layout.parametric else ()
+        widths = {"x": prepared, "e": encoded, **layers, "z": straight, "mean": means}
         return {name: max(sizes) for name, sizes in widths.items() if sizes}
 
     def _predict(self) -> Iterator[str]:
@@ -258,9 +261,15 @@ class Source:
             if self.net.layout.is_normed(i):
                 start, _ = self.net.layout.norm_at(i)
                 yield f"    {self.name}_normalise({out}, {N}, {self.params} + {start});"
+            bends = self.net.layout.is_parametric(i)
+            if bends:
+                yield f"    memcpy(z, {out}, {N} * sizeof *z);"
             for function in functions:
                 if function != "identity":
                     yield f"    {self.name}_{function}({out}, {N});"
+            if bends:
+                start, _ = self.net.layout.alphas_at(i)
+                yield f"    {self.name}_blend(z, {N}, {self.params} + {start}, {out});"
             if self.net.layout.is_residual(i):
                 yield f"    {self.name}_add({source}, {N}, {out});"
             source, offset = out, offset + M * N + N

@@ -108,6 +108,15 @@ static void ${p}_normalise($real *a, size_t n, const $real *params)
         a[k] = a[k] * inverse * params[k] + params[n + k];
 }"""
 
+BLEND = """
+/* a (n) = z + alpha (a - z) for a = f(z). */
+static void ${p}_blend(const $real *z, size_t n, const $real *alphas, $real *a)
+{
+    size_t k;
+    for (k = 0; k < n; k++)
+        a[k] = z[k] + alphas[k] * (a[k] - z[k]);
+}"""
+
 ADD = """
 /* out (n) += a (n). */
 static void ${p}_add(const $real *a, size_t n, $real *out)

@@ -12,6 +12,12 @@ def norm_views(net: Network, layer: int) -> tuple[Array, Array]:
     return net.params[start : start + N], net.params[start + N : start + 2 * N]
 
 
+def alphas_of(net: Network, layer: int) -> Array:
+    """Return the alphas of a parametric activation, as a view."""
+    start, N = net.layout.alphas_at(layer)
+    return net.params[start : start + N]
+
+
 def check_forms(field: str, language: str, *rows: Any) -> None:
     """Check that activations and losses have a form in the language of an exported file.
 

@@ -18,7 +18,7 @@ from fastbp.data.preparation import Preparation
 from fastbp.data.statistics import CLIP, divisors_and_limits
 from fastbp.data.targets import Target
 from fastbp.export import onnx_encoding
-from fastbp.export.forms import check_forms, norm_views
+from fastbp.export.forms import alphas_of, check_forms, norm_views
 from fastbp.kernels.normalisation import EPSILON
 from fastbp.network import Network
 from fastbp.optional import require
@@ -285,5 +285,8 @@ def _network(graph: _Graph, net: Network, x: str, prefix: str = "") -> str:
         if net.layout.is_normed(i):
             z = _normalise(graph, z, *norm_views(net, i))
         a = activation.onnx(graph, z)
+        if net.layout.is_parametric(i):
+            bent = graph("Mul", graph("Sub", a, z), graph.constant(alphas_of(net, i)))
+            a = graph("Add", z, bent)
         x = graph("Add", a, x) if net.layout.is_residual(i) else a
     return str(net.loss_row.onnx(graph, x))

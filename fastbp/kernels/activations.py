@@ -42,6 +42,44 @@ def add_bias(z: Matrix, b: Vector) -> None:
             z[i, j] += b[j]
 
 
+# ---- Parametric: z + alpha (f(z) - z), alpha for each unit
+
+
+@kernel
+def copy_sums(z: Matrix, b: Vector, out: Matrix) -> None:
+    """``out`` = z + b, all (B, N) but ``b`` (N,)."""
+    B, N = z.shape
+    for i in range(B):
+        for j in range(N):
+            out[i, j] = z[i, j] + b[j]
+
+
+@kernel
+def blend(h: Matrix, z: Matrix, alphas: Vector, a: Matrix) -> None:
+    """``a`` = z + alpha (h - z) for h = f(z), all (B, N) but ``alphas`` (N,)."""
+    B, N = a.shape
+    for i in range(B):
+        for j in range(N):
+            a[i, j] = z[i, j] + alphas[j] * (h[i, j] - z[i, j])
+
+
+@kernel
+def blend_backward(delta: Matrix, h: Matrix, z: Matrix, alphas: Vector, dalphas: Vector) -> None:
+    """Backpropagate ``delta`` (B, N) through ``blend``: it becomes dLoss/dh.
+
+    ``z`` becomes the part of dLoss/dz that does not come from h; ``dalphas`` (N,) += the sum of
+    delta (h - z) over the rows.
+    """
+    B, N = delta.shape
+    one = delta.dtype.type(1)
+    for i in range(B):
+        for j in range(N):
+            d, alpha = delta[i, j], alphas[j]
+            dalphas[j] += d * (h[i, j] - z[i, j])
+            z[i, j] = d * (one - alpha)
+            delta[i, j] = d * alpha
+
+
 # ---- ReLU: max(0, z) (seed 001; seed 000, eq. 6)
 
 

@@ -46,12 +46,11 @@ def checked_switches(**given: Any) -> dict[str, bool]:
     return {name: bool(value) for name, value in given.items()}
 
 
-def check_size(
-    sizes: Any, encoding: Encoding | None, found: int, *, layer_norm: bool = False
-) -> None:
+def check_size(sizes: Any, encoding: Encoding | None, found: int, description: Any) -> None:
     """Check that a file has the parameters of a network before memory is allocated for them."""
     layers = layer_sizes(sizes)
-    found -= 2 * sum(layers[1:-1]) if layer_norm is True else 0
+    for name, each in (("layer_norm", 2), ("parametric", 1)):
+        found -= each * sum(layers[1:-1]) if description.get(name) is True else 0
     if encoding is not None:
         found -= sum(block.size for block in encoding.blocks(layers[0]))
         layers = (encoding.encoded(layers[0]), *layers[1:])

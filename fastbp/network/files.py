@@ -42,7 +42,7 @@ def save_networks(
         description["networks"] = len(nets)
     if net.encoding is not None or len(nets) > 1:
         version = max(version, 7)
-    if net.layout.layer_norm or net.layout.residual:
+    if net.layout.layer_norm or net.layout.residual or net.layout.parametric:
         version = max(version, 8)
     persistence.write_tensors(path, tensors, description, version=version)
 
@@ -65,7 +65,7 @@ def load_networks(
         groups = _by_network(tensors, checks.whole("networks", count, 1, MAX_NETWORKS))
         found = sum(array.size for array in groups[0].values())
         described = description.get("sizes"), description.get("encoding"), found
-        arguments.check_size(*described, layer_norm=description.get("layer_norm", False))
+        arguments.check_size(*described, description)
         nets = []
         for group in groups:
             net = kind(**description)

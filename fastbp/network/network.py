@@ -65,12 +65,16 @@ class Network(Structure):
     residual : bool
         Add the input of a hidden layer to its output if both have the same width (He et al. 2016).
         The first layer is left as it is.
+    parametric : bool
+        Replace the activation f(z) of hidden layers by z + alpha (f(z) - z), with an alpha for each
+        unit, initially 1, which is trained (Holzmueller, Grinsztajn and Steinwart 2024).
 
     Attributes
     ----------
     params : (P,) array
         All parameters: for each layer W, C-ordered (fan-in, fan-out), then b; then those of the
-        encoding; then, for each normalised layer, its gains (N,) and its shifts (N,).
+        encoding; then, for each normalised layer, its gains (N,) and its shifts (N,); then, for
+        each parametric activation, its alphas (N,).
     encoding_params : dict of str to array
         The parameters of the encoding, as views of ``params``: ``numbers``, ``tables.0`` and so
         on, ``scales``.

@@ -103,6 +103,7 @@ def step_plan(
     steps = Steps(problem, net.params, chosen.state(net.params.size, net.dtype))
     kinds = ", ".join(sorted(set(net.activations))) or "no hidden layer"
     kinds += ", layer norm" if net.layout.layer_norm else ""
+    kinds += ", parametric" if net.layout.parametric else ""
     kinds += ", residual" if net.layout.residual else ""
     title = (
         f"One step of {'-'.join(map(str, net.sizes))}, {kinds}, {net.loss}, "

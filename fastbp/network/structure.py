@@ -47,6 +47,7 @@ class Structure:
         init: str | None = None,
         layer_norm: bool = False,
         residual: bool = False,
+        parametric: bool = False,
     ) -> None:
         self.sizes = arguments.layer_sizes(sizes)
         rows = arguments.hidden_activations(activation, len(self.sizes) - 2)
@@ -66,14 +67,16 @@ class Structure:
         # Whether ``train`` has seen uint8, which kernels scale to 0 to 1, or other numbers.
         self.learned_bytes = self.learned_numbers = False
         self.encoding = arguments.checked_encoding(encoding, self.sizes[0])
-        more = arguments.checked_switches(layer_norm=layer_norm, residual=residual)
+        more = arguments.checked_switches(
+            layer_norm=layer_norm, residual=residual, parametric=parametric
+        )
         self.layout = Layout.of(self.sizes, tuple(rows), last, self.dtype, self.encoding, **more)
         self._compile_own()
         self._params = aligned(self.layout.params, self.dtype, 0.0)
         random = checks.generator(seed)
         initialisation.draw_weights(self.layout, self.weights, init, random)
         initialisation.draw_encoding(self.encoding, self.encoding_params, random)
-        for part in self.layout.parts_of("gains"):
+        for part in (*self.layout.parts_of("gains"), *self.layout.parts_of("alphas")):
             self._params[part.start : part.start + part.size] = 1.0
         self._prepare()
 
@@ -174,8 +177,8 @@ class Structure:
 
     @property
     def _switches(self) -> dict[str, bool]:
-        """The arguments ``layer_norm`` and ``residual``, as far as they are true."""
-        names = "layer_norm", "residual"
+        """The arguments of hidden layers that are true."""
+        names = "layer_norm", "residual", "parametric"
         return {name: True for name in names if getattr(self.layout, name)}
 
     @property
@@ -222,6 +225,7 @@ class Structure:
             encoding=self.encoding,
             layer_norm=self.layout.layer_norm,
             residual=self.layout.residual,
+            parametric=self.layout.parametric,
         )
         twin.params[:] = self.params
         if twin.dtype == self.dtype:
@@ -286,7 +290,8 @@ class Structure:
 
         ``0.weight`` is (fan-out, fan-in), ``0.bias`` (fan-out,); the next layer is 2, because an
         activation counts as a layer; with ``layer_norm`` it is 3, and ``1.weight`` and ``1.bias``
-        are the gains and shifts of the norm. For PyTorch: ``{name: torch.from_numpy(array)}``.
+        are the gains and shifts of the norm. ``alphas.0`` and so on are those of parametric
+        activations. For PyTorch: ``{name: torch.from_numpy(array)}``.
         """
         return {name: view.copy(order="C") for name, view in self._named(self._params).items()}
 
@@ -300,6 +305,7 @@ class Structure:
             "tables": (1, 0, "encoding.tables.{}"),
             "gains": (modules, 1, "{}.weight"),
             "shifts": (modules, 1, "{}.bias"),
+            "alphas": (1, 0, "alphas.{}"),
         }
         for part in self.layout.parts:
             view = params[part.start : part.start + part.size].reshape(part.shape)

@@ -17,6 +17,8 @@ def table_of_layers(net: Any) -> str:
         kind, size = "dense", W.size + b.size
         if net.layout.is_normed(layer):
             kind, size = f"{kind}, layer norm", size + 2 * b.size
+        if net.layout.is_parametric(layer):
+            kind, size = f"{kind}, parametric", size + b.size
         if net.layout.is_residual(layer):
             kind = f"{kind}, residual"
         table.append((str(layer + 1), kind, name, shape, f"{size:,}"))

@@ -5,7 +5,7 @@ gradients of all layers are computed from it, from the last layer to the first.
 """
 
 from fastbp.choices.activations import Activation
-from fastbp.kernels import dense, normalisation, products, sparse
+from fastbp.kernels import activations, dense, normalisation, products, sparse
 from fastbp.kernels.dropout import dropout_backward, dropout_scale
 from fastbp.plan.forward import ForwardLowering
 from fastbp.plan.operand import Operand, Transposed
@@ -163,7 +163,8 @@ class BlockLowering(ForwardLowering):
         activation, rate = self.layout.activations[below], self.dropout_rate(below)
         epilogue = None
         adds, skips = self.layout.is_residual(layer), self.layout.is_residual(below)
-        if activation.least is not None and rate == 0.0 and not (adds or skips):
+        bends = self.layout.is_parametric(below)
+        if activation.least is not None and rate == 0.0 and not (adds or skips or bends):
             gate = None if activation.backward is None else a
             epilogue = Epilogue("delta = (delta W^T) * f'(z)", gate=gate)
         formula = "delta = delta W^T"
@@ -180,8 +181,10 @@ class BlockLowering(ForwardLowering):
             state, offset = self.progress.random, self.first_draw(below)
             dropped = delta_below, a, self.dropout_argument(below), state, offset
             self.plan.add(dropout_backward, *dropped, layer=below)
-        slopes = self.layer_rows(self.shared.slopes, below)
-        if not done:
+        if bends:
+            self.blend_backward(activation, below, delta_below)
+        elif not done:
+            slopes = self.layer_rows(self.shared.slopes, below)
             self.activation_backward(activation, delta_below, a, slopes, below)
         if self.layout.is_normed(below):
             self.norm_backward(below, delta_below)
@@ -189,6 +192,16 @@ class BlockLowering(ForwardLowering):
             self.plan.add(dropout_scale, a, self.dropout_argument(below), layer=below)
         self.clear_in_first_block(self.db(below))
         self.plan.add(dense.add_bias_gradient, delta_below, self.db(below), layer=below)
+
+    def blend_backward(self, activation: Activation, layer: int, delta: Operand) -> None:
+        """Backpropagate delta through a parametric activation."""
+        h, z = self.sums(layer), self.layer_rows(self.shared.straight, layer)
+        numbers = self.shared.alphas(layer), self.thread.dalphas(layer)
+        self.plan.add(activations.blend_backward, delta, h, z, *numbers, layer=layer)
+        slopes = self.layer_rows(self.shared.slopes, layer)
+        self.activation_backward(activation, delta, h, slopes, layer)
+        formula = "delta += part of z"
+        self.plan.add(products.add, z, delta, layer=layer, formula=formula)
 
     def norm_backward(self, layer: int, delta: Operand) -> None:
         """Backpropagate delta through the normalisation of a layer's sums."""

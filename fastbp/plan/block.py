@@ -101,6 +101,12 @@ class Block:
         whole = buffers.branches if self.layout.is_residual(layer) else buffers.outputs
         return self.layer_rows(whole, layer)
 
+    def sums(self, layer: int) -> Operand:
+        """The memory of a hidden layer's z, and of f(z), which overwrites it."""
+        if self.layout.is_parametric(layer):
+            return self.layer_rows(self.shared.bent, layer)
+        return self.branch(layer)
+
     def norm(self, layer: int) -> tuple[Operand, Operand]:
         """The normalised sums of a layer, and the inverse of each row's deviation."""
         inverses = self.shared.inverses.part(layer * self.B + self.first, self.count)

@@ -168,6 +168,10 @@ class Shared:
         self.branches, self.skipped = (
             new(name, hidden if residual else 0) for name in ("branch", "delta of the sum")
         )
+        # Of parametric activations: f(z), and a copy of z.
+        self.bent, self.straight = (
+            new(name, hidden if layout.parametric else 0) for name in ("f(z)", "z")
+        )
         self.normals = new("normal", hidden if layout.layer_norm else 0)
         self.inverses = new("1 / s", B * layout.layers if layout.layer_norm else 0)
         keeps = any(activation.keeps_slope for activation in layout.all_activations)
@@ -218,6 +222,10 @@ class Shared:
     def b(self, layer: int) -> Operand:
         """The biases (N,) of a layer."""
         return self.params.part(*self.layout.biases_at(layer), name="b")
+
+    def alphas(self, layer: int) -> Operand:
+        """The alphas (N,) of a parametric activation."""
+        return self.params.part(*self.layout.alphas_at(layer), name="alphas")
 
     def norm(self, layer: int) -> tuple[Operand, Operand]:
         """The gains and shifts (N,) of a normalised layer."""
@@ -324,6 +332,10 @@ class ThreadBuffers:
     def db(self, layer: int) -> Operand:
         """db (N,) of a layer, from this thread's rows."""
         return self.grads.part(*self.layout.biases_at(layer), name="db")
+
+    def dalphas(self, layer: int) -> Operand:
+        """The gradient of a layer's alphas, from this thread's rows."""
+        return self.grads.part(*self.layout.alphas_at(layer), name="dalphas")
 
     def dnorm(self, layer: int) -> tuple[Operand, Operand]:
         """The gradients of a layer's gains and shifts, from this thread's rows."""

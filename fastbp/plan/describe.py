@@ -231,6 +231,9 @@ FORMULAS = {
     "add": "grads += other thread's",
     "layer_norm": "n = gains (z + b - m) / s",
     "layer_norm_backward": "delta of z, dgains, dshifts",
+    "copy_sums": "copy of z + b",
+    "blend": "a = z + alphas (f(z) - z)",
+    "blend_backward": "delta of f(z), dalphas",
     "residual_sum": "a = branch + a below",
 }
 # Operands that the table omits: bookkeeping of a step, and scratch memory.

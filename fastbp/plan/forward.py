@@ -4,7 +4,7 @@ import math
 from typing import Any, cast
 
 from fastbp.choices.activations import Activation
-from fastbp.kernels import batches, dense, normalisation, products, sparse
+from fastbp.kernels import activations, batches, dense, normalisation, products, sparse
 from fastbp.kernels.dropout import dropout
 from fastbp.plan import choice
 from fastbp.plan.block import Block, add_row_address
@@ -41,7 +41,7 @@ class ForwardLowering(Block):
         if self.encoding is not None:
             self.encoding.forward()
         for layer in range(self.last):
-            out = self.branch(layer)
+            out = self.sums(layer)
             if self.has_narrow_input(layer):
                 self.plan.add(
                     dense.narrow_relu,
@@ -55,17 +55,25 @@ class ForwardLowering(Block):
             else:
                 activation = self.layout.activations[layer]
                 epilogue = None
-                if activation.least is not None and not self.layout.is_normed(layer):
+                if activation.least is not None and self.includes_activation(layer):
                     epilogue = Epilogue("a = f(a W + b)", self.b(layer), activation.least)
                 ahead = self.by_number or fetches_ahead(self.problem, self.count)
                 if layer == 0 and ahead:
                     self.first_product(activation, out)
                 elif not self.multiply(layer, out, epilogue):
                     self.activate_sums(layer, out)
-            self.drop(layer, out)
+            self.drop(layer, self.branch(layer))
             if self.layout.is_residual(layer):
-                sums = out, self.input_of(layer), self.layer_rows(self.shared.outputs, layer)
+                sums = (
+                    self.branch(layer),
+                    self.input_of(layer),
+                    self.layer_rows(self.shared.outputs, layer),
+                )
                 self.plan.add(normalisation.residual_sum, *sums, layer=layer)
+
+    def includes_activation(self, layer: int) -> bool:
+        """Whether a product may include a layer's activation."""
+        return not (self.layout.is_normed(layer) or self.layout.is_parametric(layer))
 
     def activate_sums(self, layer: int, z: Operand) -> None:
         """a = f(z + b) of a hidden layer, of normalised sums a = f(n + shifts)."""
@@ -75,12 +83,18 @@ class ForwardLowering(Block):
             self.plan.add(normalisation.layer_norm, z, b, gains, *self.norm(layer), layer=layer)
             b = shifts
         slopes = self.layer_rows(self.shared.slopes, layer)
+        straight = self.layer_rows(self.shared.straight, layer)
+        if self.layout.is_parametric(layer):
+            self.plan.add(activations.copy_sums, z, b, straight, layer=layer)
         self.activate(self.layout.activations[layer], z, b, slopes, layer)
+        if self.layout.is_parametric(layer):
+            parts = z, straight, self.shared.alphas(layer), self.branch(layer)
+            self.plan.add(activations.blend, *parts, layer=layer)
 
     def first_product(self, activation: Activation, out: Operand) -> None:
         """a = f(X W + b) of the first layer, while the rows of the next batch are fetched."""
         shared, b = self.shared, self.b(0)
-        least = None if self.layout.is_normed(0) else activation.least
+        least = activation.least if self.includes_activation(0) else None
         next_row = self.B + self.first if self.first + self.B < shared.order.size else 0
         next_rows = shared.order.part(next_row, shared.order.size - next_row)
         included = least is not None

@@ -10,7 +10,7 @@ from fastbp.arrays import Array
 from fastbp.choices.activations import ACTIVATIONS
 from fastbp.compiler import native
 from fastbp.compiler.declare import interpreted
-from fastbp.kernels import batches, dense, normalisation, products, sparse
+from fastbp.kernels import activations, batches, dense, normalisation, products, sparse
 from fastbp.plan import choice, compile_helper
 from fastbp.plan.buffers import norm_of
 from fastbp.plan.encoding import EncodingBuffers, EncodingLowering
@@ -81,9 +81,9 @@ class InferenceLowering:
             work: dict[str, Any] = {"layer": layer, "multiplications": count * M * N}
             activation = layout.activations[layer] if layer < top else layout.out_activation
             activation = activation or ACTIVATIONS["identity"]
-            branch, normed = out, layout.is_normed(layer)
-            if layout.is_residual(layer):
-                branch = self.new("branch", N)
+            branch = self.new("branch", N) if layout.is_residual(layer) else out
+            normed, bends = layout.is_normed(layer), layout.is_parametric(layer)
+            z = self.new("f(z)", N) if bends else branch
             if narrow and layer < top and M <= dense.NARROW:
                 assert isinstance(below, Operand)
                 plan.add(dense.narrow_relu, below, W, b, out, **work)
@@ -91,21 +91,27 @@ class InferenceLowering:
                 done = False
                 if not isinstance(below, Operand):
                     assert self.order is not None
-                    plan.add(sparse.sparse_product, *below, self.order, 0, W, branch, layer=layer)
+                    plan.add(sparse.sparse_product, *below, self.order, 0, W, z, layer=layer)
                 elif count <= choice.FEW_ROWS:
-                    plan.add(products.product_of_rows, below, W, branch, **work)
+                    plan.add(products.product_of_rows, below, W, z, **work)
                 else:
                     product = Products(plan, self.layout, self.scratch)
                     epilogue = None
-                    if activation.least is not None and not normed:
+                    if activation.least is not None and not (normed or bends):
                         epilogue = Epilogue("a = f(a W + b)", b, activation.least)
                     how: dict[str, Any] = {"layer": layer, "formula": "z = a W"}
-                    done = product.add(below, W, branch, **how, epilogue=epilogue)
+                    done = product.add(below, W, z, **how, epilogue=epilogue)
                 if normed:
-                    b = self.normalise(layer, branch, b)
+                    b = self.normalise(layer, z, b)
+                straight = self.new("z", N) if bends else z
+                if bends:
+                    plan.add(activations.copy_sums, z, b, straight, layer=layer)
                 if not done:
                     slopes = (self.new("slopes", N),) if activation.keeps_slope else ()
-                    plan.add(activation.forward, branch, b, *slopes, layer=layer)
+                    plan.add(activation.forward, z, b, *slopes, layer=layer)
+                if bends:
+                    alphas = self.params.part(*layout.alphas_at(layer), name="alphas")
+                    plan.add(activations.blend, z, straight, alphas, branch, layer=layer)
             if branch is not out:
                 assert isinstance(below, Operand)
                 plan.add(normalisation.residual_sum, branch, below, out, layer=layer)

@@ -57,6 +57,7 @@ class Layout(NamedTuple):
     encoded_columns: int = 0  # the columns of X of an encoding
     layer_norm: bool = False  # whether hidden layers are normalised before their activation
     residual: bool = False  # whether the input of a hidden layer of the same width is added
+    parametric: bool = False  # whether hidden activations are z + alpha (f(z) - z)
 
     @classmethod
     def of(
@@ -69,8 +70,9 @@ class Layout(NamedTuple):
         *,
         layer_norm: bool = False,
         residual: bool = False,
+        parametric: bool = False,
     ) -> "Layout":
-        """Lay out the parameters: W, then b, of each layer; those of the encoding; those of norms.
+        """Lay out the parameters: W, then b, of each layer; the encoding's; those of hidden layers.
 
         ``sizes`` begins with the number of columns of X.
         """
@@ -97,6 +99,7 @@ class Layout(NamedTuple):
             encoded_columns=columns,
             layer_norm=layer_norm,
             residual=residual,
+            parametric=parametric,
         )
 
     @property
@@ -117,7 +120,7 @@ class Layout(NamedTuple):
     @property
     def params(self) -> int:
         """The number of parameters."""
-        return self.norm_start + (2 * sum(self.sizes[1:-1]) if self.layer_norm else 0)
+        return self.alpha_start + (sum(self.sizes[1:-1]) if self.parametric else 0)
 
     @property
     def norm_start(self) -> int:
@@ -130,6 +133,19 @@ class Layout(NamedTuple):
         before = self.output_starts[layer]
         return self.norm_start + 2 * before, self.sizes[layer + 1]
 
+    @property
+    def alpha_start(self) -> int:
+        """The start of the alphas of parametric activations in the flat buffers."""
+        return self.norm_start + (2 * sum(self.sizes[1:-1]) if self.layer_norm else 0)
+
+    def alphas_at(self, layer: int) -> tuple[int, int]:
+        """Start and length N of the alphas of a hidden layer."""
+        return self.alpha_start + self.output_starts[layer], self.sizes[layer + 1]
+
+    def is_parametric(self, layer: int) -> bool:
+        """Whether a layer's activation is parametric."""
+        return self.parametric and layer < self.layers - 1
+
     def is_normed(self, layer: int) -> bool:
         """Whether the sums of a layer are normalised."""
         return self.layer_norm and layer < self.layers - 1
@@ -140,8 +156,9 @@ class Layout(NamedTuple):
         return self.residual and inner and self.sizes[layer] == self.sizes[layer + 1]
 
     def is_plain(self, layer: int) -> bool:
-        """Whether a layer is neither normalised nor residual."""
-        return not (self.is_normed(layer) or self.is_residual(layer))
+        """Whether a layer is neither normalised, nor residual, nor parametric."""
+        special = self.is_normed(layer) or self.is_parametric(layer)
+        return not (special or self.is_residual(layer))
 
     def weights_at(self, layer: int) -> tuple[int, int, int]:
         """Start, rows M and columns N of a layer's W in a flat buffer."""
@@ -165,6 +182,9 @@ class Layout(NamedTuple):
         for layer in range(self.layers - 1 if self.layer_norm else 0):
             start, N = self.norm_at(layer)
             parts += [Part("gains", start, (N,)), Part("shifts", start + N, (N,))]
+        for layer in range(self.layers - 1 if self.parametric else 0):
+            start, N = self.alphas_at(layer)
+            parts.append(Part("alphas", start, (N,)))
         return parts
 
     def parts_of(self, kind: str) -> list[Part]:
@@ -253,7 +273,7 @@ class Objective(NamedTuple):
 # by the product of both.
 NTK = "ntk"
 # The kinds of parameters.
-KINDS = ("weights", "biases", *encodings.KINDS, "gains", "shifts")
+KINDS = ("weights", "biases", *encodings.KINDS, "gains", "shifts", "alphas")
 ByKind = tuple[tuple[str, float | str], ...]
 
 

@@ -158,13 +158,15 @@ DEEP = {
     "norm": {"layer_norm": True},
     "residual": {"residual": True},
     "both": {"layer_norm": True, "residual": True},
+    "parametric": {"parametric": True},
+    "all": {"layer_norm": True, "residual": True, "parametric": True},
 }
 
 
 def deep_network(dtype, **kind):
     """Make a network with normalised or residual layers."""
     net = network([4, 6, 6, 6, 5, 5, 3], "gelu", dtype=dtype, **kind)
-    for part in (*net.layout.parts_of("gains"), *net.layout.parts_of("shifts")):
+    for part in net.layout.parts[2 * net.layout.layers :]:
         values = np.random.default_rng(part.start).normal(1.0, 0.3, part.size)
         net.params[part.start : part.start + part.size] = values
     return net, rows(30, 4, dtype)

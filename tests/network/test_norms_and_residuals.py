@@ -10,6 +10,7 @@ import pytest
 import fastbp
 from fastbp.arrays import Array
 from fastbp.functional import activate
+from fastbp.kernels import activations
 from fastbp.kernels import normalisation as kernels
 from fastbp.reference import normalisation as twins
 
@@ -18,6 +19,8 @@ KINDS = {
     "norm": {"layer_norm": True},
     "residual": {"residual": True},
     "both": {"layer_norm": True, "residual": True},
+    "parametric": {"parametric": True},
+    "all": {"layer_norm": True, "residual": True, "parametric": True},
 }
 EACH = pytest.mark.parametrize("kind", KINDS.values(), ids=KINDS)
 
@@ -46,6 +49,8 @@ def outputs(net: fastbp.Network, X: Array) -> Array:
             z = twins.layer_norm(z, arrays[f"{3 * layer + 1}.weight"])
             z = z + arrays[f"{3 * layer + 1}.bias"]
         below, a = a, activate(z, name)
+        if net.layout.parametric:
+            a = z + arrays[f"alphas.{layer}"] * (a - z)
         if net.layout.residual and layer > 0 and below.shape == a.shape:
             a = a + below
     e = np.exp(z - z.max(axis=1, keepdims=True))
@@ -123,7 +128,7 @@ def test_dropout_has_the_gradient_of_its_loss(kind: dict[str, bool], activation:
 def test_threads_and_ranks_take_the_same_steps(n_threads: int) -> None:
     X, y = data(60)
     how: dict[str, Any] = {"batch_size": 20, "epochs": 3, "seed": 4, "dropout": 0.2}
-    kind = KINDS["both"]
+    kind = KINDS["all"]
     want = network(kind)
     fastbp.train(want, X, y, n_threads=1, **how)
 
@@ -192,13 +197,32 @@ def test_kernels(B: int, N: int, dtype: str) -> None:
     np.testing.assert_array_equal(total, z + delta)
 
 
+@pytest.mark.parametrize("dtype", ["float32", "float64"])
+@pytest.mark.parametrize(("B", "N"), [(1, 1), (3, 5), (20, 67), (0, 4)])
+def test_kernels_of_parametric_activations(B: int, N: int, dtype: str) -> None:
+    random = np.random.default_rng(B + N)
+    sums, h, delta = (random.standard_normal((B, N)).astype(dtype) for _ in range(3))
+    b, alphas = (random.standard_normal(N).astype(dtype) for _ in range(2))
+    z, a = np.empty_like(sums), np.empty_like(sums)
+    activations.copy_sums(sums, b, z)
+    np.testing.assert_array_equal(z, sums + b)
+    activations.blend(h, z, alphas, a)
+    atol = 1e-5 if dtype == "float32" else 1e-13
+    np.testing.assert_allclose(a, (1 - alphas) * z + alphas * h, rtol=0, atol=atol)
+    want = (delta * (h - z)).sum(axis=0), delta * alphas, delta * (1 - alphas)
+    dalphas, d, part = np.ones(N, dtype), delta.copy(), z.copy()
+    activations.blend_backward(d, h, part, alphas, dalphas)
+    for found, expected in zip((dalphas - 1, d, part), want, strict=True):
+        np.testing.assert_allclose(found, expected, rtol=0, atol=10 * atol)
+
+
 def test_constant_rows_and_other_arguments() -> None:
     net = fastbp.Network([2, 4, 2], layer_norm=True)
     net.weights[0][:] = 0.0
     assert np.isfinite(net.forward(np.ones((3, 2)))).all()
     history = fastbp.train(net, np.ones((8, 2)), np.zeros(8, int), epochs=2)
     assert np.isfinite(history.loss).all()
-    for name in ("layer_norm", "residual"):
+    for name in ("layer_norm", "residual", "parametric"):
         with pytest.raises(TypeError, match=f"{name} must be True or False, not 'yes'"):
             fastbp.Network([2, 4, 2], **{name: "yes"})
     plain = fastbp.Network([2, 4, 2], residual=True)  # nothing to add
@@ -207,9 +231,9 @@ def test_constant_rows_and_other_arguments() -> None:
 
 
 def test_a_summary_names_them() -> None:
-    text = network(KINDS["both"]).summary()
-    assert "dense, layer norm, residual" in text
-    assert f"total: {network(KINDS['both']).params.size:,} parameters" in text
+    net = network(KINDS["all"])
+    assert "dense, layer norm, parametric, residual" in net.summary()
+    assert f"total: {net.params.size:,} parameters" in net.summary()
 
 
 def test_forty_layers_learn_with_both() -> None:
@@ -217,7 +241,8 @@ def test_forty_layers_learn_with_both() -> None:
     X, _ = data(300)
     y = (X[:, 0] * X[:, 1] > 0).astype(int)
     found = {}
-    for name, kind in KINDS.items():
+    for name in ("norm", "residual", "both"):
+        kind = KINDS[name]
         net = fastbp.Network([5, *[16] * 40, 2], "relu", seed=0, **kind)
         found[name] = fastbp.train(net, X, y, epochs=60, batch_size=32, seed=0).metric[-1]
     assert found["both"] > 0.95

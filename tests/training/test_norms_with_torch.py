@@ -1,4 +1,4 @@
-"""Layer normalisation and residual connections against PyTorch: outputs and training."""
+"""Norms, residual connections and parametric activations against PyTorch."""
 
 import itertools
 from typing import Any
@@ -27,34 +27,49 @@ class Twin(torch.nn.Module):
                 modules += [torch.nn.LayerNorm(N)] if net.layout.layer_norm else []
                 modules.append(ACTIVATIONS[net.activations[0]]())
         self.layers = torch.nn.Sequential(*modules).to(getattr(torch, net.dtype.name))
-        state = {name: torch.from_numpy(array) for name, array in net.state_dict().items()}
+        state = {name: torch.tensor(array) for name, array in net.state_dict().items()}
+        names = [name for name in state if name.startswith("alphas")]
+        self.alphas = torch.nn.ParameterList(torch.nn.Parameter(state.pop(n)) for n in names)
         self.layers.load_state_dict(state)
 
     def forward(self, a: Any) -> Any:
-        below = a
+        below, alphas = a, list(self.alphas)
         for k, module in enumerate(self.layers):
             if isinstance(module, torch.nn.Linear):
                 below = a
-            a = module(a)
+            z, a = a, module(a)
             ends = type(module) in ACTIVATIONS.values()
+            if ends and alphas:
+                a = z + alphas.pop(0) * (a - z)
             if self.residual and ends and k > 2 and a.shape == below.shape:
                 a = a + below
         return a
+
+    def state(self) -> dict[str, Any]:
+        """The parameters, with the names of ``Network.state_dict``."""
+        alphas = {f"alphas.{k}": each.detach() for k, each in enumerate(self.alphas)}
+        return self.layers.state_dict() | alphas
 
 
 @pytest.mark.parametrize("dtype", TOLERANCE)
 @pytest.mark.parametrize("activation", ACTIVATIONS)
 @pytest.mark.parametrize(
     "kind",
-    [{"layer_norm": True}, {"residual": True}, {"layer_norm": True, "residual": True}],
+    [
+        ["layer_norm"],
+        ["residual"],
+        ["layer_norm", "residual"],
+        ["parametric"],
+        ["layer_norm", "residual", "parametric"],
+    ],
     ids=str,
 )
-def test_training(kind: dict[str, bool], activation: str, dtype: str) -> None:
+def test_training(kind: list[str], activation: str, dtype: str) -> None:
     random = np.random.default_rng(0)
     X = random.standard_normal((ROWS, SIZES[0])).astype(dtype)
     y = random.integers(0, SIZES[-1], ROWS)
-    net = fastbp.Network(SIZES, activation, dtype=dtype, seed=2, **kind)
-    for part in (*net.layout.parts_of("gains"), *net.layout.parts_of("shifts")):
+    net = fastbp.Network(SIZES, activation, dtype=dtype, seed=2, **dict.fromkeys(kind, True))
+    for part in net.layout.parts[2 * net.layout.layers :]:
         values = random.normal(0.5, 0.5, part.size)
         net.params[part.start : part.start + part.size] = values
     twin = Twin(net)
@@ -77,6 +92,6 @@ def test_training(kind: dict[str, bool], activation: str, dtype: str) -> None:
         batch_size=BATCH,
         shuffle=False,
     )
-    for name, tensor in twin.layers.state_dict().items():
+    for name, tensor in twin.state().items():
         found = net.state_dict()[name]
         np.testing.assert_allclose(found, tensor.numpy(), rtol=0, atol=20 * TOLERANCE[dtype])
