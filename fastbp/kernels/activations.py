@@ -19,12 +19,12 @@ from fastbp.kernels.scalar import (
     ONE,
     SELU_ALPHA,
     SELU_SCALE,
-    SQRT_TWO_PI,
     TWO,
     ZERO,
+    density,
     exp,
     expm1,
-    normal_cdf,
+    normal_tail,
     sigmoid,
     softplus,
     tanh,
@@ -275,8 +275,10 @@ def bias_gelu(z: Matrix, b: Vector, slopes: Matrix) -> None:
     for i in range(B):
         for j in range(N):
             t = z[i, j] + b[j]
-            cdf = normal_cdf(t)
-            slopes[i, j] = cdf + t * exp(-HALF * t * t) / SQRT_TWO_PI
+            e = exp(-HALF * t * t)
+            tail = normal_tail(t, e)
+            cdf = tail if t < ZERO else ONE - tail
+            slopes[i, j] = cdf + t * density(e)
             z[i, j] = t * cdf
 
 

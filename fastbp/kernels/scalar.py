@@ -28,6 +28,8 @@ SELU_SCALE, SELU_ALPHA = 1.0507009873554805, 1.6732632423543772
 TURN, PER_TURN = 2.0 * math.pi, 0.5 / math.pi  # radians of a turn, turns of a radian
 # From here on, the factor of Mish is 1 in float64.
 MISH_END = np.float32(20.0)
+# The distribution function of the standard normal is 0 at minus this number in float64.
+FAR_TAIL = np.float32(60.0)
 
 
 @scalar
@@ -196,9 +198,91 @@ def softplus(z: Any) -> Any:
 
 
 @scalar
+def scaled_tail_32(size: Any) -> Any:
+    """Compute ``scaled_tail`` in float32."""
+    x = size * np.float32(SQRT_HALF)
+    q = (x - np.float32(3)) / (x + np.float32(3))
+    p = np.float32(8.007454975e-5)
+    p = p * q + np.float32(-9.253769126e-5)
+    p = p * q + np.float32(-0.0007340820504)
+    p = p * q + np.float32(0.001875060246)
+    p = p * q + np.float32(0.002506778672)
+    p = p * q + np.float32(-0.0237635597)
+    p = p * q + np.float32(0.06831319672)
+    p = p * q + np.float32(-0.1192752814)
+    p = p * q + np.float32(0.1296447209)
+    p = p * q + np.float32(-0.04756215615)
+    p = p * q + np.float32(-0.1356211001)
+    p = p * q + np.float32(1.253008056)
+    return p / (np.float32(2) + np.float32(4) * x)
+
+
+@scalar
+def scaled_tail_64(size: Any) -> Any:
+    """Compute ``scaled_tail`` in float64."""
+    x = size * SQRT_HALF
+    q = (x - 3.0) / (x + 3.0)
+    p = -3.39119098670327717e-9
+    p = p * q + -7.63979931494379648e-9
+    p = p * q + 2.90009290550855733e-8
+    p = p * q + 8.76476036741953608e-8
+    p = p * q + -1.23297172699068822e-7
+    p = p * q + -5.96373513183820342e-7
+    p = p * q + 3.40408039521762203e-7
+    p = p * q + 3.45426401054987141e-6
+    p = p * q + -7.21891041250291276e-7
+    p = p * q + -0.0000200899745528456223
+    p = p * q + 4.94579176714763051e-6
+    p = p * q + 0.000125095299675652012
+    p = p * q + -0.000105158888739852787
+    p = p * q + -0.000779831276434570282
+    p = p * q + 0.00188869022175939454
+    p = p * q + 0.00252939166662024237
+    p = p * q + -0.0237705149071247805
+    p = p * q + 0.068308027356440589
+    p = p * q + -0.119273663415753349
+    p = p * q + 0.129645158702280983
+    p = p * q + -0.0475622943534457558
+    p = p * q + -0.135621106124575719
+    p = p * q + 1.25300805826972965
+    return p / (2.0 + 4.0 * x)
+
+
+# e^(x^2) erfc(x) / 2, x = size / sqrt(2), for a size of at least 0. (1 + 2 x) e^(x^2) erfc(x) is a
+# polynomial in q = (x - 3) / (x + 3), as Shepherd and Laframboise (1981) propose. It interpolates
+# at Chebyshev's points, to 7e-9 in float32 and 4e-16 in float64.
+scaled_tail = by_precision(scaled_tail_32, scaled_tail_64)
+
+
+@scalar
+def normal_tail(z: Any, e: Any) -> Any:
+    """Distribution function of the standard normal at -|z|; ``e`` is e^(-z^2 / 2)."""
+    size = abs(z)
+    return e * scaled_tail(size if size < FAR_TAIL else FAR_TAIL)
+
+
+@scalar
+def density_32(e: Any) -> Any:
+    """Compute ``density`` in float32."""
+    return e * np.float32(1.0 / SQRT_TWO_PI)
+
+
+@scalar
+def density_64(e: Any) -> Any:
+    """Compute ``density`` in float64."""
+    return e * (1.0 / SQRT_TWO_PI)
+
+
+# e / sqrt(2 pi), the density of the standard normal at z for e = e^(-z^2 / 2).
+density = by_precision(density_32, density_64)
+
+
+@scalar
 def normal_cdf(z: Any) -> Any:
-    """Distribution function of the standard normal, by the error function."""
-    return 0.5 * math.erfc(-z * SQRT_HALF)
+    """Distribution function of the standard normal."""
+    tail = normal_tail(z, exp(-HALF * z * z))
+    y = tail if z < ZERO else ONE - tail
+    return y if z == z else z
 
 
 @scalar

@@ -6,7 +6,7 @@ several of which are averaged. ``benchmarks/tables`` measures the presets on tab
 used to choose them.
 """
 
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 
 @dataclass(frozen=True)
@@ -30,6 +30,8 @@ class Recipe:
     label_smoothing : float
     numbers : bool
         Whether numbers are embedded.
+    min_steps : int
+        Tables of few rows are trained on for more epochs, until there are so many steps.
     """
 
     hidden: tuple[int, ...]
@@ -43,6 +45,12 @@ class Recipe:
     weight_decay: float = 0.02
     label_smoothing: float = 0.1
     numbers: bool = True
+    min_steps: int = 0
+
+    def for_rows(self, count: int) -> "Recipe":
+        """Return the recipe with the epochs for a number of training rows."""
+        per_epoch = max(1, -(-count // self.batch_size))
+        return replace(self, epochs=max(self.epochs, -(-self.min_steps // per_epoch)))
 
 
 # Activation and loss of regressors and of classifiers.

@@ -232,6 +232,7 @@ def fit_members(
 ) -> list[Member]:
     """Train a network for each split, side by side; with a limit of time, perhaps fewer."""
     deadline, count = np.inf, len(splits)
+    recipe = recipe.for_rows(min(len(kept) for kept, _ in splits))
     at_once = max(1, min(how.n_threads, count))
     each = how._replace(n_threads=how.n_threads // at_once)
     if how.time_limit is not None:
