@@ -273,9 +273,6 @@ def target_machine() -> Any:
     binding.initialize_native_target()
     binding.initialize_native_asmprinter()
     name, features = processor()
-    # LLVM prefers half of the widest vectors on several processors. On all of them, exponentials
-    # take three quarters of the time; explicit vectors are not affected.
-    features += ",-prefer-256-bit"
     static = binding.get_process_triple().startswith(("x86", "i386", "i686", "amd64"))
     return binding.Target.from_triple(binding.get_process_triple()).create_target_machine(
         cpu=name,

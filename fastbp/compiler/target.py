@@ -14,6 +14,10 @@ _FORBIDDEN = {
     "16": ("avx", "evex", "amx", "fma", "f16c", "xop", "vaes", "vpclmul"),
 }
 
+# LLVM prefers half of a vector of 64 bytes on several processors, by this feature. With whole ones,
+# exponentials take three quarters of the time; explicit vectors are not affected.
+HALVES = "prefer-256-bit"
+
 # How LLVM's names of systems begin, by family of processors.
 X86 = ("x86", "amd64", "i386", "i686")
 ARM = ("aarch64", "arm64")
@@ -31,9 +35,10 @@ def processor() -> tuple[str, str]:
         raise ValueError(f"{VARIABLE} must be 16, 32 or 64; it is {widest!r}")
     forbidden = _FORBIDDEN[widest]
     names = [feature for feature in features.split(",") if feature]
-    return name, ",".join(
-        f"-{feature[1:]}" if feature[1:].startswith(forbidden) else feature for feature in names
-    )
+    kept = [f"-{each[1:]}" if each[1:].startswith(forbidden) else each for each in names]
+    if binding.get_process_triple().startswith(X86):
+        kept = [*(each for each in kept if each[1:] != HALVES), f"-{HALVES}"]
+    return name, ",".join(kept)
 
 
 @functools.cache
