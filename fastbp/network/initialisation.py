@@ -8,6 +8,7 @@ import numpy as np
 from fastbp.arrays import Array
 from fastbp.checks import choose
 from fastbp.choices.encodings import Encoding
+from fastbp.plan.matrix_product import matrix_product
 from fastbp.plan.problem import Layout
 from fastbp.reference.activations import ACTIVATIONS
 from fastbp.reference.encodings import encoded
@@ -101,7 +102,7 @@ def initialise_from_data(net: Any, X: Array, random: np.random.Generator) -> Non
     chosen = np.sort(random.permutation(len(X))[:SAMPLE])
     a = encoded(net.encoding, net.encoding_params, X[chosen].astype(np.float64))
     for W, b, activation in zip(net.weights, net.biases, net.layer_activations, strict=True):
-        z = a @ W.astype(np.float64)
+        z = matrix_product(a, W.astype(np.float64))
         deviations = z.std(axis=0)
         # Rounding leaves a small deviation where all rows are equal.
         deviations[deviations <= CONSTANT * np.abs(z).max(axis=0)] = 1.0
