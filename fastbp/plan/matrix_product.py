@@ -1,7 +1,7 @@
 """One matrix product, without the threads of NumPy's BLAS.
 
-These threads wait actively for more work for a tenth of a second after a product, on processors that
-other threads need.
+These threads wait actively for more work for a tenth of a second after a product, on processors
+that other threads need.
 """
 
 import numpy as np
