@@ -34,6 +34,7 @@ from fastbp.tabular.training import (
     fit_members,
     new_network,
     splits_of,
+    with_epochs,
 )
 from fastbp.training.history import History, printed_name
 from fastbp.training.interruption import Interruption, catch_interrupts
@@ -79,6 +80,7 @@ def run_preset(settings: Settings, data: Prepared, folder: Path, call: Call) -> 
         event = stack.enter_context(catch_interrupts(catch_sigterm=True, event=interruption))
         announce_data(data, say)
         training = PresetFit(settings, data, folder, say)
+        shown = shown.replace(epochs=training.recipe.epochs)
         training.announce(shape_of(training.net))
         result = training.fit(event, clock, resume=resume)
         stopped = result.history.stopped
@@ -124,6 +126,7 @@ class PresetFit:
             encoding_of(columns, self.recipe),
         )
         self.splits = splits_of(self.rows.y, self.recipe, np.random.default_rng(settings.seed))
+        self.recipe = with_epochs(self.recipe, self.splits)
         self.net = new_network(
             self.rows, self.recipe, self.splits[0][0], np.random.default_rng(settings.seed)
         )

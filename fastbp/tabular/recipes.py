@@ -30,6 +30,8 @@ class Recipe:
     label_smoothing : float
     numbers : bool
         Whether numbers are embedded.
+    parametric : bool
+        Whether each unit trains how much of its activation it uses.
     min_steps : int
         Tables of few rows are trained on for more epochs, until there are so many steps.
     """
@@ -45,6 +47,7 @@ class Recipe:
     weight_decay: float = 0.02
     label_smoothing: float = 0.1
     numbers: bool = True
+    parametric: bool = True
     min_steps: int = 0
 
     def for_rows(self, count: int) -> "Recipe":
@@ -63,6 +66,7 @@ RATE_FACTORS: dict[str, float | str] = {
     "biases": 0.1,
     "scales": 6.0,
     "numbers": 0.1,
+    "alphas": 0.1,
 }
 DECAY_FACTORS: dict[str, float | str] = {"weights": "ntk", "biases": 0.0}
 BETA2 = 0.95
@@ -72,9 +76,9 @@ SIGMA, FREQUENCIES, WIDTH = 0.1, 16, 4
 CATEGORY_WIDTH = ONE_HOT = 8
 
 PRESETS = {
-    "fast": Recipe((64, 64), 56, 2),
-    "good": Recipe((128, 128), 128, 3),
-    "best": Recipe((256, 256, 256), 256, 8, folds=8, dropout=0.15),
+    "fast": Recipe((64, 64), 56, 2, weight_decay=0.05, min_steps=150),
+    "good": Recipe((128, 128), 128, 3, min_steps=400),
+    "best": Recipe((256, 256, 256), 256, 8, folds=8, dropout=0.15, min_steps=800),
 }
 # The name, beside those of presets, of a network whose settings are given one by one.
 PLAIN = "plain"

@@ -155,6 +155,7 @@ def new_network(rows: Rows, recipe: Recipe, kept: Array, random: np.random.Gener
         seed=random,
         encoding=rows.encoding,
         init="lecun_normal",
+        parametric=recipe.parametric,
     )
     initialise_from_data(net, rows.X[kept], random)
     return net
@@ -227,12 +228,17 @@ def calibrate(net: Network, X: Array, y: Array, weights: Array | None) -> float:
     return temperature
 
 
+def with_epochs(recipe: Recipe, splits: Sequence[tuple[Array, Array]]) -> Recipe:
+    """Return the recipe with the epochs for the rows that are trained on."""
+    return recipe.for_rows(min(len(kept) for kept, _ in splits))
+
+
 def fit_members(
     rows: Rows, recipe: Recipe, splits: Sequence[tuple[Array, Array]], seed: int, how: How
 ) -> list[Member]:
     """Train a network for each split, side by side; with a limit of time, perhaps fewer."""
     deadline, count = np.inf, len(splits)
-    recipe = recipe.for_rows(min(len(kept) for kept, _ in splits))
+    recipe = with_epochs(recipe, splits)
     at_once = max(1, min(how.n_threads, count))
     each = how._replace(n_threads=how.n_threads // at_once)
     if how.time_limit is not None:
