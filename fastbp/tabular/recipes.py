@@ -76,7 +76,7 @@ SIGMA, FREQUENCIES, WIDTH = 0.1, 16, 4
 CATEGORY_WIDTH = ONE_HOT = 8
 
 PRESETS = {
-    "fast": Recipe((64, 64), 56, 2, weight_decay=0.05, min_steps=150),
+    "fast": Recipe((64, 64), 50, 2, weight_decay=0.05, min_steps=150),
     "good": Recipe((128, 128), 128, 3, min_steps=400),
     "best": Recipe((256, 256, 256), 256, 8, folds=8, dropout=0.15, min_steps=800),
 }
