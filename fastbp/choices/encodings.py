@@ -1,9 +1,14 @@
 """The encoding of inputs: what a network computes from its columns before the first layer."""
 
+import itertools
+import math
 from dataclasses import dataclass
 from typing import Any, NamedTuple
 
+import numpy as np
+
 from fastbp import checks
+from fastbp.arrays import Array
 
 
 class Block(NamedTuple):
@@ -44,6 +49,12 @@ class Encoding:
         V; at least 2.
     sigma : float
         Standard deviation of the initial w, above 0.
+    edges : sequence of sequences of float
+        If given, the edges of bins for each embedded column, increasing: the column is embedded by
+        V e + c instead of cosines, where e has a number for each bin, 0 below it, 1 above it and
+        linear within; that of the first bin is linear below it, too, and that of the last one above
+        it. These are the piecewise linear encodings of Gorishniy, Rubachev and Babenko (2022),
+        after a linear layer. ``Encoding.of_bins`` computes edges from data.
     tables : sequence of (int, int)
         For each of the last columns, the rows and the width of the table in which its codes 0, 1,
         2, ... select a row. A number that is no such code selects row 0.
@@ -62,6 +73,7 @@ class Encoding:
     sigma: float = 0.1
     tables: tuple[tuple[int, int], ...] = ()
     scaling: bool = False
+    edges: tuple[tuple[float, ...], ...] = ()
 
     def __post_init__(self) -> None:
         checks.whole("numbers", self.numbers, 0)
@@ -71,6 +83,60 @@ class Encoding:
         if not isinstance(self.scaling, bool):
             raise TypeError(f"scaling must be True or False, not {self.scaling!r}")
         object.__setattr__(self, "tables", _checked_tables(self.tables))
+        object.__setattr__(self, "edges", _checked_edges(self.edges, self.numbers))
+
+    @classmethod
+    def of_bins(cls, X: Any, bins: int = 48, *, width: int = 4, **more: Any) -> "Encoding":
+        """Return an encoding that embeds columns by bins of about equal numbers of rows.
+
+        Parameters
+        ----------
+        X : (n, M) array
+            The training rows of the columns to embed, which are the first of the network's.
+        bins : int
+            The most bins of a column.
+        width : int
+            As ``Encoding``'s.
+        **more
+            Other arguments of ``Encoding``.
+
+        Raises
+        ------
+        ValueError, TypeError
+            If an argument is not as described, or a column has only one value.
+        """
+        bins = checks.whole("bins", bins, 1)
+        X = checks.floats("X", X, 2)
+        if len(X) == 0:
+            raise ValueError("X has no rows")
+        levels = np.linspace(0.0, 1.0, bins + 1)
+        edges = []
+        for k, column in enumerate(X.astype(np.float64).T):
+            found = np.unique(np.quantile(column, levels))
+            if len(found) < 2:
+                raise ValueError(f"column {k} of X has only the value {found[0]:g}")
+            edges.append(tuple(found.tolist()))
+        return cls(numbers=X.shape[1], width=width, edges=tuple(edges), **more)
+
+    @property
+    def bins(self) -> int:
+        """The most bins of a column."""
+        return max((len(each) - 1 for each in self.edges), default=0)
+
+    def bin_table(self) -> Array:
+        """Return what ``kernels.encodings.embed_bins`` needs, (n, 4 bins).
+
+        For each bin its start, 1 / its width, and the least and the greatest number that it has.
+        Columns with fewer bins have bins at the end whose number is 0.
+        """
+        table = np.zeros((len(self.edges), 4, self.bins))
+        table[:, 3] = 1.0
+        for row, each in zip(table, np.asarray(self.edges, object), strict=True):
+            edges = np.asarray(each, np.float64)
+            count = len(edges) - 1
+            row[0, :count], row[1, :count] = edges[:-1], 1.0 / np.diff(edges)
+            row[2, 0], row[3, count - 1] = -np.inf, np.inf
+        return table.reshape(len(self.edges), -1)
 
     def check(self, columns: int) -> None:
         """Raise ValueError if X with this number of columns has fewer than are encoded."""
@@ -92,16 +158,31 @@ class Encoding:
     def blocks(self, columns: int) -> list[Block]:
         """Return the parameters in their order.
 
-        A row of ``numbers`` holds w, then the phases, then the rows of V, then c.
+        A row of ``numbers`` holds w, then the phases, then the rows of V, then c; with bins, the
+        rows of V, then c.
         """
         blocks = []
         if self.numbers:
             F, E = self.frequencies, self.width - 1
-            blocks.append(Block("numbers", self.numbers, 2 * F + E * F + E))
+            size = E * self.bins + E if self.edges else 2 * F + E * F + E
+            blocks.append(Block("numbers", self.numbers, size))
         blocks += [Block("tables", *shape) for shape in self.tables]
         if self.scaling:
             blocks.append(Block("scales", 1, self.encoded(columns)))
         return blocks
+
+
+def _checked_edges(edges: Any, numbers: int) -> tuple[tuple[float, ...], ...]:
+    """Return the edges of bins as tuples."""
+    checked = []
+    for k, each in enumerate(edges):
+        found = tuple(checks.real(f"edges[{k}]", edge, -math.inf) for edge in each)
+        if len(found) < 2 or any(b <= a for a, b in itertools.pairwise(found)):
+            raise ValueError(f"edges[{k}] must be two or more increasing numbers, not {each!r:.80}")
+        checked.append(found)
+    if checked and len(checked) != numbers:
+        raise ValueError(f"there are edges of {len(checked)} columns, but numbers is {numbers}")
+    return tuple(checked)
 
 
 def _checked_tables(tables: Any) -> tuple[tuple[int, int], ...]:

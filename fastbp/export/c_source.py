@@ -1,5 +1,6 @@
 """The source of an exported C file, line by line."""
 
+import functools
 from collections.abc import Generator, Iterator, Sequence
 from string import Template
 
@@ -197,7 +198,8 @@ class Source:
         if any(map(self.net.layout.is_residual, layers)):
             yield self._fill(templates.ADD)
         if self.net.encoding is not None:
-            yield from c_encoding.function(self.net, self._fill)
+            literal = functools.partial(c_number, suffix=self.suffix)
+            yield from c_encoding.function(self.net, self._fill, literal)
         if any(self.values):
             is_mixed = self.columns is not None and self.columns.encodings
             yield self._fill(templates.CODE if is_mixed else templates.ONE_HOT)

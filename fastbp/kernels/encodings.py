@@ -107,6 +107,69 @@ def embed_numbers_backward(
 
 
 @kernel
+def embed_bins(
+    x: Matrix, p: Matrix, bins: Matrix, first: Whole, columns: Vector, shares: Vector, out: Matrix
+) -> None:
+    """``out`` from column ``first`` on = V e + c of the first columns of ``x``.
+
+    ``p`` (n, width T + width) has a row of V and c for each of the n columns; ``bins`` (n, 4 T) as
+    ``Encoding.bin_table`` returns it. ``shares`` (n T B) receives all e, one bin after the other,
+    for the backward pass; ``columns`` ((width + 1) B) is memory.
+    """
+    B, n, T = x.shape[0], p.shape[0], bins.shape[1] // 4
+    width = p.shape[1] // (T + 1)
+    column = vector(columns, 0, B)
+    for k in range(n):
+        for i in range(B):
+            column[i] = x[i, k]
+        for e in range(width):
+            total, c = vector(columns, (e + 1) * B, B), p[k, width * T + e]
+            for i in range(B):
+                total[i] = c
+        for t in range(T):
+            share = vector(shares, (k * T + t) * B, B)
+            start, slope, low, high = (
+                bins[k, t],
+                bins[k, T + t],
+                bins[k, 2 * T + t],
+                bins[k, 3 * T + t],
+            )
+            for i in range(B):
+                share[i] = min(max((column[i] - start) * slope, low), high)
+            for e in range(width):
+                total, v = vector(columns, (e + 1) * B, B), p[k, e * T + t]
+                for i in range(B):
+                    total[i] += v * share[i]
+        for e in range(width):
+            total = vector(columns, (e + 1) * B, B)
+            for i in range(B):
+                out[i, first + k * width + e] = total[i]
+
+
+@kernel
+def embed_bins_backward(
+    bins: Matrix, first: Whole, columns: Vector, shares: Vector, delta: Matrix, dp: Matrix
+) -> None:
+    """``dp`` += the gradient of ``p``, from the ``shares`` of ``embed_bins``."""
+    B, n, T = delta.shape[0], dp.shape[0], bins.shape[1] // 4
+    width = dp.shape[1] // (T + 1)
+    zero = delta.dtype.type(0)
+    d = vector(columns, 0, B)
+    for k in range(n):
+        for e in range(width):
+            total = zero
+            for i in range(B):
+                d[i] = delta[i, first + k * width + e]
+                total += d[i]
+            dp[k, width * T + e] += total
+            for t in range(T):
+                total, share = zero, vector(shares, (k * T + t) * B, B)
+                for i in range(B):
+                    total += d[i] * share[i]
+                dp[k, e * T + t] += total
+
+
+@kernel
 def look_up(x: Matrix, column: Whole, table: Matrix, first: Whole, out: Matrix) -> None:
     """``out`` from column ``first`` on = the rows of ``table`` that a column of codes selects.
 

@@ -42,6 +42,8 @@ def save_networks(
         description["networks"] = len(nets)
     if net.encoding is not None or len(nets) > 1:
         version = max(version, 7)
+    if net.encoding is not None and net.encoding.edges:
+        version = max(version, 8)
     if net.layout.layer_norm or net.layout.residual or net.layout.parametric:
         version = max(version, 8)
     persistence.write_tensors(path, tensors, description, version=version)

@@ -62,13 +62,17 @@ def draw_encoding(
     """Draw the initial parameters of an encoding.
 
     w is normal with standard deviation ``sigma``, phases uniform over a turn, V and c uniform
-    within 1 / sqrt(frequencies), the rows of tables standard normal; scales are 1.
+    within 1 / sqrt(frequencies), or 1 / sqrt(bins), the rows of tables standard normal; scales are
+    1.
     """
     if encoding is None:
         return
     for name, array in params.items():
         if name == "scales":
             array[:] = 1.0
+        elif name == "numbers" and encoding.edges:
+            bound = 1.0 / np.sqrt(encoding.bins)
+            array[:] = random.uniform(-bound, bound, array.shape)
         elif name == "numbers":
             n, F = len(array), encoding.frequencies
             array[:, :F] = random.normal(0.0, encoding.sigma, (n, F))

@@ -354,9 +354,17 @@ class Structure:
             "dtype": self.dtype.name,
             "huber_delta": self.huber_delta,
             "out_activation": self.out_activation,
-            **({"encoding": asdict(self.encoding)} if self.encoding else {}),
+            **({"encoding": self._described_encoding()} if self.encoding else {}),
             **self._switches,
         }
+
+    def _described_encoding(self) -> dict[str, Any]:
+        """Return the arguments of the encoding for JSON."""
+        assert self.encoding is not None
+        found = asdict(self.encoding)
+        if not self.encoding.edges:  # which earlier versions do not know
+            del found["edges"]
+        return found
 
     @classmethod
     def load(cls, path: str | PathLike[str], own: Iterable[OwnActivation | OwnLoss] = ()) -> Self:

@@ -1,7 +1,9 @@
 """Lowering of the encoding of a network's inputs, and of the gradients of its parameters."""
 
 from collections.abc import Callable
-from typing import NamedTuple
+from typing import Any, NamedTuple
+
+import numpy as np
 
 from fastbp.kernels import encodings
 from fastbp.plan.operand import Operand
@@ -17,8 +19,8 @@ New = Callable[[str, int], Operand]
 class EncodingBuffers(NamedTuple):
     """The memory of an encoding for some rows; every operand has a row for each."""
 
-    waves: Operand  # the cosines and sines of the embedded numbers
-    columns: Operand  # memory for ``embed_numbers``
+    waves: Operand  # the cosines and sines of the embedded numbers, or their shares of bins
+    columns: Operand  # memory for ``embed_numbers`` and ``embed_bins``
     raw: Operand  # the inputs of the first layer, before they are scaled
     inputs: Operand  # the inputs of the first layer; the same operand without scales
 
@@ -31,8 +33,9 @@ class EncodingBuffers(NamedTuple):
         assert encoding is not None
         embeds = encoding.numbers > 0 or len(encoding.tables) > 0
         raw = new("encoded", layout.sizes[0]) if embeds else x
+        each = encoding.bins if encoding.edges else 2 * encoding.frequencies
         return cls(
-            waves=new("waves", 2 * encoding.numbers * encoding.frequencies),
+            waves=new("waves", encoding.numbers * each),
             columns=new("columns", encoding.width + 1 if encoding.numbers else 0),
             raw=raw,
             inputs=new("inputs", layout.sizes[0]) if encoding.scaling else raw,
@@ -61,6 +64,8 @@ class EncodingLowering:
         self.plan, self.params, self.x, self.buffers = plan, params, x, buffers
         self.encoding, self.frequencies = layout.encoding, layout.encoding.frequencies
         self.plain = layout.encoding.plain(layout.columns)
+        table = self.encoding.bin_table() if self.encoding.edges else np.zeros((0, 0))
+        self.bins = Operand.of("bins", table.astype(layout.dtype))
         self.parts = {kind: layout.parts_of(kind) for kind in ("numbers", "tables", "scales")}
 
     def tables(self) -> list[tuple[Part, int, int]]:
@@ -79,8 +84,14 @@ class EncodingLowering:
         if raw is not x:
             plan.add(encodings.copy_columns, x, self.plain, raw, layer=0)
         for part in self.parts["numbers"]:
-            memory = self.frequencies, self.plain, waves, columns
-            plan.add(encodings.embed_numbers, x, params(part), *memory, raw, layer=0)
+            memory: Any = self.plain, waves, columns
+            if self.encoding.edges:
+                memory = self.bins, self.plain, columns, waves
+                plan.add(encodings.embed_bins, x, params(part), *memory, raw, layer=0)
+                continue
+            plan.add(
+                encodings.embed_numbers, x, params(part), self.frequencies, *memory, raw, layer=0
+            )
         for part, column, first in self.tables():
             plan.add(encodings.look_up, x, column, params(part), first, raw, layer=0)
         for part in self.parts["scales"]:
@@ -96,7 +107,12 @@ class EncodingLowering:
         for part, column, first in self.tables():
             plan.add(encodings.look_up_backward, x, column, delta, first, grads(part), layer=0)
         for part in self.parts["numbers"]:
-            memory = self.frequencies, self.plain, waves, columns
+            memory: Any = self.frequencies, self.plain, waves, columns
+            if self.encoding.edges:
+                memory = self.bins, self.plain, columns, waves
+                found = delta, grads(part)
+                plan.add(encodings.embed_bins_backward, *memory, *found, layer=0)
+                continue
             plan.add(
                 encodings.embed_numbers_backward,
                 x,

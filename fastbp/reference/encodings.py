@@ -33,6 +33,26 @@ def embed_numbers_backward(x: Array, p: Array, frequencies: int, delta: Array) -
     return np.concatenate([dw, slopes.sum(axis=0), dV, d.sum(axis=0)], axis=1)
 
 
+def bin_shares(x: Array, edges: Any, count: int) -> Array:
+    """Return the number of each bin, (B, n, count), for ``x`` (B, n); 0 for missing bins."""
+    shares = np.zeros((*x.shape, count))
+    for k, each in enumerate(edges):
+        b = np.asarray(each, float)
+        found = (x[:, k, None] - b[:-1]) / np.diff(b)
+        found[:, 1:] = np.maximum(found[:, 1:], 0.0)
+        found[:, :-1] = np.minimum(found[:, :-1], 1.0)
+        shares[:, k, : found.shape[1]] = found
+    return shares
+
+
+def embed_bins(x: Array, p: Array, edges: Any, count: int) -> Array:
+    """Return V e + c of ``x`` (B, n), as (B, n width)."""
+    n, width = len(p), p.shape[1] // (count + 1)
+    V, c = p[:, : width * count].reshape(n, width, count), p[:, width * count :]
+    out = np.einsum("bnt,nwt->bnw", bin_shares(x, edges, count), V) + c
+    return np.asarray(out.reshape(len(x), -1))
+
+
 def look_up(codes: Array, table: Array) -> Array:
     """Return the rows of ``table`` for ``codes`` (B,); those out of range select row 0."""
     known = (codes >= 0) & (codes < len(table))
@@ -55,7 +75,11 @@ def encoded(encoding: Any, params: dict[str, Array], x: Array) -> Array:
     parts = [x[:, :plain]]
     if encoding.numbers:
         numbers = x[:, : encoding.numbers]
-        parts.append(embed_numbers(numbers, params["numbers"], encoding.frequencies))
+        p = params["numbers"]
+        if encoding.edges:
+            parts.append(embed_bins(numbers, p, encoding.edges, encoding.bins))
+        else:
+            parts.append(embed_numbers(numbers, p, encoding.frequencies))
     for k in range(len(encoding.tables)):
         parts.append(look_up(x[:, plain + k], params[f"tables.{k}"]))
     out = np.concatenate(parts, axis=1)

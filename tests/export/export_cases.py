@@ -138,6 +138,9 @@ ENCODINGS = {
     "tables": Encoding(tables=((3, 1),) * 6),
     "scales": Encoding(scaling=True),
     "nothing": Encoding(),
+    "bins": Encoding(
+        numbers=3, width=3, edges=((-1.0, 0.0, 0.5), (0.0, 1.0), (-2.0, -1.5, 0.0, 3.0))
+    ),
 }
 
 

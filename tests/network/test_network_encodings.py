@@ -24,6 +24,9 @@ ENCODINGS = {
     "one table": fastbp.Encoding(tables=((4, 1),)),
     "scales": fastbp.Encoding(scaling=True),
     "nothing": fastbp.Encoding(),
+    "bins": fastbp.Encoding(
+        numbers=2, width=4, edges=((-1.0, -0.2, 0.5, 2.0), (-0.5, 0.5)), scaling=True
+    ),
 }
 
 
