@@ -120,9 +120,12 @@ def notes(comparison: Comparison, left_out: list[str], failed: list[str]) -> str
 def comparisons(
     rows: list[Row], models: list[str], threads: int
 ) -> dict[tuple[str, str], Comparison | None]:
-    """Return the comparison of each half of the tables and each metric, and of error with RMSE."""
+    """Return the comparison of each half of the tables and each metric, and of error with RMSE.
+
+    The half ``test``, which defaults were not chosen on, comes first.
+    """
     found: dict[tuple[str, str], Comparison | None] = {}
-    for half, tables in read_halves().items():
+    for half, tables in sorted(read_halves().items()):
         by_metric = {metric: compare(rows, metric, tables, models, threads) for metric in METRICS}
         found[half, ALL] = join(by_metric["error"], by_metric["rmse"])
         found |= {(half, metric): each for metric, each in by_metric.items()}
