@@ -57,7 +57,7 @@ def _check_options(stream: Stream, options: Options, sample_weight: Any) -> None
     for name, used in others.items():
         if used:
             raise ValueError(f"a stream cannot be trained on with {name}")
-    if stream.rows is None and options.schedule != CONSTANT:
+    if options.schedule != CONSTANT and stream.rows is None:
         raise ValueError("a schedule needs the number of rows of an epoch: pass rows to Stream")
     if options.tracks_best and options.validation_data is None:
         raise ValueError("early_stopping and keep_best need validation_data")

@@ -96,7 +96,7 @@ def test_parts_of_arrays_are_read(tmp_path: Path, monkeypatch: pytest.MonkeyPatc
     np.save(tmp_path / "y.npy", y)
     settings = Settings(data=str(tmp_path / "X.npy"), target=(str(tmp_path / "y.npy"),))
     found = prepared(settings, 2)
-    assert [len(each.shard.y) + len(each.validation_rows) for each in found if each.shard]
+    assert all(each.shard is not None and len(each.shard.y) for each in found)
     rows = sum(len(each.shard.y) for each in found if each.shard)
     assert rows + len(found[0].validation_rows) == 199
     for each in found:
