@@ -1,5 +1,6 @@
 """Ranks of a group, as threads of this process, give the parameters of one process."""
 
+import threading
 from typing import Any
 
 import numpy as np
@@ -10,6 +11,7 @@ import fastbp
 from fastbp.distributed import Group, GroupError, run_in_threads
 from fastbp.plan.epoch import Epoch
 from fastbp.plan.ranks import of_common_rows, of_own_rows
+from fastbp.training import division
 from fastbp.training.interruption import Interruption
 
 CALL = np.zeros(5, np.int64)
@@ -290,12 +292,31 @@ def test_shards_are_resumed_in_the_same_order(tmp_path: Any) -> None:
 # ---- Failures
 
 
+def test_the_ranks_must_have_the_same_versions(monkeypatch: pytest.MonkeyPatch) -> None:
+    X, y = data(30)
+    found = threading.local()
+    monkeypatch.setattr(division, "versions", lambda: {"fastbp": found.version})
+
+    def fit(group: Group) -> None:
+        found.version = f"0.{group.rank}"
+        trained(X, y, group)
+
+    with pytest.raises(GroupError, match=r"rank 1 has versions={'fastbp': '0.1'}, rank 0 has"):
+        run_in_threads(2, fit)
+
+
+def widths(rank: int) -> fastbp.Network:
+    return fastbp.Network([6, 8 + rank, 3])
+
+
 def test_the_ranks_must_be_given_the_same() -> None:
     X, y = data(30)
     with pytest.raises(GroupError, match=r"rank 1 has seed='1', rank 0 has '0'"):
         run_in_threads(2, lambda group: trained(X, y, group, seed=group.rank))
     with pytest.raises(GroupError, match=r"rank 1 has epochs=3, rank 0 has 2"):
         run_in_threads(2, lambda group: trained(X, y, group, epochs=2 + group.rank))
+    with pytest.raises(GroupError, match=r"rank 1 has network=.*'sizes': \[6, 9, 3\]"):
+        run_in_threads(2, lambda group: fastbp.train(widths(group.rank), X, y, group=group))
     with pytest.raises(GroupError, match=r"rank 1 has data="):
         run_in_threads(2, lambda group: trained(X[group.rank :], y[group.rank :], group))
     with pytest.raises(ValueError, match=r"batch_size is 1, fewer than the 2 ranks"):

@@ -143,3 +143,44 @@ def test_searches_of_estimators_run_on_workers(cluster: Any) -> None:
     assert found.cv_results_["mean_test_score"].tolist() == (
         want.cv_results_["mean_test_score"].tolist()
     )
+
+
+@pytest.mark.filterwarnings("ignore::sklearn.exceptions.ConvergenceWarning")
+@pytest.mark.filterwarnings("ignore::sklearn.exceptions.FitFailedWarning")
+def test_successive_halving_runs_in_threads_and_on_workers(cluster: Any) -> None:
+    """One network of the search cannot be fitted; it is ranked last and ends nothing."""
+    joblib = pytest.importorskip("joblib")
+    from sklearn.datasets import load_iris
+    from sklearn.experimental import enable_halving_search_cv  # noqa: F401
+    from sklearn.model_selection import HalvingGridSearchCV
+
+    X, y = load_iris(return_X_y=True)
+    estimator = fastbp.MLPClassifier(hidden_layer_sizes=(4,), random_state=0)
+    search = HalvingGridSearchCV(
+        estimator,
+        {"learning_rate_init": [0.005, 0.02, 0.05, -1.0]},
+        resource="max_iter",
+        min_resources=5,
+        max_resources=20,
+        factor=2,
+        cv=2,
+        error_score=0.0,
+        random_state=0,
+    )
+    results = []
+    for backend in ("threading", "dask"):
+        with (
+            distributed.Client(cluster.scheduler_address),
+            joblib.parallel_config(backend, n_jobs=2),
+        ):
+            found = search.fit(X, y)
+        assert found.best_params_["learning_rate_init"] > 0.0
+        assert found.n_candidates_ == [4, 2, 1]
+        results.append(found.cv_results_["mean_test_score"].tolist())
+        failed = [
+            k
+            for k, each in enumerate(found.cv_results_["params"])
+            if each["learning_rate_init"] < 0
+        ]
+        assert [results[-1][k] for k in failed] == [0.0]
+    assert results[0] == results[1]
