@@ -27,7 +27,7 @@ pytestmark = pytest.mark.benchmark(disable_gc=True)
 
 BATCHES = (8, 32, 100, 256)
 INPUTS = (10, 32, 100, 256, 784)
-OUTPUTS = (6, 10, 16, 20, 32, 50, 100, 128, 300, 1024)
+OUTPUTS = (6, 10, 16, 20, 24, 30, 32, 44, 50, 60, 100, 128, 300, 1024)
 FORMS = ("X W", "X^T delta", "delta W^T")
 ROUNDS, ROUND_SECONDS = 7, 0.0015
 RELU = ACTIVATIONS["relu"]
