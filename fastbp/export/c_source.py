@@ -192,7 +192,8 @@ class Source:
                 yield self._fill(templates.ELEMENTWISE, function=function, formula=formula)
         layers = range(self.net.layout.layers)
         if any(map(self.net.layout.is_normed, layers)):
-            yield self._fill(templates.NORMALISE, epsilon=c_number(EPSILON, self.suffix))
+            norm = templates.SCALE if self.net.layout.batch_norm else templates.NORMALISE
+            yield self._fill(norm, epsilon=c_number(EPSILON, self.suffix))
         if any(map(self.net.layout.is_parametric, layers)):
             yield self._fill(templates.BLEND)
         if any(map(self.net.layout.is_residual, layers)):
@@ -261,8 +262,12 @@ class Source:
             params = f"{self.params} + {offset}"
             yield f"    {self.name}_layer({source}, {M}, {params}, {N}, {out});"
             if self.net.layout.is_normed(i):
-                start, _ = self.net.layout.norm_at(i)
-                yield f"    {self.name}_normalise({out}, {N}, {self.params} + {start});"
+                function, start = "normalise", self.net.layout.norm_at(i)[0]
+                places = f"{self.params} + {start}"
+                if self.net.layout.batch_norm:
+                    function, start = "scale", self.net.layout.averages_at(i)[0]
+                    places += f", {self.params} + {start}"
+                yield f"    {self.name}_{function}({out}, {N}, {places});"
             bends = self.net.layout.is_parametric(i)
             if bends:
                 yield f"    memcpy(z, {out}, {N} * sizeof *z);"

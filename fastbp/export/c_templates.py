@@ -108,6 +108,17 @@ static void ${p}_normalise($real *a, size_t n, const $real *params)
         a[k] = a[k] * inverse * params[k] + params[n + k];
 }"""
 
+SCALE = """
+/* a (n) = gains (a - means) / sqrt(variances + epsilon) + shifts.
+ * params: the gains (n), then the shifts (n); averages: the means (n), then the variances (n). */
+static void ${p}_scale($real *a, size_t n, const $real *params, const $real *averages)
+{
+    size_t k;
+    for (k = 0; k < n; k++)
+        a[k] = (a[k] - averages[k]) / sqrt$f(averages[n + k] + $epsilon) * params[k]
+            + params[n + k];
+}"""
+
 BLEND = """
 /* a (n) = z + alpha (a - z) for a = f(z). */
 static void ${p}_blend(const $real *z, size_t n, const $real *alphas, $real *a)

@@ -2,7 +2,10 @@
 
 from typing import Any
 
+import numpy as np
+
 from fastbp.arrays import Array
+from fastbp.kernels.normalisation import EPSILON
 from fastbp.network import Network
 
 
@@ -10,6 +13,18 @@ def norm_views(net: Network, layer: int) -> tuple[Array, Array]:
     """Return the gains and the shifts of a normalised layer, as views."""
     start, N = net.layout.norm_at(layer)
     return net.params[start : start + N], net.params[start + N : start + 2 * N]
+
+
+def fixed_norm(net: Network, layer: int) -> tuple[Array, Array]:
+    """Return the factors and the terms of a layer that is normalised over the batch.
+
+    The moving averages of its means and variances are numbers: n = factors z + terms.
+    """
+    gains, shifts = norm_views(net, layer)
+    start, N = net.layout.averages_at(layer)
+    means, variances = net.params[start : start + N], net.params[start + N : start + 2 * N]
+    factors = gains / np.sqrt(variances + net.dtype.type(EPSILON))
+    return factors, shifts - means * factors
 
 
 def alphas_of(net: Network, layer: int) -> Array:

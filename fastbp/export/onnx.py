@@ -18,7 +18,7 @@ from fastbp.data.preparation import Preparation
 from fastbp.data.statistics import CLIP, divisors_and_limits
 from fastbp.data.targets import Target
 from fastbp.export import onnx_encoding
-from fastbp.export.forms import alphas_of, check_forms, norm_views
+from fastbp.export.forms import alphas_of, check_forms, fixed_norm, norm_views
 from fastbp.kernels.normalisation import EPSILON
 from fastbp.network import Network
 from fastbp.optional import require
@@ -282,7 +282,10 @@ def _network(graph: _Graph, net: Network, x: str, prefix: str = "") -> str:
         W = graph.constant(net.weights[i], name=f"{prefix}weights_{i}")
         b = graph.constant(net.biases[i], name=f"{prefix}biases_{i}")
         z = graph("Gemm", x, W, b)
-        if net.layout.is_normed(i):
+        if net.layout.batch_norm and net.layout.is_normed(i):
+            factors, terms = map(graph.constant, fixed_norm(net, i))
+            z = graph("Add", graph("Mul", z, factors), terms)
+        elif net.layout.is_normed(i):
             z = _normalise(graph, z, *norm_views(net, i))
         a = activation.onnx(graph, z)
         if net.layout.is_parametric(i):

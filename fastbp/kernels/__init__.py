@@ -7,6 +7,7 @@ The files, in the order of the derivation::
     losses       softmax, sigmoid or identity with a loss, and its gradient
     optimizers   penalties, clipping, SGD to Adam
     normalisation  layer normalisation, and the sum of a residual connection
+    batch_norm   batch normalisation
     dropout      forward and backward pass
     batches      the order of the rows, copies of the rows of a batch, their weights
     random       random numbers

@@ -16,6 +16,8 @@ from fastbp.own import OwnActivation, OwnLoss
 from fastbp.plan.problem import Shape, Tuned
 
 DTYPES = ("float32", "float64")
+# Arguments of hidden layers that are True or False.
+SWITCHES = "layer_norm", "residual", "parametric", "batch_norm"
 
 
 def layer_sizes(sizes: Any) -> tuple[int, ...]:
@@ -38,18 +40,31 @@ def checked_encoding(encoding: Any, columns: int) -> Encoding | None:
     return encoding
 
 
-def checked_switches(**given: Any) -> dict[str, bool]:
+def checked_switches(given: dict[str, Any]) -> dict[str, bool]:
     """Return arguments that are True or False; raise TypeError for another."""
     for name, value in given.items():
         if not isinstance(value, bool | np.bool_):
             raise TypeError(f"{name} must be True or False, not {value!r}")
+    if given["layer_norm"] and given["batch_norm"]:
+        raise ValueError(
+            "layer_norm=True and batch_norm=True cannot be combined; hidden layers have one norm"
+        )
     return {name: bool(value) for name, value in given.items()}
+
+
+def check_custom_loop(net: Any) -> None:
+    """Raise ValueError if a custom loop cannot train the network."""
+    if net.layout.batch_norm:
+        raise ValueError(
+            "batch_norm=True is not supported by Network.backward and Stepper: the outputs of "
+            "forward use moving averages, which only fastbp.train moves"
+        )
 
 
 def check_size(sizes: Any, encoding: Encoding | None, found: int, description: Any) -> None:
     """Check that a file has the parameters of a network before memory is allocated for them."""
     layers = layer_sizes(sizes)
-    for name, each in (("layer_norm", 2), ("parametric", 1)):
+    for name, each in (("layer_norm", 2), ("parametric", 1), ("batch_norm", 4)):
         found -= each * sum(layers[1:-1]) if description.get(name) is True else 0
     if encoding is not None:
         found -= sum(block.size for block in encoding.blocks(layers[0]))

@@ -44,7 +44,7 @@ def save_networks(
         version = max(version, 7)
     if net.encoding is not None and net.encoding.edges:
         version = max(version, 8)
-    if net.layout.layer_norm or net.layout.residual or net.layout.parametric:
+    if any(getattr(net.layout, name) for name in arguments.SWITCHES):
         version = max(version, 8)
     persistence.write_tensors(path, tensors, description, version=version)
 

@@ -9,7 +9,7 @@ import numpy as np
 
 from fastbp import checks
 from fastbp.arrays import Array
-from fastbp.network import evaluation
+from fastbp.network import arguments, evaluation
 from fastbp.network.decisions import check_decidable, check_probabilities
 from fastbp.network.evaluation import row_count
 from fastbp.network.gradients import BatchGradients
@@ -68,13 +68,19 @@ class Network(Structure):
     parametric : bool
         Replace the activation f(z) of hidden layers by z + alpha (f(z) - z), with an alpha for each
         unit, initially 1, which is trained (Holzmueller, Grinsztajn and Steinwart 2024).
+    batch_norm : bool
+        Normalise each unit's sums of each hidden layer to mean 0 and variance 1 over the rows of a
+        batch; then multiply them by gains and add shifts, as with ``layer_norm`` (Ioffe and Szegedy
+        2015). Predictions use moving averages of the means and variances, in which each batch has
+        the weight 0.1. ``loss_and_gradients`` uses the statistics of its rows.
 
     Attributes
     ----------
     params : (P,) array
         All parameters: for each layer W, C-ordered (fan-in, fan-out), then b; then those of the
         encoding; then, for each normalised layer, its gains (N,) and its shifts (N,); then, for
-        each parametric activation, its alphas (N,).
+        each parametric activation, its alphas (N,); then, for each layer with ``batch_norm``, the
+        moving means (N,) and variances (N,), whose gradient is 0.
     encoding_params : dict of str to array
         The parameters of the encoding, as views of ``params``: ``numbers``, ``tables.0`` and so
         on, ``scales``.
@@ -342,13 +348,15 @@ class Network(Structure):
         Raises
         ------
         ValueError, TypeError
-            If ``X`` has the wrong shape or contains anything but finite numbers, or the shape of
-            ``d_outputs`` is not that of the outputs.
+            If ``X`` has the wrong shape or contains anything but finite numbers, the shape of
+            ``d_outputs`` is not that of the outputs, or the network has ``batch_norm``, whose
+            outputs in training are not those of ``forward``.
 
         Notes
         -----
         Seed 000, eq. 13 and 15 to 20. The forward pass is computed again.
         """
+        arguments.check_custom_loop(self)
         X = self._kernel_inputs(X)
         if inputs and self.encoding is not None:
             raise ValueError("inputs=True is not supported by networks with an encoding")

@@ -7,6 +7,7 @@ import numpy as np
 
 from fastbp import checks
 from fastbp.arrays import Array
+from fastbp.network.arguments import SWITCHES
 from fastbp.optimizers import as_optimizer
 from fastbp.plan.buffers import Problem
 from fastbp.plan.describe import StepPlan
@@ -102,9 +103,8 @@ def step_plan(
     )
     steps = Steps(problem, net.params, chosen.state(net.params.size, net.dtype))
     kinds = ", ".join(sorted(set(net.activations))) or "no hidden layer"
-    kinds += ", layer norm" if net.layout.layer_norm else ""
-    kinds += ", parametric" if net.layout.parametric else ""
-    kinds += ", residual" if net.layout.residual else ""
+    for name in SWITCHES:
+        kinds += f", {name.replace('_', ' ')}" if getattr(net.layout, name) else ""
     title = (
         f"One step of {'-'.join(map(str, net.sizes))}, {kinds}, {net.loss}, "
         f"{type(chosen).__name__}, {batch_size} rows, {net.dtype.name}"

@@ -12,10 +12,11 @@ from fastbp.arrays import Array, aligned
 from fastbp.choices.activations import ACTIVATIONS, Activation
 from fastbp.choices.encodings import Encoding
 from fastbp.choices.losses import Loss
-from fastbp.network import arguments, files, initialisation
+from fastbp.network import arguments, files, initialisation, names
+from fastbp.network.arguments import SWITCHES
 from fastbp.network.views import Views
 from fastbp.own import OwnActivation, OwnLoss
-from fastbp.plan.problem import KINDS, Layout, Tuned
+from fastbp.plan.problem import Layout, Tuned
 
 # Attributes that are set once; another value would not fit the parameters.
 FIXED = (
@@ -48,6 +49,7 @@ class Structure:
         layer_norm: bool = False,
         residual: bool = False,
         parametric: bool = False,
+        batch_norm: bool = False,
     ) -> None:
         self.sizes = arguments.layer_sizes(sizes)
         rows = arguments.hidden_activations(activation, len(self.sizes) - 2)
@@ -67,16 +69,15 @@ class Structure:
         # Whether ``train`` has seen uint8, which kernels scale to 0 to 1, or other numbers.
         self.learned_bytes = self.learned_numbers = False
         self.encoding = arguments.checked_encoding(encoding, self.sizes[0])
-        more = arguments.checked_switches(
-            layer_norm=layer_norm, residual=residual, parametric=parametric
-        )
+        switches = layer_norm, residual, parametric, batch_norm
+        more = arguments.checked_switches(dict(zip(SWITCHES, switches, strict=True)))
         self.layout = Layout.of(self.sizes, tuple(rows), last, self.dtype, self.encoding, **more)
         self._compile_own()
         self._params = aligned(self.layout.params, self.dtype, 0.0)
         random = checks.generator(seed)
         initialisation.draw_weights(self.layout, self.weights, init, random)
         initialisation.draw_encoding(self.encoding, self.encoding_params, random)
-        for part in (*self.layout.parts_of("gains"), *self.layout.parts_of("alphas")):
+        for part in self.layout.parts_of("gains", "alphas", "variances"):
             self._params[part.start : part.start + part.size] = 1.0
         self._prepare()
 
@@ -176,10 +177,9 @@ class Structure:
         )
 
     @property
-    def _switches(self) -> dict[str, bool]:
+    def _switches(self) -> dict[str, Any]:
         """The arguments of hidden layers that are true."""
-        names = "layer_norm", "residual", "parametric"
-        return {name: True for name in names if getattr(self.layout, name)}
+        return {name: True for name in SWITCHES if getattr(self.layout, name)}
 
     @property
     def tuned(self) -> Tuned:
@@ -223,9 +223,7 @@ class Structure:
             huber_delta=self.huber_delta,
             out_activation=self.out_activation if last is None else last.own or last.name,
             encoding=self.encoding,
-            layer_norm=self.layout.layer_norm,
-            residual=self.layout.residual,
-            parametric=self.layout.parametric,
+            **self._switches,
         )
         twin.params[:] = self.params
         if twin.dtype == self.dtype:
@@ -289,31 +287,16 @@ class Structure:
         """Return copies of the parameters under the names of ``torch.nn.Sequential``.
 
         ``0.weight`` is (fan-out, fan-in), ``0.bias`` (fan-out,); the next layer is 2, because an
-        activation counts as a layer; with ``layer_norm`` it is 3, and ``1.weight`` and ``1.bias``
-        are the gains and shifts of the norm. ``alphas.0`` and so on are those of parametric
-        activations. For PyTorch: ``{name: torch.from_numpy(array)}``.
+        activation counts as a layer; with ``layer_norm`` or ``batch_norm`` it is 3, and
+        ``1.weight``, ``1.bias``, ``1.running_mean`` and ``1.running_var`` are those of the norm.
+        ``alphas.0`` and so on are those of parametric activations.
+        For PyTorch: ``{name: torch.from_numpy(array)}``.
         """
         return {name: view.copy(order="C") for name, view in self._named(self._params).items()}
 
     def _named(self, params: Array) -> dict[str, Array]:
         """Return views of ``params`` under the names of ``state_dict``."""
-        views, seen = {}, dict.fromkeys(KINDS, 0)
-        modules = 3 if self.layout.layer_norm else 2  # of a layer
-        names = {
-            "weights": (modules, 0, "{}.weight"),
-            "biases": (modules, 0, "{}.bias"),
-            "tables": (1, 0, "encoding.tables.{}"),
-            "gains": (modules, 1, "{}.weight"),
-            "shifts": (modules, 1, "{}.bias"),
-            "alphas": (1, 0, "alphas.{}"),
-        }
-        for part in self.layout.parts:
-            view = params[part.start : part.start + part.size].reshape(part.shape)
-            step, first, name = names.get(part.kind, (1, 0, f"encoding.{part.kind}"))
-            name = name.format(first + step * seen[part.kind])
-            seen[part.kind] += 1
-            views[name] = view.T if part.kind == "weights" else view
-        return views
+        return names.named_views(self.layout, params)
 
     def load_state_dict(self, tensors: Mapping[str, Any]) -> None:
         """Set the parameters from PyTorch's names: ``net.load_state_dict(model.state_dict())``.
@@ -332,14 +315,16 @@ class Structure:
         views = self._named(params)
         for name, view in views.items():
             if name not in tensors:
-                names = ", ".join(tensors) or "none"
-                raise ValueError(f"{name!r} is missing; the given names are: {names}")
+                given = ", ".join(tensors) or "none"
+                raise ValueError(f"{name!r} is missing; the given names are: {given}")
             array = np.asarray(tensors[name])
             if array.shape != view.shape or array.dtype.kind not in "fiu":
                 raise ValueError(
                     f"{name!r} must hold numbers in the shape {view.shape}; it has the shape "
                     f"{array.shape} and the dtype {array.dtype}"
                 )
+            if name.endswith(names.VARIANCE) and array.size and array.min() < 0:
+                raise ValueError(f"{name!r} must not be negative; it contains {array.min():g}")
             view[...] = array
         if unknown := [name for name in tensors if name not in views]:
             raise ValueError(f"{min(unknown)!r} is not a parameter of {self!r}")

@@ -16,7 +16,8 @@ def table_of_layers(net: Any) -> str:
         shape = f"({W.shape[0]}, {W.shape[1]})"
         kind, size = "dense", W.size + b.size
         if net.layout.is_normed(layer):
-            kind, size = f"{kind}, layer norm", size + 2 * b.size
+            norm, each = ("batch norm", 4) if net.layout.batch_norm else ("layer norm", 2)
+            kind, size = f"{kind}, {norm}", size + each * b.size
         if net.layout.is_parametric(layer):
             kind, size = f"{kind}, parametric", size + b.size
         if net.layout.is_residual(layer):

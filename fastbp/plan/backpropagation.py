@@ -191,6 +191,8 @@ class BlockLowering(ForwardLowering):
         if rate > 0.0 and self.thread.divided[layer] and not skips:
             self.plan.add(dropout_scale, a, self.dropout_argument(below), layer=below)
         self.clear_in_first_block(self.db(below))
+        if self.batch_norm is not None:
+            return  # the norm subtracts the biases again: their gradient is 0
         self.plan.add(dense.add_bias_gradient, delta_below, self.db(below), layer=below)
 
     def blend_backward(self, activation: Activation, layer: int, delta: Operand) -> None:
@@ -205,6 +207,9 @@ class BlockLowering(ForwardLowering):
 
     def norm_backward(self, layer: int, delta: Operand) -> None:
         """Backpropagate delta through the normalisation of a layer's sums."""
+        if self.batch_norm is not None:
+            self.batch_norm.backward(layer, delta, self.norm(layer)[0])
+            return
         gains, _ = self.shared.norm(layer)
         found = *self.norm(layer), *self.thread.dnorm(layer)
         self.plan.add(normalisation.layer_norm_backward, delta, gains, *found, layer=layer)

@@ -2,6 +2,7 @@
 
 from fastbp.kernels import batches, dense
 from fastbp.plan import choice
+from fastbp.plan.batch_norm import BatchNormLowering
 from fastbp.plan.buffers import ThreadBuffers
 from fastbp.plan.encoding import EncodingBuffers, EncodingLowering
 from fastbp.plan.first_layer import by_number
@@ -57,6 +58,7 @@ class Block:
         self.problem, self.shared, self.progress = thread.problem, thread.shared, thread.progress
         self.layout, self.objective = self.problem.layout, self.problem.objective
         self.last = self.layout.layers - 1  # the last layer
+        self.batch_norm = BatchNormLowering(plan, thread, B) if self.layout.batch_norm else None
         shared, M, K = self.shared, self.layout.columns, self.layout.sizes[-1]
         self.W, self.b, self.dW, self.db = shared.W, shared.b, thread.dW, thread.db
         self.W_transposed = thread.W_transposed

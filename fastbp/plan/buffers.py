@@ -19,6 +19,9 @@ from fastbp.plan.thread_count import suitable_threads
 
 # Number of epochs whose means fit; a call in which more epochs end allocates more memory.
 MEANS = 64
+# Numbers of a unit for batch normalisation: mean, variance and inverse deviation of a batch, and
+# the gradients of its gain and its shift.
+UNIT_NUMBERS = 5
 
 
 class Problem(NamedTuple):
@@ -65,7 +68,11 @@ class Problem(NamedTuple):
             in_place = in_place and data.X.dtype == layout.dtype and not interpreted()
         if n_threads is None:
             itemsize = layout.dtype.itemsize
-            n_threads = suitable_threads(layout.sizes, batches.size, itemsize, steps_per_call)
+            # Threads also meet twice for each layer of batch normalisation.
+            more = 2 * (layout.layers - 1) if layout.batch_norm else 0
+            n_threads = suitable_threads(
+                layout.sizes, batches.size, itemsize, steps_per_call, meetings=more
+            )
         if choices is None:
             choices = choice.for_training(layout, batches.size, sparse=sparse)
         return cls(layout, objective, rule, data, batches, in_place, n_threads, choices)
@@ -172,7 +179,10 @@ class Shared:
         self.bent, self.straight = (
             new(name, hidden if layout.parametric else 0) for name in ("f(z)", "z")
         )
-        self.normals = new("normal", hidden if layout.layer_norm else 0)
+        self.normals = new("normal", hidden if layout.has_norms else 0)
+        # Of batch normalisation: two rows for each thread and layer, forward and backward.
+        parts = 2 * problem.threads * layout.output_starts[-1] if layout.batch_norm else 0
+        self.moments, self.norm_sums = new("moments", parts), new("sums of delta", parts)
         self.inverses = new("1 / s", B * layout.layers if layout.layer_norm else 0)
         keeps = any(activation.keeps_slope for activation in layout.all_activations)
         self.slopes = new("slopes", B * layout.outputs if keeps else 0)
@@ -306,6 +316,8 @@ class ThreadBuffers:
         narrow = 2 * dense.NARROW * max(layout.sizes[1:]) if choices.narrow else 0
         self.narrow = shared.memory.new("narrow", (narrow,), layout.dtype)
         self._transposed: dict[int, Operand] = {}
+        numbers = UNIT_NUMBERS * layout.output_starts[-1] if layout.batch_norm else 0
+        self.batch_statistics = shared.memory.new("statistics", (numbers,), layout.dtype)
         self.divided = [
             choice.divides_gradient(layout, layer, problem.threads, sparse=problem.is_sparse)
             and problem.ranks is None

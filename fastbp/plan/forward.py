@@ -79,9 +79,7 @@ class ForwardLowering(Block):
         """a = f(z + b) of a hidden layer, of normalised sums a = f(n + shifts)."""
         b = self.b(layer)
         if self.layout.is_normed(layer):
-            gains, shifts = self.shared.norm(layer)
-            self.plan.add(normalisation.layer_norm, z, b, gains, *self.norm(layer), layer=layer)
-            b = shifts
+            b = self.normalise(layer, z, b)
         slopes = self.layer_rows(self.shared.slopes, layer)
         straight = self.layer_rows(self.shared.straight, layer)
         if self.layout.is_parametric(layer):
@@ -90,6 +88,15 @@ class ForwardLowering(Block):
         if self.layout.is_parametric(layer):
             parts = z, straight, self.shared.alphas(layer), self.branch(layer)
             self.plan.add(activations.blend, *parts, layer=layer)
+
+    def normalise(self, layer: int, z: Operand, b: Operand) -> Operand:
+        """Normalise the sums of a layer; return its shifts."""
+        gains, shifts = self.shared.norm(layer)
+        if self.batch_norm is not None:
+            self.batch_norm.forward(layer, z, b, self.norm(layer)[0])
+        else:
+            self.plan.add(normalisation.layer_norm, z, b, gains, *self.norm(layer), layer=layer)
+        return shifts
 
     def first_product(self, activation: Activation, out: Operand) -> None:
         """a = f(X W + b) of the first layer, while the rows of the next batch are fetched."""

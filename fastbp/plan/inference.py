@@ -10,7 +10,15 @@ from fastbp.arrays import Array
 from fastbp.choices.activations import ACTIVATIONS
 from fastbp.compiler import native
 from fastbp.compiler.declare import interpreted
-from fastbp.kernels import activations, batches, dense, normalisation, products, sparse
+from fastbp.kernels import (
+    activations,
+    batch_norm,
+    batches,
+    dense,
+    normalisation,
+    products,
+    sparse,
+)
 from fastbp.plan import choice, compile_helper
 from fastbp.plan.buffers import norm_of
 from fastbp.plan.encoding import EncodingBuffers, EncodingLowering
@@ -123,8 +131,17 @@ class InferenceLowering:
     def normalise(self, layer: int, z: Operand, b: Operand) -> Operand:
         """Normalise the sums of a layer; return its shifts."""
         gains, shifts = norm_of(self.layout, layer, self.params)
-        memory = self.new("normal", z.shape[1]), self.new("1 / s", 1)
-        self.plan.add(normalisation.layer_norm, z, b, gains, *memory, layer=layer)
+        normal = self.new("normal", z.shape[1])
+        if self.layout.batch_norm:
+            start, N = self.layout.averages_at(layer)
+            mean, variance = (self.params.part(at, N, name="averages") for at in (start, start + N))
+            inverses = Operand.new("1 / s", (N,), self.layout.dtype)
+            self.plan.add(batch_norm.inverse_deviations, variance, inverses, layer=layer)
+            scaled = mean, inverses, gains, normal
+            self.plan.add(batch_norm.batch_norm, z, b, *scaled, layer=layer)
+        else:
+            inverses = self.new("1 / s", 1)
+            self.plan.add(normalisation.layer_norm, z, b, gains, normal, inverses, layer=layer)
         return shifts
 
     def encode(self, x: Operand) -> Operand:

@@ -9,11 +9,12 @@ batch; the threads synchronise before one reads what another has written.
 from fastbp.kernels import batches, clock, optimizers, products, random, ranks
 from fastbp.plan import run
 from fastbp.plan.backpropagation import BlockLowering
+from fastbp.plan.barriers import add_barrier
 from fastbp.plan.buffers import ThreadBuffers
 from fastbp.plan.operand import Operand
 from fastbp.plan.plan import Plan
 from fastbp.plan.ranks import portion
-from fastbp.plan.update import UpdateLowering, add_barrier
+from fastbp.plan.update import UpdateLowering
 
 
 def lower_run(thread: ThreadBuffers) -> Plan:

@@ -31,7 +31,7 @@ Tuned = tuple[tuple[Shape, bool], ...]
 class Part(NamedTuple):
     """A range of the flat buffers: the parameters of one kind and one layer."""
 
-    kind: str  # one of ``KINDS``
+    kind: str  # one of ``KINDS`` or ``AVERAGES``
     start: int
     shape: tuple[int, ...]
     fan_in: int = 1  # of a layer's weights and biases
@@ -58,6 +58,7 @@ class Layout(NamedTuple):
     layer_norm: bool = False  # whether hidden layers are normalised before their activation
     residual: bool = False  # whether the input of a hidden layer of the same width is added
     parametric: bool = False  # whether hidden activations are z + alpha (f(z) - z)
+    batch_norm: bool = False  # whether units of hidden layers are normalised over the batch
 
     @classmethod
     def of(
@@ -67,14 +68,12 @@ class Layout(NamedTuple):
         out_activation: Activation | None,
         dtype: Any,
         encoding: Encoding | None = None,
-        *,
-        layer_norm: bool = False,
-        residual: bool = False,
-        parametric: bool = False,
+        **switches: Any,
     ) -> "Layout":
         """Lay out the parameters: W, then b, of each layer; the encoding's; those of hidden layers.
 
-        ``sizes`` begins with the number of columns of X.
+        The moving averages of batch normalisation are the last ones. ``sizes`` begins with the
+        number of columns of X; ``switches`` are ``layer_norm`` and so on.
         """
         columns = sizes[0]
         if encoding is not None:
@@ -97,9 +96,7 @@ class Layout(NamedTuple):
             tuple(output_starts),
             encoding=encoding,
             encoded_columns=columns,
-            layer_norm=layer_norm,
-            residual=residual,
-            parametric=parametric,
+            **switches,
         )
 
     @property
@@ -120,7 +117,16 @@ class Layout(NamedTuple):
     @property
     def params(self) -> int:
         """The number of parameters."""
+        return self.trained + (2 * sum(self.sizes[1:-1]) if self.batch_norm else 0)
+
+    @property
+    def trained(self) -> int:
+        """The number of parameters that have a gradient, which come first."""
         return self.alpha_start + (sum(self.sizes[1:-1]) if self.parametric else 0)
+
+    def averages_at(self, layer: int) -> tuple[int, int]:
+        """Start and length N of a layer's moving means; its moving variances follow them."""
+        return self.trained + 2 * self.output_starts[layer], self.sizes[layer + 1]
 
     @property
     def norm_start(self) -> int:
@@ -136,7 +142,7 @@ class Layout(NamedTuple):
     @property
     def alpha_start(self) -> int:
         """The start of the alphas of parametric activations in the flat buffers."""
-        return self.norm_start + (2 * sum(self.sizes[1:-1]) if self.layer_norm else 0)
+        return self.norm_start + (2 * sum(self.sizes[1:-1]) if self.has_norms else 0)
 
     def alphas_at(self, layer: int) -> tuple[int, int]:
         """Start and length N of the alphas of a hidden layer."""
@@ -146,9 +152,14 @@ class Layout(NamedTuple):
         """Whether a layer's activation is parametric."""
         return self.parametric and layer < self.layers - 1
 
+    @property
+    def has_norms(self) -> bool:
+        """Whether hidden layers are normalised, over the units or over the batch."""
+        return self.layer_norm or self.batch_norm
+
     def is_normed(self, layer: int) -> bool:
         """Whether the sums of a layer are normalised."""
-        return self.layer_norm and layer < self.layers - 1
+        return self.has_norms and layer < self.layers - 1
 
     def is_residual(self, layer: int) -> bool:
         """Whether the input of a layer is added to its output."""
@@ -179,17 +190,20 @@ class Layout(NamedTuple):
         for block in [] if self.encoding is None else self.encoding.blocks(self.columns):
             parts.append(Part(block.kind, start, (block.rows, block.columns)))
             start += block.size
-        for layer in range(self.layers - 1 if self.layer_norm else 0):
+        for layer in range(self.layers - 1 if self.has_norms else 0):
             start, N = self.norm_at(layer)
             parts += [Part("gains", start, (N,)), Part("shifts", start + N, (N,))]
         for layer in range(self.layers - 1 if self.parametric else 0):
             start, N = self.alphas_at(layer)
             parts.append(Part("alphas", start, (N,)))
+        for layer in range(self.layers - 1 if self.batch_norm else 0):
+            start, N = self.averages_at(layer)
+            parts += [Part("means", start, (N,)), Part("variances", start + N, (N,))]
         return parts
 
-    def parts_of(self, kind: str) -> list[Part]:
-        """The parameters of one kind."""
-        return [part for part in self.parts if part.kind == kind]
+    def parts_of(self, *kinds: str) -> list[Part]:
+        """The parameters of some kinds."""
+        return [part for part in self.parts if part.kind in kinds]
 
     def check(self, params: Array, *, writes: bool = False) -> None:
         """Raise ValueError if compiled code cannot read (with ``writes``: write) ``params``."""
@@ -272,8 +286,9 @@ class Objective(NamedTuple):
 # 2018): 1 / sqrt(fan-in). As a factor of the weight decay it is sqrt(fan-in), because a step decays
 # by the product of both.
 NTK = "ntk"
-# The kinds of parameters.
+# The kinds of parameters that optimizers train, and those that a step sets itself.
 KINDS = ("weights", "biases", *encodings.KINDS, "gains", "shifts", "alphas")
+AVERAGES = "means", "variances"
 ByKind = tuple[tuple[str, float | str], ...]
 
 

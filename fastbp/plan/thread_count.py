@@ -30,7 +30,9 @@ START = 1e-4
 MIN_GAIN, MIN_FURTHER_GAIN = 0.22, 0.1
 
 
-def step_seconds(sizes: tuple[int, ...], rows: int, itemsize: int, threads: int) -> float:
+def step_seconds(
+    sizes: tuple[int, ...], rows: int, itemsize: int, threads: int, meetings: int = 0
+) -> float:
     """Estimate the seconds of a step of ``rows`` rows in a network of ``sizes``.
 
     Parameters
@@ -42,6 +44,8 @@ def step_seconds(sizes: tuple[int, ...], rows: int, itemsize: int, threads: int)
     itemsize : int
         Bytes of a number.
     threads : int
+    meetings : int
+        Barriers of a step, apart from those of every network.
     """
     weights = [M * N for M, N in itertools.pairwise(sizes)]
     params = float(sum(weights) + sum(sizes[1:]))
@@ -57,21 +61,26 @@ def step_seconds(sizes: tuple[int, ...], rows: int, itemsize: int, threads: int)
     seconds, others = seconds / SHARED, (threads - 1) / threads
     # The other threads' sums, and the parameters that the other threads have updated.
     seconds += others * (summed + params) * itemsize / TRANSFER_RATE
-    return seconds + (2 + any(divided)) * (MEETING + threads * ARRIVAL)
+    return seconds + (2 + any(divided) + meetings) * (MEETING + threads * ARRIVAL)
 
 
 def suitable_threads(
-    sizes: tuple[int, ...], rows: int, itemsize: int = 4, steps_per_call: int | None = None
+    sizes: tuple[int, ...],
+    rows: int,
+    itemsize: int = 4,
+    steps_per_call: int | None = None,
+    meetings: int = 0,
 ) -> int:
     """Choose the number of threads for steps of ``rows`` rows in a network of ``sizes``.
 
     ``steps_per_call`` is the number of steps for which threads are started; None means many.
+    ``meetings`` is as for ``step_seconds``.
     """
     most = min(own_processors(), rows)
 
     def seconds(threads: int) -> float:
         start = START * (threads - 1) / steps_per_call if steps_per_call else 0.0
-        return start + step_seconds(sizes, rows, itemsize, threads)
+        return start + step_seconds(sizes, rows, itemsize, threads, meetings)
 
     times = [seconds(threads) for threads in range(1, most + 1)]
     if min(times) > (1.0 - MIN_GAIN) * times[0]:

@@ -5,8 +5,10 @@ Every thread updates its own part of the parameters, from the gradients of all t
 
 import numpy as np
 
-from fastbp.kernels import optimizers, products, ranks, threads
+from fastbp.kernels import optimizers, products, ranks
 from fastbp.plan import run
+from fastbp.plan.barriers import add_barrier
+from fastbp.plan.batch_norm import BatchNormLowering
 from fastbp.plan.block import add_row_address
 from fastbp.plan.buffers import ThreadBuffers
 from fastbp.plan.first_layer import by_number
@@ -18,12 +20,6 @@ from fastbp.plan.ranks import portion
 
 # For each pair of factors, of the rate and of the decay: the rate and the hyperparameters.
 Scaled = dict[tuple[float, float], tuple[Operand, Operand]]
-
-
-def add_barrier(plan: Plan, thread: ThreadBuffers) -> None:
-    """Wait for the other threads, if there are any; also for those of other processes."""
-    if thread.workers > 1:
-        plan.add(threads.barrier, thread.shared.gate, thread.workers)
 
 
 class UpdateLowering:
@@ -49,6 +45,10 @@ class UpdateLowering:
         if self.shared.weights is not None or self.ranks is not None:
             self.weight, self.factor = self.progress.weight.part(0), self.progress.weight.part(1)
 
+        self.batch_norm: BatchNormLowering | None = None
+        if self.layout.batch_norm:
+            self.batch_norm = BatchNormLowering(plan, thread, B)
+
     def barrier(self) -> None:
         """Wait for the other threads, if there are any."""
         add_barrier(self.plan, self.thread)
@@ -71,7 +71,7 @@ class UpdateLowering:
     def updated_ranges(self) -> list[tuple[int, int]]:
         """Start and size of each range of the parameters that this thread updates."""
         if self.thread.workers == 1:
-            return [(0, self.layout.params)]
+            return [(0, self.layout.trained)]
         return [piece for piece in (*self.layer_ranges(), self.rest_range()) if piece[1] > 0]
 
     def layer_ranges(self) -> list[tuple[int, int]]:
@@ -82,7 +82,7 @@ class UpdateLowering:
         """Start and size of the parameters after those of layers, which the last thread updates."""
         start = self.layout.dense_params
         is_last = self.thread.worker == self.thread.workers - 1
-        return start, self.layout.params - start if is_last else 0
+        return start, self.layout.trained - start if is_last else 0
 
     def total_gradient(self, start: int, size: int) -> Operand:
         """A piece of the gradient of all rows, which is added up in the first thread's buffer."""
@@ -249,6 +249,8 @@ class UpdateLowering:
             self.add_up()
         if self.rule.kernel is None:
             return
+        if self.batch_norm is not None:
+            self.batch_norm.move_averages()
         scaled = self.scaled_rates()
         for start, size in self.updated_ranges():
             grads = self.total_gradient(start, size)

@@ -1,4 +1,4 @@
-"""Layer normalisation in NumPy."""
+"""Layer and batch normalisation in NumPy."""
 
 import numpy as np
 
@@ -22,3 +22,15 @@ def layer_norm_backward(z: Array, gains: Array, delta: Array) -> tuple[Array, Ar
     slope = (u * normal).mean(axis=1, keepdims=True)
     dz = (u - u.mean(axis=1, keepdims=True) - normal * slope) / s
     return np.asarray(dz), np.asarray((delta * normal).sum(axis=0)), np.asarray(delta.sum(axis=0))
+
+
+def batch_norm(z: Array, gains: Array) -> Array:
+    """Return gains (z - m) / s for ``z`` (B, N), with mean m and deviation s of each column."""
+    return np.asarray(gains * layer_norm(z.T, np.ones(len(z))).T)
+
+
+def batch_norm_backward(z: Array, gains: Array, delta: Array) -> tuple[Array, Array, Array]:
+    """Return the gradients of z, of the gains and of the shifts that are added."""
+    dz, _, _ = layer_norm_backward(z.T, np.ones(len(z)), (delta * gains).T)
+    normal = batch_norm(z, np.ones(z.shape[1]))
+    return dz.T, np.asarray((delta * normal).sum(axis=0)), np.asarray(delta.sum(axis=0))

@@ -70,9 +70,29 @@ class Options:
         return rule._replace(decay_changes=self.schedule.decay is not None)
 
     def objective(self, net: Network) -> Objective:
-        """Return the loss of a network with the penalties."""
+        """Return the loss of a network with the penalties.
+
+        Raises
+        ------
+        ValueError
+            If the options cannot be combined with batch normalisation.
+        """
+        if net.layout.batch_norm:
+            self._check_batch_norm()
         objective = net.objective(*self.penalties, self.label_smoothing)
         return objective._replace(dropout_changes=self.schedule.dropout is not None)
+
+    def _check_batch_norm(self) -> None:
+        """Raise ValueError if a step has no statistics of a whole batch."""
+        given = {"accumulate": self.accumulate, "a group of size": self.group.size}
+        for name, value in given.items():
+            if value > 1:
+                raise ValueError(
+                    f"batch_norm=True cannot be trained with {name}={value}: its means and "
+                    "variances are those of a whole batch in one process"
+                )
+        if self.batch_size == 1:
+            raise ValueError("batch_norm=True needs batches of at least 2 rows; batch_size is 1")
 
     def rates(self, rate: float, numbers: Array, per_epoch: int, total: int) -> Array:
         """Compute the learning rate and other factors of steps, (n, 3).

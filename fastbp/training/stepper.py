@@ -9,6 +9,7 @@ from fastbp import checks, persistence
 from fastbp.arrays import Array
 from fastbp.kernels import optimizers as kernels
 from fastbp.network import Network
+from fastbp.network.arguments import check_custom_loop
 from fastbp.optimizers import Optimizer, as_optimizer
 from fastbp.plan.operand import Memory, Operand
 from fastbp.plan.plan import Plan, list_runner
@@ -74,6 +75,7 @@ class Stepper:
         total_steps: int = 1_000_000,
         steps_per_epoch: int = 1,
     ) -> None:
+        check_custom_loop(net)
         self.net, self.optimizer = net, as_optimizer(optimizer)
         self.schedule = as_schedule(schedule)
         self.clip = 0.0

@@ -163,6 +163,8 @@ DEEP = {
     "both": {"layer_norm": True, "residual": True},
     "parametric": {"parametric": True},
     "all": {"layer_norm": True, "residual": True, "parametric": True},
+    "batch_norm": {"batch_norm": True},
+    "all_with_batch_norm": {"batch_norm": True, "residual": True, "parametric": True},
 }
 
 
@@ -172,6 +174,8 @@ def deep_network(dtype, **kind):
     for part in net.layout.parts[2 * net.layout.layers :]:
         values = np.random.default_rng(part.start).normal(1.0, 0.3, part.size)
         net.params[part.start : part.start + part.size] = values
+    for part in net.layout.parts_of("variances"):
+        assert net.params[part.start : part.start + part.size].min() > 0
     return net, rows(30, 4, dtype)
 
 

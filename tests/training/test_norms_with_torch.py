@@ -25,12 +25,13 @@ class Twin(torch.nn.Module):
             modules.append(torch.nn.Linear(M, N))
             if layer < len(SIZES) - 2:
                 modules += [torch.nn.LayerNorm(N)] if net.layout.layer_norm else []
+                modules += [torch.nn.BatchNorm1d(N)] if net.layout.batch_norm else []
                 modules.append(ACTIVATIONS[net.activations[0]]())
         self.layers = torch.nn.Sequential(*modules).to(getattr(torch, net.dtype.name))
         state = {name: torch.tensor(array) for name, array in net.state_dict().items()}
         names = [name for name in state if name.startswith("alphas")]
         self.alphas = torch.nn.ParameterList(torch.nn.Parameter(state.pop(n)) for n in names)
-        self.layers.load_state_dict(state)
+        self.layers.load_state_dict(state, strict=not net.layout.batch_norm)
 
     def forward(self, a: Any) -> Any:
         below, alphas = a, list(self.alphas)
@@ -61,6 +62,8 @@ class Twin(torch.nn.Module):
         ["layer_norm", "residual"],
         ["parametric"],
         ["layer_norm", "residual", "parametric"],
+        ["batch_norm"],
+        ["batch_norm", "residual", "parametric"],
     ],
     ids=str,
 )
@@ -71,11 +74,13 @@ def test_training(kind: list[str], activation: str, dtype: str) -> None:
     net = fastbp.Network(SIZES, activation, dtype=dtype, seed=2, **dict.fromkeys(kind, True))
     for part in net.layout.parts[2 * net.layout.layers :]:
         values = random.normal(0.5, 0.5, part.size)
+        values = np.abs(values) if part.kind == "variances" else values
         net.params[part.start : part.start + part.size] = values
-    twin = Twin(net)
+    twin = Twin(net).eval()
     p = torch.softmax(twin(torch.from_numpy(X)), 1).detach().numpy()
     np.testing.assert_allclose(net.forward(X), p, rtol=0, atol=TOLERANCE[dtype])
     optimizer = torch.optim.SGD(twin.parameters(), lr=0.05, momentum=0.9)
+    twin.train()
     for _ in range(3):
         for start in range(0, ROWS, BATCH):
             rows = slice(start, start + BATCH)
@@ -93,5 +98,7 @@ def test_training(kind: list[str], activation: str, dtype: str) -> None:
         shuffle=False,
     )
     for name, tensor in twin.state().items():
+        if name.endswith("num_batches_tracked"):
+            continue
         found = net.state_dict()[name]
         np.testing.assert_allclose(found, tensor.numpy(), rtol=0, atol=20 * TOLERANCE[dtype])
