@@ -299,6 +299,8 @@ def _remarks_on_categories(
     ``unseen`` is a mask (n,) of the rows whose category is not an input. A missing category is
     ``known`` if training rows had it.
     """
+    if not unseen.any():
+        return []
     gaps = unseen & (texts == "").to_numpy()
     unknown = unseen & ~gaps
     remarks = []

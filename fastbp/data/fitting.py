@@ -17,9 +17,9 @@ from fastbp.data.series import (
     MAX_CODES,
     check_columns,
     check_frame,
+    frequencies,
     is_categories,
     is_identifier,
-    most_frequent,
     numbers_of,
     origin_of,
     texts_of,
@@ -148,13 +148,13 @@ class _TableFit:
     def _add_categories(self, column: "pl.Series", *, named: bool) -> None:
         texts = texts_of(column)
         robust = self.scaling == "robust"
-        known, left_out = most_frequent(texts, self.rows, MAX_CODES if robust else MAX_CATEGORIES)
+        counts = frequencies(texts, self.rows)
+        known = tuple(sorted([*counts][: MAX_CODES if robust else MAX_CATEGORIES]))
         if known in ((), ("",)):
             self._omit(column.name, "has no values")
             return
-        training = texts.gather(np.arange(len(texts))[self.rows])
-        different = len(known) + left_out - ("" in known)
-        given = int((training != "").sum())
+        different = len(counts) - ("" in counts)
+        given = sum(counts.values()) - counts.get("", 0)
         if len(known) == 1:
             self._note_constant(column.name)
         if not named and given >= MIN_ROWS and different > DIFFERENT_FRACTION * given:
@@ -168,7 +168,7 @@ class _TableFit:
         encoding = choose_encoding(known, self.one_hot) if robust else ONE_HOT
         if encoding != ONE_HOT:
             self.encodings[column.name] = encoding
-        if left_out:
+        if len(counts) > len(known):
             self.notes.append(
                 f"column {column.name!r} has {different:,} categories; only the {len(known)} most "
                 "frequent become inputs"

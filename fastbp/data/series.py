@@ -103,8 +103,11 @@ def texts_of(column: "pl.Series") -> "pl.Series":
         whole = (known == known.floor()) & (known.abs() < 2.0**53)
         shorter = known.cast(pl.Int64, strict=False).cast(pl.String)
         texts = shorter.zip_with(whole.fill_null(True), known.cast(pl.String))
+    bare = texts.to_frame().select(pl.first().str.strip_chars().fill_null("")).to_series()
     # As booleans are written, whatever the type of the column.
-    return texts.str.strip_chars().fill_null("").replace({"True": "true", "False": "false"})
+    if (bare == "True").any() or (bare == "False").any():
+        bare = bare.replace({"True": "true", "False": "false"})
+    return bare
 
 
 def numbers_of(column: "pl.Series", origin: int = 0) -> Array:
@@ -218,7 +221,7 @@ def _is_numbers(column: "pl.Series") -> bool:
     import polars as pl
 
     bare = texts_of(column)
-    if not bare.str.contains(r"[0-9]|(?i:inf|nan)").any():
+    if not bare.unique().str.contains(r"[0-9]|(?i:inf|nan)").any():
         return False
     given = bare != ""
     numbers = bare.cast(pl.Float64, strict=False).is_not_null()
@@ -235,25 +238,17 @@ def _is_numbers(column: "pl.Series") -> bool:
     return False
 
 
-def most_frequent(
-    texts: "pl.Series", rows: Array | slice, limit: int = MAX_CATEGORIES
-) -> tuple[tuple[str, ...], int]:
-    """Return the most frequent categories, at most ``limit``, and the number of the others."""
-    import polars as pl
-
-    training = texts.gather(np.arange(len(texts))[rows]).alias("text")
-    counts = training.value_counts(name="count").sort(
-        [pl.col("count"), pl.col("text")], descending=[True, False]
-    )
-    names = counts["text"].to_list()
-    return tuple(sorted(names[:limit])), max(0, len(names) - limit)
+def frequencies(texts: "pl.Series", rows: Array | slice) -> dict[str, int]:
+    """Return how many of the rows have each text, the most frequent first."""
+    training = texts[rows] if isinstance(rows, slice) else texts.gather(np.arange(len(texts))[rows])
+    counts = training.alias("text").value_counts(name="count")
+    pairs = zip(counts["text"].to_list(), counts["count"].to_list(), strict=True)
+    return dict(sorted(pairs, key=lambda pair: (-pair[1], pair[0])))
 
 
 def codes_of(texts: "pl.Series", known: Sequence[str]) -> Array:
     """Return the index of each text (n,) in ``known``; -1 for others."""
     import polars as pl
 
-    found = texts.replace_strict(
-        list(known), list(range(len(known))), default=-1, return_dtype=pl.Int64
-    )
-    return np.asarray(found.to_numpy())
+    found = texts.cast(pl.Enum(known), strict=False).to_physical()
+    return np.asarray(found.cast(pl.Int64).fill_null(-1).to_numpy())

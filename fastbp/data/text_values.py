@@ -64,8 +64,8 @@ class Spelling:
 
 
 # Texts that are neither numbers nor dates, at a quick look: words without digits, a letter and a
-# number such as A11, and numbered words such as "1. Married".
-_WORDS = r"^(?:[^0-9]*|[A-Za-z][0-9]+|[0-9]+\. ?[A-Za-z][^0-9]*)$"
+# number such as A11, and numbered words such as "1. Married" or "1. < HS Grad".
+_WORDS = r"^(?:[^0-9]*|[A-Za-z][0-9]+|[0-9]+\. ?[^0-9]*[A-Za-z][^0-9]*)$"
 
 
 def convert_texts(
@@ -75,6 +75,7 @@ def convert_texts(
     decimal: str | None = None,
     *,
     plain: Iterable[str] = (),
+    mixed: list[str] | None = None,
 ) -> tuple["pl.DataFrame", dict[str, Spelling], list[str]]:
     """Convert columns of text that hold numbers, dates, times or durations.
 
@@ -90,6 +91,8 @@ def convert_texts(
         The decimal mark of numbers that allow both, where it is known.
     plain : iterable of str
         Columns whose integers are not dates.
+    mixed : list of str, optional
+        Receives the names of columns that cannot be converted, instead of an error.
 
     Returns
     -------
@@ -123,7 +126,7 @@ def convert_texts(
             if dates is not None:
                 bare[column.name], known[column.name] = texts_of(column), dates
                 notes.append(_note(column.name, bare[column.name], dates))
-    bare = {n: b for n, b in bare.items() if n in known or not b.str.contains(_WORDS).all()}
+    bare = {name: each for name, each in bare.items() if name in known or not _are_words(each)}
     usual = decimal or usual_decimal(bare.values(), ".")
     converted = []
     for name, values in bare.items():
@@ -137,7 +140,9 @@ def convert_texts(
                 continue
             column = _converted(name, values, spelling)
         except UnusableDataError:
-            if spellings is None or name in known:
+            if mixed is not None:
+                mixed.append(name)
+            elif spellings is None or name in known:
                 raise
             continue
         converted.append(column)
@@ -145,6 +150,11 @@ def convert_texts(
         if name not in known:
             notes.append(_note(name, values, spelling))
     return frame.with_columns(converted), found, [note for note in notes if note]
+
+
+def _are_words(bare: "pl.Series") -> bool:
+    """Whether all texts are neither numbers nor dates at a quick look."""
+    return bool(bare.unique().str.contains(_WORDS).all())
 
 
 def _dates_in(column: "pl.Series") -> Spelling | None:
@@ -291,7 +301,10 @@ def _attempts(bare: "pl.Series", usual: str) -> Iterator[tuple[str, "pl.Series"]
         if _plain(read).sum() * 2 > len(sample):
             yield "a number", _plain(numbers_as_written(bare, mark))
     sample = written_dates.unified(sample)
+    texts = sample.to_list()
     for form in written_dates.DISTINCT:
+        if 2 * sum(written_dates.resembles(text, form) for text in texts) <= len(texts):
+            continue
         if written_dates.as_written(sample, "date", form).is_not_null().sum() * 2 > len(sample):
             yield f"a date ({form})", written_dates.read(bare, "date", form).is_not_null()
 

@@ -196,7 +196,7 @@ def choose(texts: "pl.Series") -> tuple[str, str] | None:
     for kind in ("time", "date", "duration"):
         short: list[str] = []
         for form in forms_of(kind):
-            if form in EPOCHS or (kind != "duration" and not _resembles(sample[0], form)):
+            if form in EPOCHS or (kind != "duration" and not resembles(sample[0], form)):
                 continue
             if as_written(sample, kind, form).is_null().any():
                 continue
@@ -215,7 +215,7 @@ def _shortest(texts: "pl.Series", forms: Sequence[str]) -> str:
     return min(forms, key=lambda form: _span(texts, form))
 
 
-def _resembles(text: str, form: str) -> bool:
+def resembles(text: str, form: str) -> bool:
     """Whether a text has the digits of a format, of which the time may be missing."""
     form = _plain(form)
     day = form.partition(" %H" if " %H" in form else " %I")[0]

@@ -8,7 +8,6 @@ from sklearn.utils.validation import check_array
 
 from fastbp import checks
 from fastbp.arrays import Array
-from fastbp.data.errors import UnusableDataError
 from fastbp.data.files import MISSING
 from fastbp.data.frames import from_pandas, is_pandas
 from fastbp.data.series import gaps_as_null
@@ -102,20 +101,12 @@ def with_numbers(frame: "pl.DataFrame", categories: Sequence[str]) -> Converted:
 
     A column that mixes numbers and other text, which is an error in a file, is a category here.
     """
-    frame = gaps_as_null(frame, MISSING)
-    try:
-        return Converted(*convert_texts(frame, categories), [*categories])
-    except UnusableDataError:
-        mixed = [name for name in frame.columns if name not in categories and _mixes(frame, name)]
-    notes = [f"column {name!r} mixes numbers and text: each value is a category" for name in mixed]
-    converted, spellings, more = convert_texts(frame, [*categories, *mixed])
-    return Converted(converted, spellings, [*notes, *more], [*categories, *mixed])
-
-
-def _mixes(frame: "pl.DataFrame", name: str) -> bool:
-    """Whether a column cannot be converted, because only most of its values are numbers."""
-    try:
-        convert_texts(frame.select(name))
-    except UnusableDataError:
-        return True
-    return False
+    frame, found, notes = gaps_as_null(frame, MISSING), [*categories], list[str]()
+    while True:
+        mixed: list[str] = []
+        converted, spellings, more = convert_texts(frame, found, mixed=mixed)
+        if not mixed:
+            return Converted(converted, spellings, [*notes, *more], found)
+        # Again without them: they also decide about the decimal mark of the other columns.
+        found += mixed
+        notes += [f"column {name!r} mixes numbers and text: each is a category" for name in mixed]
