@@ -8,7 +8,7 @@ import numpy as np
 
 from fastbp.compiler.declare import Matrix, Vector, Whole, kernel
 from fastbp.kernels.memory import flat, vector
-from fastbp.kernels.scalar import PER_TURN, TURN, ZERO, cosine_and_sine
+from fastbp.kernels.scalar import PER_TURN, TURN, ZERO, cosine, cosine_and_sine
 
 
 @kernel
@@ -58,6 +58,36 @@ def embed_numbers(
                     column[i] += v * cosines[i]
             for i in range(B):
                 out[i, first + k * width + e] = column[i]
+
+
+@kernel
+def embed_known_numbers(
+    x: Matrix, p: Matrix, frequencies: Whole, first: Whole, columns: Vector, out: Matrix
+) -> None:
+    """Compute ``out`` as ``embed_numbers`` does, without the waves for a backward pass."""
+    B, n, F = x.shape[0], p.shape[0], frequencies
+    width = (p.shape[1] - 2 * F) // (F + 1)
+    per_turn = x.dtype.type(PER_TURN)
+    column, wave = vector(columns, width * B, B), vector(columns, (width + 1) * B, B)
+    for k in range(n):
+        for i in range(B):
+            column[i] = x[i, k]
+        for e in range(width):
+            total, c = vector(columns, e * B, B), p[k, 2 * F + width * F + e]
+            for i in range(B):
+                total[i] = c
+        for f in range(F):
+            w, phase = p[k, f], p[k, F + f] * per_turn
+            for i in range(B):
+                wave[i] = cosine(w * column[i] + phase)
+            for e in range(width):
+                total, v = vector(columns, e * B, B), p[k, 2 * F + e * F + f]
+                for i in range(B):
+                    total[i] += v * wave[i]
+        for e in range(width):
+            total = vector(columns, e * B, B)
+            for i in range(B):
+                out[i, first + k * width + e] = total[i]
 
 
 @kernel

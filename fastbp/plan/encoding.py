@@ -19,14 +19,15 @@ New = Callable[[str, int], Operand]
 class EncodingBuffers(NamedTuple):
     """The memory of an encoding for some rows; every operand has a row for each."""
 
-    waves: Operand  # the cosines and sines of the embedded numbers, or their shares of bins
+    # The cosines and sines of the embedded numbers, or their shares of bins, for a backward pass.
+    waves: Operand | None
     columns: Operand  # memory for ``embed_numbers`` and ``embed_bins``
     raw: Operand  # the inputs of the first layer, before they are scaled
     inputs: Operand  # the inputs of the first layer; the same operand without scales
 
     @classmethod
     def of(
-        cls, layout: Layout, x: Operand, new: Callable[[str, int], Operand]
+        cls, layout: Layout, x: Operand, new: New, *, keeps_waves: bool = True
     ) -> "EncodingBuffers":
         """Allocate the memory by ``new(name, columns)`` for the rows ``x``."""
         encoding = layout.encoding
@@ -34,8 +35,9 @@ class EncodingBuffers(NamedTuple):
         embeds = encoding.numbers > 0 or len(encoding.tables) > 0
         raw = new("encoded", layout.sizes[0]) if embeds else x
         each = encoding.bins if encoding.edges else 2 * encoding.frequencies
+        keeps = keeps_waves or encoding.edges
         return cls(
-            waves=new("waves", encoding.numbers * each),
+            waves=new("waves", encoding.numbers * each) if keeps else None,
             columns=new("columns", encoding.width + 1 if encoding.numbers else 0),
             raw=raw,
             inputs=new("inputs", layout.sizes[0]) if encoding.scaling else raw,
@@ -84,14 +86,16 @@ class EncodingLowering:
         if raw is not x:
             plan.add(encodings.copy_columns, x, self.plain, raw, layer=0)
         for part in self.parts["numbers"]:
-            memory: Any = self.plain, waves, columns
+            kernel: Any = encodings.embed_numbers
+            memory: Any = self.frequencies, self.plain, waves, columns
             if self.encoding.edges:
-                memory = self.bins, self.plain, columns, waves
-                plan.add(encodings.embed_bins, x, params(part), *memory, raw, layer=0)
-                continue
-            plan.add(
-                encodings.embed_numbers, x, params(part), self.frequencies, *memory, raw, layer=0
-            )
+                kernel, memory = encodings.embed_bins, (self.bins, self.plain, columns, waves)
+            elif waves is None:
+                kernel, memory = (
+                    encodings.embed_known_numbers,
+                    (self.frequencies, self.plain, columns),
+                )
+            plan.add(kernel, x, params(part), *memory, raw, layer=0)
         for part, column, first in self.tables():
             plan.add(encodings.look_up, x, column, params(part), first, raw, layer=0)
         for part in self.parts["scales"]:

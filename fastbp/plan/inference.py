@@ -146,7 +146,7 @@ class InferenceLowering:
 
     def encode(self, x: Operand) -> Operand:
         """Compute the inputs of the first layer; return them."""
-        buffers = EncodingBuffers.of(self.layout, x, self.new)
+        buffers = EncodingBuffers.of(self.layout, x, self.new, keeps_waves=False)
         EncodingLowering(self.plan, self.layout, self.part, x, buffers).forward()
         return buffers.inputs
 

@@ -113,6 +113,9 @@ def test_kernels_of_numbers(B: int, n: int, F: int, width: int, dtype: str) -> N
     out, dp = np.zeros_like(delta), np.ones_like(p)
     kernels.embed_numbers(x, p, F, 2, waves, columns, out)
     kernels.embed_numbers_backward(x, p, F, 2, waves, columns, delta, dp)
+    again = np.zeros_like(delta)
+    kernels.embed_known_numbers(x, p, F, 2, columns, again)
+    np.testing.assert_allclose(again, out, rtol=0, atol=1e-4 if dtype == "float32" else 1e-13)
     x, p, delta = x[:, :n].astype(float), p.astype(float), delta.astype(float)
     atol = (3e-5 if dtype == "float32" else 1e-13) * B
     np.testing.assert_allclose(out[:, 2:], twins.embed_numbers(x, p, F), atol=atol)
