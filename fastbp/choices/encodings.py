@@ -1,5 +1,6 @@
 """The encoding of inputs: what a network computes from its columns before the first layer."""
 
+import functools
 import itertools
 import math
 from dataclasses import dataclass
@@ -24,6 +25,8 @@ class Block(NamedTuple):
         return self.rows * self.columns
 
 
+# So many structures of networks are remembered with the places of their parameters.
+CACHED = 64
 # The kinds of an encoding's parameters.
 KINDS = ("numbers", "tables", "scales")
 
@@ -155,7 +158,9 @@ class Encoding:
         embedded = self.numbers * (self.width - 1) + sum(width for _, width in self.tables)
         return self.plain(columns) + embedded
 
-    def blocks(self, columns: int) -> list[Block]:
+    # Encodings are frozen and compared by value, so that few are kept.
+    @functools.lru_cache(maxsize=CACHED)  # noqa: B019
+    def blocks(self, columns: int) -> tuple[Block, ...]:
         """Return the parameters in their order.
 
         A row of ``numbers`` holds w, then the phases, then the rows of V, then c; with bins, the
@@ -169,7 +174,7 @@ class Encoding:
         blocks += [Block("tables", *shape) for shape in self.tables]
         if self.scaling:
             blocks.append(Block("scales", 1, self.encoded(columns)))
-        return blocks
+        return tuple(blocks)
 
 
 def _checked_edges(edges: Any, numbers: int) -> tuple[tuple[float, ...], ...]:

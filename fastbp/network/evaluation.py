@@ -24,7 +24,8 @@ def evaluate(
         y, weights = y[rows], None if weights is None else weights[rows]
     if math.isnan(loss):  # all weights are 0
         return loss, loss
-    return loss, metric_of(net.metric, score, total_variance(y, weights))
+    variance = total_variance(y, weights) if net.metric == "r2" else 0.0
+    return loss, metric_of(net.metric, score, variance)
 
 
 def loss_and_score(

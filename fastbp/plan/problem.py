@@ -1,5 +1,6 @@
 """The parts of a problem: the network's layout, the data, the objective and the update rule."""
 
+import functools
 import itertools
 import math
 from typing import Any, NamedTuple
@@ -131,7 +132,7 @@ class Layout(NamedTuple):
     @property
     def norm_start(self) -> int:
         """The start of the gains and shifts of normalised layers in the flat buffers."""
-        blocks = [] if self.encoding is None else self.encoding.blocks(self.columns)
+        blocks = () if self.encoding is None else self.encoding.blocks(self.columns)
         return self.dense_params + sum(block.size for block in blocks)
 
     def norm_at(self, layer: int) -> tuple[int, int]:
@@ -180,14 +181,19 @@ class Layout(NamedTuple):
         return self.bias_starts[layer], self.sizes[layer + 1]
 
     @property
-    def parts(self) -> list[Part]:
+    def parts(self) -> tuple[Part, ...]:
         """The parameters in their order, by kind and layer."""
+        return self._parts()
+
+    # Layouts are compared by value, so that few are kept.
+    @functools.lru_cache(maxsize=encodings.CACHED)  # noqa: B019
+    def _parts(self) -> tuple[Part, ...]:
         parts = []
         for layer in range(self.layers):
             start, M, N = self.weights_at(layer)
             parts += [Part("weights", start, (M, N), M), Part("biases", start + M * N, (N,), M)]
         start = self.dense_params
-        for block in [] if self.encoding is None else self.encoding.blocks(self.columns):
+        for block in () if self.encoding is None else self.encoding.blocks(self.columns):
             parts.append(Part(block.kind, start, (block.rows, block.columns)))
             start += block.size
         for layer in range(self.layers - 1 if self.has_norms else 0):
@@ -199,7 +205,7 @@ class Layout(NamedTuple):
         for layer in range(self.layers - 1 if self.batch_norm else 0):
             start, N = self.averages_at(layer)
             parts += [Part("means", start, (N,)), Part("variances", start + N, (N,))]
-        return parts
+        return tuple(parts)
 
     def parts_of(self, *kinds: str) -> list[Part]:
         """The parameters of some kinds."""

@@ -24,6 +24,9 @@ from fastbp.training.options import Options
 from fastbp.training.rows import choose_rows, learned_scale
 from fastbp.training.stopping import Best, reason_to_stop
 
+# Learning rates are computed for as many steps at a time.
+STEPS_AHEAD = 4096
+
 
 class DivergedError(ArithmeticError):
     """The loss or its gradient was not finite; the network has its last finite weights.
@@ -88,6 +91,7 @@ class Fit:
         params, state = division.shared_state(self.group, ranks, net.params, state)
         self.steps = Steps(problem, params, state, seed=seed)
         self.total = self.steps.per_epoch * options.epochs
+        self._ahead: tuple[int, Array] = 0, np.zeros((0, 0))  # factors from a step on
         self.history = History(net.metric)
         self.best: Best | None = None
         if options.tracks_best:
@@ -182,9 +186,8 @@ class Fit:
         rates : (count,) array
             Learning rates of the steps.
         """
-        net, steps, options = self.net, self.steps, self.options
-        numbers = np.arange(steps.taken, steps.taken + count)
-        rates = options.rates(self.callbacks.rate, numbers, steps.per_epoch, self.total)
+        net, steps = self.net, self.steps
+        rates = self._rates(steps.taken, count)
         taken, means = steps.take(rates)
         if taken < count:
             self.group.check()
@@ -192,6 +195,21 @@ class Fit:
             self.group.gather(None)  # all ranks have updated their parts
             net.params[:] = steps.params
         return taken, means, rates[:, 0]
+
+    def _rates(self, first: int, count: int) -> Array:
+        """Return the learning rate and other factors of steps, (count, 3).
+
+        They are computed for many steps at a time: a step of a small network takes less time.
+        """
+        start, factors = self._ahead
+        if not start <= first <= first + count <= start + len(factors):
+            stop = min(max(first + count, first + STEPS_AHEAD), self.total)
+            numbers = np.arange(first, stop)
+            factors = self.options.rates(1.0, numbers, self.steps.per_epoch, self.total)
+            start, _ = self._ahead = first, factors
+        rates = factors[first - start : first - start + count].copy()
+        rates[:, 0] *= self.callbacks.rate
+        return rates
 
     def _end_diverged(self) -> None:
         """Raise the error for a step that was not taken, unless a callback ends the run."""
