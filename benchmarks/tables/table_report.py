@@ -5,6 +5,7 @@ python benchmarks/tables/table_report.py benchmarks/results/tabular.jsonl \
 """
 
 import argparse
+import json
 import sys
 from pathlib import Path
 from typing import Any
@@ -179,6 +180,18 @@ def machines(rows: list[Row]) -> str:
     return "\n\n".join(dict.fromkeys(parts)) or NOT_MEASURED
 
 
+def defaults(path: Path) -> str:
+    """Return a row for each table that ``benchmarks/defaults.py`` has compared."""
+    rows = []
+    for table, scores in json.loads(path.read_text(encoding="utf-8")).items():
+        cells = [
+            f"{np.mean(each):.3f} ± {np.std(each) / len(each) ** 0.5:.3f}"
+            for each in (scores["fastbp"], scores["scikit-learn"])
+        ]
+        rows.append([table, *cells])
+    return markdown(["table", "fastbp", "scikit-learn's network"], rows)
+
+
 # ---- The picture
 
 
@@ -249,12 +262,19 @@ def main(arguments: list[str] | None = None) -> int:
     parser.add_argument("--threads", type=int, default=1)
     parser.add_argument("--fill", type=Path, nargs="+", default=[], help="files with markers")
     parser.add_argument("--picture", type=Path, help="SVG or PNG of the critical differences")
+    parser.add_argument(
+        "--defaults",
+        type=Path,
+        default=FOLDER.parent / "results" / "defaults.json",
+        help="the file that benchmarks/defaults.py wrote",
+    )
     options = parser.parse_args(arguments)
     try:
         for path in options.results:
             path.stat()  # an error if it is missing
         rows = [row for path in options.results for row in read_rows(path)]
         texts = render(rows, options.models, options.threads)
+        texts["defaults"] = defaults(options.defaults)
         if options.fill:
             fill_files(options.fill, texts)
         if options.picture:
