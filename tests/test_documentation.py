@@ -12,6 +12,7 @@ import pytest
 
 from fastbp.runs.fields import markdown_table
 from fastbp.runs.settings import Settings
+from fastbp.tabular.recipes import PRESETS
 
 ROOT = Path(__file__).parents[1]
 PAGES = {
@@ -124,6 +125,19 @@ def test_links_resolve(page: str) -> None:
 def test_table_of_settings_is_up_to_date() -> None:
     """If it fails, replace the table by the output of ``markdown_table(Settings)``."""
     assert markdown_table(Settings) in PAGES["fastbp/runs/README.md"]
+
+
+def test_table_of_presets_is_up_to_date() -> None:
+    page = PAGES["fastbp/tabular/README.md"]
+    for name, recipe in PRESETS.items():
+        hidden = ", ".join(map(str, recipe.hidden))
+        numbers = f"{recipe.epochs} | {recipe.min_steps} | {recipe.dropout:g}"
+        assert f"\n| `{name}` | {recipe.members} | {hidden} | {numbers} |\n" in page
+        assert f"A step takes {recipe.batch_size} rows" in page
+    assert len(re.findall(r"^\| `\w+` \|", page, flags=re.MULTILINE)) == len(PRESETS)
+    # What the section on the method says about all presets.
+    assert all(recipe.parametric and recipe.label_smoothing for recipe in PRESETS.values())
+    assert {name for name, recipe in PRESETS.items() if recipe.dropout == 0.0} == {"fast", "good"}
 
 
 def test_site_builds_without_warnings(tmp_path: Path) -> None:

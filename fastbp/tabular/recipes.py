@@ -72,7 +72,7 @@ DECAY_FACTORS: dict[str, float | str] = {"weights": "ntk", "biases": 0.0}
 BETA2 = 0.95
 # The standard deviation of the first frequencies of embedded numbers, and the sizes.
 SIGMA, FREQUENCIES, WIDTH = 0.1, 16, 4
-# The width of the embeddings of categories; fewer categories than this are one-hot.
+# The width of the embeddings of categories; up to so many categories are one-hot.
 CATEGORY_WIDTH = ONE_HOT = 8
 
 PRESETS = {
