@@ -33,6 +33,8 @@ class Preparation:
         Whether the network was trained on unchanged bytes, whose 0 to 255 are scaled to 0 to 1.
     spellings : dict of str to Spelling
         How numbers and dates are written in columns of text.
+    estimator : dict
+        What an estimator keeps in its file beside the model, as JSON can hold it.
     """
 
     columns: Columns | None
@@ -41,6 +43,7 @@ class Preparation:
     missing: tuple[str, ...] = MISSING
     bytes: bool = False
     spellings: dict[str, Spelling] = field(default_factory=dict)
+    estimator: dict[str, Any] = field(default_factory=dict)
 
     def as_is(self, X: Array, dtype: Any) -> Array:
         """Return an unprepared array (n, M) on the scale of the training data.
@@ -101,6 +104,8 @@ class Preparation:
         robust = columns is not None and (columns.scaling != "standard" or columns.encodings)
         if robust or target.low is not None:
             description["since"] = 7
+        if self.estimator:  # which versions of before ignore
+            description["estimator"] = self.estimator
         return description
 
     @classmethod
@@ -125,6 +130,7 @@ class Preparation:
                 _names(description["missing"]),
                 _boolean(description["bytes"]),
                 _spellings(description.get("spellings", [])),
+                _mapping(description.get("estimator", {})),
             )
         except KeyError as error:
             raise ValueError(f"the description of the data has no {error}") from None
@@ -256,6 +262,12 @@ def _target(described: Any) -> Target:
 def _boolean(value: Any) -> bool:
     if not isinstance(value, bool):
         raise TypeError(f"{value!r:.80} is neither true nor false")
+    return value
+
+
+def _mapping(value: Any) -> dict[str, Any]:
+    if not isinstance(value, dict):
+        raise TypeError(f"{value!r:.80} is not a mapping")
     return value
 
 

@@ -23,7 +23,7 @@ from fastbp.export.c import export_c
 from fastbp.export.onnx import export_onnx
 from fastbp.models import Model
 from fastbp.plan.processors import MAX_THREADS, own_processors
-from fastbp.tabular import recipes
+from fastbp.tabular import attributes, recipes
 from fastbp.tabular.recipes import PRESETS, Recipe
 from fastbp.tabular.tables import as_table, check_unmasked, is_polars, with_numbers
 from fastbp.tabular.training import (
@@ -134,8 +134,13 @@ class TabularEstimator(BaseEstimator):  # type: ignore[misc]
                 y, weights = y[kept], weights[kept]
         return table, y, weights
 
-    def _fit(self, table: Any, y: Array, target: Target, weights: Array | None) -> Self:
-        """Fit to a table and encoded targets: (n,) class indices, or (n, K) values."""
+    def _fit(
+        self, table: Any, y: Array, target: Target, weights: Array | None, about: dict[str, Any]
+    ) -> Self:
+        """Fit to a table and encoded targets: (n,) class indices, or (n, K) values.
+
+        Files keep ``about``, what only the subclass knows of its targets.
+        """
         start = time.monotonic()
         recipe, threads, limit = self._recipe(), self._threads(), self._limit()
         seed = self._seed()
@@ -150,9 +155,14 @@ class TabularEstimator(BaseEstimator):  # type: ignore[misc]
             warnings.warn("Training interrupted by user.", stacklevel=3)
             members = finished(members)
         nets = [member.net for member in members]
-        preparation = Preparation(columns, target, spellings=self._spellings)
-        self.model_ = Model(nets[0], preparation, tuple(nets[1:]))
         self._set_results(members)
+        preparation = Preparation(
+            columns,
+            target,
+            spellings=self._spellings,
+            estimator={**attributes.describe_fit(self), **about},
+        )
+        self.model_ = Model(nets[0], preparation, tuple(nets[1:]))
         if self.verbose:
             print(f"{type(self).__name__}: {len(nets)} networks, {time.monotonic() - start:.1f} s")
         return self
@@ -210,7 +220,7 @@ class TabularEstimator(BaseEstimator):  # type: ignore[misc]
     def _checked(self, X: Any) -> Any:
         """Check the columns of a table for prediction, and return it in a form that models take."""
         table = as_table(X, type(self).__name__)
-        if not hasattr(self, "n_features_in_"):  # it was loaded; the model checks the columns
+        if not hasattr(self, "n_features_in_"):  # an earlier file; the model checks
             return table
         names = getattr(self, "feature_names_in_", None)
         frame = is_polars(X)
@@ -236,7 +246,11 @@ class TabularEstimator(BaseEstimator):  # type: ignore[misc]
     def load(cls, path: str | PathLike[str]) -> Self:
         """Read an estimator that ``save`` wrote; nothing in the file is executed.
 
-        Parameters are the defaults. Classes that were not integers are texts, such as "True".
+        Predictions and attributes are those of the estimator that was saved, except
+        ``histories_``, which files do not keep. Parameters are the defaults. Classes that are
+        bytes, dates or of more than 64 bits become texts. Earlier files, and those of
+        ``fastbp train``, have no ``n_features_in_``, ``feature_names_in_``, ``notes_`` and
+        ``best_epochs_``; their classes are integers or texts.
 
         Raises
         ------
@@ -254,8 +268,14 @@ class TabularEstimator(BaseEstimator):  # type: ignore[misc]
         if columns is None:
             raise ValueError(f"{Path(path)} has no prepared columns, unlike a {cls.__name__}")
         estimator.model_ = model
-        estimator._set_target(model.preparation.target)
         estimator.n_members_ = len(model.nets)
+        about = model.preparation.estimator
+        try:
+            estimator._set_target(model.preparation.target, about)
+            if about:
+                attributes.restore_fit(estimator, about)
+        except (KeyError, TypeError, ValueError) as error:
+            raise ValueError(f"{Path(path)} does not describe a {cls.__name__}: {error}") from None
         return estimator
 
     def export_onnx(self, path: str | PathLike[str]) -> None:
@@ -274,6 +294,6 @@ class TabularEstimator(BaseEstimator):  # type: ignore[misc]
 
     _has_classes: bool
 
-    def _set_target(self, target: Target) -> None:
-        """Set the attributes that describe the target."""
+    def _set_target(self, target: Target, about: dict[str, Any]) -> None:
+        """Set the attributes that describe the target of a model that was read from a file."""
         raise NotImplementedError

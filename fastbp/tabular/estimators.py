@@ -7,8 +7,10 @@ from sklearn.base import ClassifierMixin, RegressorMixin
 from sklearn.utils.multiclass import check_classification_targets
 from sklearn.utils.validation import column_or_1d
 
+from fastbp import checks
 from fastbp.arrays import Array
-from fastbp.data.targets import Target, fit_target
+from fastbp.data.targets import Target, fit_target, is_whole
+from fastbp.tabular import attributes
 from fastbp.tabular.base import TabularEstimator
 from fastbp.tabular.tables import is_gap
 
@@ -51,7 +53,7 @@ class TabularClassifier(ClassifierMixin, TabularEstimator):  # type: ignore[misc
     notes_ : list of str
         What was done to columns, for example which ones were omitted.
     histories_ : list of History
-        One for each network.
+        One for each network. Files do not keep it.
     best_epochs_ : list of int
         The epoch of each network whose weights are kept.
     n_members_ : int
@@ -103,9 +105,11 @@ class TabularClassifier(ClassifierMixin, TabularEstimator):  # type: ignore[misc
             raise ValueError(
                 f"y has only one class, {classes[0]!r}; a classifier needs at least two classes"
             )
-        whole = classes.dtype.kind in "iu"
-        target = Target((TARGET,), tuple(map(str, classes.tolist())), whole)
-        self._fit(table, codes.astype(np.int64), target, weights)
+        names = tuple(map(str, classes.tolist()))
+        whole = classes.dtype.kind in "iu" and all(map(is_whole, names))
+        target = Target((TARGET,), names, whole)
+        about = {"classes": attributes.describe_classes(classes)}
+        self._fit(table, codes.astype(np.int64), target, weights, about)
         self.classes_ = classes
         return self
 
@@ -119,8 +123,11 @@ class TabularClassifier(ClassifierMixin, TabularEstimator):  # type: ignore[misc
         outputs = self._outputs(X)
         return np.asarray(self.classes_[outputs.argmax(axis=1)])
 
-    def _set_target(self, target: Target) -> None:
-        self.classes_ = np.array(target.classes, np.int64 if target.whole else np.str_)
+    def _set_target(self, target: Target, about: dict[str, Any]) -> None:
+        assert target.classes is not None
+        known = attributes.restore_classes(about.get("classes"), target.classes)
+        texts = np.array(target.classes, np.int64 if target.whole else np.str_)
+        self.classes_ = texts if known is None else known
 
 
 class TabularRegressor(RegressorMixin, TabularEstimator):  # type: ignore[misc]
@@ -193,7 +200,8 @@ class TabularRegressor(RegressorMixin, TabularEstimator):  # type: ignore[misc]
         names = tuple(f"{TARGET}{k}" for k in range(values.shape[1]))
         names = names if values.shape[1] > 1 else (TARGET,)
         target = fit_target(values, names, "regression", scaled=True, clipped=True)
-        self._fit(table, target.encode(values).astype(np.float32), target, weights)
+        about = {"dimensions": y.ndim}
+        self._fit(table, target.encode(values).astype(np.float32), target, weights, about)
         self._n_dimensions = y.ndim
         return self
 
@@ -206,8 +214,9 @@ class TabularRegressor(RegressorMixin, TabularEstimator):  # type: ignore[misc]
         """Return outputs in the units of the target."""
         return self.model_.preparation.target.decode(outputs)
 
-    def _set_target(self, target: Target) -> None:
-        self._n_dimensions = 1 if target.outputs == 1 else 2
+    def _set_target(self, target: Target, about: dict[str, Any]) -> None:
+        usual = 1 if target.outputs == 1 else 2
+        self._n_dimensions = checks.whole("dimensions", about.get("dimensions", usual), usual, 2)
 
 
 def _refuse_gaps(labels: Array) -> None:

@@ -1,0 +1,86 @@
+"""The attributes of a fitted estimator that its file keeps beside the model, as JSON holds them."""
+
+from typing import Any
+
+import numpy as np
+
+from fastbp import checks
+from fastbp.arrays import Array
+
+# Larger numbers are mistakes.
+MAX_COLUMNS = MAX_EPOCHS = 1 << 40
+MAX_CLASS_BYTES = 1 << 20
+
+
+def describe_classes(classes: Array) -> dict[str, Any]:
+    """Return the dtype and the values of classes; nothing for those that JSON cannot hold."""
+    values = [v.item() if isinstance(v, np.generic) else v for v in classes.tolist()]
+    if not _is_kept(classes.dtype):
+        return {}
+    if not all(isinstance(value, str | bool | int | float) for value in values):
+        return {}
+    return {"dtype": classes.dtype.str, "values": values}
+
+
+def restore_classes(described: Any, names: tuple[str, ...]) -> Array | None:
+    """Return the classes that ``describe_classes`` described; ``names`` are their texts.
+
+    Raises
+    ------
+    ValueError, TypeError, KeyError
+        If the description is not one of such classes.
+    """
+    if not described:
+        return None
+    dtype, values = np.dtype(described["dtype"]), described["values"]
+    if not _is_kept(dtype) or not isinstance(values, list):
+        raise ValueError(f"{described!r:.80} does not describe classes")
+    classes = np.empty(len(values), dtype)
+    classes[:] = values
+    if tuple(map(str, classes.tolist())) != names:
+        raise ValueError(f"the classes {values!r:.80} are not {names!r:.80}")
+    return classes
+
+
+def _is_kept(dtype: np.dtype[Any]) -> bool:
+    """Whether a file keeps classes of this dtype."""
+    return dtype.kind in "biufUO" and dtype.itemsize <= MAX_CLASS_BYTES
+
+
+def describe_fit(estimator: Any) -> dict[str, Any]:
+    """Return the attributes of a fit that do not follow from the model."""
+    description: dict[str, Any] = {
+        "n_features": int(estimator.n_features_in_),
+        "notes": list(estimator.notes_),
+        "best_epochs": list(map(int, estimator.best_epochs_)),
+    }
+    if hasattr(estimator, "feature_names_in_"):
+        description["feature_names"] = list(map(str, estimator.feature_names_in_))
+    return description
+
+
+def restore_fit(estimator: Any, described: dict[str, Any]) -> None:
+    """Set the attributes that ``describe_fit`` described.
+
+    Raises
+    ------
+    ValueError, TypeError, KeyError
+        If the description is not one of such attributes.
+    """
+    count = checks.whole("n_features", described["n_features"], 1, MAX_COLUMNS)
+    epochs = [checks.whole("epoch", k, 0, MAX_EPOCHS) for k in described["best_epochs"]]
+    if len(epochs) != estimator.n_members_:
+        raise ValueError(f"there are {len(epochs)} best epochs of {estimator.n_members_} networks")
+    names = described.get("feature_names")
+    if names is not None and len(_texts(names)) != count:
+        raise ValueError(f"there are {len(names)} names of {count} columns")
+    estimator.n_features_in_, estimator.best_epochs_ = count, epochs
+    estimator.notes_ = _texts(described["notes"])
+    if names is not None:
+        estimator.feature_names_in_ = np.array(names, object)
+
+
+def _texts(values: Any) -> list[str]:
+    if not isinstance(values, list) or not all(isinstance(value, str) for value in values):
+        raise TypeError(f"{values!r:.80} is not a list of texts")
+    return values
