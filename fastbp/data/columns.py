@@ -18,11 +18,13 @@ from fastbp.data.dates import (
     DateParts,
     as_dates,
     date_parts,
+    is_date,
     part_name,
 )
 from fastbp.data.encodings import EMBEDDED, ONE_HOT, coded, encode, input_names
 from fastbp.data.errors import UnusableDataError, counted, rounded
 from fastbp.data.series import (
+    booleans_as_numbers,
     check_columns,
     check_frame,
     codes_of,
@@ -176,7 +178,7 @@ class Columns:
         remarks = self._remarks_on_dates(parts)
         scaled = [
             self._scaled(
-                parts[name] if name in parts else numbers_of(data[name], self.origins.get(name, 0)),
+                parts[name] if name in parts else self._numbers(data[name]),
                 k,
                 missing,
                 dtype,
@@ -202,6 +204,14 @@ class Columns:
                 encode(codes[name][rows], self.encoding(name), part[:, at : at + width])
                 at += width
         return out, remarks
+
+    def _numbers(self, column: "pl.Series") -> Array:
+        """Return a column that was learned as numbers; booleans may be written as text."""
+        if is_date(column):
+            raise UnusableDataError(
+                f"column {column.name!r} was learned as numbers, but holds dates"
+            )
+        return numbers_of(booleans_as_numbers(column), self.origins.get(column.name, 0))
 
     def _date_parts(self, data: "pl.DataFrame") -> dict[str, Array]:
         """Return the numbers that stand for dates, by name."""

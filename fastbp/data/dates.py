@@ -97,7 +97,9 @@ def as_dates(column: "pl.Series") -> "pl.Series":
     frame, _, _ = convert_texts(column.to_frame())
     converted = frame.to_series()
     if not is_date(converted) and converted.null_count() < len(converted):
-        raise UnusableDataError(f"column {column.name!r} does not hold dates, but {column.dtype}")
+        raise UnusableDataError(
+            f"column {column.name!r} was learned as dates, but holds {column.dtype}"
+        )
     return converted
 
 

@@ -1,8 +1,27 @@
 """The error for data that cannot be used, and words of messages."""
 
+# What the command suggests: names of its options, which are no arguments in Python.
+MIXED = (
+    ". If it means a missing value, name it (--missing); if the column is categorical, name the "
+    "column (--categories)"
+)
+IGNORE = "; ignore it (--ignore)"
+DATES_AS_CLASSES = " (or name it in --categories to predict classes)"
+
 
 class UnusableDataError(ValueError):
-    """The data cannot be used; the message names the place and the reason."""
+    """The data cannot be used; the message names the place and the reason.
+
+    Parameters
+    ----------
+    message : str
+    hint : str
+        What the command appends to the message.
+    """
+
+    def __init__(self, message: str, hint: str = "") -> None:
+        super().__init__(message)
+        self.hint = hint
 
 
 def counted(count: int, noun: str) -> str:

@@ -161,7 +161,7 @@ class _TableFit:
             self._omit(
                 column.name,
                 f"has {different:,} different values in {given:,} rows, like an identifier or free "
-                "text (--categories would use it),",
+                "text (it is used if it is named in categories),",
             )
             return
         self.texts[column.name] = known

@@ -11,6 +11,11 @@ from fastbp.optional import require
 if TYPE_CHECKING:
     import polars as pl
 
+_BOOLEANS = bool, np.bool_
+_DATES = datetime.date, np.datetime64
+_DURATIONS = datetime.timedelta, np.timedelta64
+TEMPORAL = (*_DATES, *_DURATIONS, datetime.time)
+
 
 def is_pandas(data: Any) -> bool:
     """Whether ``data`` is a pandas DataFrame; pandas is not imported."""
@@ -61,11 +66,11 @@ def _series(column: Any, name: str) -> "pl.Series":
     if kind in "iufb":
         return pl.Series(name, values)
     # A column of objects: booleans with gaps, dates, numbers, or anything that is written as text.
-    given = set(map(type, values)) - {type(None)}
-    for types in ((bool, np.bool_), (datetime.date,), (datetime.time,), (datetime.timedelta,)):
-        if given and all(issubclass(each, types) for each in given):
-            return _of_objects(name, values)
-    texts = values if given <= {str} else [None if v is None else _text(v) for v in values]
+    objects = of_objects(name, values)
+    if objects is not None:
+        return objects
+    is_text = all(value is None or type(value) is str for value in values)
+    texts = values if is_text else [None if v is None else _text(v) for v in values]
     # Categories stay what they are, even if all of them could be read as numbers.
     is_categorical = type(column.dtype).__name__ == "CategoricalDtype"
     return pl.Series(name, texts, dtype=pl.Categorical if is_categorical else pl.String)
@@ -78,16 +83,34 @@ def _text(value: Any) -> str:
     return str(value)
 
 
-def _of_objects(name: str, values: list[Any]) -> "pl.Series":
-    """Convert booleans, or dates and times of Python or pandas, without their time zones."""
+def of_objects(name: str, values: list[Any]) -> "pl.Series | None":
+    """Convert booleans, or dates, times or durations of Python, NumPy or pandas; else return None.
+
+    None is a gap. Time zones are left out.
+    """
     import polars as pl
 
-    has_times = any(isinstance(value, datetime.datetime) for value in values)
-    plain: list[Any] = []
-    for value in values:
-        if isinstance(value, datetime.date) and has_times:
-            fields = value.timetuple()[:6]
-            plain.append(datetime.datetime(*fields, getattr(value, "microsecond", 0)))
-        else:
-            plain.append(bool(value) if isinstance(value, np.bool_) else value)
+    given = set(map(type, values)) - {type(None)}
+    for types in (_BOOLEANS, _DATES, (datetime.time,), _DURATIONS):
+        if given and all(issubclass(each, types) for each in given):
+            break
+    else:
+        return None
+    plain = [_plain(value) for value in values]
+    if any(isinstance(value, datetime.datetime) for value in plain):
+        plain = [None if value is None else _as_datetime(value) for value in plain]
     return pl.Series(name, plain)
+
+
+def _plain(value: Any) -> Any:
+    """Convert a value of NumPy to one of Python."""
+    if isinstance(value, np.datetime64 | np.timedelta64):
+        return value.astype(f"{value.dtype.kind}8[us]").item()
+    return bool(value) if isinstance(value, np.bool_) else value
+
+
+def _as_datetime(value: Any) -> datetime.datetime:
+    """Convert a date or a time of Python or pandas, without its time zone."""
+    year, month, day, hour, minute, second = value.timetuple()[:6]
+    microsecond = getattr(value, "microsecond", 0)
+    return datetime.datetime(year, month, day, hour, minute, second, microsecond)

@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 
 from fastbp.arrays import Array
-from fastbp.data.errors import UnusableDataError
+from fastbp.data.errors import IGNORE, MIXED, UnusableDataError
 from fastbp.data.statistics import difference
 
 if TYPE_CHECKING:
@@ -141,8 +141,7 @@ def numbers_of(column: "pl.Series", origin: int = 0) -> Array:
         numbers = _seconds(column)
     else:
         raise UnusableDataError(
-            f"column {column.name!r} holds {column.dtype}, neither numbers nor categories; ignore "
-            "it (--ignore)"
+            f"column {column.name!r} holds {column.dtype}, neither numbers nor categories", IGNORE
         )
     values: Array = np.array(numbers.to_numpy(), np.float64)  # null becomes NaN
     infinite = np.isinf(values)
@@ -152,6 +151,18 @@ def numbers_of(column: "pl.Series", origin: int = 0) -> Array:
             f"row {row + 1}, column {column.name!r}: {values[row]} is not a finite number"
         )
     return values - origin if origin else values
+
+
+def booleans_as_numbers(column: "pl.Series") -> "pl.Series":
+    """Convert a column of the texts true and false, in any case, to 1 and 0; keep others."""
+    import polars as pl
+
+    if not is_text(column):
+        return column
+    bare = texts_of(column).str.to_lowercase()
+    if not bare.is_in(["true", "false", ""]).all():
+        return column
+    return pl.Series(column.name, bare.replace("", None) == "true").cast(pl.Float64)
 
 
 def origin_of(column: "pl.Series") -> int:
@@ -232,8 +243,8 @@ def _is_numbers(column: "pl.Series") -> bool:
         row = int(wrong.arg_max() or 0)
         raise UnusableDataError(
             f"row {row + 1}, column {column.name!r}: {bare[row]!r} is not a number, but most "
-            "values of the column are. If it means a missing value, name it (--missing); if the "
-            "column is categorical, name the column (--categories)"
+            "values of the column are",
+            MIXED,
         )
     return False
 

@@ -7,7 +7,7 @@ from typing import Any
 import numpy as np
 
 from fastbp.arrays import Array
-from fastbp.data.errors import UnusableDataError, counted
+from fastbp.data.errors import DATES_AS_CLASSES, UnusableDataError, counted
 from fastbp.data.series import (
     WIDE,
     check_columns,
@@ -328,7 +328,8 @@ def _refuse_dates(values: Any) -> None:
         if dtype.is_temporal() and str(dtype).partition("(")[0] != "Duration":
             raise UnusableDataError(
                 f"target {name!r} holds dates or times, which cannot be predicted; give it as a "
-                "number, for example of days (or name it in --categories to predict classes)"
+                "number, for example of days",
+                DATES_AS_CLASSES,
             )
 
 

@@ -6,7 +6,7 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
 from fastbp.data import written_dates, written_numbers
-from fastbp.data.errors import UnusableDataError
+from fastbp.data.errors import MIXED, UnusableDataError
 from fastbp.data.series import NUMERIC_FRACTION, is_text, texts_of
 from fastbp.data.written_numbers import decimal_of, numbers_as_written, tried, usual_decimal
 
@@ -286,8 +286,8 @@ def _refuse_exceptions(name: str, bare: "pl.Series", usual: str) -> None:
         row = int((given & ~right).arg_max() or 0)
         raise UnusableDataError(
             f"row {row + 1}, column {name!r}: {bare[row]!r} is not {what}, but most values of the "
-            "column are. If it means a missing value, name it (--missing); if the column is "
-            "categorical, name the column (--categories)"
+            "column are",
+            MIXED,
         )
 
 

@@ -131,7 +131,9 @@ def errors_as_usage_error() -> Iterator[None]:
     """Context that raises errors of files and data as WrongUseError."""
     try:
         yield
-    except (UnusableDataError, MissingPolarsError, FileNotFoundError) as error:
+    except UnusableDataError as error:
+        raise WrongUseError(f"{error}{error.hint}") from None
+    except (MissingPolarsError, FileNotFoundError) as error:
         raise WrongUseError(str(error)) from None
     except (PermissionError, IsADirectoryError) as error:
         raise WrongUseError(f"cannot read {error.filename}: {error.strerror}") from None

@@ -7,8 +7,8 @@ import numpy as np
 from fastbp import checks
 from fastbp.arrays import Array
 
-# Larger numbers are mistakes.
-MAX_COLUMNS = MAX_EPOCHS = 1 << 40
+# Larger numbers are not of a training, and longer classes not kept.
+MAX_EPOCHS = 1 << 40
 MAX_CLASS_BYTES = 1 << 20
 
 
@@ -49,14 +49,12 @@ def _is_kept(dtype: np.dtype[Any]) -> bool:
 
 def describe_fit(estimator: Any) -> dict[str, Any]:
     """Return the attributes of a fit that do not follow from the model."""
-    description: dict[str, Any] = {
-        "n_features": int(estimator.n_features_in_),
+    return {
+        "columns": list(estimator._names),
+        "named": hasattr(estimator, "feature_names_in_"),
         "notes": list(estimator.notes_),
         "best_epochs": list(map(int, estimator.best_epochs_)),
     }
-    if hasattr(estimator, "feature_names_in_"):
-        description["feature_names"] = list(map(str, estimator.feature_names_in_))
-    return description
 
 
 def restore_fit(estimator: Any, described: dict[str, Any]) -> None:
@@ -67,16 +65,15 @@ def restore_fit(estimator: Any, described: dict[str, Any]) -> None:
     ValueError, TypeError, KeyError
         If the description is not one of such attributes.
     """
-    count = checks.whole("n_features", described["n_features"], 1, MAX_COLUMNS)
+    names, notes = _texts(described["columns"]), _texts(described["notes"])
     epochs = [checks.whole("epoch", k, 0, MAX_EPOCHS) for k in described["best_epochs"]]
     if len(epochs) != estimator.n_members_:
         raise ValueError(f"there are {len(epochs)} best epochs of {estimator.n_members_} networks")
-    names = described.get("feature_names")
-    if names is not None and len(_texts(names)) != count:
-        raise ValueError(f"there are {len(names)} names of {count} columns")
-    estimator.n_features_in_, estimator.best_epochs_ = count, epochs
-    estimator.notes_ = _texts(described["notes"])
-    if names is not None:
+    if not set(estimator.model_.preparation.columns.sources) <= set(names):
+        raise ValueError(f"the columns {names!r:.80} are not all that the model has")
+    estimator._names, estimator.n_features_in_ = names, len(names)
+    estimator.notes_, estimator.best_epochs_ = notes, epochs
+    if described["named"]:
         estimator.feature_names_in_ = np.array(names, object)
 
 

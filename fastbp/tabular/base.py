@@ -25,7 +25,14 @@ from fastbp.models import Model
 from fastbp.plan.processors import MAX_THREADS, own_processors
 from fastbp.tabular import attributes, recipes
 from fastbp.tabular.recipes import PRESETS, Recipe
-from fastbp.tabular.tables import as_table, check_unmasked, is_polars, with_numbers
+from fastbp.tabular.tables import (
+    as_frame,
+    as_table,
+    check_unmasked,
+    is_polars,
+    names_of,
+    with_numbers,
+)
 from fastbp.tabular.training import (
     How,
     Member,
@@ -144,6 +151,7 @@ class TabularEstimator(BaseEstimator):  # type: ignore[misc]
         start = time.monotonic()
         recipe, threads, limit = self._recipe(), self._threads(), self._limit()
         seed = self._seed()
+        self._names = names_of(table)
         columns, inputs = self._fit_columns(table)
         rows = Rows(inputs, y, weights, target.outputs, encoding_of(columns, recipe))
         splits = splits_of(y, recipe, np.random.default_rng(seed))
@@ -223,14 +231,24 @@ class TabularEstimator(BaseEstimator):  # type: ignore[misc]
         if not hasattr(self, "n_features_in_"):  # an earlier file; the model checks
             return table
         names = getattr(self, "feature_names_in_", None)
-        frame = is_polars(X)
-        if names is None or not (frame or hasattr(X, "columns")):
+        is_frame = is_polars(X) or hasattr(X, "columns")
+        if names is None or not is_frame:
             validate_data(self, X, reset=False, skip_check_array=True)
         else:
             missing = [name for name in names if name not in X.columns]
             if missing or len(X.columns) != len(names):
                 validate_data(self, X, reset=False, skip_check_array=True)
-        return table
+        return table if is_frame else self._with_names(table)
+
+    def _with_names(self, table: Any) -> Any:
+        """Give the columns of an array the names of training."""
+        columns = self.model_.preparation.columns
+        assert columns is not None
+        if isinstance(table, np.ndarray):
+            if columns.sources == list(columns.numbers) == self._names:
+                return table  # all columns are numbers
+            return as_frame(table, self._names)
+        return table.rename(dict(zip(table.columns, self._names, strict=True)))
 
     # ---------------------------------------------------------------- files
 

@@ -8,9 +8,10 @@ from sklearn.utils.validation import check_array
 
 from fastbp import checks
 from fastbp.arrays import Array
+from fastbp.data.errors import UnusableDataError
 from fastbp.data.files import MISSING
-from fastbp.data.frames import from_pandas, is_pandas
-from fastbp.data.series import gaps_as_null
+from fastbp.data.frames import TEMPORAL, from_pandas, is_pandas, of_objects
+from fastbp.data.series import gaps_as_null, is_categories
 from fastbp.data.text_values import Spelling, convert_texts
 from fastbp.optional import require
 
@@ -27,7 +28,7 @@ def is_polars(data: Any) -> bool:
 def as_table(X: Any, estimator: str) -> "pl.DataFrame | Array":
     """Return a table as a Polars frame, or an array of numbers as (n, M), NaN where one is missing.
 
-    Arrays and lists that hold texts become frames with the columns x0, x1 and so on.
+    Arrays and lists that hold texts or dates become frames with the columns x0, x1 and so on.
 
     Raises
     ------
@@ -66,25 +67,72 @@ def check_unmasked(name: str, values: Any) -> None:
 
 def _of_objects(array: Array) -> "pl.DataFrame | Array":
     """Return an array of objects as numbers, or as a frame if some columns are no numbers."""
-    columns = [_column(array[:, k].tolist()) for k in range(array.shape[1])]
-    if all(column and isinstance(column[0], float) for column in columns):
+    names = names_of(array)
+    columns = [_column(name, array[:, k]) for k, name in enumerate(names)]
+    if all(isinstance(column, list) and isinstance(column[0], float) for column in columns):
         return np.array(columns, np.float64).T
     require("polars")
     import polars as pl
 
-    return pl.DataFrame({f"x{k}": column for k, column in enumerate(columns)}, nan_to_null=True)
+    return pl.DataFrame(dict(zip(names, columns, strict=True)), nan_to_null=True)
 
 
-def _column(values: list[Any]) -> list[Any]:
-    """Return the values of a column as numbers with NaN, or as texts with None."""
+def names_of(table: Any) -> list[str]:
+    """Return the names of the columns of a frame, or x0, x1 and so on for an array."""
+    if isinstance(table, np.ndarray):
+        return [f"x{k}" for k in range(table.shape[1])]
+    return list(table.columns)
+
+
+def as_frame(array: Array, names: Sequence[str]) -> "pl.DataFrame":
+    """Return an array of numbers as a frame."""
+    require("polars")
+    import polars as pl
+
+    if array.dtype.kind == "f" and array.dtype.itemsize not in (4, 8):  # unknown to Polars
+        array = array.astype(np.float64)
+    return pl.DataFrame({name: array[:, k] for k, name in enumerate(names)})
+
+
+def _column(name: str, array: Array) -> "list[Any] | pl.Series":
+    """Return the values of a column as numbers with NaN, as texts with None, or as dates."""
+    if array.dtype.kind in "mM":
+        require("polars")
+        import polars as pl
+
+        return pl.Series(name, array.astype(f"{array.dtype.kind}8[us]"))
+    values = array.tolist()
     gaps = [is_gap(value) for value in values]
     given = [value for value, gap in zip(values, gaps, strict=True) if not gap]
+    if any(isinstance(value, TEMPORAL) for value in given):
+        return _temporal(name, [None if gap else v for v, gap in zip(values, gaps, strict=True)])
     for value in given:
         if not isinstance(value, str | bytes | bool | int | float | np.number | np.bool_):
             raise TypeError(f"argument must be a string or a number, not {value!r:.80}")
     if not any(isinstance(value, str | bytes) for value in given):
         return [np.nan if gap else float(v) for v, gap in zip(values, gaps, strict=True)]
     return [None if gap else str(v) for v, gap in zip(values, gaps, strict=True)]
+
+
+def _temporal(name: str, values: list[Any]) -> "pl.Series":
+    """Return dates, times or durations, with None for gaps, as a column.
+
+    Raises
+    ------
+    TypeError
+        If the column also holds something else.
+    """
+    require("polars")
+    column = of_objects(name, values)
+    if column is not None:
+        return column
+    first = next(value for value in values if isinstance(value, TEMPORAL))
+    others = (row for row, v in enumerate(values) if of_objects(name, [first, v]) is None)
+    row = next(others)
+    raise TypeError(
+        f"row {row + 1}, column {name!r}: {values[row]!r:.80} is of another type than "
+        f"{first!r:.80}; a column holds only dates, only times or only durations"
+    )
 
 
 class Converted(NamedTuple):
@@ -106,7 +154,19 @@ def with_numbers(frame: "pl.DataFrame", categories: Sequence[str]) -> Converted:
         mixed: list[str] = []
         converted, spellings, more = convert_texts(frame, found, mixed=mixed)
         if not mixed:
+            others = (each for each in converted.iter_columns() if each.name not in found)
+            mixed = [each.name for each in others if _mixes(each)]
+        if not mixed:
             return Converted(converted, spellings, [*notes, *more], found)
         # Again without them: they also decide about the decimal mark of the other columns.
         found += mixed
         notes += [f"column {name!r} mixes numbers and text: each is a category" for name in mixed]
+
+
+def _mixes(column: "pl.Series") -> bool:
+    """Whether a column of text holds numbers such as inf, and other text."""
+    try:
+        is_categories(column)
+    except UnusableDataError:
+        return True
+    return False
