@@ -66,6 +66,10 @@ class ModelCheckpoint(RunCallback):
                 f"are epoch, {', '.join(CURVES)}"
             ) from None
 
+    def __repr__(self) -> str:
+        arguments = f"{self.path!r}, {self.monitor!r}, save_best_only={self.save_best_only!r}"
+        return f"ModelCheckpoint({arguments})"
+
     def begin(self, run: Run) -> None:
         """Check that the curve exists, create the folder, and forget an earlier run."""
         self.saved = None
@@ -114,6 +118,9 @@ class CSVLog(RunCallback):
     def __init__(self, path: str | PathLike[str]) -> None:
         self.path = Path(path)
         self._rows = 0
+
+    def __repr__(self) -> str:
+        return f"CSVLog({str(self.path)!r})"
 
     def begin(self, run: Run) -> None:
         """Create the folder, and forget an earlier run."""

@@ -20,7 +20,8 @@ def check_validation(callback: str, monitor: str, run: Run) -> None:
     if monitor.startswith("validation") and run.evaluate is None:
         raise ValueError(
             f"{callback} monitors {monitor}, but there are no validation rows: pass "
-            f"validation_data or validation_fraction, or monitor={monitor.split('_')[1]!r}"
+            "validation_data, hold rows out (validation_fraction; early_stopping=True of an "
+            f"estimator), or pass monitor={monitor.split('_')[1]!r}"
         )
 
 

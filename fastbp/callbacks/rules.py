@@ -106,6 +106,9 @@ class StopOnNaN(RunCallback):
     def __init__(self) -> None:
         self.reason: str | None = None
 
+    def __repr__(self) -> str:
+        return "StopOnNaN()"
+
     def begin(self, run: Run) -> None:
         """Forget an earlier run."""
         self.reason = None

@@ -11,14 +11,22 @@ from fastbp.estimators.lbfgs import LBFGSFit
 from fastbp.estimators.run import NOT_FINITE
 from fastbp.estimators.sparse_rows import checked_rows
 from fastbp.estimators.stochastic import StochasticFit
+from fastbp.training.callbacks import RunCallback
 
 
 def partial_fit_is_available(estimator: Any) -> bool:
-    """Raise AttributeError if the solver cannot train in parts."""
+    """Raise AttributeError if the solver or a callback cannot train in parts."""
     if estimator.solver == "lbfgs":
         raise AttributeError(
             "partial_fit is only available for stochastic optimizers. lbfgs is not stochastic."
         )
+    given = estimator.callbacks if isinstance(estimator.callbacks, list | tuple) else ()
+    for each in (*given, estimator.callbacks):
+        if isinstance(each, RunCallback):
+            raise AttributeError(
+                f"partial_fit is not available with callbacks={type(each).__name__}, which takes "
+                "part in a whole fit; functions of the estimator can be used"
+            )
     return True
 
 
@@ -175,7 +183,7 @@ class BasePerceptron(StochasticFit, LBFGSFit):
         if isinstance(self.scoring, str) and self.scoring != "loss":
             get_scorer(self.scoring)
         if not incremental:
-            self.stopped_ = False
+            self.stopped_, self.callbacks_ = False, []
         if self.solver == "lbfgs":
             return self._lbfgs(self._weighted("training", data, data.weights))
         if incremental and self.early_stopping:

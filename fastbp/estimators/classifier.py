@@ -84,6 +84,7 @@ class MLPClassifier(ClassifierMixin, BasePerceptron):  # type: ignore[misc]
 
     loss: ClassVar[str] = "log_loss"
     _numeric: ClassVar[bool] = False
+    _score_name: ClassVar[str] = "accuracy"
     _parameter_constraints: ClassVar[dict[str, Any]] = {
         **BasePerceptron._parameter_constraints,
         "out_activation": [StrOptions({"auto", "softmax", "logistic"})],

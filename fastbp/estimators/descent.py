@@ -32,7 +32,11 @@ class Descent:
     ----------
     clip : float
         Largest norm of the gradient; 0: no limit.
+    factor : float
+        What callbacks multiply the learning rate by.
     """
+
+    factor = 1.0
 
     def __init__(
         self, optimizer: Optimizer, net: Network, schedule: Schedule | None, power: float | None
@@ -67,11 +71,11 @@ class Descent:
         if self.schedule is not None:
             numbers = np.arange(self.taken, self.taken + epochs * per_epoch)
             factors = self.schedule.factors(np.minimum(numbers, total), per_epoch, total)
-            return self.optimizer.learning_rate * factors
+            return self.factor * self.optimizer.learning_rate * factors
         rates = np.full(epochs, self.learning_rate, np.float64)
         if self.power is not None:
             rates[1:] = self._rate_after(seen + rows * np.arange(1, epochs))
-        return np.repeat(rates, per_epoch)
+        return np.repeat(self.factor * rates, per_epoch)
 
     def _rate_after(self, seen: Any) -> Any:
         """Return the learning rate after ``seen`` rows."""

@@ -70,7 +70,9 @@ scoring : str or callable, optional
     The score of validation rows: any scorer of scikit-learn, by name or as a callable, or
     ``'loss'``, which is minus the loss. By default {score}.
 callbacks : callable or iterable of callables, optional
-    Each is called with the estimator after every epoch; returning True stops training.
+    Functions are called with the estimator after every epoch; returning True stops training.
+    Objects of ``fastbp.callbacks`` do what they do in ``fastbp.train``, in ``fit`` only and not
+    for L-BFGS; ``validation_metric`` is the score. Their results are in ``callbacks_``.
 dtype : {{'auto', 'float32', 'float64'}}, default='auto'
     Precision. ``'auto'`` follows X, as in scikit-learn: float64 for everything but float32. With
     this default, results agree with scikit-learn's to rounding. ``'float32'`` takes less time and
@@ -104,6 +106,8 @@ n_iter_ : int
     Number of epochs of the last fit (1 after ``partial_fit``).
 t_ : int
     Number of rows visited, summed over this fit and the fits that it continues.
+callbacks_ : list
+    Copies of the objects of ``fastbp.callbacks`` among ``callbacks``, as the last fit left them.
 n_features_in_, feature_names_in_, n_layers_, n_outputs_, out_activation_
     As in scikit-learn.
 

@@ -40,8 +40,14 @@ class LBFGSFit(PerceptronData):
             if np.any(getattr(self, name)):
                 raise ValueError(f"{name} is not supported by solver='lbfgs'")
         net, callbacks = self._net.copy("float64"), self._callbacks()
+        for each in callbacks.members:
+            raise ValueError(
+                f"callbacks={type(each).__name__} is not supported by solver='lbfgs'; functions of "
+                "the estimator are"
+            )
         objective = self._objective(net.dtype)
-        return functools.partial(self._minimise, net, in_float64(data), objective, callbacks)
+        functions = callbacks.functions
+        return functools.partial(self._minimise, net, in_float64(data), objective, functions)
 
     def _minimise(
         self,

@@ -1,7 +1,6 @@
 """The parameters of the estimators: scikit-learn's, and fastbp's additions."""
 
 import warnings
-from collections.abc import Callable
 from numbers import Integral, Real
 from typing import Any, ClassVar
 
@@ -11,12 +10,12 @@ from sklearn.utils._param_validation import Interval, Options, StrOptions
 
 from fastbp import checks
 from fastbp.choices.activations import ACTIVATIONS
+from fastbp.estimators.callbacks import FitCallbacks
 from fastbp.estimators.descent import Descent
 from fastbp.kernels import optimizers
 from fastbp.network import Network
 from fastbp.optimizers import OPTIMIZERS, SGD, Adam, Optimizer
 from fastbp.schedules import SCHEDULES, Schedule, as_schedule
-from fastbp.training.callbacks import RunCallback
 from fastbp.training.stopping import as_callbacks
 
 # scikit-learn's names of activations that differ from fastbp's, with fastbp's names.
@@ -70,6 +69,7 @@ class PerceptronParameters(BaseEstimator):  # type: ignore[misc]
     }
 
     label_smoothing = 0.0
+    _score_name: ClassVar[str]  # of the default score
 
     def _hidden_sizes(self) -> list[int]:
         """Return the width of each hidden layer."""
@@ -126,12 +126,11 @@ class PerceptronParameters(BaseEstimator):  # type: ignore[misc]
             return bool(self.solver == "sgd")  # as in scikit-learn
         return isinstance(self.learning_rate, str) and self.learning_rate == "plateau"
 
-    def _callbacks(self) -> list[Callable[[Any], object]]:
+    def _callbacks(self) -> FitCallbacks:
+        """Return the callbacks of a fit."""
         given: list[Any] = [] if self.callbacks is None else as_callbacks(self.callbacks)
-        for each in given:
-            if isinstance(each, RunCallback):
-                raise TypeError(
-                    f"callbacks contains a {type(each).__name__}, which is for fastbp.train; those "
-                    "of an estimator are functions of the estimator"
-                )
-        return given
+        rate = self.learning_rate_init
+        if isinstance(self.solver, Optimizer):
+            rate = self.solver.learning_rate
+        score = self._score_name if self.scoring is None else self.scoring
+        return FitCallbacks(given, rate, score if isinstance(score, str) else "score")

@@ -75,6 +75,7 @@ class MLPRegressor(RegressorMixin, BasePerceptron):  # type: ignore[misc]
     """
 
     _numeric: ClassVar[bool] = True
+    _score_name: ClassVar[str] = "r2"
     _parameter_constraints: ClassVar[dict[str, Any]] = {
         **BasePerceptron._parameter_constraints,
         "loss": [StrOptions(set(VALUE_LOSSES))],

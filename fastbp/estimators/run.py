@@ -13,6 +13,7 @@ import numpy as np
 from sklearn.exceptions import ConvergenceWarning, UndefinedMetricWarning
 
 from fastbp.arrays import Array
+from fastbp.estimators.callbacks import FitCallbacks
 from fastbp.estimators.data import ValidationRows
 from fastbp.estimators.epochs import Epochs
 from fastbp.training.interruption import catch_interrupts
@@ -23,7 +24,6 @@ NOT_FINITE = (
     "need to be preprocessed."
 )
 
-Callbacks = list[Callable[[Any], object]]
 Scorer = Callable[[ValidationRows], tuple[float, float]]
 
 
@@ -138,7 +138,7 @@ class Run:
         Rows that are scored after each epoch.
     scorer : Callable
         Returns loss and score of validation rows.
-    callbacks : list of callables
+    callbacks : FitCallbacks
     """
 
     def __init__(
@@ -150,7 +150,7 @@ class Run:
         *,
         held: ValidationRows | None,
         scorer: Scorer,
-        callbacks: Callbacks,
+        callbacks: FitCallbacks,
     ) -> None:
         self.estimator, self.epochs, self.rules, self.results = estimator, epochs, rules, results
         self.held, self.scorer, self.callbacks = held, scorer, callbacks
@@ -175,9 +175,10 @@ class Run:
                         warnings.warn("Training interrupted by user.", stacklevel=4)
                         stopped = True
                     else:
-                        stopped = self._after_epoch()
+                        stopped = self._after_epoch(float(rates[-1]))
             if rules.early_stopping and (stopped or not rules.incremental):
                 self._restore_best()
+            self.callbacks.end()
         finally:
             results.publish(self.estimator)
 
@@ -203,7 +204,7 @@ class Run:
             stacklevel=5,
         )
 
-    def _after_epoch(self) -> bool:
+    def _after_epoch(self, rate: float) -> bool:
         """Score, print, call the callbacks; return whether training ends."""
         rules, results = self.rules, self.results
         if rules.verbose:
@@ -214,9 +215,7 @@ class Run:
             loss, score = self.scorer(self.held)
             results.add_score(loss, score, self.epochs.net.params, rules)
             self._print(f"Validation score: {score:f}\n")
-        if self.callbacks:
-            results.publish(self.estimator)
-        stopped = stop_requested([callback(self.estimator) for callback in self.callbacks])
+        stopped = self._called_back(rate) if self.callbacks else False
         if results.stale > rules.n_iter_no_change:
             what = "Validation score" if rules.early_stopping else "Training loss"
             self._print(
@@ -240,6 +239,20 @@ class Run:
             )
         return stopped
 
+    def _called_back(self, rate: float) -> bool:
+        """Call the callbacks after an epoch; return whether training ends."""
+        results = self.results
+        results.publish(self.estimator)
+        assert results.loss is not None
+        losses = {"loss": results.loss}
+        if self.held is not None and results.validation_losses and results.validation_scores:
+            losses["validation_loss"] = results.validation_losses[-1]
+            losses["validation_metric"] = results.validation_scores[-1]
+        rows = self.epochs.steps.examples
+        answers = self.callbacks.after_epoch(self.estimator, losses, rate, rows)
+        self.epochs.descent.factor = self.callbacks.rate_factor
+        return stop_requested(answers)
+
     def _print(self, text: str) -> None:
         if self.rules.verbose:
             print(text, end="")
@@ -249,11 +262,16 @@ class Run:
         results = self.results
         epoch = len(results.loss_curve) + 1
         scores, losses = results.validation_scores, results.validation_losses
+        message = (
+            f"{NOT_FINITE} The weights are those before the first step whose loss or gradient "
+            f"was not finite, in epoch {epoch}."
+        )
+        ends = self.callbacks.stop(message)
         if not (self.rules.early_stopping and scores and losses):
-            raise ValueError(
-                f"{NOT_FINITE} The weights are those before the first step whose loss or gradient "
-                f"was not finite, in epoch {epoch}."
-            )
+            if not ends:
+                raise ValueError(message)
+            results.loss = float("nan") if results.loss is None else results.loss
+            return True
         for curve in (results.loss_curve, scores, losses):
             curve.append(float("nan"))
         warnings.warn(

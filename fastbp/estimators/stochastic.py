@@ -36,6 +36,8 @@ class StochasticFit(PerceptronData):
             self._optimizer = self._new_descent(self._net)
         self._optimizer.clip = 0.0 if self.clip_norm is None else float(self.clip_norm)
         objective, callbacks = self._objective(self._net.dtype), self._callbacks()
+        if not incremental:
+            self.callbacks_ = callbacks.members
         rules = Rules(
             self.early_stopping,
             incremental,
@@ -70,6 +72,13 @@ class StochasticFit(PerceptronData):
             self._net, data, problem, self._optimizer, order=order, ahead=ahead, seed=seed
         )
         scorer = functools.partial(self._loss_and_score, self._net, self.scoring)
+        callbacks.begin(
+            self._net,
+            self.max_iter,
+            None if held is None else functools.partial(scorer, held),
+            early_stopping=self.early_stopping,
+            verbose=int(self.verbose),
+        )
         return Run(self, epochs, rules, results, held=held, scorer=scorer, callbacks=callbacks)
 
     def _new_orders(self, rows: int) -> Callable[[], Array]:

@@ -5,10 +5,11 @@ from typing import Any
 
 from fastbp.network import Network
 from fastbp.optional import require
+from fastbp.training.callbacks import RunCallback
 from fastbp.training.history import History
 
 
-class OptunaPruning:
+class OptunaPruning(RunCallback):
     """A callback that reports each epoch to a trial of Optuna, and ends training if it is pruned.
 
     Parameters

@@ -44,7 +44,7 @@ def test_the_highest_metric_is_saved(tmp_path: Path) -> None:
 @pytest.mark.parametrize("kind", [cb.ModelCheckpoint, lambda path: cb.ReduceOnPlateau()])
 def test_without_validation_rows_nothing_is_trained(kind: Any, tmp_path: Path) -> None:
     net = network()
-    with pytest.raises(ValueError, match=r"no validation rows: pass .*, or monitor='loss'"):
+    with pytest.raises(ValueError, match=r"no validation rows: pass .*, or pass monitor='loss'"):
         train(net, kind(tmp_path / "a"), validation_data=None)
     np.testing.assert_array_equal(net.params, network().params)
     train(net, cb.ModelCheckpoint(tmp_path / "a", "loss"), validation_data=None, epochs=1)

@@ -5,7 +5,7 @@ from typing import Any
 
 import numpy as np
 import pytest
-from callback_cases import XV, YV, Recorder, Scripted, X, Y, make, network, train
+from callback_cases import XV, YV, Recorder, Scripted, make, network, train
 
 import fastbp
 from fastbp import callbacks as cb
@@ -124,10 +124,3 @@ def test_every_rank_of_a_group_raises_the_error_of_one() -> None:
 
     with pytest.raises(GroupError, match="rank 0: ValueError: ReduceOnPlateau monitors"):
         run_in_threads(2, fit)
-
-
-def test_estimators_refuse_callbacks_of_train() -> None:
-    for kind in (fastbp.MLPClassifier, fastbp.MLPRegressor):
-        model = kind(hidden_layer_sizes=(3,), callbacks=[cb.ReduceOnPlateau()])
-        with pytest.raises(TypeError, match=r"a ReduceOnPlateau, which is for fastbp\.train"):
-            model.fit(X, Y)
