@@ -10,7 +10,8 @@ from pathlib import Path
 import numba
 import pytest
 
-from fastbp.runs.fields import markdown_table
+from fastbp.cli.options import make_parser
+from fastbp.runs.fields import fields_of, markdown_table
 from fastbp.runs.settings import Settings
 from fastbp.tabular.recipes import PRESETS
 
@@ -125,6 +126,19 @@ def test_links_resolve(page: str) -> None:
 def test_table_of_settings_is_up_to_date() -> None:
     """If it fails, replace the table by the output of ``markdown_table(Settings)``."""
     assert markdown_table(Settings) in PAGES["fastbp/runs/README.md"]
+
+
+def test_table_of_other_options_is_up_to_date() -> None:
+    table = PAGES["fastbp/runs/README.md"].split("## Options that are not settings")[1]
+    command = make_parser().parse_args(["train"]).parser
+    others = [each for each in command._actions if each.dest not in fields_of(Settings)]
+    rows = [
+        f"| `{' '.join([each.option_strings[-1], *([each.metavar] if each.metavar else [])])}` | "
+        f"{each.help} |"
+        for each in others
+        if each.dest != "help"
+    ]
+    assert sorted(rows) == sorted(re.findall(r"^\| `--.*\|$", table, flags=re.MULTILINE))
 
 
 def test_table_of_presets_is_up_to_date() -> None:

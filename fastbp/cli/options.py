@@ -6,6 +6,7 @@ from typing import Any, NoReturn
 
 from fastbp import checks
 from fastbp.cli import models, training
+from fastbp.distributed.group import MESSAGE_DTYPES, check_message_dtype
 from fastbp.optimizers import OPTIMIZERS
 from fastbp.runs.data import WrongUseError
 from fastbp.runs.fields import Field, default_of, fields_of
@@ -83,7 +84,7 @@ def _add_train(commands: Any, name: str) -> None:
         "--dask",
         metavar="ADDRESS",
         default=argparse.SUPPRESS,
-        help="train the runs on the workers of this Dask scheduler, which share the files",
+        help="train the runs of a sweep on the workers of this Dask scheduler, which share files",
     )
     for option, meaning in (
         ("--resume", "continue the run in the folder from its last checkpoint"),
@@ -93,6 +94,14 @@ def _add_train(commands: Any, name: str) -> None:
         groups[RUN].add_argument(
             option, action="store_true", default=argparse.SUPPRESS, help=meaning
         )
+    groups[RUN].add_argument(
+        "--message-dtype",
+        type=_message_dtype,
+        metavar="NAME",
+        default=argparse.SUPPRESS,
+        help="processes of mpiexec on several machines round gradients to 16 bits in messages: "
+        f"{' or '.join(MESSAGE_DTYPES)} (default: not rounded)",
+    )
 
 
 def add_setting(parser: Any, settings: type, name: str, field: Field) -> None:
@@ -291,6 +300,15 @@ def _add_bench(commands: Any, name: str) -> None:
         metavar="S",
         help="seconds for each measurement (default: 0.5)",
     )
+
+
+def _message_dtype(text: str) -> str:
+    """Check the type of messages."""
+    try:
+        check_message_dtype(text)
+    except ValueError as error:
+        raise argparse.ArgumentTypeError(str(error)) from None
+    return text
 
 
 def _seconds(text: str) -> float:

@@ -35,6 +35,8 @@ def train(options: argparse.Namespace) -> int:
     """Execute ``fastbp train``; return the exit code."""
     settings = settings_of(options)
     resume, overwrite = (getattr(options, name, False) for name in ("resume", "overwrite"))
+    of_ranks = {name: getattr(options, name, None) for name in ("shards", "message_dtype")}
+    check_launched(settings, of_ranks)
     if settings.sweep:
         if ranks_started() > 1:
             raise WrongUseError("a sweep cannot be run by mpiexec; use --jobs, or several runs")
@@ -44,8 +46,7 @@ def train(options: argparse.Namespace) -> int:
     elif getattr(options, "dask", None):
         raise WrongUseError("--dask trains the runs of a sweep; give --sweep, too")
     else:
-        shards = getattr(options, "shards", False)
-        result = train_on_ranks(settings, resume=resume, overwrite=overwrite, shards=shards)
+        result = train_on_ranks(settings, of_ranks, resume=resume, overwrite=overwrite)
         reason, failure = str(result.history.stopped), result.failure
     if failure:
         print_error(failure)
@@ -53,10 +54,25 @@ def train(options: argparse.Namespace) -> int:
     return CODES.get(reason, 0)
 
 
-def train_on_ranks(settings: Settings, *, resume: bool, overwrite: bool, shards: bool) -> Result:
+def check_launched(settings: Settings, of_ranks: dict[str, Any]) -> None:
+    """Raise WrongUseError for options of several processes in a run of one."""
+    for name, value in of_ranks.items():
+        option = f"--{name.replace('_', '-')}"
+        if value and settings.sweep:
+            raise WrongUseError(f"{option} is for a single run; it cannot be used with a sweep")
+        if value and not ranks_started():
+            raise WrongUseError(
+                f"{option} is for several processes; start them with mpiexec -n 4 fastbp train ..."
+            )
+
+
+def train_on_ranks(
+    settings: Settings, of_ranks: dict[str, Any], *, resume: bool, overwrite: bool
+) -> Result:
     """Run the training, together with the other processes that ``mpiexec`` has started."""
+    shards, message_dtype = bool(of_ranks["shards"]), of_ranks["message_dtype"]
     try:
-        group = started_group(shards=shards)
+        group = started_group(shards=shards, message_dtype=message_dtype)
     except (ImportError, RuntimeError) as error:
         raise WrongUseError(f"an MPI launcher has started this process, but {error}") from None
     group.patience = 0.0  # this command prints an error once

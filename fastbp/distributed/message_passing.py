@@ -113,14 +113,16 @@ def _words(*numbers: int) -> Array:
 
 
 def ranks_started() -> int:
-    """Return the number of processes that an MPI launcher has started with this one."""
+    """Return the number of processes that an MPI launcher has started; 0 without a launcher."""
     found = [os.environ.get(name, "") for name in LAUNCHERS]
-    return max([1, *(int(count) for count in found if count.isdecimal())])
+    return max([0, *(int(count) for count in found if count.isdecimal())])
 
 
-def started_group(*, shards: bool = False) -> Group:
+def started_group(*, shards: bool = False, message_dtype: str | None = None) -> Group:
     """Return the group of the processes that an MPI launcher has started with this one."""
-    return mpi(shards=shards) if ranks_started() > 1 else Alone()
+    if ranks_started() <= 1:
+        return Alone()
+    return mpi(shards=shards, message_dtype=message_dtype)
 
 
 def mpi(

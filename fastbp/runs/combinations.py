@@ -12,6 +12,7 @@ from fastbp.checks import unknown
 from fastbp.runs.fields import fields_of
 from fastbp.runs.settings import Settings
 
+BOOLEANS = {"true": True, "false": False}
 # Larger sweeps are almost certainly mistakes.
 MAX_COMBINATIONS = 10_000
 
@@ -57,8 +58,9 @@ def _parse(name: str, text: str) -> Any:
         if name == "hidden":
             return [int(width) for width in text.split("x")]
         is_word = text == fields_of(Settings)[name].check.word
-        return text if is_word else _type_of(name)(text)
-    except ValueError:
+        kind = _type_of(name)
+        return text if is_word else BOOLEANS[text] if kind is bool else kind(text)
+    except (KeyError, ValueError):
         raise ValueError(f"sweep: {text!r} is not a value of {name!r}") from None
 
 
@@ -130,7 +132,7 @@ def _range(name: str, kind: type, text: str) -> tuple[float, float]:
         ends = float(low), float(high)
     except ValueError:
         raise ValueError(f"sweep: {text!r} is not a range of {name!r}") from None
-    if kind is str or not ends[0] < ends[1] or not all(map(math.isfinite, ends)):
+    if kind in (str, bool) or not ends[0] < ends[1] or not all(map(math.isfinite, ends)):
         raise ValueError(f"sweep: {text!r} is not a range of {name!r}")
     return ends
 

@@ -324,7 +324,14 @@ def training_label(settings: Settings, data: Prepared, net: Network) -> str:
 
 def shape_of(net: Network) -> str:
     """Return the layers of a network as text: ``64-256-10, relu``."""
-    return ", ".join(["-".join(map(str, net.sizes)), *dict.fromkeys(net.activations)])
+    layout = net.layout
+    kinds = {
+        "layer norm": layout.layer_norm,
+        "residual": any(map(layout.is_residual, range(layout.layers))),
+        "parametric": layout.parametric,
+    }
+    used = [kind for kind, is_used in kinds.items() if is_used and net.activations]
+    return ", ".join(["-".join(map(str, net.sizes)), *dict.fromkeys(net.activations), *used])
 
 
 def write_report(

@@ -14,6 +14,7 @@ from fastbp.network import Network
 from fastbp.optimizers import OPTIMIZERS, Optimizer
 from fastbp.runs.data import Clock, Prepared, WrongUseError
 from fastbp.runs.defaults import (
+    HIDDEN_SWITCHES,
     LABEL_SMOOTHING,
     LARGE_BATCH,
     LEARNING_RATES,
@@ -75,7 +76,8 @@ def network(settings: Settings, data: Prepared) -> Network:
         task = "regression" if target.classes is None else "classification"
         raise WrongUseError(f"loss {loss} cannot be used for {task}")
     sizes = [data.X.shape[1], *settings.hidden, target.outputs]
-    return Network(sizes, settings.activation, loss, settings.dtype, seed=settings.seed)
+    switches = {name: getattr(settings, name) for name in HIDDEN_SWITCHES}
+    return Network(sizes, settings.activation, loss, settings.dtype, seed=settings.seed, **switches)
 
 
 def optimizer(settings: Settings) -> Optimizer:

@@ -61,6 +61,7 @@ def described(settings: Settings, data: Prepared) -> Settings:
         lr=recipe.classes_rate if is_classes else recipe.values_rate,
         schedule="coslog4",
         dropout=recipe.dropout,
+        parametric=recipe.parametric,
         weight_decay=recipe.weight_decay,
         label_smoothing=recipe.label_smoothing if is_classes else 0.0,
         l2=0.0,

@@ -1,7 +1,8 @@
 """The settings of a run, in one table.
 
-Each field of ``Settings`` declares a setting completely. The options of ``fastbp train``, the check
-of TOML files, the settings that a sweep may vary and the documentation are generated from it.
+Each field of ``Settings`` declares a setting completely; ``data_settings`` has the fields of the
+data. The options of ``fastbp train``, the check of TOML files, the settings that a sweep may vary
+and the documentation are generated from it.
 """
 
 import dataclasses
@@ -10,12 +11,10 @@ from typing import Any
 
 from fastbp.choices.activations import ACTIVATIONS
 from fastbp.choices.losses import VALUE_LOSSES
-from fastbp.data.datasets import DATASETS
-from fastbp.data.files import MISSING
-from fastbp.data.targets import TASKS
 from fastbp.network import DTYPES
 from fastbp.optimizers import LARGEST_RATE, OPTIMIZERS
 from fastbp.plan.processors import MAX_THREADS
+from fastbp.runs.data_settings import DataSettings
 from fastbp.runs.defaults import (
     LABEL_SMOOTHING,
     LARGE_BATCH,
@@ -30,7 +29,6 @@ from fastbp.runs.defaults import (
     optimizers_with,
 )
 from fastbp.runs.fields import (
-    character,
     fields_of,
     one_of,
     parameter_list,
@@ -39,7 +37,6 @@ from fastbp.runs.fields import (
     sweep_table,
     switch,
     text,
-    texts,
     whole,
     widths,
 )
@@ -47,12 +44,12 @@ from fastbp.schedules import SCHEDULES
 from fastbp.tabular.recipes import PLAIN, PRESETS
 
 PICTURES = ("png", "svg", "none")
-DATA, NETWORK, TRAINING, RUN, SWEEP = "data", "network", "training", "the run", "several runs"
+NETWORK, TRAINING, RUN, SWEEP = "network", "training", "the run", "several runs"
 _RATES = ", ".join(f"{rate:g} for {name}" for name, rate in LEARNING_RATES.items())
 
 
 @dataclass(frozen=True)
-class Settings:
+class Settings(DataSettings):
     """The data, the network and the training of a run.
 
     Parameters
@@ -65,88 +62,6 @@ class Settings:
         If a setting is not allowed, or contradicts another.
     """
 
-    data: str = setting(
-        "digits",
-        text(),
-        "a table (.csv, .tsv, .parquet), arrays (.npy, .npz, IDX), a bundled set "
-        f"({', '.join(DATASETS)}), or a description of a run (.toml); default: digits",
-        section="",
-        metavar="DATA",
-    )
-    target: tuple[str, ...] = setting(
-        (),
-        texts(),
-        "column to predict, or several; for arrays, the file of targets",
-        section=DATA,
-        several=True,
-    )
-    task: str | None = setting(
-        None,
-        one_of(TASKS),
-        "classification or regression; by default inferred from the target",
-        section=DATA,
-    )
-    ignore: tuple[str, ...] = setting(
-        (), texts(), "columns to leave out", section=DATA, several=True
-    )
-    categories: tuple[str, ...] = setting(
-        (), texts(), "columns of categories that look like numbers", section=DATA, several=True
-    )
-    missing: tuple[str, ...] = setting(
-        MISSING,
-        texts(),
-        f"text that means a missing value (default: an empty field, {', '.join(MISSING[1:])})",
-        section=DATA,
-        several=True,
-        metavar="TEXT",
-    )
-    separator: str | None = setting(
-        None,
-        character(),
-        "character between the values of a CSV file, or tab (default: detected)",
-        section=DATA,
-        metavar="CHARACTER",
-    )
-    decimal: str | None = setting(
-        None,
-        one_of((".", ",")),
-        "decimal mark of numbers in a CSV file (default: detected for each column)",
-        section=DATA,
-        metavar="MARK",
-    )
-    encoding: str | None = setting(
-        None,
-        text(),
-        "encoding of a CSV file, such as cp1252 (default: detected)",
-        section=DATA,
-        metavar="NAME",
-    )
-    weight: str | None = setting(None, text(), "column with the weight of each row", section=DATA)
-    hold_out: float = setting(
-        0.2,
-        real(0.0, 1.0, "high"),
-        "fraction of the rows held out: used for evaluation, not for training",
-        section=DATA,
-        parse=float,
-        metavar="FRACTION",
-    )
-    test: str | None = setting(
-        None, text(), "test file, evaluated only after training", section=DATA, metavar="FILE"
-    )
-    test_target: str | None = setting(
-        None,
-        text(),
-        "for arrays: the file with the targets of the test file",
-        section=DATA,
-        metavar="FILE",
-    )
-    as_is: bool = setting(
-        False,
-        switch(),
-        "use arrays as stored, without copying (memory-mapped) and without standardising them",
-        section=DATA,
-        parse=bool,
-    )
     preset: str | None = setting(
         None,
         one_of((PLAIN, *PRESETS)),
@@ -177,6 +92,31 @@ class Settings:
         one_of(ACTIVATIONS),
         f"activation of the hidden layers: {', '.join(ACTIVATIONS)}",
         section=NETWORK,
+        swept=True,
+    )
+    layer_norm: bool = setting(
+        False,
+        switch(),
+        "normalise the sums of each hidden layer before its activation",
+        section=NETWORK,
+        parse=bool,
+        swept=True,
+    )
+    residual: bool = setting(
+        False,
+        switch(),
+        "add the input of each hidden layer after the first to its output, if both have the same "
+        "width",
+        section=NETWORK,
+        parse=bool,
+        swept=True,
+    )
+    parametric: bool = setting(
+        False,
+        switch(),
+        "train how much of its activation each hidden unit uses",
+        section=NETWORK,
+        parse=bool,
         swept=True,
     )
     loss: str | None = setting(

@@ -144,7 +144,7 @@ def model_of(folder: Path) -> Any:
 
 def test_the_command_trains_on_several_processes(tmp_path: Path) -> None:
     write_table(tmp_path)
-    done = run(2, "fastbp", *OPTIONS, "--out", "two", cwd=tmp_path)
+    done = run(2, "fastbp", *OPTIONS, "--message-dtype", "float16", "--out", "two", cwd=tmp_path)
     assert done.returncode == 0, done.stderr
     assert done.stdout.count("validation accuracy") == 1, done.stdout
     assert "2 processes train together" in done.stdout
