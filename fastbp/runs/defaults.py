@@ -14,8 +14,6 @@ SMALL_BATCH, LARGE_BATCH, MANY_ROWS = 32, 128, 20_000
 PRESET = "good"
 # Settings that only some optimizers have, and what an error suggests for the others.
 OPTIMIZER_SETTINGS = {"momentum": "", "weight_decay": "; l2 works with every optimizer"}
-# Settings that are arguments of ``Network``.
-HIDDEN_SWITCHES = ("layer_norm", "residual", "parametric")
 
 
 def optimizers_with(name: str) -> str:

@@ -9,8 +9,8 @@ from typing import Any
 
 from fastbp.data.errors import counted
 from fastbp.network import Network
+from fastbp.network.arguments import SWITCHES
 from fastbp.runs.data import Prepared, WrongUseError
-from fastbp.runs.defaults import HIDDEN_SWITCHES
 from fastbp.runs.description import read_description
 from fastbp.runs.files import DESCRIPTION, Say
 from fastbp.runs.fit import batch_size, checkpoints, optimizer, patience, penalty, smoothing
@@ -114,7 +114,7 @@ def _changes(
     for name in ("activation", "loss", "dtype"):
         if before[name] != now[name]:
             yield name, _text(before[name]), _text(now[name])
-    for name in HIDDEN_SWITCHES:
+    for name in SWITCHES:
         words = ["given" if each.get(name) else "not given" for each in (before, now)]
         if words[0] != words[1]:
             yield name.replace("_", "-"), words[0], words[1]

@@ -16,6 +16,7 @@ from fastbp import persistence
 from fastbp.data.errors import rounded
 from fastbp.models import Model
 from fastbp.network import Network
+from fastbp.network.arguments import SWITCHES
 from fastbp.plotting import models as plotting_models
 from fastbp.plotting import runs as plotting
 from fastbp.plotting.figures import FORMATS
@@ -325,13 +326,11 @@ def training_label(settings: Settings, data: Prepared, net: Network) -> str:
 def shape_of(net: Network) -> str:
     """Return the layers of a network as text: ``64-256-10, relu``."""
     layout = net.layout
-    kinds = {
-        "layer norm": layout.layer_norm,
-        "residual": any(map(layout.is_residual, range(layout.layers))),
-        "parametric": layout.parametric,
-    }
-    used = [kind for kind, is_used in kinds.items() if is_used and net.activations]
-    return ", ".join(["-".join(map(str, net.sizes)), *dict.fromkeys(net.activations), *used])
+    used = [name for name in SWITCHES if getattr(layout, name) and net.activations]
+    if not any(map(layout.is_residual, range(layout.layers))):
+        used = [name for name in used if name != "residual"]
+    kinds = [*dict.fromkeys(net.activations), *(name.replace("_", " ") for name in used)]
+    return ", ".join(["-".join(map(str, net.sizes)), *kinds])
 
 
 def write_report(

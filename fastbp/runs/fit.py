@@ -11,10 +11,10 @@ from fastbp.arrays import Array
 from fastbp.distributed.group import Group
 from fastbp.models import Model
 from fastbp.network import Network
+from fastbp.network.arguments import SWITCHES
 from fastbp.optimizers import OPTIMIZERS, Optimizer
 from fastbp.runs.data import Clock, Prepared, WrongUseError
 from fastbp.runs.defaults import (
-    HIDDEN_SWITCHES,
     LABEL_SMOOTHING,
     LARGE_BATCH,
     LEARNING_RATES,
@@ -76,7 +76,7 @@ def network(settings: Settings, data: Prepared) -> Network:
         task = "regression" if target.classes is None else "classification"
         raise WrongUseError(f"loss {loss} cannot be used for {task}")
     sizes = [data.X.shape[1], *settings.hidden, target.outputs]
-    switches = {name: getattr(settings, name) for name in HIDDEN_SWITCHES}
+    switches = {name: getattr(settings, name) for name in SWITCHES}
     return Network(sizes, settings.activation, loss, settings.dtype, seed=settings.seed, **switches)
 
 

@@ -102,6 +102,14 @@ class Settings(DataSettings):
         parse=bool,
         swept=True,
     )
+    batch_norm: bool = setting(
+        False,
+        switch(),
+        "normalise each hidden unit over the rows of a batch",
+        section=NETWORK,
+        parse=bool,
+        swept=True,
+    )
     residual: bool = setting(
         False,
         switch(),
@@ -316,6 +324,8 @@ class Settings(DataSettings):
                 raise TypeError(f"{name} must be given; None is not allowed")
         if self.early_stopping and self.hold_out == 0.0:
             raise ValueError("early_stopping needs validation rows, but hold_out is 0")
+        if self.layer_norm and self.batch_norm:
+            raise ValueError("layer_norm and batch_norm cannot be combined")
         for name, alternative in OPTIMIZER_SETTINGS.items():
             supporting = optimizers_with(name)
             if getattr(self, name) is not None and self.optimizer not in supporting.split(" or "):

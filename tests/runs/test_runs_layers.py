@@ -8,6 +8,7 @@ from run_cases import PLAIN, shop
 
 import fastbp
 from fastbp.cli import main
+from fastbp.network.arguments import SWITCHES
 from fastbp.runs import Settings
 from fastbp.runs.combinations import combinations, parse_sweep
 
@@ -22,17 +23,17 @@ def table(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> str:
     return "shop.csv"
 
 
-@pytest.mark.parametrize("options", [{}, {"layer_norm"}, {"residual", "parametric"}])
+@pytest.mark.parametrize(
+    "options", [set(), {"layer_norm"}, {"batch_norm", "residual"}, {"residual", "parametric"}]
+)
 def test_options_make_the_network(options: set[str], table: str, capsys: Any) -> None:
     given = [f"--{name.replace('_', '-')}" for name in options]
     assert main(["train", table, *OPTIONS, *given, "--out", "run"]) == 0
     net = fastbp.Model.load("run/model.safetensors").net
-    for name in ("layer_norm", "residual", "parametric"):
-        assert getattr(net.layout, name) == (name in options)
     printed = capsys.readouterr().out
-    kinds = {"layer_norm": "layer norm"}
-    for name in ("layer_norm", "residual", "parametric"):
-        assert (f", {kinds.get(name, name)}" in printed) == (name in options)
+    for name in SWITCHES:
+        assert getattr(net.layout, name) == (name in options)
+        assert (f", {name.replace('_', ' ')}" in printed) == (name in options)
     described = Path("run/run.toml").read_text()
     for name in options:
         assert f"{name} = true" in described
@@ -79,6 +80,11 @@ def test_layers_are_swept(table: str) -> None:
 def test_wrong_values_of_sweeps(text: str, message: str) -> None:
     with pytest.raises(ValueError, match=message):
         combinations(Settings(sweep=parse_sweep([text]), samples=2))
+
+
+def test_a_network_has_one_norm(table: str, capsys: Any) -> None:
+    assert main(["train", table, *OPTIONS, "--layer-norm", "--batch-norm", "--out", "run"]) == 2
+    assert "layer_norm and batch_norm cannot be combined" in capsys.readouterr().err
 
 
 def test_presets_choose_their_layers_themselves(table: str, capsys: Any) -> None:

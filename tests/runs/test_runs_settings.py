@@ -34,7 +34,8 @@ TEXT = ["data", "weight", "test", "test_target", "out", "encoding", "separator"]
 TEXTS = ["target", "ignore", "categories", "missing"]
 CHOSEN = ["task", "decimal", "activation", "loss", "dtype", "optimizer", "schedule", "picture"]
 CHOSEN += ["preset"]
-SWITCHES = ["as_is", "tensorboard", "layer_norm", "residual", "parametric"]
+SWITCHES = ["as_is", "tensorboard", "layer_norm", "batch_norm", "residual"]
+SWITCHES += ["parametric"]
 
 # For each kind of setting: values in a TOML file that are refused.
 BAD = {
