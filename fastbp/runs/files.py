@@ -41,6 +41,9 @@ MODEL, BEST, LAST = "model.safetensors", "best.safetensors", "last.safetensors"
 HISTORIES = ("history.csv", "history.jsonl")
 DESCRIPTION, REPORT = "run.toml", "report.html"
 PICTURES = ("training", "regions", "weights")
+# A file of the folder of checkpoints: the run of a preset ended by itself, perhaps at its limit of
+# time with fewer networks.
+ENDED = "ended"
 # A confusion matrix is drawn for at most this many classes.
 DRAWN_CLASSES = 50
 Say = Callable[[str, str], None]
@@ -107,7 +110,7 @@ def refuse_earlier_run(path: Path) -> None:
             f"{path} contains an unfinished run: --resume continues it, --overwrite discards it, "
             "--out names another folder"
         )
-    if _lacks_members(path):
+    if _lacks_members(path) and not (path / CHECKPOINTS / ENDED).is_file():
         raise WrongUseError(
             f"{path} contains an unfinished run: --resume continues it, --overwrite discards it, "
             "--out names another folder"
@@ -119,7 +122,9 @@ def refuse_earlier_run(path: Path) -> None:
                 f"{path} contains a run that stopped early: --overwrite replaces it (with a larger "
                 "--early-stopping, or 0, it trains for longer), --out names another folder"
             )
-        longer = "" if _preset_of(path) else ", --resume with more --epochs continues it"
+        longer = ", --resume with more --epochs continues it"
+        if _preset_of(path):
+            longer = ", --resume trains the other networks" if _lacks_members(path) else ""
         raise WrongUseError(
             f"{path} contains a finished run: --overwrite replaces it, --out names another "
             f"folder{longer}"
@@ -136,7 +141,7 @@ def _preset_of(path: Path) -> str | None:
 
 
 def _lacks_members(path: Path) -> bool:
-    """Whether a run of a preset was stopped before all of its networks were trained."""
+    """Whether a run of a preset was stopped, or ended, before all of its networks were trained."""
     preset, folder = _preset_of(path), path / CHECKPOINTS
     if preset is None or not folder.is_dir():
         return False

@@ -19,7 +19,7 @@ from fastbp import persistence
 from fastbp.models import Model
 from fastbp.plan.processors import own_processors
 from fastbp.runs.data import Clock, Prepared, WrongUseError
-from fastbp.runs.files import Say, locked_run_folder, number, run_description, shape_of
+from fastbp.runs.files import ENDED, Say, locked_run_folder, number, run_description, shape_of
 from fastbp.runs.fit import CHECKPOINTS, Result, evaluate
 from fastbp.runs.results import Call, Compiling, announce_data, finish
 from fastbp.runs.settings import Settings
@@ -93,6 +93,8 @@ def run_preset(settings: Settings, data: Prepared, folder: Path, call: Call) -> 
             result.history.stopped = None  # of the first network
             finish(result, shown, data, folder, say, clock, resumed=False)
             result.history.stopped = stopped
+        if stopped is None:
+            (folder / CHECKPOINTS / ENDED).touch()
     return result
 
 
@@ -152,6 +154,7 @@ class PresetFit:
     def fit(self, interruption: Interruption, clock: Clock, *, resume: bool) -> Result:
         """Train the networks that are not trained yet, and evaluate their average."""
         self.folder.mkdir(exist_ok=True)
+        (self.folder / ENDED).unlink(missing_ok=True)
         done = dict(self._done()) if resume else {}
         for k in range(len(self.splits) if not resume else 0):
             (self.folder / MEMBER.format(k)).unlink(missing_ok=True)

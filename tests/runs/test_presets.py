@@ -66,6 +66,7 @@ def copied(whole: Path, tmp_path: Path) -> Path:
     folder = tmp_path / "run"
     shutil.copytree(whole, folder)
     (folder / "model.safetensors").unlink()
+    (folder / "checkpoints" / "ended").unlink()
     for k in range(1, COUNT):
         (folder / "checkpoints" / f"member-{k:03d}.safetensors").unlink()
     text = (folder / "run.toml").read_text()
@@ -115,6 +116,25 @@ def test_a_limit_of_time_is_no_interruption(table: Path, tmp_path: Path) -> None
     result = run(limited, say=lambda *line: lines.append(line[0]))
     assert result.history.stopped is None
     assert "stopped early" not in lines
+
+
+def test_a_run_that_its_limit_of_time_has_ended_is_finished(table: Path, tmp_path: Path) -> None:
+    folder = tmp_path / "limited"
+    limited = settings(table, folder, time_limit=1e-3)
+    assert len(run(limited).model.nets) < COUNT
+    for given in (limited, settings(table, folder)):
+        with pytest.raises(
+            WrongUseError, match=r"contains a finished run: .*, --resume trains the other networks$"
+        ):
+            run(given)
+    event = Interruption()
+    event.set()
+    run(settings(table, folder), resume=True, interruption=event)
+    with pytest.raises(WrongUseError, match="contains an unfinished run: --resume continues it"):
+        run(limited)
+    assert len(run(settings(table, folder), resume=True).model.nets) == COUNT
+    with pytest.raises(WrongUseError, match=r"contains a finished run: .* names another folder$"):
+        run(limited)
 
 
 def test_a_run_stopped_before_its_first_network_is_unfinished(table: Path, tmp_path: Path) -> None:
