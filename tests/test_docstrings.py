@@ -4,10 +4,12 @@ import importlib
 import inspect
 import pkgutil
 import re
+from pathlib import Path
 
 import pytest
 
 import fastbp
+from fastbp import kernels
 
 MODULES = [info.name for info in pkgutil.walk_packages(fastbp.__path__, "fastbp.")]
 ENTRY = re.compile(r"(\*{0,2}\w+(?:, \*{0,2}\w+)*)(?: :|$)")
@@ -44,3 +46,10 @@ def test_documented_parameters_are_those_of_the_signature(name):
         known = set(inspect.signature(value).parameters)
         unknown = set(documented(value.__doc__)) - known
         assert not unknown, (label, unknown)
+
+
+def test_the_table_of_kernels_names_all_files_and_is_aligned():
+    rows = re.findall(r"^    (\w+)( +)\S.*$", str(kernels.__doc__).split("Legend")[0], re.MULTILINE)
+    assert len({len(name) + len(space) for name, space in rows}) == 1
+    files = {path.stem for path in Path(str(kernels.__file__)).parent.glob("[a-z]*.py")}
+    assert {name for name, _ in rows} | {"products", "sparse"} == files

@@ -2,20 +2,23 @@
 
 The files, in the order of the derivation::
 
-    activations  f(z) and f'(z)
-    dense        z = X W + b and its gradients; ``products`` and ``sparse`` compute X W
-    losses       softmax, sigmoid or identity with a loss, and its gradient
-    optimizers   penalties, clipping, SGD to Adam
+    activations    f(z) and f'(z)
+    dense          z = X W + b and its gradients; ``products`` and ``sparse`` compute X W
+    losses         softmax, sigmoid or identity with a loss, and its gradient
+    optimizers     penalties, clipping, SGD to Adam
     normalisation  layer normalisation, and the sum of a residual connection
-    batch_norm   batch normalisation
-    dropout      forward and backward pass
-    batches      the order of the rows, copies of the rows of a batch, their weights
-    random       random numbers
-    clock        counters of steps and epochs
-    rows         softmax and cross-entropy of arrays (B, K), for callers' own code
-    threads      the barrier between threads
-    scalar       exp, log, tanh of a number
-    memory       views of arrays, vector loads
+    batch_norm     batch normalisation
+    dropout        forward and backward pass
+    encodings      embeddings of numbers and categories, and scales, before the first layer
+    batches        the order of the rows, copies of the rows of a batch, their weights
+    random         random numbers
+    clock          counters of steps and epochs
+    rows           softmax and cross-entropy of arrays (B, K), for callers' own code
+    threads        the barrier between threads
+    ranks          sums over processes
+    half           numbers of 16 bits, for messages between processes
+    scalar         exp, log, tanh of a number
+    memory         views of arrays, vector loads
 
 ``fastbp.plan`` arranges kernels into a training step; ``print(net.plan(32))`` shows the step of a
 network. ``fastbp.compiler`` compiles kernels and stores their machine code.
