@@ -7,6 +7,7 @@ import itertools
 
 import numpy as np
 import polars as pl
+from layer_kinds import BATCH_NORM_KINDS, LAYER_KINDS
 
 from fastbp import Network, reference
 from fastbp.choices.activations import ACTIVATIONS
@@ -157,15 +158,7 @@ def encoded_network(name, dtype):
     return net, X.astype(dtype)
 
 
-DEEP = {
-    "norm": {"layer_norm": True},
-    "residual": {"residual": True},
-    "both": {"layer_norm": True, "residual": True},
-    "parametric": {"parametric": True},
-    "all": {"layer_norm": True, "residual": True, "parametric": True},
-    "batch_norm": {"batch_norm": True},
-    "all_with_batch_norm": {"batch_norm": True, "residual": True, "parametric": True},
-}
+DEEP = LAYER_KINDS | BATCH_NORM_KINDS
 
 
 def deep_network(dtype, **kind):

@@ -6,6 +6,7 @@ from typing import Any
 
 import numpy as np
 import pytest
+from layer_kinds import LAYER_KINDS
 
 import fastbp
 from fastbp.arrays import Array
@@ -15,14 +16,7 @@ from fastbp.kernels import normalisation as kernels
 from fastbp.reference import normalisation as twins
 
 SIZES, ROWS = [5, 8, 8, 8, 6, 6, 3], 37
-KINDS = {
-    "norm": {"layer_norm": True},
-    "residual": {"residual": True},
-    "both": {"layer_norm": True, "residual": True},
-    "parametric": {"parametric": True},
-    "all": {"layer_norm": True, "residual": True, "parametric": True},
-}
-EACH = pytest.mark.parametrize("kind", KINDS.values(), ids=KINDS)
+EACH = pytest.mark.parametrize("kind", LAYER_KINDS.values(), ids=LAYER_KINDS)
 
 
 def data(n: int = ROWS, seed: int = 0) -> tuple[Array, Array]:
@@ -128,7 +122,7 @@ def test_dropout_has_the_gradient_of_its_loss(kind: dict[str, bool], activation:
 def test_threads_and_ranks_take_the_same_steps(n_threads: int) -> None:
     X, y = data(60)
     how: dict[str, Any] = {"batch_size": 20, "epochs": 3, "seed": 4, "dropout": 0.2}
-    kind = KINDS["all"]
+    kind = LAYER_KINDS["all"]
     want = network(kind)
     fastbp.train(want, X, y, n_threads=1, **how)
 
@@ -231,7 +225,7 @@ def test_constant_rows_and_other_arguments() -> None:
 
 
 def test_a_summary_names_them() -> None:
-    net = network(KINDS["all"])
+    net = network(LAYER_KINDS["all"])
     assert "dense, layer norm, parametric, residual" in net.summary()
     assert f"total: {net.params.size:,} parameters" in net.summary()
 
@@ -242,7 +236,7 @@ def test_forty_layers_learn_with_both() -> None:
     y = (X[:, 0] * X[:, 1] > 0).astype(int)
     found = {}
     for name in ("norm", "residual", "both"):
-        kind = KINDS[name]
+        kind = LAYER_KINDS[name]
         net = fastbp.Network([5, *[16] * 40, 2], "relu", seed=0, **kind)
         found[name] = fastbp.train(net, X, y, epochs=60, batch_size=32, seed=0).metric[-1]
     assert found["both"] > 0.95
