@@ -16,8 +16,9 @@ class ReduceOnPlateau(RunCallback):
 
     After ``patience`` epochs in a row that are not better than the best one by more than
     ``min_delta``, the learning rate becomes max(``factor`` · rate, ``min_rate``) from the next
-    epoch on, and the count begins again. A schedule multiplies the reduced rate. The rate follows
-    from the history alone, so a resumed run is bit-identical to an uninterrupted one.
+    epoch on. The count begins again after ``cooldown`` further epochs. A schedule multiplies the
+    reduced rate. The rate follows from the history alone, so a resumed run is bit-identical to an
+    uninterrupted one.
 
     Parameters
     ----------
@@ -31,6 +32,9 @@ class ReduceOnPlateau(RunCallback):
         The learning rate is not reduced below this.
     monitor : {"validation_loss", "loss", "validation_metric", "metric"}
         The curve of the history.
+    cooldown : int
+        Number of epochs after a reduction that do not count, as in PyTorch (Keras counts the last
+        of them). They may still be the best.
 
     Attributes
     ----------
@@ -48,6 +52,7 @@ class ReduceOnPlateau(RunCallback):
     min_delta: float = 1e-4
     min_rate: float = 0.0
     monitor: str = "validation_loss"
+    cooldown: int = 0
     reductions: list[int] = field(init=False, repr=False, default_factory=list)
 
     def __post_init__(self) -> None:
@@ -57,6 +62,7 @@ class ReduceOnPlateau(RunCallback):
         self.min_delta = checks.real("min_delta", self.min_delta, 0.0)
         self.min_rate = checks.real("min_rate", self.min_rate, 0.0)
         check_curve(self.monitor)
+        self.cooldown = checks.whole("cooldown", self.cooldown, 0)
         self._forget()
 
     def _forget(self) -> None:
@@ -73,7 +79,8 @@ class ReduceOnPlateau(RunCallback):
         """Return the rate that follows from the history."""
         for error in errors(history, self.monitor, self._seen):
             self._seen += 1
-            self._waited += 1
+            resting = self.reductions and self._seen <= self.reductions[-1] + self.cooldown
+            self._waited = 0 if resting else self._waited + 1
             if error < self._best - self.min_delta:
                 self._best, self._waited = error, 0
             elif self._waited >= self.patience:

@@ -37,6 +37,14 @@ from fastbp import callbacks as cb
         ),
         ([1] * 8, {"patience": 1, "min_rate": 0.02}, [1, 1, 0.5, 0.4, 0.4, 0.4, 0.4, 0.4]),
         ([1] * 8, {"patience": 1, "min_rate": 1.0}, [1] * 8),
+        # After the reduction of epoch 2, epochs 3 and 4 do not count.
+        ([1] * 8, {"patience": 1, "cooldown": 2}, [1, 1, 0.5, 0.5, 0.5, 0.25, 0.25, 0.25]),
+        # An epoch that does not count may be the best.
+        (
+            [2, 2, 1, 1, 1, 1, 1, 1],
+            {"patience": 1, "cooldown": 1},
+            [1, 1, 0.5, 0.5, 0.25, 0.25, 0.125, 0.125],
+        ),
     ],
 )
 def test_the_rate_is_reduced_as_computed_by_hand(
@@ -48,6 +56,29 @@ def test_the_rate_is_reduced_as_computed_by_hand(
     if "min_rate" not in how:
         drops = np.flatnonzero(np.diff(factors)) + 1
         assert [epoch for epoch in reduce.reductions if epoch < 8] == drops.tolist()
+
+
+@pytest.mark.parametrize("cooldown", [0, 1, 3])
+@pytest.mark.parametrize("patience", [1, 2, 4])
+def test_reductions_are_those_of_pytorch(patience: int, cooldown: int) -> None:
+    torch = pytest.importorskip("torch")
+    rng = np.random.default_rng(patience + 10 * cooldown)
+    losses = np.maximum(np.linspace(3.0, 1.0, 60), 1.5) + rng.choice([0.0, 0.3], 60)
+    optimizer = torch.optim.SGD([torch.zeros(1)], lr=1.0)
+    scheduler = torch.optim.lr_scheduler.ReduceLROnPlateau(
+        optimizer, "min", 0.5, patience - 1, 0.01, "abs", cooldown, eps=0.0
+    )
+    want = []
+    for loss in losses:
+        scheduler.step(loss)
+        want.append(optimizer.param_groups[0]["lr"])
+    reduce = cb.ReduceOnPlateau(0.5, patience, min_delta=0.01, cooldown=cooldown)
+    history = fastbp.History("accuracy")
+    for loss, rate in zip(losses, want, strict=True):
+        history.loss.append(0.0)
+        history.validation_loss.append(float(loss))
+        assert reduce.next_rate(1.0, history) == rate
+    assert len(reduce.reductions) > 2
 
 
 def test_a_reduced_rate_is_the_rate_of_the_steps() -> None:
@@ -98,6 +129,7 @@ def test_an_object_can_be_used_for_one_run_after_the_other() -> None:
         (cb.ReduceOnPlateau, {"patience": 0}, "patience must be at least 1, not 0"),
         (cb.ReduceOnPlateau, {"min_delta": -1.0}, r"min_delta must be at least 0, not -1\.0"),
         (cb.ReduceOnPlateau, {"min_rate": math.nan}, "min_rate must be at least 0, not nan"),
+        (cb.ReduceOnPlateau, {"cooldown": -1}, "cooldown must be at least 0, not -1"),
         (cb.ReduceOnPlateau, {"monitor": "val_loss"}, "unknown curve to monitor 'val_loss'"),
         (cb.ModelCheckpoint, {"path": "a", "monitor": []}, r"unknown curve to monitor \[\]"),
         (cb.ModelCheckpoint, {"path": "a{val_loss}"}, r"'a\{val_loss\}' has a field"),
