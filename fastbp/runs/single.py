@@ -183,7 +183,12 @@ def announce(
     announce_data(data, say)
     announce_network(settings, data, net, say)
     if group.size > 1:
-        say("ranks", f"{group.size} processes train together, each on a part of every batch")
+        rounded = f"; messages round gradients to {group.message_dtype}"
+        say(
+            "ranks",
+            f"{group.size} processes train together, each on a part of every batch"
+            + (rounded if group.message_dtype else ""),
+        )
     for topic, text in notes:
         say(topic, text)
 

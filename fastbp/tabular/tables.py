@@ -1,5 +1,6 @@
 """Tables of any package as what the preparation of columns takes."""
 
+import re
 from collections.abc import Sequence
 from typing import TYPE_CHECKING, Any, NamedTuple
 
@@ -17,6 +18,9 @@ from fastbp.optional import require
 
 if TYPE_CHECKING:
     import polars as pl
+
+# What every text that is a number contains, and the number of values that are searched for it.
+NUMERIC, FEW_VALUES = re.compile("[0-9]|(?i:inf|nan)"), 500
 
 
 def is_polars(data: Any) -> bool:
@@ -165,6 +169,14 @@ def with_numbers(frame: "pl.DataFrame", categories: Sequence[str]) -> Converted:
 
 def _mixes(column: "pl.Series") -> bool:
     """Whether a column of text holds numbers such as inf, and other text."""
+    import polars as pl
+
+    if column.dtype != pl.String:
+        return False
+    # Few different values take less than half the time that the check of all values takes.
+    values = column.unique()
+    if len(values) < FEW_VALUES and not any(map(NUMERIC.search, values.drop_nulls())):
+        return False
     try:
         is_categories(column)
     except UnusableDataError:

@@ -148,6 +148,7 @@ def test_the_command_trains_on_several_processes(tmp_path: Path) -> None:
     assert done.returncode == 0, done.stderr
     assert done.stdout.count("validation accuracy") == 1, done.stdout
     assert "2 processes train together" in done.stdout
+    assert "messages round gradients to float16" in done.stdout
     alone = run(1, "fastbp", *OPTIONS, "--out", "one", cwd=tmp_path)
     assert alone.returncode == 0, alone.stderr
     np.testing.assert_allclose(model_of(tmp_path / "two"), model_of(tmp_path / "one"), atol=1e-5)
