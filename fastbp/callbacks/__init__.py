@@ -1,4 +1,4 @@
-"""Callbacks for ``fastbp.train``, by the names that Keras has for most of them."""
+"""Callbacks for ``fastbp.train`` and estimators, by the names that Keras has for most of them."""
 
 from fastbp.callbacks.averages import ExponentialAverage, StochasticWeightAverage
 from fastbp.callbacks.files import CSVLog, ModelCheckpoint

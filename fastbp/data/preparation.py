@@ -104,7 +104,7 @@ class Preparation:
         robust = columns is not None and (columns.scaling != "standard" or columns.encodings)
         if robust or target.low is not None:
             description["since"] = 7
-        if self.estimator:  # which versions of before ignore
+        if self.estimator:  # earlier versions ignore it
             description["estimator"] = self.estimator
         return description
 
