@@ -119,7 +119,7 @@ def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__, allow_abbrev=False)
     parser.add_argument("tables", nargs="*", metavar="FILE:TARGET")
     parser.add_argument("--seeds", type=int, default=5)
-    parser.add_argument("--json", type=Path)
+    parser.add_argument("--json", type=Path, help="written with a line for each table")
     options = parser.parse_args()
     results = {}
     with tempfile.TemporaryDirectory() as folder, warnings.catch_warnings():
@@ -133,7 +133,8 @@ def main() -> None:
             ]
             print(f"{name:24} {means[0]:>15} {means[1]:>15}", flush=True)
     if options.json:
-        options.json.write_text(json.dumps(results, indent=1) + "\n")
+        lines = [json.dumps({"table": table} | scores) for table, scores in results.items()]
+        options.json.write_text("\n".join(lines) + "\n")
 
 
 if __name__ == "__main__":

@@ -5,7 +5,6 @@ python benchmarks/tables/table_report.py benchmarks/results/tabular.jsonl \
 """
 
 import argparse
-import json
 import sys
 from pathlib import Path
 from typing import Any
@@ -183,12 +182,12 @@ def machines(rows: list[Row]) -> str:
 def defaults(path: Path) -> str:
     """Return a row for each table that ``benchmarks/defaults.py`` has compared."""
     rows = []
-    for table, scores in json.loads(path.read_text(encoding="utf-8")).items():
+    for scores in read_rows(path):
         cells = [
             f"{np.mean(each):.3f} ± {np.std(each) / len(each) ** 0.5:.3f}"
             for each in (scores["fastbp"], scores["scikit-learn"])
         ]
-        rows.append([table, *cells])
+        rows.append([scores["table"], *cells])
     return markdown(["table", "fastbp", "scikit-learn's network"], rows)
 
 
@@ -265,7 +264,7 @@ def main(arguments: list[str] | None = None) -> int:
     parser.add_argument(
         "--defaults",
         type=Path,
-        default=FOLDER.parent / "results" / "defaults.json",
+        default=FOLDER.parent / "results" / "defaults.jsonl",
         help="the file that benchmarks/defaults.py wrote",
     )
     options = parser.parse_args(arguments)
