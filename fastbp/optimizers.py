@@ -66,8 +66,10 @@ class Optimizer:
     learning_rate : float
         Above 0. A schedule multiplies it by a factor at each step.
     rate_factors : mapping of str to float or "ntk", optional
-        Factors of the learning rate for kinds of parameters: ``weights``, ``biases``, and those of
-        ``fastbp.Encoding``. ``"ntk"`` is 1 / sqrt(fan-in) of the layer.
+        Factors of the learning rate for kinds of parameters: ``weights``, ``biases``, ``gains``
+        and ``shifts`` of norms, ``alphas`` of parametric activations, ``input_factors`` and
+        ``output_factors`` of the members of an ensemble, and those of ``fastbp.Encoding``.
+        ``"ntk"`` is 1 / sqrt(fan-in) of the layer.
     decay_factors : mapping of str to float or "ntk", optional
         Factors of the weight decay of ``AdamW``, which is multiplied by the learning rate.
         ``"ntk"`` is sqrt(fan-in), with which the product does not depend on the fan-in.

@@ -18,8 +18,8 @@ FORMAT = "fastbp"
 # Version 2 added the preparation of the data, version 3 networks that were trained on bytes,
 # version 4 dates and large integers, version 5 more spellings of dates and the units of numbers,
 # version 6 tuned products, version 7 encodings of a network's inputs, columns scaled robustly and
-# clipped values, version 8 norms, residual connections, parametric activations
-# and bins of embedded numbers. A file has the first version that can represent it.
+# clipped values, version 8 norms, residual connections, parametric activations, ensembles that
+# share weights and bins of embedded numbers. A file has the first version that can represent it.
 VERSION = 8
 
 

@@ -7,7 +7,7 @@ of users' own losses.
 from typing import Any, NamedTuple
 
 from fastbp.choices import onnx_nodes
-from fastbp.kernels import losses, rows
+from fastbp.kernels import losses, members, rows
 
 
 class Loss(NamedTuple):
@@ -24,6 +24,7 @@ class Loss(NamedTuple):
     link: Any = None  # kernel that computes predictions from z, in place; None: z are predictions
     low: float = -float("inf")  # the smallest target
     high: float = float("inf")  # the largest target
+    mean: Any = members.mean_outputs  # kernel: z of the mean of the members' predictions
     link_backward: Any = losses.identity_link_backward  # kernel: dLoss/dz from dLoss/dpredictions
     allows_output_activation: bool = False  # whether the last layer may have an activation
     # The link in C: its name and f(z); for the softmax only the name. None: it has no form in C.
@@ -51,6 +52,7 @@ _TABLE = (
         numbers=_CROSS_ENTROPY,
         scratch=True,
         link=rows.softmax,
+        mean=members.mean_softmax,
         link_backward=losses.softmax_link_backward,
         c=("softmax", ""),
         onnx=onnx_nodes.softmax,
@@ -65,6 +67,7 @@ _TABLE = (
         numbers=_CROSS_ENTROPY,
         scratch=True,
         link=losses.sigmoid_of,
+        mean=members.mean_sigmoid,
         low=0.0,
         high=1.0,
         c=("sigmoid", "1 / (1 + exp$f(-z))"),
@@ -107,6 +110,7 @@ _TABLE = (
         metric="r2",
         formula="loss, delta = e^z - y",
         link=losses.exp_of,
+        mean=members.mean_exp,
         low=0.0,
         c=("exp", "exp$f(z)"),
         onnx=onnx_nodes.exp,

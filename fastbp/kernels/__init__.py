@@ -8,6 +8,7 @@ The files, in the order of the derivation::
     optimizers     penalties, clipping, SGD to Adam
     normalisation  layer normalisation, and the sum of a residual connection
     batch_norm     batch normalisation
+    members        an ensemble that shares W
     dropout        forward and backward pass
     encodings      embeddings of numbers and categories, and scales, before the first layer
     batches        the order of the rows, copies of the rows of a batch, their weights

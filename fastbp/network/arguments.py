@@ -1,6 +1,7 @@
 """Checks of the arguments of a network."""
 
 import itertools
+import math
 from collections.abc import Sequence
 from typing import Any
 
@@ -18,6 +19,8 @@ from fastbp.plan.problem import Shape, Tuned
 DTYPES = ("float32", "float64")
 # Arguments of hidden layers that are True or False.
 SWITCHES = "layer_norm", "residual", "parametric", "batch_norm"
+# The largest number of members of an ensemble.
+MAX_MEMBERS = 1000
 
 
 def layer_sizes(sizes: Any) -> tuple[int, ...]:
@@ -38,6 +41,23 @@ def checked_encoding(encoding: Any, columns: int) -> Encoding | None:
         raise TypeError(f"encoding must be a fastbp.Encoding or None, not {encoding!r:.80}")
     encoding.check(columns)
     return encoding
+
+
+def checked_members(members: Any, sizes: tuple[int, ...], *, batch_norm: bool = False) -> int:
+    """Return the number of members of an ensemble, which needs hidden layers."""
+    if isinstance(members, bool | np.bool_):
+        raise TypeError(f"members must be a whole number, not {members!r}")
+    checked = checks.whole("members", members, 1, MAX_MEMBERS)
+    if checked > 1 and len(sizes) < 3:
+        raise ValueError(
+            f"members={checked} needs a hidden layer, whose weights the members share; sizes is "
+            f"{list(sizes)}"
+        )
+    if checked > 1 and batch_norm:
+        raise ValueError(
+            f"members={checked} and batch_norm=True cannot be combined; use layer_norm=True"
+        )
+    return checked
 
 
 def checked_switches(given: dict[str, Any]) -> dict[str, bool]:
@@ -64,12 +84,17 @@ def check_custom_loop(net: Any) -> None:
 def check_size(sizes: Any, encoding: Encoding | None, found: int, description: Any) -> None:
     """Check that a file has the parameters of a network before memory is allocated for them."""
     layers = layer_sizes(sizes)
+    members = checked_members(description.get("members", 1), layers)
     for name, each in (("layer_norm", 2), ("parametric", 1), ("batch_norm", 4)):
         found -= each * sum(layers[1:-1]) if description.get(name) is True else 0
     if encoding is not None:
         found -= sum(block.size for block in encoding.blocks(layers[0]))
         layers = (encoding.encoded(layers[0]), *layers[1:])
-    needed = sum((M + 1) * N for M, N in itertools.pairwise(layers))
+    shapes = list(itertools.pairwise(layers))
+    needed = sum((M + members) * N for M, N in shapes)
+    if members > 1:  # factors of hidden layers, and more weights of the last one
+        needed += sum(members * (M + N) for M, N in shapes[:-1])
+        needed += (members - 1) * math.prod(shapes[-1])
     if needed != found:
         raise ValueError(
             f"layers of the sizes {list(layers)!r:.80} have {needed:,} parameters; the file "

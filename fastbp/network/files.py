@@ -44,7 +44,8 @@ def save_networks(
         version = max(version, 7)
     if net.encoding is not None and net.encoding.edges:
         version = max(version, 8)
-    if any(getattr(net.layout, name) for name in arguments.SWITCHES):
+    switches = any(getattr(net.layout, name) for name in arguments.SWITCHES)
+    if switches or net.layout.members > 1:
         version = max(version, 8)
     persistence.write_tensors(path, tensors, description, version=version)
 

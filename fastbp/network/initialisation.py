@@ -53,7 +53,17 @@ def draw_weights(
     for W, row in zip(weights, rows, strict=True):
         he = row is not None and row.uses_he_init
         name = ("he_normal" if he else "glorot_uniform") if init is None else init
-        W[:] = choose("init", name, INITIALISERS)(W.shape, random)
+        for one in W if W.ndim == 3 else [W]:  # the last layer of each member of an ensemble
+            one[:] = choose("init", name, INITIALISERS)(one.shape, random)
+
+
+def draw_factors(layout: Layout, params: Array, random: np.random.Generator) -> None:
+    """Set the factors of the first layer's inputs to random signs, others for each member.
+
+    All other factors are 1 (Gorishniy et al. 2025).
+    """
+    for part in layout.parts_of("input_factors")[:1]:
+        params[part.start : part.start + part.size] = random.choice([-1.0, 1.0], part.size)
 
 
 def draw_encoding(
@@ -104,15 +114,31 @@ def initialise_from_data(net: Any, X: Array, random: np.random.Generator) -> Non
     random : numpy.random.Generator
     """
     chosen = np.sort(random.permutation(len(X))[:SAMPLE])
+    k, layout = net.layout.members, net.layout
     a = encoded(net.encoding, net.encoding_params, X[chosen].astype(np.float64))
+    if k > 1:  # the rows of all members, which follow each other
+        r = net.params[layout.factors_at(0)[0] :][: k * a.shape[1]].reshape(k, -1)
+        a = np.concatenate([a * factors for factors in r])
     for W, b, activation in zip(net.weights, net.biases, net.layer_activations, strict=True):
-        z = matrix_product(a, W.astype(np.float64))
-        deviations = z.std(axis=0)
-        # Rounding leaves a small deviation where all rows are equal.
-        deviations[deviations <= CONSTANT * np.abs(z).max(axis=0)] = 1.0
-        W /= deviations
-        z /= deviations
+        if W.ndim == 3:
+            parts = zip(np.split(a, k), W, b, strict=True)
+            z = np.concatenate([_scaled_sums(rows, W_m, b_m, random) for rows, W_m, b_m in parts])
+        else:
+            z = _scaled_sums(a, W, b, random)
+        a = ACTIVATIONS[activation.name][0](z)
+
+
+def _scaled_sums(a: Array, W: Array, b: Array, random: np.random.Generator) -> Array:
+    """Scale ``W`` (M, N) and set ``b`` (N,), or (k, N) of each member; return z of the rows."""
+    z = matrix_product(a, W.astype(np.float64))
+    deviations = z.std(axis=0)
+    # Rounding leaves a small deviation where all rows are equal.
+    deviations[deviations <= CONSTANT * np.abs(z).max(axis=0)] = 1.0
+    W /= deviations
+    z /= deviations
+    for rows, biases in zip(np.split(z, len(np.atleast_2d(b))), np.atleast_2d(b), strict=True):
         mixtures = random.exponential(size=(MIXED, z.shape[1]))
-        mixed = z[random.integers(0, len(z), mixtures.shape), np.arange(z.shape[1])]
-        b[:] = -(mixed * mixtures).sum(axis=0) / mixtures.sum(axis=0)
-        a = ACTIVATIONS[activation.name][0](z + b)
+        mixed = rows[random.integers(0, len(rows), mixtures.shape), np.arange(z.shape[1])]
+        biases[:] = -(mixed * mixtures).sum(axis=0) / mixtures.sum(axis=0)
+        rows += biases
+    return z

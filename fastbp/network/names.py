@@ -20,11 +20,19 @@ def named_views(layout: Layout, params: Array) -> dict[str, Array]:
         "alphas": (1, 0, "alphas.{}"),
         "means": (modules, 1, "{}.running_mean"),
         "variances": (modules, 1, "{}" + VARIANCE),
+        "input_factors": (1, 0, "input_factors.{}"),
+        "output_factors": (1, 0, "output_factors.{}"),
     }
     for part in layout.parts:
         view = params[part.start : part.start + part.size].reshape(part.shape)
         step, first, name = names.get(part.kind, (1, 0, f"encoding.{part.kind}"))
         name = name.format(first + step * seen[part.kind])
         seen[part.kind] += 1
-        views[name] = view.T if part.kind == "weights" else view
+        views[name] = view.swapaxes(-1, -2) if part.kind == "weights" else view
     return views
+
+
+def views_of(layout: Layout, params: Array, kind: str) -> list[Array]:
+    """Return views of the parameters of one kind."""
+    parts = layout.parts_of(kind)
+    return [params[part.start : part.start + part.size].reshape(part.shape) for part in parts]

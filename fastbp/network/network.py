@@ -17,7 +17,8 @@ from fastbp.network.planning import step_plan
 from fastbp.network.structure import Structure
 from fastbp.network.summary import table_of_layers
 from fastbp.plan.choice import FEW_ROWS
-from fastbp.plan.inference import Inference, LossOfOutputs
+from fastbp.plan.inference import Inference
+from fastbp.plan.loss_of_outputs import LossOfOutputs
 from fastbp.plan.problem import Objective, Sparse
 from fastbp.plan.processors import own_processors
 
@@ -65,6 +66,12 @@ class Network(Structure):
     residual : bool
         Add the input of a hidden layer to its output if both have the same width (He et al. 2016).
         The first layer is left as it is.
+    members : int
+        Number of members of an ensemble that share W of the hidden layers (Gorishniy, Kotelnikov
+        and Babenko 2025, "TabM"). Each member has its own factors r and s and biases b of a hidden
+        layer, ((a * r) W) * s + b, and its own last layer. A step minimises the mean of the
+        members' losses; predictions, probabilities and ``evaluate`` are those of the mean of the
+        members' predictions. 1 is a plain network.
     parametric : bool
         Replace the activation f(z) of hidden layers by z + alpha (f(z) - z), with an alpha for each
         unit, initially 1, which is trained (Holzmueller, Grinsztajn and Steinwart 2024).
@@ -80,7 +87,9 @@ class Network(Structure):
         All parameters: for each layer W, C-ordered (fan-in, fan-out), then b; then those of the
         encoding; then, for each normalised layer, its gains (N,) and its shifts (N,); then, for
         each parametric activation, its alphas (N,); then, for each layer with ``batch_norm``, the
-        moving means (N,) and variances (N,), whose gradient is 0.
+        moving means (N,) and variances (N,), whose gradient is 0. With ``members=k``, b is (k, N)
+        and the last W is (k, fan-in, fan-out); r (k, fan-in) and s (k, fan-out) of each hidden
+        layer come last.
     encoding_params : dict of str to array
         The parameters of the encoding, as views of ``params``: ``numbers``, ``tables.0`` and so
         on, ``scales``.
@@ -109,7 +118,8 @@ class Network(Structure):
 
     def _prepare(self) -> None:
         """Create the pools of plans, which are kept between calls."""
-        self._inference, self._gradients = Inference(self.layout), BatchGradients(self.layout)
+        self._inference = Inference(self.layout, self.loss_row.mean)
+        self._gradients = BatchGradients(self.layout)
         self._loss_of_outputs = LossOfOutputs(self.objective())
 
     def __getstate__(self) -> dict[str, Any]:
@@ -150,7 +160,7 @@ class Network(Structure):
     @property
     def _block_rows(self) -> int:
         """Rows of a block, whose outputs fit into the cache."""
-        row_bytes: int = self.layout.outputs * self.dtype.itemsize
+        row_bytes: int = self.layout.draws * self.dtype.itemsize
         return max(16, BLOCK_BYTES // row_bytes)
 
     def infer_checked(self, X: Array | Sparse, link: Any) -> Array:
@@ -169,7 +179,7 @@ class Network(Structure):
         if n == 0:
             return out
         rows = self._block_rows
-        work = float(n) * self.layout.params
+        work = float(n) * self.layout.params * self.layout.members
         threads = min(own_processors(), n // rows) if work >= MIN_THREADED_WORK else 1
         if threads <= 1:
             finite = self._inference.rows(self.params, X, out, link, 0, n, rows)
@@ -366,6 +376,13 @@ class Network(Structure):
         if len(X) == 0:
             raise ValueError(f"X has no rows; its shape is {X.shape}")
         d = checks.alike("d_outputs", d_outputs, X, (len(X), self.sizes[-1]))
+        if self.layout.members > 1:
+            if logits:
+                raise ValueError(
+                    f"logits=True is not supported by networks of members={self.layout.members}, "
+                    "each of which has its own z"
+                )
+            d = d / d.dtype.type(self.layout.members)  # the outputs are a mean over the members
         gradient, dX, finite = self._gradients.output_gradient(
             self.params, X, d, self.loss_row, inputs=inputs, logits=logits
         )

@@ -105,6 +105,7 @@ def step_plan(
     kinds = ", ".join(sorted(set(net.activations))) or "no hidden layer"
     for name in SWITCHES:
         kinds += f", {name.replace('_', ' ')}" if getattr(net.layout, name) else ""
+    kinds += f", {net.layout.members} members" if net.layout.members > 1 else ""
     title = (
         f"One step of {'-'.join(map(str, net.sizes))}, {kinds}, {net.loss}, "
         f"{type(chosen).__name__}, {batch_size} rows, {net.dtype.name}"

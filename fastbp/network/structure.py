@@ -16,7 +16,7 @@ from fastbp.network import arguments, files, initialisation, names
 from fastbp.network.arguments import SWITCHES
 from fastbp.network.views import Views
 from fastbp.own import OwnActivation, OwnLoss
-from fastbp.plan.problem import Layout, Tuned
+from fastbp.plan.problem import MEMBER_KINDS, Layout, Tuned
 
 # Attributes that are set once; another value would not fit the parameters.
 FIXED = (
@@ -50,6 +50,7 @@ class Structure:
         residual: bool = False,
         parametric: bool = False,
         batch_norm: bool = False,
+        members: int = 1,
     ) -> None:
         self.sizes = arguments.layer_sizes(sizes)
         rows = arguments.hidden_activations(activation, len(self.sizes) - 2)
@@ -70,15 +71,17 @@ class Structure:
         self.learned_bytes = self.learned_numbers = False
         self.encoding = arguments.checked_encoding(encoding, self.sizes[0])
         switches = layer_norm, residual, parametric, batch_norm
-        more = arguments.checked_switches(dict(zip(SWITCHES, switches, strict=True)))
+        more: Any = arguments.checked_switches(dict(zip(SWITCHES, switches, strict=True)))
+        more["members"] = arguments.checked_members(members, self.sizes, batch_norm=batch_norm)
         self.layout = Layout.of(self.sizes, tuple(rows), last, self.dtype, self.encoding, **more)
         self._compile_own()
         self._params = aligned(self.layout.params, self.dtype, 0.0)
         random = checks.generator(seed)
         initialisation.draw_weights(self.layout, self.weights, init, random)
         initialisation.draw_encoding(self.encoding, self.encoding_params, random)
-        for part in self.layout.parts_of("gains", "alphas", "variances"):
+        for part in self.layout.parts_of("gains", "alphas", "variances", *MEMBER_KINDS):
             self._params[part.start : part.start + part.size] = 1.0
+        initialisation.draw_factors(self.layout, self._params, random)
         self._prepare()
 
     def _prepare(self) -> None:
@@ -117,10 +120,8 @@ class Structure:
     @property
     def weights(self) -> Views:
         """Weights (fan-in, fan-out) of each layer, as views of ``params``; assignments copy."""
-        layout, params = self.layout, self._params
-        places = [layout.weights_at(layer) for layer in range(layout.layers)]
         # New views at each access: a caller may change the shape of a view.
-        return Views("weights", [params[i : i + M * N].reshape(M, N) for i, M, N in places])
+        return Views("weights", names.views_of(self.layout, self._params, "weights"))
 
     @weights.setter
     def weights(self, values: Iterable[Any]) -> None:
@@ -129,8 +130,7 @@ class Structure:
     @property
     def biases(self) -> Views:
         """Biases (fan-out,) of each layer, as views of ``params``; assignments copy."""
-        places = [self.layout.biases_at(layer) for layer in range(self.layout.layers)]
-        return Views("biases", [self._params[i : i + N] for i, N in places])
+        return Views("biases", names.views_of(self.layout, self._params, "biases"))
 
     @biases.setter
     def biases(self, values: Iterable[Any]) -> None:
@@ -170,7 +170,7 @@ class Structure:
         activation = kinds.pop() if len(kinds) == 1 else list(self.activations)
         out = f", out_activation={self.out_activation!r}" if self.out_activation else ""
         encoding = f", encoding={self.encoding!r}" if self.encoding else ""
-        encoding += "".join(f", {name}=True" for name in self._switches)
+        encoding += "".join(f", {name}={value!r}" for name, value in self._switches.items())
         return (
             f"{type(self).__name__}({list(self.sizes)}, activation={activation!r}, "
             f"loss={self.loss!r}, dtype={self.dtype.name!r}{out}{encoding})"
@@ -178,8 +178,9 @@ class Structure:
 
     @property
     def _switches(self) -> dict[str, Any]:
-        """The arguments of hidden layers that are true."""
-        return {name: True for name in SWITCHES if getattr(self.layout, name)}
+        """The arguments of hidden layers that are not their defaults."""
+        found: dict[str, Any] = {name: True for name in SWITCHES if getattr(self.layout, name)}
+        return found | ({"members": self.layout.members} if self.layout.members > 1 else {})
 
     @property
     def tuned(self) -> Tuned:
@@ -289,7 +290,8 @@ class Structure:
         ``0.weight`` is (fan-out, fan-in), ``0.bias`` (fan-out,); the next layer is 2, because an
         activation counts as a layer; with ``layer_norm`` or ``batch_norm`` it is 3, and
         ``1.weight``, ``1.bias``, ``1.running_mean`` and ``1.running_var`` are those of the norm.
-        ``alphas.0`` and so on are those of parametric activations.
+        ``alphas.0`` and so on are those of parametric activations, ``input_factors.0`` and
+        ``output_factors.0`` those of ``members``.
         For PyTorch: ``{name: torch.from_numpy(array)}``.
         """
         return {name: view.copy(order="C") for name, view in self._named(self._params).items()}

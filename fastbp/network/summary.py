@@ -13,13 +13,16 @@ def table_of_layers(net: Any) -> str:
         table.append(("", "encoding", "", "", f"{size:,}"))
     for layer, (W, b) in enumerate(zip(net.weights, net.biases, strict=True)):
         name = net.activations[layer] if layer < len(net.activations) else _of_outputs(net)
-        shape = f"({W.shape[0]}, {W.shape[1]})"
-        kind, size = "dense", W.size + b.size
+        shape = f"({', '.join(map(str, W.shape))})"
+        kind, size, (M, N) = "dense", W.size + b.size, W.shape[-2:]
         if net.layout.is_normed(layer):
             norm, each = ("batch norm", 4) if net.layout.batch_norm else ("layer norm", 2)
-            kind, size = f"{kind}, {norm}", size + each * b.size
+            kind, size = f"{kind}, {norm}", size + each * N
         if net.layout.is_parametric(layer):
-            kind, size = f"{kind}, parametric", size + b.size
+            kind, size = f"{kind}, parametric", size + N
+        if net.layout.members > 1:
+            kind = f"{kind}, {net.layout.members} members"
+            size += net.layout.members * (M + N) if layer < len(net.activations) else 0
         if net.layout.is_residual(layer):
             kind = f"{kind}, residual"
         table.append((str(layer + 1), kind, name, shape, f"{size:,}"))

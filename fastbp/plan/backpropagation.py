@@ -4,6 +4,8 @@ After the forward pass, the loss overwrites the last layer's z with its delta. T
 gradients of all layers are computed from it, from the last layer to the first.
 """
 
+from typing import Any
+
 from fastbp.choices.activations import Activation
 from fastbp.kernels import activations, dense, normalisation, products, sparse
 from fastbp.kernels.dropout import dropout_backward, dropout_scale
@@ -47,9 +49,10 @@ class BlockLowering(ForwardLowering):
         (delta W^T) * f'(z). Eq. 19 has DZ2 where DZ1 is correct.
         """
         layer = self.last
-        # Gradients of the encoding and of norms, which are added up row by row.
-        start = self.layout.dense_params
-        if start < self.layout.params:
+        # Gradients of the encoding and of norms, which are added up row by row; those of the
+        # members of an ensemble are added up, too.
+        start = self.layout.dense_params if self.layout.members == 1 else 0
+        if start < self.layout.params and self.own.member == 0:
             self.clear_in_first_block(self.thread.grads.part(start, self.layout.params - start))
         self.clear_in_first_block(self.db(layer))
         self.plan.add(dense.add_columns_bias_gradient, self.z, self.db(layer), layer=layer)
@@ -60,18 +63,22 @@ class BlockLowering(ForwardLowering):
             self.set_last_delta()
         while layer >= 0:
             self.weight_gradient(layer)
+            self.own.add_gradient(layer)
             if layer > 0:
                 self.backward_to_layer_below(layer)
             layer -= 1
+        if self.dX is not None:
+            self.backward_to_inputs(self.dX, "dX = delta W^T")
         self.encoding_backward()
 
     def encoding_backward(self) -> None:
-        """Gradients of the encoding, from those of the first layer's inputs."""
+        """Gradients of the encoding, from those of the first layer's inputs of all members."""
         if self.encoding is None:
             return
         delta = self.encoding_rows("delta of inputs", self.layout.sizes[0])
-        self.backward_through_weights(0, delta, "delta = delta W^T")
-        self.encoding.backward(delta, self.thread.gradient)
+        self.backward_to_inputs(delta, "delta = delta W^T")
+        if self.own.member == self.layout.members - 1:
+            self.encoding.backward(delta, self.thread.gradient)
 
     def set_last_delta(self) -> None:
         """Copy z^T, the last layer's delta, into the memory of its outputs.
@@ -128,7 +135,8 @@ class BlockLowering(ForwardLowering):
             work = self.count * dW.size
             if self.has_narrow_input(layer):
                 memory = self.thread.narrow.part(0, dense.NARROW, delta.shape[1])
-                self.clear_in_first_block(dW)
+                if self.sets_gradient(layer):
+                    self.plan.add(products.clear, dW)
                 narrow = dense.narrow_gradient, a, delta, memory, dW
                 self.plan.add(*narrow, layer=layer, multiplications=work)
             else:
@@ -142,15 +150,20 @@ class BlockLowering(ForwardLowering):
             dW,
             layer=layer,
             formula="dW = a^T delta",
-            accumulate=not self.is_first,
+            accumulate=not self.sets_gradient(layer),
         )
+
+    def sets_gradient(self, layer: int) -> bool:
+        """Whether dW is set by this block; later blocks add to it."""
+        return self.is_first or self.own.is_scaled(layer)
 
     def sparse_weight_gradient(self, dW: Operand) -> None:
         """dW of the first layer from sparse X."""
         delta = self.layer_rows(self.shared.deltas, 0)
         if self.last == 0:
             self.plan.add(products.transpose, self.z, delta, layer=0)
-        self.clear_in_first_block(dW)
+        if self.sets_gradient(0):
+            self.plan.add(products.clear, dW)
         rows = *self.shared.sparse, self.order, self.progress.begin
         self.plan.add(sparse.sparse_gradient, *rows, delta, dW, layer=0)
 
@@ -220,6 +233,8 @@ class BlockLowering(ForwardLowering):
         out: Operand,
         formula: str,
         epilogue: Epilogue | None = None,
+        *,
+        accumulate: bool = False,
     ) -> bool:
         """out = delta W^T of a layer; return whether the epilogue is included."""
         delta = self.last_delta
@@ -228,13 +243,15 @@ class BlockLowering(ForwardLowering):
             delta = self.layer_rows(self.shared.deltas, layer)
         elif layer > 0 and self.allows_transpose(layer) and not self.has_narrow_outputs():
             W_transposed = self.W_transposed(layer)  # the forward pass has computed it
-        return self.product(
-            delta, W_transposed, out, layer=layer, formula=formula, epilogue=epilogue
-        )
+        how: dict[str, Any] = {"layer": layer, "formula": formula, "epilogue": epilogue}
+        return self.product(delta, W_transposed, out, accumulate=accumulate, **how)
 
-    def input_gradient(self) -> Operand:
-        """dX = delta W^T of the first layer (seed 000, eq. 17)."""
+    def backward_to_inputs(self, out: Operand, formula: str) -> None:
+        """out = delta W^T of the first layer (seed 000, eq. 17), added up over all members."""
+        self.backward_through_weights(0, out, formula, accumulate=self.own.member > 0)
+
+    def add_input_gradient(self) -> Operand:
+        """Let ``backward`` compute dX, too; return its operand."""
         shape = self.count, self.layout.sizes[0]
-        dX = self.shared.memory.new("dX", shape, self.layout.dtype)
-        self.backward_through_weights(0, dX, "dX = delta W^T")
-        return dX
+        self.dX = self.shared.memory.new("dX", shape, self.layout.dtype)
+        return self.dX

@@ -6,6 +6,7 @@ from fastbp.plan.batch_norm import BatchNormLowering
 from fastbp.plan.buffers import ThreadBuffers
 from fastbp.plan.encoding import EncodingBuffers, EncodingLowering
 from fastbp.plan.first_layer import by_number
+from fastbp.plan.members import LayerParameters
 from fastbp.plan.operand import DescriptionOf, NumberedRows, Operand, Transposed
 from fastbp.plan.plan import Plan
 from fastbp.plan.products import Products
@@ -60,7 +61,9 @@ class Block:
         self.last = self.layout.layers - 1  # the last layer
         self.batch_norm = BatchNormLowering(plan, thread, B) if self.layout.batch_norm else None
         shared, M, K = self.shared, self.layout.columns, self.layout.sizes[-1]
-        self.W, self.b, self.dW, self.db = shared.W, shared.b, thread.dW, thread.db
+        self.dX: Operand | None = None  # the gradient of the rows, if it is computed
+        self.own = own = LayerParameters(plan, thread)
+        self.W, self.b, self.dW, self.db = own.W, own.b, own.dW, own.db
         self.W_transposed = thread.W_transposed
         rows_of = shared.X if self.problem.in_place else shared.x
         self.x = rows_of.part(first * M, count, M, name="x")
@@ -170,7 +173,8 @@ class Block:
         return self.dropout_rate(layer)
 
     def first_draw(self, layer: int) -> int:
-        """Number of the first dropout draw of a layer, for this block's rows."""
+        """Number of the first dropout draw of a layer and member, for this block's rows."""
         rows, before = self.place
         row = before + self.first
-        return self.layout.output_starts[layer] * rows + row * self.layout.sizes[layer + 1]
+        start = self.layout.output_starts[layer] + self.own.member * self.layout.outputs
+        return start * rows + row * self.layout.sizes[layer + 1]

@@ -1,5 +1,6 @@
 """The problem that a training step solves, and the buffers that it works in."""
 
+import itertools
 from typing import NamedTuple
 
 import numpy as np
@@ -70,8 +71,9 @@ class Problem(NamedTuple):
             itemsize = layout.dtype.itemsize
             # Threads also meet twice for each layer of batch normalisation.
             more = 2 * (layout.layers - 1) if layout.batch_norm else 0
+            rows = layout.members * batches.size
             n_threads = suitable_threads(
-                layout.sizes, batches.size, itemsize, steps_per_call, meetings=more
+                layout.sizes, rows, itemsize, steps_per_call, meetings=more
             )
         if choices is None:
             choices = choice.for_training(layout, batches.size, sparse=sparse)
@@ -115,6 +117,13 @@ def norm_of(layout: Layout, layer: int, buffer: Operand) -> tuple[Operand, Opera
     """The gains and shifts (N,) of a layer in the parameters or the gradients."""
     start, N = layout.norm_at(layer)
     return buffer.part(start, N, name="gains"), buffer.part(start + N, N, name="shifts")
+
+
+def factors_of(layout: Layout, layer: int, buffer: Operand) -> tuple[Operand, Operand]:
+    """The members' factors of a hidden layer, (k, M) and (k, N), in params or gradients."""
+    r, s = layout.factors_at(layer)
+    k, (M, N) = layout.members, layout.sizes[layer : layer + 2]
+    return buffer.part(r, k, M, name="r"), buffer.part(s, k, N, name="s")
 
 
 class Shared:
@@ -221,17 +230,9 @@ class Shared:
         if self.positions is not None:
             self.order.array()[:] = self.all_rows.array()[self.positions.array()]
 
-    def W(self, layer: int) -> Operand:
-        """W (M, N) of a layer."""
-        return self.params.part(*self.layout.weights_at(layer), name="W")
-
     def part(self, part: Part) -> Operand:
         """A part of the parameters."""
         return self.params.part(part.start, *part.shape, name=part.kind)
-
-    def b(self, layer: int) -> Operand:
-        """The biases (N,) of a layer."""
-        return self.params.part(*self.layout.biases_at(layer), name="b")
 
     def alphas(self, layer: int) -> Operand:
         """The alphas (N,) of a parametric activation."""
@@ -316,6 +317,8 @@ class ThreadBuffers:
         narrow = 2 * dense.NARROW * max(layout.sizes[1:]) if choices.narrow else 0
         self.narrow = shared.memory.new("narrow", (narrow,), layout.dtype)
         self._transposed: dict[int, Operand] = {}
+        self._member_weights: dict[int, Operand] = {}
+        self._member_gradient: Operand | None = None
         numbers = UNIT_NUMBERS * layout.output_starts[-1] if layout.batch_norm else 0
         self.batch_statistics = shared.memory.new("statistics", (numbers,), layout.dtype)
         self.divided = [
@@ -337,14 +340,6 @@ class ThreadBuffers:
             self._packed = self.shared.memory.new("panels", size, self.layout.dtype)
         return self._packed.part(0, rows, columns)
 
-    def dW(self, layer: int) -> Operand:
-        """dW (M, N) of a layer, from this thread's rows."""
-        return self.grads.part(*self.layout.weights_at(layer), name="dW")
-
-    def db(self, layer: int) -> Operand:
-        """db (N,) of a layer, from this thread's rows."""
-        return self.grads.part(*self.layout.biases_at(layer), name="db")
-
     def dalphas(self, layer: int) -> Operand:
         """The gradient of a layer's alphas, from this thread's rows."""
         return self.grads.part(*self.layout.alphas_at(layer), name="dalphas")
@@ -357,9 +352,24 @@ class ThreadBuffers:
         """The gradient of a part of the parameters, from this thread's rows."""
         return self.grads.part(part.start, *part.shape, name=f"d{part.kind}")
 
+    def member_weights(self, layer: int) -> Operand:
+        """The memory for W (M, N) of one member of an ensemble."""
+        if layer not in self._member_weights:
+            shape = self.layout.sizes[layer : layer + 2]
+            self._member_weights[layer] = self.shared.memory.new("W", shape, self.layout.dtype)
+        return self._member_weights[layer]
+
+    def member_gradient(self, layer: int) -> Operand:
+        """The memory for dW (M, N) of one member, used until it is added to that of all."""
+        sizes = self.layout.sizes
+        if self._member_gradient is None:
+            largest = max(M * N for M, N in itertools.pairwise(sizes[:-1]))
+            self._member_gradient = self.shared.memory.new("dW", (largest,), self.layout.dtype)
+        return self._member_gradient.part(0, *sizes[layer : layer + 2])
+
     def W_transposed(self, layer: int) -> Operand:
         """The memory for W^T (N, M) of a layer."""
         if layer not in self._transposed:
-            _, M, N = self.layout.weights_at(layer)
+            M, N = self.layout.sizes[layer : layer + 2]
             self._transposed[layer] = self.shared.memory.new("W^T", (N, M), self.layout.dtype)
         return self._transposed[layer]

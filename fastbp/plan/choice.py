@@ -202,7 +202,7 @@ def is_large(M: int, N: int) -> bool:
 
 def divides_gradient(layout: Layout, layer: int, threads: int, *, sparse: bool) -> bool:
     """Whether threads divide one layer's dW by the rows of W, rather than by the batch's rows."""
-    large = is_large(*layout.sizes[layer : layer + 2])
+    large = is_large(*layout.sizes[layer : layer + 2]) and layout.members == 1
     # The first layer's gradient from sparse rows is added up like those of small layers.
     first = 1 if sparse else 0
     return threads > 1 and large and first <= layer < layout.layers - 1

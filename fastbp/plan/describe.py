@@ -243,6 +243,11 @@ FORMULAS = {
     "blend": "a = z + alphas (f(z) - z)",
     "blend_backward": "delta of f(z), dalphas",
     "residual_sum": "a = branch + a below",
+    "repeat_for_members": "a r = x r of each member",
+    "scale_members": "a r",
+    "member_sums": "z = (a W) s + b",
+    "member_weights": "W = r W s of a member",
+    "member_weights_backward": "dW, dr and ds of a member",
 }
 # Operands that the table omits: bookkeeping of a step, and scratch memory.
 OMITTED = {

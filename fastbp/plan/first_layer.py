@@ -18,7 +18,7 @@ def fetches_ahead(problem: Problem, rows: int) -> bool:
     X, layout = problem.data.X, problem.layout
     if problem.in_place or not isinstance(X, np.ndarray) or not problem.choices.tiles:
         return False
-    if layout.layers == 1 or layout.encoding is not None:
+    if layout.layers == 1 or layout.encoding is not None or layout.members > 1:
         return False
     shape = first_shape(problem, rows)
     if choice.copies_panels(shape, layout.dtype.itemsize):

@@ -38,7 +38,7 @@ class ForwardLowering(Block):
 
     def forward(self) -> None:
         """z = X W + b, a = f(z), for each hidden layer."""
-        if self.encoding is not None:
+        if self.encoding is not None and self.own.member == 0:
             self.encoding.forward()
         for layer in range(self.last):
             out = self.sums(layer)

@@ -1,4 +1,4 @@
-"""Inference by plans: outputs for any number of rows, and the loss of outputs."""
+"""Inference by plans: outputs for any number of rows."""
 
 import functools
 from collections.abc import Callable
@@ -15,16 +15,17 @@ from fastbp.kernels import (
     batch_norm,
     batches,
     dense,
+    members,
     normalisation,
     products,
     sparse,
 )
 from fastbp.plan import choice, compile_helper
-from fastbp.plan.buffers import norm_of
+from fastbp.plan.buffers import factors_of, norm_of
 from fastbp.plan.encoding import EncodingBuffers, EncodingLowering
 from fastbp.plan.operand import Operand
 from fastbp.plan.plan import Plan, list_runner
-from fastbp.plan.problem import Layout, Objective, Part, Sparse
+from fastbp.plan.problem import Layout, Part, Sparse
 from fastbp.plan.products import Epilogue, Products
 
 
@@ -42,13 +43,15 @@ class InferenceLowering:
         (B, K)
     link : kernel or None
         Computes predictions from z, in place.
+    mean : kernel or None
+        Computes z of an ensemble from those of its members.
     order : Operand or None
         The row numbers of sparse rows.
 
     Attributes
     ----------
-    of_rows : list of Operand
-        All operands of B rows.
+    of_rows : list of (Operand, int)
+        All operands of B rows, or of B rows for each member, and the number of members.
     """
 
     def __init__(
@@ -59,18 +62,18 @@ class InferenceLowering:
         source: Operand | None,
         out: Operand,
         link: Any,
+        mean: Any,
         order: Operand | None = None,
     ) -> None:
-        self.layout, self.link = layout, link
+        self.layout, self.link, self.mean = layout, link, mean
         self.params = Operand.of("params", params)
         self.x, self.source, self.out, self.order = x, source, out, order
-        self.of_rows = [each for each in (x, source, out) if isinstance(each, Operand)]
+        self.of_rows = [(each, 1) for each in (x, source, out) if isinstance(each, Operand)]
         self.plan = Plan()
 
     def lower(self) -> Plan:
         """Append the operations to the list ``rows``; the caller calls ``Plan.finish``."""
-        layout, count = self.layout, self.out.shape[0]
-        top, plan = layout.layers - 1, self.plan
+        layout, plan, top = self.layout, self.plan, self.layout.layers - 1
         plan.begin("rows")
         plan.phase = "forward"
         below = self.x
@@ -80,13 +83,16 @@ class InferenceLowering:
             plan.add(batches.not_finite, below)
         if layout.encoding is not None and isinstance(below, Operand):
             below = self.encode(below)
-        narrow = isinstance(below, Operand) and choice.has_narrow_layers(layout)
+        narrow = isinstance(below, Operand) and layout.members == 1
+        narrow = narrow and choice.has_narrow_layers(layout)
         for layer in range(layout.layers):
             start, M, N = layout.weights_at(layer)
             W = self.params.part(start, M, N, name="W")
             b = self.params.part(*layout.biases_at(layer), name="b")
+            if layout.members > 1 and layer == top:
+                self.heads(below, W, b)
+                break
             out = self.out if layer == top else self.new("a", N)
-            work: dict[str, Any] = {"layer": layer, "multiplications": count * M * N}
             activation = layout.activations[layer] if layer < top else layout.out_activation
             activation = activation or ACTIVATIONS["identity"]
             branch = self.new("branch", N) if layout.is_residual(layer) else out
@@ -94,21 +100,20 @@ class InferenceLowering:
             z = self.new("f(z)", N) if bends else branch
             if narrow and layer < top and M <= dense.NARROW:
                 assert isinstance(below, Operand)
-                plan.add(dense.narrow_relu, below, W, b, out, **work)
+                work = out.shape[0] * W.size
+                plan.add(dense.narrow_relu, below, W, b, out, layer=layer, multiplications=work)
             else:
                 done = False
                 if not isinstance(below, Operand):
                     assert self.order is not None
                     plan.add(sparse.sparse_product, *below, self.order, 0, W, z, layer=layer)
-                elif count <= choice.FEW_ROWS:
-                    plan.add(products.product_of_rows, below, W, z, **work)
+                elif layout.members > 1:
+                    b = self.member_sums(layer, below, W, b, z)
                 else:
-                    product = Products(plan, self.layout, self.scratch)
                     epilogue = None
                     if activation.least is not None and not (normed or bends):
                         epilogue = Epilogue("a = f(a W + b)", b, activation.least)
-                    how: dict[str, Any] = {"layer": layer, "formula": "z = a W"}
-                    done = product.add(below, W, z, **how, epilogue=epilogue)
+                    done = self.multiply(layer, below, W, z, epilogue)
                 if normed:
                     b = self.normalise(layer, z, b)
                 straight = self.new("z", N) if bends else z
@@ -128,6 +133,41 @@ class InferenceLowering:
             plan.add(self.link, self.out, layer=top)
         return plan
 
+    def multiply(
+        self, layer: int, a: Operand, W: Operand, z: Operand, epilogue: Epilogue | None = None
+    ) -> bool:
+        """z = a W; return whether the epilogue is included."""
+        if z.shape[0] > choice.FEW_ROWS:
+            how: dict[str, Any] = {"layer": layer, "formula": "z = a W", "epilogue": epilogue}
+            return Products(self.plan, self.layout, self.scratch).add(a, W, z, **how)
+        work = z.shape[0] * W.size
+        self.plan.add(products.product_of_rows, a, W, z, layer=layer, multiplications=work)
+        return False
+
+    def member_sums(self, layer: int, a: Operand, W: Operand, b: Operand, z: Operand) -> Operand:
+        """z = ((a r) W) s + b of a hidden layer of an ensemble; return zeros, as further biases."""
+        r, s = factors_of(self.layout, layer, self.params)
+        scaled, p = self.new("a r", W.shape[0]), self.new("a W", W.shape[1])
+        kernel = members.scale_members if layer else members.repeat_for_members
+        self.plan.add(kernel, a, r, scaled, layer=layer)
+        self.multiply(layer, scaled, W, p)
+        self.plan.add(members.member_sums, p, s, b.part(0, *s.shape), z, layer=layer)
+        return Operand.new("0", W.shape[1:], self.layout.dtype, 0.0)
+
+    def heads(self, a: Operand | tuple[Operand, ...], W: Operand, b: Operand) -> None:
+        """Compute the outputs of each member, and z of the mean of their predictions."""
+        assert isinstance(a, Operand)
+        layout, top, plan = self.layout, self.layout.layers - 1, self.plan
+        K, activation = layout.sizes[-1], layout.out_activation
+        zs, b = self.new("z", K), b.part(0, layout.members, K)
+        work = zs.shape[0] * layout.sizes[top] * K
+        plan.add(members.member_heads, a, W, b, zs, layer=top, multiplications=work)
+        if activation is not None:
+            slopes = (self.new("slopes", K),) if activation.keeps_slope else ()
+            zeros = Operand.new("0", (K,), layout.dtype, 0.0)
+            plan.add(activation.forward, zs, zeros, *slopes, layer=top)
+        plan.add(self.mean, zs, self.out, layer=top)
+
     def normalise(self, layer: int, z: Operand, b: Operand) -> Operand:
         """Normalise the sums of a layer; return its shifts."""
         gains, shifts = norm_of(self.layout, layer, self.params)
@@ -146,7 +186,7 @@ class InferenceLowering:
 
     def encode(self, x: Operand) -> Operand:
         """Compute the inputs of the first layer; return them."""
-        buffers = EncodingBuffers.of(self.layout, x, self.new, keeps_waves=False)
+        buffers = EncodingBuffers.of(self.layout, x, self.new_rows, keeps_waves=False)
         EncodingLowering(self.plan, self.layout, self.part, x, buffers).forward()
         return buffers.inputs
 
@@ -159,9 +199,13 @@ class InferenceLowering:
         return Operand.new("panels", (rows, columns), self.layout.dtype)
 
     def new(self, name: str, columns: int) -> Operand:
-        """Allocate an operand of B rows."""
-        operand = Operand.new(name, (self.out.shape[0], columns), self.layout.dtype)
-        self.of_rows.append(operand)
+        """Allocate an operand of B rows for each member."""
+        return self.new_rows(name, columns, self.layout.members)
+
+    def new_rows(self, name: str, columns: int, each: int = 1) -> Operand:
+        """Allocate an operand of B rows, or of B rows for ``each`` member."""
+        operand = Operand.new(name, (each * self.out.shape[0], columns), self.layout.dtype)
+        self.of_rows.append((operand, each))
         return operand
 
 
@@ -173,11 +217,12 @@ class Inference:
     """Plans for the outputs of a network, kept between calls.
 
     All calls have the same array ``params``, whose values may change. Several threads may call at
-    the same time: a plan in use is taken out of the pool.
+    the same time: a plan in use is taken out of the pool. ``mean`` is the kernel that computes z of
+    an ensemble from those of its members.
     """
 
-    def __init__(self, layout: Layout) -> None:
-        self.layout = layout
+    def __init__(self, layout: Layout, mean: Any = None) -> None:
+        self.layout, self.mean = layout, mean
         self._pool: dict[Any, list[_Rows]] = {}
         self._few: dict[Any, list[_Rows]] = {}
 
@@ -213,7 +258,7 @@ class Inference:
 
     def expect(self, params: Array, count: int, dtype: Any, link: Any) -> None:
         """Note the entries that ``count`` rows need; the next plan's compilation includes them."""
-        rows = _Rows(self.layout, params, count, np.dtype(dtype), link)
+        rows = _Rows(self.layout, params, count, np.dtype(dtype), link, self.mean)
         compile_helper.expect(rows.plan.missing_entries)
 
     def few_rows(self, params: Array, X: Array, link: Any) -> Array | None:
@@ -226,7 +271,7 @@ class Inference:
             rows = self._few[key].pop()
         except (KeyError, IndexError):
             self._few.setdefault(key, [])
-            rows = _Rows(self.layout, params, len(X), X.dtype, link)
+            rows = _Rows(self.layout, params, len(X), X.dtype, link, self.mean)
         rows.X[...] = X
         stopped = rows.run()
         out: Array = rows.out.copy()
@@ -241,7 +286,7 @@ class Inference:
         except IndexError:
             rows = None
         if rows is None or not rows.serves(len(X)):
-            rows = _Rows(self.layout, params, len(X), X.dtype, link)
+            rows = _Rows(self.layout, params, len(X), X.dtype, link, self.mean)
         finite = rows(X, out)
         free.append(rows)
         return finite
@@ -250,7 +295,9 @@ class Inference:
 class _Rows:
     """A plan for up to ``capacity`` rows of one dtype."""
 
-    def __init__(self, layout: Layout, params: Array, capacity: int, dtype: Any, link: Any) -> None:
+    def __init__(
+        self, layout: Layout, params: Array, capacity: int, dtype: Any, link: Any, mean: Any
+    ) -> None:
         M, K, real = layout.columns, layout.sizes[-1], layout.dtype
         layout.check(params)
         self.capacity = self.count = capacity
@@ -264,7 +311,7 @@ class _Rows:
         x = self.input
         if dtype != real:
             source, x = self.input, Operand.new("x", (capacity, M), real)
-        lowering = InferenceLowering(layout, params, x, source, self.output, link)
+        lowering = InferenceLowering(layout, params, x, source, self.output, link, mean)
         self.plan, self.of_rows = lowering.lower(), lowering.of_rows
         if self.copies:
             self.X, self.out = self.input.array(), self.output.array()
@@ -283,8 +330,8 @@ class _Rows:
         """Fill ``out``; False if a number in ``X`` is not finite."""
         count = len(X)
         if count != self.count:
-            for operand in self.of_rows:
-                self.plan.resize(operand, count)
+            for operand, each in self.of_rows:
+                self.plan.resize(operand, each * count)
             self.count = count
         if self.copies:
             self.X[:count] = X
@@ -300,7 +347,8 @@ class _Rows:
 def _sparse_rows(
     layout: Layout, params: Array, X: Sparse, out: Array, begin: int, link: Any
 ) -> None:
-    """Fill ``out`` for rows of ``X`` from ``begin`` on."""
+    """Fill ``out`` for rows of ``X`` from ``begin`` on; only plain networks take sparse rows."""
+    assert layout.members == 1
     layout.check(params)
     native.set_one_thread()
     operands = tuple(
@@ -309,72 +357,6 @@ def _sparse_rows(
     )
     order = Operand.of("order", np.arange(begin, begin + len(out)))
     output = Operand.of("out", out)
-    plan = InferenceLowering(layout, params, operands, None, output, link, order).lower()
+    plan = InferenceLowering(layout, params, operands, None, output, link, None, order).lower()
     plan.finish()
     list_runner(plan, "rows")()
-
-
-class LossOfOutputs:
-    """Plans for the loss of a network's outputs, kept between calls.
-
-    Parameters
-    ----------
-    objective : Objective
-        Its penalties are ignored.
-    """
-
-    def __init__(self, objective: Objective) -> None:
-        self.objective = objective
-        self._pool: dict[Any, list[_Loss]] = {}
-
-    def __call__(self, z: Array, y: Array, row_weights: Array) -> tuple[float, float]:
-        """Return loss and score of the last layer's ``z`` (n, K) for checked targets ``y``.
-
-        ``row_weights`` (n,) sum to 1.
-        """
-        key = y.ndim, z.dtype.num
-        free = self._pool.setdefault(key, [])
-        try:
-            plan = free.pop()
-        except IndexError:
-            plan = None
-        if plan is None or plan.shape != z.shape:
-            plan = _Loss(self.objective, z, y)
-        found = plan(z, y, row_weights)
-        free.append(plan)
-        return found
-
-
-class _Loss:
-    """A plan for the loss of outputs of one shape."""
-
-    def __init__(self, objective: Objective, z: Array, y: Array) -> None:
-        loss, (n, K), real = objective.loss, z.shape, z.dtype
-        self.shape, self.labels = z.shape, y.ndim == 1
-        operands = [
-            Operand.new("z", (K, n), real),
-            Operand.new("targets", (n,) if self.labels else (K, n), y.dtype),
-            Operand.new("row weights", (n,), real),
-        ]
-        found = Operand.new("found", (2,), np.float64)
-        more = [found]
-        if loss.scratch:
-            more.insert(0, Operand.new("scratch", (loss.scratch_per_row(K) * n,), real))
-        numbers = (getattr(objective, name) for name in loss.numbers)
-        plan = Plan()
-        plan.begin("loss")
-        plan.add(
-            loss.label_kernel if self.labels else loss.target_kernel, *operands, *numbers, *more
-        )
-        plan.finish()
-        self.run = list_runner(plan, "loss")
-        self.z, self.targets, self.weights = (operand.array() for operand in operands)
-        self.found = found.array()
-
-    def __call__(self, z: Array, y: Array, row_weights: Array) -> tuple[float, float]:
-        """Compute loss and score."""
-        self.z[...], self.weights[...], self.found[...] = z.T, row_weights, 0.0
-        self.targets[...] = y if self.labels else y.T
-        self.run()
-        loss, score = self.found.tolist()
-        return loss, score

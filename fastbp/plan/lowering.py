@@ -95,13 +95,7 @@ class StepLowering(UpdateLowering):
             if k == 0:
                 self.barrier()  # every thread has finished the update of the previous step
                 self.plan.add(products.clear, self.thread.found)
-            self.plan.phase = "forward"
-            block.forward()
-            block.last_layer()
-            self.plan.phase = "loss"
-            block.loss()
-            self.plan.phase = "backward"
-            block.backward()
+            self.passes(block)
         if self.sums_before_norm:
             self.note_weight()
             self.barrier()  # all deltas are computed
@@ -119,14 +113,23 @@ class StepLowering(UpdateLowering):
         block = self.block(0, self.B, is_first=True)
         block.gather()
         self.plan.add(products.clear, self.thread.found)
-        block.forward()
-        block.last_layer()
-        block.loss()
-        block.backward()
-        dX = block.input_gradient() if inputs else None
+        dX = block.add_input_gradient() if inputs else None
+        self.passes(block)
         self.penalties()
         self.stop_if_not_finite()
         return dX
+
+    def passes(self, block: BlockLowering) -> None:
+        """Lower the forward pass, the loss and the backward pass, of each member of an ensemble."""
+        for member in range(self.layout.members):
+            self.plan.phase = "forward"
+            block.own.begin(member)
+            block.forward()
+            block.last_layer()
+            self.plan.phase = "loss"
+            block.loss()
+            self.plan.phase = "backward"
+            block.backward()
 
     def block(self, first: int, count: int, *, is_first: bool) -> BlockLowering:
         """The lowering of a block of rows."""
@@ -156,7 +159,7 @@ class StepLowering(UpdateLowering):
 
         The rows of other ranks are not known: ``add_up_ranks`` divides by the sum of all.
         """
-        progress, scale = self.progress, self.objective.scale
+        progress, scale = self.progress, self.scale
         if self.shared.weights is not None:
             sums = progress.weight if self.ranks is None else progress.own_weight
             rows = self.shared.order, progress.begin, self.B
@@ -170,7 +173,7 @@ class StepLowering(UpdateLowering):
         progress = self.progress
         weight = float(self.B) if self.objective.by_rows else self.weight
         rows = self.problem.batch_size if self.ranks is None else self.ranks.batch_size
-        draws = self.layout.outputs * rows
+        draws = self.layout.draws * rows
         self.plan.add(
             clock.end_step,
             progress.clock,

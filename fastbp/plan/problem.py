@@ -25,6 +25,8 @@ class Shape(NamedTuple):
     right_transposed: bool
 
 
+# The factors of each member of an ensemble: of the inputs of a hidden layer, and of its sums.
+MEMBER_KINDS = "input_factors", "output_factors"
 # Products whose kernel was measured, and whether tiles were faster than BLAS.
 Tuned = tuple[tuple[Shape, bool], ...]
 
@@ -60,6 +62,7 @@ class Layout(NamedTuple):
     residual: bool = False  # whether the input of a hidden layer of the same width is added
     parametric: bool = False  # whether hidden activations are z + alpha (f(z) - z)
     batch_norm: bool = False  # whether units of hidden layers are normalised over the batch
+    members: int = 1  # networks that share the W of hidden layers; their outputs are averaged
 
     @classmethod
     def of(
@@ -69,23 +72,27 @@ class Layout(NamedTuple):
         out_activation: Activation | None,
         dtype: Any,
         encoding: Encoding | None = None,
+        *,
+        members: int = 1,
         **switches: Any,
     ) -> "Layout":
         """Lay out the parameters: W, then b, of each layer; the encoding's; those of hidden layers.
 
-        The moving averages of batch normalisation are the last ones. ``sizes`` begins with the
-        number of columns of X; ``switches`` are ``layer_norm`` and so on.
+        ``sizes`` begins with the number of columns of X; ``switches`` are ``layer_norm`` and so on.
+        The members of an ensemble have biases of their own, and W of their own in the last layer.
+        The moving averages of batch normalisation are the last parameters.
         """
         columns = sizes[0]
         if encoding is not None:
             sizes = (encoding.encoded(columns), *sizes[1:])
         weight_starts, bias_starts, output_starts = [], [], []
         start = outputs = 0
-        for M, N in itertools.pairwise(sizes):
+        for layer, (M, N) in enumerate(itertools.pairwise(sizes)):
+            heads = members if layer == len(sizes) - 2 else 1
             weight_starts.append(start)
-            bias_starts.append(start + M * N)
+            bias_starts.append(start + heads * M * N)
             output_starts.append(outputs)
-            start += M * N + N
+            start = bias_starts[-1] + members * N
             outputs += N
         return cls(
             sizes,
@@ -97,6 +104,7 @@ class Layout(NamedTuple):
             tuple(output_starts),
             encoding=encoding,
             encoded_columns=columns,
+            members=members,
             **switches,
         )
 
@@ -113,7 +121,7 @@ class Layout(NamedTuple):
     @property
     def dense_params(self) -> int:
         """The number of parameters of the layers, which come first."""
-        return self.bias_starts[-1] + self.sizes[-1]
+        return self.bias_starts[-1] + self.members * self.sizes[-1]
 
     @property
     def params(self) -> int:
@@ -123,7 +131,7 @@ class Layout(NamedTuple):
     @property
     def trained(self) -> int:
         """The number of parameters that have a gradient, which come first."""
-        return self.alpha_start + (sum(self.sizes[1:-1]) if self.parametric else 0)
+        return self.factors_at(self.layers - 1)[0]
 
     def averages_at(self, layer: int) -> tuple[int, int]:
         """Start and length N of a layer's moving means; its moving variances follow them."""
@@ -149,6 +157,14 @@ class Layout(NamedTuple):
         """Start and length N of the alphas of a hidden layer."""
         return self.alpha_start + self.output_starts[layer], self.sizes[layer + 1]
 
+    def factors_at(self, layer: int) -> tuple[int, int]:
+        """Start of the members' factors of a hidden layer's inputs, and of those of its sums."""
+        start = self.alpha_start + (sum(self.sizes[1:-1]) if self.parametric else 0)
+        if self.members == 1:
+            return start, start
+        start += self.members * sum(self.sizes[i] + self.sizes[i + 1] for i in range(layer))
+        return start, start + self.members * self.sizes[layer]
+
     def is_parametric(self, layer: int) -> bool:
         """Whether a layer's activation is parametric."""
         return self.parametric and layer < self.layers - 1
@@ -173,12 +189,16 @@ class Layout(NamedTuple):
         return not (special or self.is_residual(layer))
 
     def weights_at(self, layer: int) -> tuple[int, int, int]:
-        """Start, rows M and columns N of a layer's W in a flat buffer."""
-        return self.weight_starts[layer], self.sizes[layer], self.sizes[layer + 1]
+        """Start, rows M and columns N of a layer's W in a flat buffer.
+
+        The last layer of an ensemble has M rows for each member.
+        """
+        heads = self.members if layer == self.layers - 1 else 1
+        return self.weight_starts[layer], heads * self.sizes[layer], self.sizes[layer + 1]
 
     def biases_at(self, layer: int) -> tuple[int, int]:
-        """Start and length N of a layer's b in a flat buffer."""
-        return self.bias_starts[layer], self.sizes[layer + 1]
+        """Start and length of a layer's b in a flat buffer: N for each member."""
+        return self.bias_starts[layer], self.members * self.sizes[layer + 1]
 
     @property
     def parts(self) -> tuple[Part, ...]:
@@ -189,9 +209,11 @@ class Layout(NamedTuple):
     @functools.lru_cache(maxsize=encodings.CACHED)  # noqa: B019
     def _parts(self) -> tuple[Part, ...]:
         parts = []
-        for layer in range(self.layers):
-            start, M, N = self.weights_at(layer)
-            parts += [Part("weights", start, (M, N), M), Part("biases", start + M * N, (N,), M)]
+        each = (self.members,) if self.members > 1 else ()
+        for layer, (M, N) in enumerate(itertools.pairwise(self.sizes)):
+            heads = each if layer == self.layers - 1 else ()
+            parts.append(Part("weights", self.weight_starts[layer], (*heads, M, N), M))
+            parts.append(Part("biases", self.bias_starts[layer], (*each, N), M))
         start = self.dense_params
         for block in () if self.encoding is None else self.encoding.blocks(self.columns):
             parts.append(Part(block.kind, start, (block.rows, block.columns)))
@@ -202,6 +224,11 @@ class Layout(NamedTuple):
         for layer in range(self.layers - 1 if self.parametric else 0):
             start, N = self.alphas_at(layer)
             parts.append(Part("alphas", start, (N,)))
+        for layer in range(self.layers - 1 if self.members > 1 else 0):
+            for kind, start, width in zip(
+                MEMBER_KINDS, self.factors_at(layer), self.sizes[layer : layer + 2], strict=True
+            ):
+                parts.append(Part(kind, start, (self.members, width)))
         for layer in range(self.layers - 1 if self.batch_norm else 0):
             start, N = self.averages_at(layer)
             parts += [Part("means", start, (N,)), Part("variances", start + N, (N,))]
@@ -225,8 +252,13 @@ class Layout(NamedTuple):
 
     @property
     def outputs(self) -> int:
-        """The number of outputs of all layers for one row."""
+        """The number of outputs of all layers for one row, and one member."""
         return self.output_starts[-1] + self.sizes[-1]
+
+    @property
+    def draws(self) -> int:
+        """The random numbers that are reserved for dropout, for each row of a step."""
+        return self.members * self.outputs
 
     @property
     def only_relu(self) -> bool:
@@ -293,7 +325,7 @@ class Objective(NamedTuple):
 # by the product of both.
 NTK = "ntk"
 # The kinds of parameters that optimizers train, and those that a step sets itself.
-KINDS = ("weights", "biases", *encodings.KINDS, "gains", "shifts", "alphas")
+KINDS = ("weights", "biases", *encodings.KINDS, "gains", "shifts", "alphas", *MEMBER_KINDS)
 AVERAGES = "means", "variances"
 ByKind = tuple[tuple[str, float | str], ...]
 

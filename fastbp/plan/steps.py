@@ -214,7 +214,7 @@ class Steps:
         ranks = self.problem.ranks
         assert ranks is not None
         order, shuffled = self._shared.order.array(), self.problem.batches.shuffled
-        draws = self.layout.outputs * ranks.batch_size
+        draws = self.layout.draws * ranks.batch_size
         per_epoch = self.per_epoch * draws + (len(order) if shuffled else 0)
         random[:] = self._key, epochs * per_epoch
         if step and shuffled:

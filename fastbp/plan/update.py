@@ -39,7 +39,9 @@ class UpdateLowering:
         )
         # Of the whole batch: the sum of the rows' weights, and the loss's scale divided by it.
         self.weight: Operand | float = float(B)
-        self.factor: Operand | float = self.objective.scale / max(B, 1)
+        # The members of an ensemble have the same rows; the mean of their losses is minimised.
+        self.scale = self.objective.scale / self.layout.members
+        self.factor: Operand | float = self.scale / max(B, 1)
         # The rows of all ranks, and those before this rank's.
         self.place = (B, 0) if self.ranks is None else self.ranks.places[is_short]
         if self.shared.weights is not None or self.ranks is not None:
@@ -64,7 +66,7 @@ class UpdateLowering:
         for layer in range(self.layout.layers):
             start, M, N = self.layout.weights_at(layer)
             first, count = portion(M, self.thread.worker, size)
-            biases = N if self.thread.worker == size - 1 else 0
+            biases = self.layout.biases_at(layer)[1] if self.thread.worker == size - 1 else 0
             pieces.append((first, count, start + first * N, count * N + biases))
         return pieces
 
