@@ -191,6 +191,8 @@ class Source:
                 formula = self._fill(self.formulas[function])
                 yield self._fill(templates.ELEMENTWISE, function=function, formula=formula)
         layers = range(self.net.layout.layers)
+        if self.net.layout.members > 1:
+            yield self._fill(templates.MEMBER_LAYER)
         if any(map(self.net.layout.is_normed, layers)):
             norm = templates.SCALE if self.net.layout.batch_norm else templates.NORMALISE
             yield self._fill(norm, epsilon=c_number(EPSILON, self.suffix))
@@ -214,20 +216,21 @@ class Source:
         """Return the sizes of the arrays of ``predict``.
 
         They are x if it is prepared, e if it is encoded, a, b for the layers, z for parametric
-        activations, and the mean of the outputs of several networks.
+        activations, the sum of the members of an ensemble, and the mean of several networks.
         """
         prepared = self.net.sizes[:1] if self.columns is not None else ()
         encoded = self.net.layout.sizes[:1] if self.net.encoding is not None else ()
         layers = {"a": self.net.sizes[1::2], "b": self.net.sizes[2::2]}
         means = self.net.sizes[-1:] if len(self.nets) > 1 else ()
         straight = self.net.sizes[1:-1] if self.net.layout.parametric else ()
-        widths = {"x": prepared, "e": encoded, **layers, "z": straight, "mean": means}
+        sums = self.net.sizes[-1:] if self.net.layout.members > 1 else ()
+        widths = {"x": prepared, "e": encoded, **layers, "z": straight, "sum": sums, "mean": means}
         return {name: max(sizes) for name, sizes in widths.items() if sizes}
 
     def _predict(self) -> Iterator[str]:
         buffers = ", ".join(f"{name}[{size}]" for name, size in self._buffers().items())
         yield f"    {self.real} {buffers};"
-        yield "    size_t k;"
+        yield "    size_t k, member;" if self.net.layout.members > 1 else "    size_t k;"
         yield from self._prepare()
         output = yield from self._network() if len(self.nets) == 1 else self._networks()
         if self._is_scaled():
@@ -253,14 +256,41 @@ class Source:
 
     def _network(self) -> Generator[str, None, str]:
         """Yield the statements that compute the outputs; return the expression of one."""
-        source, offset = "x", 0
+        source, members = "x", self.net.layout.members
         if self.net.encoding is not None:
             source = "e"
             yield f"    {self.name}_encode(x, {self.params}, e);"
+        if members == 1:
+            return (yield from self._layers(source))
+        yield self._fill("    for (k = 0; k < ${P}_OUTPUTS; k++)")
+        yield "        sum[k] = 0;"
+        yield f"    for (member = 0; member < {members}; member++) {{"
+        output = yield from self._layers(source)
+        yield self._fill("    for (k = 0; k < ${P}_OUTPUTS; k++)")
+        yield f"        sum[k] += {output};"
+        yield "    }"
+        return f"sum[k] / {members}"
+
+    def _sums(self, i: int, source: str, out: str) -> str:
+        """Return the statement that computes z of a layer."""
+        layout = self.net.layout
+        (M, N), k, layer = layout.sizes[i : i + 2], layout.members, "layer"
+        W, b, r = (
+            f"{self.params} + {start}"
+            for start in (layout.weight_starts[i], layout.bias_starts[i], layout.factors_at(i)[0])
+        )
+        places = f"{W}, {b}, {N}"
+        if k > 1 and i < layout.layers - 1:
+            layer, places = "member_layer", f"{W}, {b}, {r}, {N}, member, {k}"
+        elif k > 1:
+            places = f"{W} + member * {M * N}, {b} + member * {N}, {N}"
+        return f"    {self.name}_{layer}({source}, {M}, {places}, {out});"
+
+    def _layers(self, source: str) -> Generator[str, None, str]:
+        """Yield the statements that compute all layers; return the expression of an output."""
         for i, functions in enumerate(self.functions):
-            M, N, out = *self.net.layout.sizes[i : i + 2], "ab"[i % 2]
-            params = f"{self.params} + {offset}"
-            yield f"    {self.name}_layer({source}, {M}, {params}, {N}, {out});"
+            N, out = self.net.layout.sizes[i + 1], "ab"[i % 2]
+            yield self._sums(i, source, out)
             if self.net.layout.is_normed(i):
                 function, start = "normalise", self.net.layout.norm_at(i)[0]
                 places = f"{self.params} + {start}"
@@ -279,7 +309,7 @@ class Source:
                 yield f"    {self.name}_blend(z, {N}, {self.params} + {start}, {out});"
             if self.net.layout.is_residual(i):
                 yield f"    {self.name}_add({source}, {N}, {out});"
-            source, offset = out, offset + M * N + N
+            source = out
         return f"{source}[k]"
 
     def _prepare(self) -> Iterator[str]:

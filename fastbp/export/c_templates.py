@@ -52,17 +52,35 @@ EPILOGUE = """
 #endif"""
 
 LAYER = """
-/* out (N) = x (M) W + b; params: W (M, N), row by row, then b (N). */
-static void ${p}_layer(const $real *x, size_t M, const $real *params, size_t N, $real *out)
+/* out (N) = x (M) W + b; W (M, N), row by row. */
+static void ${p}_layer(const $real *x, size_t M, const $real *W, const $real *b, size_t N,
+    $real *out)
 {
     size_t i, j;
     for (j = 0; j < N; j++)
         out[j] = 0;
-    for (i = 0; i < M; i++, params += N)
+    for (i = 0; i < M; i++, W += N)
         for (j = 0; j < N; j++)
-            out[j] += x[i] * params[j];
+            out[j] += x[i] * W[j];
     for (j = 0; j < N; j++)
-        out[j] += params[j];
+        out[j] += b[j];
+}"""
+
+MEMBER_LAYER = """
+/* out (N) = ((x (M) r) W) s + b of a member; the parameters are W (M, N), b, r and s, and those of
+ * all members follow each other. */
+static void ${p}_member_layer(const $real *x, size_t M, const $real *W, const $real *b,
+    const $real *r, size_t N, size_t member, size_t members, $real *out)
+{
+    const $real *const s = r + members * M + member * N;
+    size_t i, j;
+    for (j = 0; j < N; j++)
+        out[j] = 0;
+    for (i = 0; i < M; i++, W += N)
+        for (j = 0; j < N; j++)
+            out[j] += x[i] * r[member * M + i] * W[j];
+    for (j = 0; j < N; j++)
+        out[j] = out[j] * s[j] + b[member * N + j];
 }"""
 
 ELEMENTWISE = """

@@ -33,6 +33,13 @@ def alphas_of(net: Network, layer: int) -> Array:
     return net.params[start : start + N]
 
 
+def member_factors(net: Network, layer: int, member: int) -> tuple[Array, Array]:
+    """Return a member's factors of the inputs (M,) and of the sums (N,) of a hidden layer."""
+    starts, (M, N) = net.layout.factors_at(layer), net.layout.sizes[layer : layer + 2]
+    r, s = starts[0] + member * M, starts[1] + member * N
+    return net.params[r : r + M], net.params[s : s + N]
+
+
 def check_forms(field: str, language: str, *rows: Any) -> None:
     """Check that activations and losses have a form in the language of an exported file.
 

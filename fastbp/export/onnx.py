@@ -4,8 +4,9 @@ The file uses operators of opset 13 (2020); float64 networks use only operators 
 implements for float64.
 """
 
+import functools
 import json
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from os import PathLike
 from typing import Any
 
@@ -18,7 +19,7 @@ from fastbp.data.preparation import Preparation
 from fastbp.data.statistics import CLIP, divisors_and_limits
 from fastbp.data.targets import Target
 from fastbp.export import onnx_encoding
-from fastbp.export.forms import alphas_of, check_forms, fixed_norm, norm_views
+from fastbp.export.forms import alphas_of, check_forms, fixed_norm, member_factors, norm_views
 from fastbp.kernels.normalisation import EPSILON
 from fastbp.network import Network
 from fastbp.optional import require
@@ -260,10 +261,14 @@ def _target(graph: _Graph, target: Target, outputs: str) -> None:
 
 def _networks(graph: _Graph, nets: Sequence[Network], x: str) -> str:
     """Add networks; return the mean of their outputs."""
-    total = _network(graph, nets[0], x)
-    for k, net in enumerate(nets[1:], start=1):
-        total = graph("Add", total, _network(graph, net, x, f"{k}_"))
-    return graph("Div", total, graph.constant(float(len(nets)))) if len(nets) > 1 else total
+    outputs = [_network(graph, net, x, f"{k}_" if k else "") for k, net in enumerate(nets)]
+    return _mean(graph, outputs)
+
+
+def _mean(graph: _Graph, outputs: Sequence[str]) -> str:
+    """Add the mean of outputs; one output is its own mean."""
+    total = functools.reduce(functools.partial(graph, "Add"), outputs)
+    return graph("Div", total, graph.constant(float(len(outputs)))) if len(outputs) > 1 else total
 
 
 def _normalise(graph: _Graph, z: str, gains: Array, shifts: Array) -> str:
@@ -276,12 +281,39 @@ def _normalise(graph: _Graph, z: str, gains: Array, shifts: Array) -> str:
 
 
 def _network(graph: _Graph, net: Network, x: str, prefix: str = "") -> str:
-    """Add the encoding, the layers and the link of the loss."""
+    """Add the encoding, and the mean of the predictions of all members of an ensemble."""
     x = onnx_encoding.encode(graph, net, x)
+    if net.layout.members == 1:
+        return _layers(graph, net, x, lambda x, i: _sums(graph, net, x, i, prefix))
+    top, weights = net.layout.layers - 1, []
+    for i, W in enumerate(net.weights[:top]):
+        weights.append(graph.constant(W, name=f"{prefix}weights_{i}"))
+
+    def predictions(member: int) -> str:
+        def sums(x: str, i: int) -> str:
+            b = graph.constant(net.biases[i][member])
+            if i == top:
+                return graph("Gemm", x, graph.constant(net.weights[i][member]), b)
+            r, s = map(graph.constant, member_factors(net, i, member))
+            p = graph("MatMul", graph("Mul", x, r), weights[i])
+            return graph("Add", graph("Mul", p, s), b)
+
+        return _layers(graph, net, x, sums)
+
+    return _mean(graph, [predictions(member) for member in range(net.layout.members)])
+
+
+def _sums(graph: _Graph, net: Network, x: str, i: int, prefix: str) -> str:
+    """Add z = x W + b of a layer."""
+    W = graph.constant(net.weights[i], name=f"{prefix}weights_{i}")
+    b = graph.constant(net.biases[i], name=f"{prefix}biases_{i}")
+    return graph("Gemm", x, W, b)
+
+
+def _layers(graph: _Graph, net: Network, x: str, sums: Callable[[str, int], str]) -> str:
+    """Add the layers and the link of the loss; ``sums`` adds z of a layer."""
     for i, activation in enumerate(net.layer_activations):
-        W = graph.constant(net.weights[i], name=f"{prefix}weights_{i}")
-        b = graph.constant(net.biases[i], name=f"{prefix}biases_{i}")
-        z = graph("Gemm", x, W, b)
+        z = sums(x, i)
         if net.layout.batch_norm and net.layout.is_normed(i):
             factors, terms = map(graph.constant, fixed_norm(net, i))
             z = graph("Add", graph("Mul", z, factors), terms)

@@ -172,6 +172,22 @@ def deep_network(dtype, **kind):
     return net, rows(30, 4, dtype)
 
 
+ENSEMBLES = {
+    "plain": {},
+    "deep": {"layer_norm": True, "residual": True, "parametric": True},
+    "encoded": {"encoding": Encoding(numbers=2, frequencies=3, width=3, scaling=True)},
+    "values": {"loss": "squared_error", "out_activation": "softplus"},
+}
+
+
+def ensembles(count, dtype, **kind):
+    """Make networks of three members each."""
+    nets = [network([4, 6, 6, 3], "gelu", dtype=dtype, members=3, **kind) for _ in range(count)]
+    for k, net in enumerate(nets):
+        net.params[:] += np.random.default_rng(k).normal(0.0, 0.2, net.params.size)
+    return nets, rows(30, 4, dtype)
+
+
 def averaged(count, target, dtype):
     """Make a model of several networks with encodings, on prepared columns."""
     fitted = columns(NUMBERS, {})

@@ -21,8 +21,8 @@ def compiled(*sources, options=STRICT, compiler=COMPILER):
     return ctypes.CDLL(str(library))
 
 
-def exported(folder, net, preparation=None, name="fastbp"):
-    export_c(folder / f"{name}.c", net, preparation, name)
+def exported(folder, net, preparation=None, name="fastbp", others=()):
+    export_c(folder / f"{name}.c", net, preparation, name, others)
     return compiled(folder / f"{name}.c")
 
 

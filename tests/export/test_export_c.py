@@ -13,6 +13,7 @@ from export_cases import (  # noqa: E402
     DEEP,
     DTYPES,
     ENCODINGS,
+    ENSEMBLES,
     KINDS,
     ODD_NAMES,
     assert_close,
@@ -21,6 +22,7 @@ from export_cases import (  # noqa: E402
     columns,
     deep_network,
     encoded_network,
+    ensembles,
     model,
     network,
     rows,
@@ -315,6 +317,18 @@ def test_normalised_and_residual_layers(tmp_path, dtype):
         library = exported(tmp_path, net, name=name)
         found = predict_rows(getattr(library, f"{name}_predict"), X, 3, dtype)
         assert_close(found, net.forward(X), dtype)
+
+
+@needs_compiler
+@pytest.mark.parametrize("dtype", DTYPES)
+def test_ensembles_that_share_weights(tmp_path, dtype):
+    for kind, options in ENSEMBLES.items():
+        for count in (1, 2):
+            nets, X = ensembles(count, dtype, **options)
+            name = f"{kind}{count}"
+            library = exported(tmp_path, nets[0], name=name, others=nets[1:])
+            found = predict_rows(getattr(library, f"{name}_predict"), X, 3, dtype)
+            assert_close(found, np.mean([net.forward(X) for net in nets], axis=0), dtype)
 
 
 @needs_compiler

@@ -14,6 +14,7 @@ from export_cases import (  # noqa: E402
     DEEP,
     DTYPES,
     ENCODINGS,
+    ENSEMBLES,
     KINDS,
     ODD_NAMES,
     assert_close,
@@ -22,6 +23,7 @@ from export_cases import (  # noqa: E402
     columns,
     deep_network,
     encoded_network,
+    ensembles,
     model,
     network,
     rows,
@@ -40,9 +42,9 @@ from fastbp.optional import MissingOnnxError  # noqa: E402
 from fastbp.persistence import FORMAT  # noqa: E402
 
 
-def exported(tmp_path, net, X):
+def exported(tmp_path, net, X, others=()):
     path = tmp_path / "net.onnx"
-    export_onnx(path, net)
+    export_onnx(path, net, others=others)
     (outputs,) = run(path, X=X).values()
     assert outputs.dtype == net.dtype
     return outputs
@@ -204,6 +206,15 @@ def test_encodings(tmp_path, name, dtype):
 def test_normalised_and_residual_layers(tmp_path, kind, dtype):
     net, X = deep_network(dtype, **kind)
     assert_close(exported(tmp_path, net, X), net.forward(X), dtype)
+
+
+@pytest.mark.parametrize("dtype", DTYPES)
+@pytest.mark.parametrize("kind", ENSEMBLES.values(), ids=ENSEMBLES)
+def test_ensembles_that_share_weights(tmp_path, kind, dtype):
+    for count in (1, 2):
+        nets, X = ensembles(count, dtype, **kind)
+        want = np.mean([net.forward(X) for net in nets], axis=0)
+        assert_close(exported(tmp_path, nets[0], X, others=nets[1:]), want, dtype)
 
 
 @pytest.mark.parametrize("dtype", DTYPES)
