@@ -94,7 +94,7 @@ def draw_encoding(
 
 
 # Rows from which the first scales of outputs are estimated, and rows whose mixture gives a bias.
-SAMPLE, MIXED = 500, 5
+SAMPLE, MIXED = 1000, 5
 # The largest deviation of equal outputs, relative to them.
 CONSTANT = 1e-6
 
