@@ -191,6 +191,26 @@ def defaults(path: Path) -> str:
     return markdown(["table", "fastbp", "scikit-learn's network"], rows)
 
 
+def times_in_turn(path: Path) -> str:
+    """Return the ratios of the times that ``alternate.py`` has measured, for each half."""
+    rows = read_rows(path)
+    first, second = rows[0]["fastest"]
+    table = []
+    for half in ("test", "tune", "both"):
+        chosen = [row for row in rows if half in (row["half"], "both")]
+        cells = [
+            format_number(
+                geometric_mean(np.array([row[key][first] / row[key][second] for row in chosen])),
+                TIMES,
+            )
+            for key in ("fastest", "median")
+        ]
+        faster = sum(row["fastest"][first] < row["fastest"][second] for row in chosen)
+        table.append([half, f"{faster} of {len(chosen)}", *cells])
+    head = ["half", f"{first} is faster on", f"{first} / {second}, fastest", "median"]
+    return markdown(head, table)
+
+
 # ---- The picture
 
 
@@ -267,6 +287,12 @@ def main(arguments: list[str] | None = None) -> int:
         default=FOLDER.parent / "results" / "defaults.jsonl",
         help="the file that benchmarks/defaults.py wrote",
     )
+    parser.add_argument(
+        "--times",
+        type=Path,
+        default=FOLDER.parent / "results" / "tabular_times.jsonl",
+        help="the file that alternate.py wrote",
+    )
     options = parser.parse_args(arguments)
     try:
         for path in options.results:
@@ -274,6 +300,7 @@ def main(arguments: list[str] | None = None) -> int:
         rows = [row for path in options.results for row in read_rows(path)]
         texts = render(rows, options.models, options.threads)
         texts["defaults"] = defaults(options.defaults)
+        texts["times in turn"] = times_in_turn(options.times)
         if options.fill:
             fill_files(options.fill, texts)
         if options.picture:
