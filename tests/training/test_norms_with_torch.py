@@ -11,6 +11,7 @@ import fastbp
 torch = pytest.importorskip("torch")
 
 SIZES, ROWS, BATCH = [5, 8, 8, 8, 6, 6, 3], 48, 12
+GRADIENTS = {"float32": 1e-5, "float64": 1e-11}
 TOLERANCE = {"float32": 2e-5, "float64": 1e-11}
 ACTIVATIONS = {"relu": torch.nn.ReLU, "gelu": torch.nn.GELU, "tanh": torch.nn.Tanh}
 
@@ -46,6 +47,11 @@ class Twin(torch.nn.Module):
                 a = a + below
         return a
 
+    def gradients(self) -> dict[str, Any]:
+        """The gradients, with the names of ``Network.state_dict``."""
+        alphas = {f"alphas.{k}": each.grad for k, each in enumerate(self.alphas)}
+        return {name: each.grad for name, each in self.layers.named_parameters()} | alphas
+
     def state(self) -> dict[str, Any]:
         """The parameters, with the names of ``Network.state_dict``."""
         alphas = {f"alphas.{k}": each.detach() for k, each in enumerate(self.alphas)}
@@ -78,9 +84,16 @@ def test_training(kind: list[str], activation: str, dtype: str) -> None:
         net.params[part.start : part.start + part.size] = values
     twin = Twin(net).eval()
     p = torch.softmax(twin(torch.from_numpy(X)), 1).detach().numpy()
-    np.testing.assert_allclose(net.forward(X), p, rtol=0, atol=TOLERANCE[dtype])
-    optimizer = torch.optim.SGD(twin.parameters(), lr=0.05, momentum=0.9)
+    np.testing.assert_allclose(net.forward(X), p, rtol=0, atol=GRADIENTS[dtype])
     twin.train()
+    torch.nn.functional.cross_entropy(twin(torch.from_numpy(X)), torch.from_numpy(y)).backward()
+    found = net.copy()
+    _, found.params[:] = net.loss_and_gradients(X, y)
+    for name, gradient in twin.gradients().items():
+        atol = GRADIENTS[dtype]
+        np.testing.assert_allclose(found.state_dict()[name], gradient, rtol=0, atol=atol)
+    twin = Twin(net).train()
+    optimizer = torch.optim.SGD(twin.parameters(), lr=0.05, momentum=0.9)
     for _ in range(3):
         for start in range(0, ROWS, BATCH):
             rows = slice(start, start + BATCH)
