@@ -7,15 +7,16 @@ import numpy as np
 from fastbp import checks
 from fastbp.arrays import Array
 
-# Larger numbers are not of a training, and longer classes not kept.
+# Larger numbers are not of a training, and larger arrays of classes not kept: a small file could
+# claim a lot of memory by the length of its texts.
 MAX_EPOCHS = 1 << 40
-MAX_CLASS_BYTES = 1 << 20
+MAX_CLASS_BYTES = 1 << 22
 
 
 def describe_classes(classes: Array) -> dict[str, Any]:
     """Return the dtype and the values of classes; nothing for those that JSON cannot hold."""
     values = [v.item() if isinstance(v, np.generic) else v for v in classes.tolist()]
-    if not _is_kept(classes.dtype):
+    if not _is_kept(classes.dtype, len(values)):
         return {}
     if not all(isinstance(value, str | bool | int | float) for value in values):
         return {}
@@ -33,7 +34,7 @@ def restore_classes(described: Any, names: tuple[str, ...]) -> Array | None:
     if not described:
         return None
     dtype, values = np.dtype(described["dtype"]), described["values"]
-    if not _is_kept(dtype) or not isinstance(values, list):
+    if not isinstance(values, list) or not _is_kept(dtype, len(values)):
         raise ValueError(f"{described!r:.80} does not describe classes")
     classes = np.empty(len(values), dtype)
     classes[:] = values
@@ -42,9 +43,9 @@ def restore_classes(described: Any, names: tuple[str, ...]) -> Array | None:
     return classes
 
 
-def _is_kept(dtype: np.dtype[Any]) -> bool:
-    """Whether a file keeps classes of this dtype."""
-    return dtype.kind in "biufUO" and dtype.itemsize <= MAX_CLASS_BYTES
+def _is_kept(dtype: np.dtype[Any], count: int) -> bool:
+    """Whether a file keeps so many classes of this dtype."""
+    return dtype.kind in "biufUO" and count * dtype.itemsize <= MAX_CLASS_BYTES
 
 
 def describe_fit(estimator: Any) -> dict[str, Any]:

@@ -9,6 +9,7 @@ from kernel_cases import both, needs_jit
 from rounding import assert_within, eps, wide
 
 from fastbp import kernels, reference
+from fastbp.kernels.scalar import cosine, cosine_and_sine
 
 
 @functools.cache
@@ -77,6 +78,31 @@ def test_normal_cdf(dtype):
     # z is divided by the square root of 2, which leaves e^(-z^2 / 2) a relative error of z^2 eps.
     bound = eps(z) * (8 + np.minimum(np.abs(wide(z)), 100) ** 2) * want
     assert_within(apply(kernels.normal_cdf, z), want, bound + np.finfo(dtype).smallest_subnormal)
+
+
+@both
+def test_cosine_and_sine_of_turns(dtype):
+    """Around every eighth of a turn, and far away, where the last digits of t are whole turns."""
+    near = np.linspace(-2.0, 2.0, 16 * 500 + 1).astype(dtype)
+    edges = np.concatenate([np.nextafter(near[::500], dtype(s * 9)) for s in (-1, 1)])
+    t = np.concatenate([near, edges, near * dtype(1000), [dtype(1e30), dtype(-3e9)]])
+    turns = wide(t) - np.rint(wide(t))
+    angle = 2 * np.arccos(np.longdouble(-1)) * turns
+    cosines, sines = np.empty_like(t), np.empty_like(t)
+    cosine_and_sine_of(t, cosines, sines)
+    bound = np.longdouble(1.5e-7 if dtype == np.float32 else 5e-16)
+    assert_within(cosines, np.cos(angle), np.full(len(t), bound))
+    assert_within(sines, np.sin(angle), np.full(len(t), bound))
+    np.testing.assert_allclose(apply(cosine, t), cosines, rtol=0, atol=float(bound))
+    far = np.array([np.inf, -np.inf, np.nan], dtype)
+    with np.errstate(invalid="ignore"):
+        assert np.isnan(apply(cosine, far)).all()
+
+
+@numba.njit
+def cosine_and_sine_of(t, cosines, sines):
+    for i in range(t.size):
+        cosines[i], sines[i] = cosine_and_sine(t[i])
 
 
 @both

@@ -125,6 +125,7 @@ def test_earlier_files(classes: Any, found: str, tmp_path: Path) -> None:
         ({"classes": {"dtype": "<f8", "values": [1.0]}}, "are not"),
         ({"classes": {"dtype": "<f8", "values": "x"}}, "does not describe classes"),
         ({"classes": {"dtype": "<U99999999", "values": ["1.0", "2.0"]}}, "describe classes"),
+        ({"classes": {"dtype": "<U200000", "values": ["x"] * 100}}, "describe classes"),
         ({"classes": {"dtype": "f8,f8", "values": [1.0, 2.0]}}, "describe classes"),
         ({"classes": {"dtype": "nonsense", "values": [1.0, 2.0]}}, "nonsense"),
         ({"classes": {"values": [1.0, 2.0]}}, "dtype"),
